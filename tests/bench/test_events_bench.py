@@ -21,6 +21,7 @@ from foveal.bench import (
     events_stream,
 )
 from foveal.bench.events_data import News, judged_without, swapped, without
+from foveal.bench.known_sets import SIZES
 from foveal.bench.settings import BenchSettings
 from foveal.errors import InputError
 from foveal.models import load_encoder
@@ -116,7 +117,10 @@ def settings(tmp_path_factory):
         "query-id\tcorpus-id\tscore\n" + "".join(f"o{n}\tr{n}\t1\n" for n in range(30))
     )
     encoder = make_encoder(place / "encoder")
-    return Settings(data=place / "data", cache=place / "cache", quick=True, folder_of_encoder=encoder)
+    with pytest.MonkeyPatch.context() as patch:  # what stands for the sets that figures were measured on
+        patch.setitem(SIZES, "RealtimeQA", (STORIES * PAGES, STORIES))
+        patch.setitem(SIZES, "Reuters-21578", (len(reuters),))
+        yield Settings(data=place / "data", cache=place / "cache", quick=True, folder_of_encoder=encoder)
 
 
 @pytest.fixture(scope="module")

@@ -158,6 +158,7 @@ def test_the_judges_rows_and_bars(settings, monkeypatch):
         name: arm for name, arm in headlines_judge.arms(settings).items() if "MiniLM" not in name and "MLP" not in name
     }
     monkeypatch.setattr(headlines_judge, "arms", lambda _: kept)
+    monkeypatch.setattr(headlines_judge, "is_set", lambda *_: True)
     rows = {(row.system, row.metric): row for row in judged(settings)}
     assert rows["all of ours, LR", "macro F1"].value > rows["TF-IDF alone, LR", "macro F1"].value
     assert rows["all of ours, LR, labels shuffled", "macro F1"].bar == "≤ 0.45"

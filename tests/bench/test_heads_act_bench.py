@@ -124,11 +124,13 @@ def test_a_gain_is_held_against_chance_and_drawn_heads():
         return Cell(arm, "sst2", [1.0] * right + [0.0] * (100 - right), [0.5] * 100)
 
     cells = {(one.arm, one.task): one for one in (cell(PLAIN, 60), cell(OURS, 68), cell("3 heads, draw 1", 61))}
-    rows = list(_test_rows(cells, confirmed=True))
+    rows = list(_test_rows(cells, {"sst2": 1 / 2}, confirmed=True))
     verdict = {(row.system, row.metric): row for row in rows}
     assert verdict["calibrated as searched", "points gained"].value == pytest.approx(8)
     assert all(row.ok for row in rows if row.ok is not None)
-    nothing = list(_test_rows(cells, confirmed=False))  # an empty calibration gains nothing, whatever heads might
+    nothing = list(
+        _test_rows(cells, {"sst2": 1 / 2}, confirmed=False)
+    )  # an empty calibration gains nothing, whatever heads might
     assert [row.ok for row in nothing[-3:]] == [False, False, False]
     assert nothing[-3].value == 0
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import random
 
 import pytest
@@ -15,10 +17,11 @@ from foveal.attention.retrieval_heads import HeadScores
 from foveal.bench.heads_attribution import Told, _both, _copied
 from foveal.bench.heads_compression import OURS, Cell, _bars, _cells, _grid_methods, _methods, grid_rows
 from foveal.bench.heads_data import ReadText, answered, keys, read_text
-from foveal.bench.heads_detect import _alike, _counted, _few_runs, _stable
+from foveal.bench.heads_detect import PUBLISHED, _alike, _counted, _few_runs, _stable, published_rows
 from foveal.bench.heads_masking import _needle_bars, _story
 from foveal.bench.heads_ranking import order_rows
 from foveal.bench.settings import BenchSettings
+from foveal.errors import InputError
 from foveal.evaluation.files import stored_lines
 from foveal.evaluation.needles import Needle
 from foveal.models.chat import Sampling
@@ -134,20 +137,36 @@ def test_heads_are_counted_by_bands_and_compared():
     assert _counted(HeadScores(table)) == (4, 4, 25.0, 25.0, 25.0, 25.0)
     near, far = HeadScores(table), HeadScores(table.flip(-1))
     family = list(_alike("Qwen1.5-14B", "Qwen1.5-14B-Chat", near, near))
-    other = list(_alike("a", "b", near, far))
+    other = list(_alike("Yi-6B-200K", "llama-2-7b-80k", near, far))
     assert [(row.metric, row.ok) for row in family] == [("Pearson", True), ("Spearman", True)]
     assert [(row.metric, row.ok) for row in other] == [("Pearson", False), ("Spearman", False)]
     assert all(row.ok for row in _stable("", near))
+    assert [row.ok for row in _alike("mine", "Yi-6B-200K", near, near)] == [None, None]
 
 
 def test_a_few_runs_find_as_many_heads_as_was_specified():
     table = torch.zeros(30, 8, 8)
     table[:, :3, :7] = 0.5  # of the 20 best, each is in every run
-    rows = list(_few_runs({"m": HeadScores(table)}, 0))
+    rows = list(_few_runs(dict.fromkeys(PUBLISHED, HeadScores(table)), 0))
     assert [row.system for row in rows] == [f"published, {count} runs" for count in (1, 3, 10, 20)]
     assert [row.bar for row in rows] == ["0.72 to 0.79", "0.85 to 0.92", "0.91 to 0.97", "0.95 to 0.98"]
     assert [row.value for row in rows] == [1.0] * 4
     assert not any(row.ok for row in rows)  # more than was seen is another thing than was seen
+    rows = list(_few_runs({"mine": HeadScores(table)}, 0))
+    assert [(row.value, row.ok) for row in rows] == [(1.0, None)] * 4
+
+
+def test_head_scores_of_any_models_are_counted(tmp_path):
+    """Plain and packed, of models that the paper does not have: held to its claim, not to its figures."""
+    few, many = ({f"0-{head}": [0.9 * (head < count)] * 3 for head in range(40)} for count in (1, 12))
+    (tmp_path / "retrieval_heads").mkdir()
+    (tmp_path / "retrieval_heads" / "mine.json").write_text(json.dumps(few))
+    (tmp_path / "retrieval_heads" / "other.json.gz").write_bytes(gzip.compress(json.dumps(many).encode()))
+    rows = list(published_rows(BenchSettings(data=tmp_path)))
+    asked = [(row.system, row.ok) for row in rows if row.bar]
+    assert asked == [(f"published, {name}", ok) for name, ok in (("mine", True), ("other", False)) for _ in range(2)]
+    with pytest.raises(InputError, match=r"retrieval_heads holds no head scores: <model>\.json"):
+        list(published_rows(BenchSettings(data=tmp_path / "none")))
 
 
 def test_sums_have_one_answer():

@@ -12,6 +12,7 @@ from training.conftest import FILLERS, make_encoder
 
 from foveal.bench import lexsembridge as bench
 from foveal.bench import lexsembridge_data, lexsembridge_images, lexsembridge_parts
+from foveal.bench.known_sets import SIZES
 from foveal.bench.lexsembridge_data import FineGrained
 from foveal.bench.lexsembridge_images import PatchEncoder, image_rows, load
 from foveal.bench.people import people
@@ -87,6 +88,7 @@ def test_nothing_held_out_is_learnt_from(data):
 
 def test_every_arm_is_measured_beside_its_peers_and_held_to_the_bars(data, monkeypatch):
     monkeypatch.setattr(bench, "ARMS", {arm: bench.ARMS[arm] for arm in ("SLR", "LLR", bench.CONTROL)})
+    monkeypatch.setitem(SIZES, "SciFact", (len(data.corpus), len(data.judged.test.queries)))
     rows = by_name(bench.scifact(data))
     systems = ("MiniLM", "BM25S", "untrained bridge", "SLR", "LLR", bench.CONTROL, "MiniLM and BM25S, reciprocal ranks")
     for task in data.tasks:
@@ -187,6 +189,7 @@ def test_limits_weight_comes_from_other_people(settings, monkeypatch, tmp_path):
 
     monkeypatch.setattr(lexsembridge_parts, "tuned_weight", watched)
     monkeypatch.setattr(lexsembridge_parts, "limit", lambda _: iter(()))
+    monkeypatch.setitem(SIZES, "LIMIT-small", (len(made.corpus), len(made.queries)))
     rows = by_name(lexsembridge_parts.limit_rows(replace(settings, data=tmp_path)))
     assert asked[0][1] == set(load_beir(folder).qrels)
     assert not asked[0][0] & asked[0][1]

@@ -12,7 +12,7 @@ import pytest
 from honest import HashedWords
 from training.conftest import make_encoder
 
-from foveal.bench import rank_legal, rank_legal_attention, rank_legal_coliee, rank_legal_runs
+from foveal.bench import known_sets, rank_legal, rank_legal_attention, rank_legal_coliee, rank_legal_runs
 from foveal.bench.rank_legal_arms import Sizes
 from foveal.bench.rank_legal_attention import Planted, attended, planted, projection, sparsemax_rows
 from foveal.bench.rank_legal_runs import asked_before, bm25, with_shuffled_labels
@@ -350,6 +350,7 @@ def test_coliee_is_run_where_it_lies(settings, tmp_path, monkeypatch):
     kept = ["Paraformer", "Paraformer, frozen encoder", "Paraformer, mean in place of attention", "Attentive CNN"]
     every = rank_legal_runs.arms
     monkeypatch.setattr(rank_legal_runs, "arms", lambda sizes: {name: every(sizes)[name] for name in kept})
+    monkeypatch.setitem(known_sets.SIZES, "COLIEE's R02", (6,))
     rows = list(rank_legal_coliee.coliee_rows(with_it))
     found = values(rows)
     assert found["COLIEE, R02, BM25", "F2 of the first"] == 1.0

@@ -25,6 +25,7 @@ from foveal.bench.report_memory import memory_rows
 from foveal.bench.report_memory_world import World
 from foveal.bench.report_race import race_rows
 from foveal.bench.settings import BenchSettings
+from foveal.errors import InputError
 from foveal.evaluation.reports import DIMENSIONS
 from foveal.registry import BENCHES
 from foveal.research.verification import Verifier
@@ -143,7 +144,7 @@ def test_injected_rows_count_what_is_flagged():
 def test_race_rows_of_a_made_result(tmp_path):
     folder = tmp_path / "deepresearch" / "claude-3-7-sonnet-latest"
     overall = 0.42184
-    lines(folder / "race_raw_results.jsonl", [dict.fromkeys((*DIMENSIONS, "overall_score"), overall)] * 3)
+    lines(folder / "race_raw_results.jsonl", [dict.fromkeys((*DIMENSIONS, "overall_score"), overall)] * 100)
     names = ("Comprehensiveness", "Insight", "Instruction Following", "Readability", "Overall Score")
     (folder / "race_result.txt").write_text("".join(f"{name}: 0.4218\n" for name in names))
     (folder / "fact_result.txt").write_text(
@@ -156,6 +157,23 @@ def test_race_rows_of_a_made_result(tmp_path):
     rows = list(race_rows(Toy(data=tmp_path)))
     assert [one for one in rows if one.ok is False] == []
     assert sum(one.ok is True for one in rows) >= 10
+    other = folder.with_name("mine")  # another system, three tasks, counts that are no whole number a task
+    overall = 0.5
+    lines(other / "race_raw_results.jsonl", [dict.fromkeys((*DIMENSIONS, "overall_score"), overall)] * 3)
+    (other / "race_result.txt").write_text("".join(f"{name}: 0.5\n" for name in names))
+    (other / "fact_result.txt").write_text("total_citations: 12.33\ntotal_valid_citations: 7.33\nvalid_rate: 0.5946\n")
+    rows = [one for one in race_rows(Toy(data=tmp_path)) if one.system == "mine"]
+    assert [one.ok for one in rows] == [None] + [True] * 7
+    (other / "race_result.txt").write_text("Overall Score: 0.5\n")
+    with pytest.raises(InputError, match=r"race_result\.txt has no line Comprehensiveness"):
+        list(race_rows(Toy(data=tmp_path)))
+    with pytest.raises(InputError, match="deepresearch holds no system: a folder with"):
+        list(race_rows(Toy(data=set_without_systems(tmp_path))))
+
+
+def set_without_systems(folder):
+    lines(folder / "empty" / "deepresearch" / "criteria.jsonl", [])
+    return folder / "empty"
 
 
 def test_report_runs_the_parts_that_there_are():

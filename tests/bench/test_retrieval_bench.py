@@ -11,6 +11,7 @@ from honest import HashedWords
 
 from foveal.bench import ann, retrieval_fusion, retrieval_index, retrieval_late, retrieval_pretraining
 from foveal.bench import retrieval_training as arms
+from foveal.bench.known_sets import SIZES
 from foveal.bench.people import people, shared
 from foveal.bench.retrieval_fusion import Judged
 from foveal.bench.settings import BenchSettings
@@ -45,7 +46,9 @@ def settings(tmp_path_factory):
     for split, first in (("train", 0), ("test", 1)):
         judged = "".join(f"q{i}\td{i}\t1\n" for i in range(first, CLAIMS, 2))
         (folder / "qrels" / f"{split}.tsv").write_text("query-id\tcorpus-id\tscore\n" + judged, encoding="utf-8")
-    return Settings(data=place / "data", cache=place / "cache", quick=True)
+    with pytest.MonkeyPatch.context() as patch:  # the set that figures were published for
+        patch.setitem(SIZES, "SciFact", (DOCUMENTS, CLAIMS // 2))
+        yield Settings(data=place / "data", cache=place / "cache", quick=True)
 
 
 @pytest.fixture(scope="module")

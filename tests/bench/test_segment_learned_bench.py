@@ -219,6 +219,10 @@ def test_bars_are_the_specifications_and_above_what_needs_no_training():
     strong = {**plain, "no boundary": of(0.5, 30.0, 0.0), "depth": of(0.9, 20.0, 0.6),
               "cosine of neighbours": of(0.75, 30.0, 0.4)}  # fmt: skip
     assert bench.single_bars(strong)["AUC of gaps"]["at_least"] > 0.9
+    other, both_other = bench.single_bars(plain, known=False), bench.ensemble_bars(plain, 0.5, known=False)
+    assert other["AUC of gaps"]["at_least"] < single["AUC of gaps"]["at_least"]
+    assert both_other["AUC of gaps"]["at_least"] < both["AUC of gaps"]["at_least"]
+    assert both_other["P_k %"]["at_most"] == plain["no boundary"].pk
     assert bench.ensemble_bars(strong, 0.95)["AUC of gaps"]["at_least"] == 0.95
     assert bench.ensemble_bars(strong, 0.82)["boundary F1"]["at_least"] > 0.6
     assert bench.ensemble_bars(strong, 0.82)["P_k %"]["at_most"] == 24

@@ -45,8 +45,24 @@ def test_compressed_files_read_the_same(tmp_path):
     for name in ("corpus.jsonl", "queries.jsonl"):
         (small / f"{name}.gz").write_bytes(gzip.compress((small / name).read_bytes()))
         (small / name).unlink()
+    judged = small / "qrels" / "test.tsv"
+    judged.with_name("test.tsv.gz").write_bytes(gzip.compress(judged.read_bytes()))
+    judged.unlink()
+    assert load_beir(small).qrels == load_beir(plain).qrels
+    with pytest.raises(InputError, match=r"qrels/dev\.tsv does not exist\. The splits of this collection: test\."):
+        load_beir(small, "dev")
     assert load_beir(small).corpus == load_beir(plain).corpus
     assert load_beir(small).queries == load_beir(plain).queries
+
+
+def test_columns_besides_marks_and_line_ends_of_other_systems_change_nothing(tmp_path):
+    rows = ["score\tnote\tcorpus-id\tquery-id", "2\tby hand\td1\tq2", "1\t\td2\tq1", "0\tpool\td3\tq2"]
+    other = written(tmp_path, qrels="\ufeff" + "".join(f"{row}\r\n" for row in rows))
+    for name in ("corpus.jsonl", "queries.jsonl"):
+        (other / name).write_bytes(b"\xef\xbb\xbf" + (other / name).read_bytes().replace(b"\n", b"\r\n"))
+    collection = load_beir(other)
+    assert collection.qrels == {"q2": {"d1": 2, "d3": 0}, "q1": {"d2": 1}}
+    assert list(collection.corpus) == ["d1", "d2", "d3"]
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
+import gzip
+import json
 import os
 import re
 
 import pytest
 
 from foveal.errors import InputError
-from foveal.evaluation.files import csv_rows, json_lines, whole_file
+from foveal.evaluation.files import csv_rows, json_lines, text_in, whole_file
 
 
 def test_a_file_appears_whole_with_its_folders(tmp_path):
@@ -64,3 +66,12 @@ def test_a_file_that_is_not_there_is_not_called_damaged(tmp_path):
         list(json_lines(tmp_path / "rows.jsonl"))
     with pytest.raises(InputError, match="cannot be read: Is a directory"):
         list(csv_rows(tmp_path))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_text_has_no_byte_order_mark(tmp_path, packed):
+    """JSON with one was refused, though every line of JSON with one is read."""
+    content = b'\xef\xbb\xbf{"data": []}'
+    path = tmp_path / ("a.json.gz" if packed else "a.json")
+    path.write_bytes(gzip.compress(content) if packed else content)
+    assert json.loads(text_in(path)) == {"data": []}

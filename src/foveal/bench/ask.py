@@ -28,6 +28,7 @@ from foveal.bench.settings import BenchSettings
 from foveal.evaluation.answers import contains
 from foveal.evaluation.beir import load_corpus
 from foveal.evaluation.classification import auroc
+from foveal.evaluation.files import text_in
 from foveal.evaluation.tables import Row
 from foveal.library import Library
 from foveal.models import load_chat
@@ -97,7 +98,7 @@ def ask(settings: BenchSettings) -> Iterator[Row]:
 
 def xquad(settings: BenchSettings) -> tuple[list[Document], list[Question]]:
     """The articles, and their questions in an order drawn by the seed."""
-    told = json.loads(settings.text("xquad", "xquad.en.json"))["data"]
+    told = json.loads(text_in(settings.one_of("xquad", "xquad.en.json", "xquad.*.json")))["data"]
     articles, questions = [], []
     for one in told:
         text = "\n\n".join(paragraph["context"] for paragraph in one["paragraphs"])

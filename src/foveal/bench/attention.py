@@ -20,15 +20,11 @@ from foveal.bench.attention_kernel import kernel
 from foveal.bench.attention_output import output
 from foveal.bench.attention_prefill import whole_prompts
 from foveal.bench.attention_tasks import likelihoods, tasks
+from foveal.bench.parts import each
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.tables import Row
 
 
 def attention(settings: BenchSettings) -> Iterator[Row]:
     """The rows of `foveal bench attention`."""
-    yield from kernel(settings)
-    yield from choice(settings)
-    yield from output(settings)
-    yield from whole_prompts(settings)
-    yield from likelihoods(settings)
-    yield from tasks(settings)
+    yield from each((kernel, choice, output, whole_prompts, likelihoods, tasks), settings)

@@ -23,6 +23,7 @@ from foveal.attention.boundaries import boundaries_from
 from foveal.attention.boundary_training import TokenText, measure
 from foveal.attention.dhsa import shipped_predictor
 from foveal.bench.attention_models import GEMMA, QWEN, Capture, PromptReader, block_mass
+from foveal.bench.known_sets import held_to, is_set
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.plots import lines
 from foveal.evaluation.tables import Row
@@ -60,11 +61,13 @@ def choice(settings: BenchSettings) -> Iterator[Row]:
     """All rows of this module."""
     reader = PromptReader(settings)
     kept = captured(reader, LAYERS[QWEN])
-    yield from anchors(kept)
+    known = is_set("the 49 essays", len(reader.essays), sum(map(len, reader.essays)))
+    for row in anchors(kept):
+        yield held_to("the 49 essays", known, row) if "paper" in row.system else row
     yield from adapts(reader, settings)
-    yield from captured_mass(settings, QWEN, {layer: kept[layer] for layer in MASS_LAYERS})
+    yield from captured_mass(settings, QWEN, {layer: kept[layer] for layer in MASS_LAYERS}, known=known)
     other = PromptReader(settings, GEMMA)
-    yield from captured_mass(settings, GEMMA, captured(other, LAYERS[GEMMA]))
+    yield from captured_mass(settings, GEMMA, captured(other, LAYERS[GEMMA]), known=known)
     for one in (reader, other):
         yield from predicts(one)
 
@@ -156,9 +159,9 @@ Keep = Callable[[Tensor, Tensor, Context], Tensor]
 """Queries, keys and where they stand -> what each block of 128 queries looks at (1, H or 1, blocks, K)."""
 
 
-def captured_mass(settings: BenchSettings, model: str, kept: Kept) -> Iterator[Row]:
+def captured_mass(settings: BenchSettings, model: str, kept: Kept, *, known: bool = True) -> Iterator[Row]:
     """The mass that chunks of each kind keep, token by token, and how much of the way to the oracle's the predictor
-    goes; then that of the kernel's blocks.
+    goes; then that of the kernel's blocks. `known`: of the essays that some of it was measured on before.
     """
     method = DHSA(budget=DHSA_KEYS, dense_tail=0)
     oracle, fixed = replace(method, boundaries="oracle"), replace(method, boundaries="fixed")
@@ -178,9 +181,10 @@ def captured_mass(settings: BenchSettings, model: str, kept: Kept) -> Iterator[R
     true = {layer: tail_attention(*one) for layer, one in kept.items()}
     found = {name: mean_mass(way, kept, true) for name, way in ways.items()}
     for name, value in found.items():
-        known = CHUNKS[model].get(name)
-        bars = {} if known is None else {"at_least": known - NEAR, "at_most": known + NEAR}
-        yield Row.of(f"DHSA, {model}, {name}", "mass kept", value, note=f"{DHSA_KEYS} keys", **bars)
+        before = CHUNKS[model].get(name)
+        bars = {} if before is None else {"at_least": before - NEAR, "at_most": before + NEAR}
+        row = Row.of(f"DHSA, {model}, {name}", "mass kept", value, note=f"{DHSA_KEYS} keys", **bars)
+        yield held_to("the 49 essays", known, row)
     predicted = found["predicted chunks"]
     for other, name in (("fixed", "fixed chunks of 32"), ("random", "random chunks")):
         closed = (predicted - found[name]) / (found[ORACLE] - found[name])

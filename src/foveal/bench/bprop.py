@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from foveal.bench.bprop_training import training
+from foveal.bench.known_sets import is_collection_of
 from foveal.bench.retrieval_fusion import Judged
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.speed import paired
@@ -73,7 +74,7 @@ Weights = Mapping[str, float]
 def bprop(settings: BenchSettings) -> Iterator[Row]:
     """The rows of `foveal bench bprop`."""
     judged = Judged.of(settings)
-    yield from word_rows(Abstracts.of(judged))
+    yield from word_rows(Abstracts.of(judged), known=is_collection_of("SciFact", judged.test))
     yield speed_row(judged, 16 if settings.quick else 64)
     yield from training(settings)
 
@@ -119,17 +120,17 @@ class Abstracts:
         return float(claim), float(stop), float(left)
 
 
-def word_rows(abstracts: Abstracts) -> Iterator[Row]:
-    """Each distribution's three masses."""
+def word_rows(abstracts: Abstracts, *, known: bool = True) -> Iterator[Row]:
+    """Each distribution's three masses; `known`: the abstracts are SciFact's, of which some were measured before."""
     found = {name: abstracts.masses(of) for name, of in distributions(abstracts).items()}
     even, prop = found["even"][0], found["Dirichlet unigram (PROP)"][0]
     for name, (claim, stop, left) in found.items():
-        bars: dict[str, Any] = dict(BARS.get(name, {}))
+        bars: dict[str, Any] = dict(BARS.get(name, {}) if known else {})
         if name in HELD:
             bars["at_least"] = max(bars.get("at_least", 0.0), ADVANTAGE * prop)
         if name == "contrastive, T = 1":
             bars["at_most"] = 1.15 * even
-        told = f"measured for the spec: {MEASURED[name]:.3f}" if name in MEASURED else ""
+        told = f"measured for the spec: {MEASURED[name]:.3f}" if known and name in MEASURED else ""
         told += "; the control: as good as even" if name == "contrastive, T = 1" else ""
         yield Row.of(name, "mass on the claim's words", claim, note=told, **bars)
         most: dict[str, Any] = {"at_most": STOPS} if name in HELD else {}

@@ -16,11 +16,11 @@ from foveal.bench.events_ab import switch
 from foveal.bench.events_labels import labels
 from foveal.bench.events_search import search
 from foveal.bench.events_stream import stream
+from foveal.bench.parts import each
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.tables import Row
 
 
 def events(settings: BenchSettings) -> Iterator[Row]:
     """The rows of `foveal bench events`."""
-    for part in (stream, search, labels, switch):
-        yield from part(settings)
+    yield from each((stream, search, labels, switch), settings)

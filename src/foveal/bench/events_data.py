@@ -1,18 +1,20 @@
 """News with dates for `bench events`: pages, questions split by time, their events, and the runs that all tables share.
 
 A question sees pages dated up to the day after it; idf, events and their bursts are of those pages only. Questions
-before April 2023 are learnt from (the last of them choose among steps), those after are measured.
+before April 2023 are learnt from (the last of them choose among steps), those after are measured; of other news than
+RealtimeQA's the first two thirds are learnt from.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 
 import numpy as np
 
+from foveal.bench.known_sets import is_set
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.metrics import Run
 from foveal.models.event_attention import EventText
@@ -36,7 +38,10 @@ from foveal.training.searches import Floats
 from foveal.types import Encoder
 
 FILES = ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv")
-SPLIT = datetime(2023, 4, 1)
+FROM, SPLIT = datetime(2022, 6, 1), datetime(2023, 4, 1)
+"""RealtimeQA: where its questions begin, and where those begin that are measured."""
+LEARNT = 2 / 3
+"""The share of the days with questions that is learnt from, of other news."""
 WINDOW_DAYS = FreshSettings.fresh_days
 DEPTH, COARSE = 100, 1500
 """Pages of a run; questions that the stream asks itself."""
@@ -54,6 +59,25 @@ class News:
         self.items = dated(self.collection.items)
         self.texts = [document_text(item) for item in self.items]
         self.at = {query: seconds(moment) for query, (_, moment) in self.collection.asked.items()}
+
+    @cached_property
+    def known(self) -> bool:
+        """Whether this is the collection that figures were measured on before."""
+        return is_set("RealtimeQA", len(self.items), len(self.collection.judged))
+
+    @cached_property
+    def split_at(self) -> datetime:
+        """The moment from which on questions are measured."""
+        if self.known:
+            return SPLIT
+        moments = sorted({moment for _, moment in self.collection.asked.values()})
+        return moments[min(round(LEARNT * len(moments)), len(moments) - 1)]
+
+    @cached_property
+    def begins_at(self) -> datetime:
+        """The moment from which on pages make the stream: of other news two weeks before the first question."""
+        first = min(moment for _, moment in self.collection.asked.values())
+        return FROM if self.known else first - timedelta(days=WINDOW_DAYS + 1)
 
     @cached_property
     def vectors(self) -> Floats:
@@ -91,7 +115,7 @@ class News:
     @cached_property
     def coarse(self) -> EventExamples:
         """What the stream before the split asks itself."""
-        return coarse_examples(self.items, self.encode, before=SPLIT, most=COARSE, seed=self.settings.seed)
+        return coarse_examples(self.items, self.encode, before=self.split_at, most=COARSE, seed=self.settings.seed)
 
     @cached_property
     def whole(self) -> EventExamples:
@@ -101,7 +125,7 @@ class News:
     @cached_property
     def sides(self) -> tuple[EventExamples, EventExamples]:
         """Learnt from, and measured."""
-        learnt, test = self.whole.split(seconds(SPLIT))
+        learnt, test = self.whole.split(seconds(self.split_at))
         if self.settings.quick:
             test = test.only(list(test.examples.queries)[::QUICK_EVERY])
         return learnt, test

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from foveal.bench.bprop import bprop
 from foveal.bench.corpusbrain import corpusbrain
 from foveal.bench.lexsembridge import lexsembridge
+from foveal.bench.parts import each
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.tables import Row
 
 
 def generative(settings: BenchSettings) -> Iterator[Row]:
     """The rows of `foveal bench generative`."""
-    for part in (corpusbrain, lexsembridge, bprop):
-        yield from part(settings)
+    yield from each((corpusbrain, lexsembridge, bprop), settings)

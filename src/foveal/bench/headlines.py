@@ -20,21 +20,19 @@ from foveal.bench.headlines_exact import exact_rows
 from foveal.bench.headlines_judge import judge_rows, teclass_rows
 from foveal.bench.headlines_related import clickbait_rows, related_rows
 from foveal.bench.headlines_writer import writer_rows
+from foveal.bench.parts import each
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.tables import Row
+
+JUDGED = (related_rows, clickbait_rows, judge_rows, teclass_rows)
 
 
 def headlines(settings: BenchSettings) -> Iterator[Row]:
     """The rows of `foveal bench headlines`."""
     yield from exact_rows(settings.seed)
-    yield from related_rows(settings)
-    yield from clickbait_rows(settings)
-    yield from judge_rows(settings)
-    yield from teclass_rows(settings)
-    yield from writer_rows(settings)
+    yield from each((*JUDGED, writer_rows), settings)
 
 
 def judged(settings: BenchSettings) -> Iterator[Row]:
     """All but the writer: minutes."""
-    for part in (related_rows, clickbait_rows, judge_rows, teclass_rows):
-        yield from part(settings)
+    yield from each(JUDGED, settings)

@@ -26,6 +26,7 @@ SHARES = (0.70, 0.85)
 """Where the bodies that are learnt from end, and those that are looked at; the rest is measured."""
 
 LANGUAGES = ("tel", "mar", "hin", "amh", "hau", "esp", "eng")
+"""What comes first where it is there; other languages follow by name."""
 CLICKBAIT = "clickbait"
 
 Ints = npt.NDArray[np.int64]
@@ -47,7 +48,10 @@ def fnc(settings: BenchSettings) -> HeadlineSet:
     columns = ("label", "body_id", "headline")
     for number, (where, row) in enumerate(csv_rows(_file(folder, "stances.csv"), columns)):
         if row["label"] not in LABELS or row["body_id"] not in bodies:
-            raise InputError(f"{where} has the label {row['label']!r} and the body {row['body_id']!r}; one is unknown.")
+            raise InputError(
+                f"{where} has the label {row['label']!r} and the body {row['body_id']!r}; one is unknown. "
+                f"Labels are {', '.join(LABELS)}; bodies those of bodies.csv."
+            )
         pairs.append(
             HeadlinePair(row["headline"], bodies[row["body_id"]], LABELS[row["label"]], str(number), row["body_id"])
         )
@@ -90,6 +94,19 @@ class Related:
     learnt: tuple[str, ...]
 
 
+def languages_in(settings: BenchSettings) -> list[str]:
+    """The languages that there are test or dev pairs of. InputError: none."""
+    folder = settings.data / "semrel"
+    found = {path.name.partition(".")[0].rpartition("_")[0] for kind in ("test", "dev")
+             for path in folder.glob(f"*_{kind}.csv*")}  # fmt: skip
+    if not found:
+        raise InputError(
+            f"{folder} holds no pairs: <language>_test.csv, _train.csv, _dev.csv with sentence1, sentence2, score. "
+            "Name the folder that holds semrel/ by --data or FOVEAL_DATA."
+        )
+    return [*(one for one in LANGUAGES if one in found), *sorted(found.difference(LANGUAGES))]
+
+
 def related(settings: BenchSettings, language: str) -> Related:
     """Test pairs (Spanish: dev pairs, as its test scores are not published), and the other pairs' sentences."""
     folder = settings.data / "semrel"
@@ -102,15 +119,26 @@ def related(settings: BenchSettings, language: str) -> Related:
 
 
 def _scored(path: Path) -> tuple[list[tuple[str, str]], list[float]]:
-    rows = [row for _, row in csv_rows(path, ("sentence1", "sentence2", "score"))]
-    return [(row["sentence1"], row["sentence2"]) for row in rows], [float(row["score"]) for row in rows]
+    pairs, scores = [], []
+    for where, row in csv_rows(path, ("sentence1", "sentence2", "score")):
+        try:
+            scores.append(float(row["score"]))
+        except (TypeError, ValueError):
+            raise InputError(f"{where} has the score {row['score']!r}; it needs a number.") from None
+        pairs.append((row["sentence1"], row["sentence2"]))
+    return pairs, scores
 
 
 def clickbait(settings: BenchSettings) -> tuple[list[str], Ints]:
-    """Headlines, and 1 for each that is clickbait."""
+    """Headlines, and 1 for each that is clickbait; of other labels the second by name. InputError: not two of them."""
     folder = settings.folder("classification/clickbait", ("all.csv",))
-    rows = [row for _, row in csv_rows(_file(folder, "all.csv"), ("label", "headline"))]
-    return [row["headline"] for row in rows], np.array([row["label"] == CLICKBAIT for row in rows], dtype=np.int64)
+    path = _file(folder, "all.csv")
+    rows = [row for _, row in csv_rows(path, ("label", "headline"))]
+    labels = sorted({row["label"] for row in rows})
+    if len(labels) != 2:
+        raise InputError(f"{path} has the labels {', '.join(labels) or 'of no row'}; this bench needs two of them.")
+    chosen = CLICKBAIT if CLICKBAIT in labels else labels[1]
+    return [row["headline"] for row in rows], np.array([row["label"] == chosen for row in rows], dtype=np.int64)
 
 
 def folds(classes: Ints, count: int = 5, *, seed: int = 0) -> list[Ints]:

@@ -17,6 +17,7 @@ import numpy as np
 from foveal.bench.code import code_digest
 from foveal.bench.headlines_data import Parts, by_body, by_body_and_headline, few, fnc
 from foveal.bench.headlines_exact import pairs_a_second
+from foveal.bench.known_sets import all_held_to, is_set
 from foveal.bench.runner import SIZE
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.classification import Confusion, calibration_error, fnc_score
@@ -33,6 +34,9 @@ from foveal.training.precision import mixed_precision
 
 MACRO, GAIN, FIVE_MACRO = 0.84, 0.25, 0.80
 """Macro F1 of the judge with relevance features, what it is above TF-IDF alone, and what the paper's five reach."""
+
+ABOVE = 1e-4
+"""What is more, on pairs of which nothing was measured before."""
 
 CHANCE = 0.45
 """Macro F1 that labels which were shuffled may teach, at the most."""
@@ -95,6 +99,7 @@ def arms(settings: BenchSettings) -> dict[str, JudgeSettings]:
 def judge_rows(settings: BenchSettings) -> Iterator[Row]:
     """All arms by body; then what the best-known of them is asked besides."""
     pairs = fnc(settings)
+    known = is_set("Fake News Challenge", len(pairs))
     if settings.quick:
         pairs = few(pairs, len(pairs) // 5, seed=settings.seed)
     parts = by_body(pairs, seed=settings.seed)
@@ -104,10 +109,11 @@ def judge_rows(settings: BenchSettings) -> Iterator[Row]:
     said = {}
     for name, arm in arms(settings).items():
         said[name] = answered(arm, parts, settings)
-        yield from arm_rows(name, said[name], slack)
+        yield from all_held_to("the Fake News Challenge", known, arm_rows(name, said[name], slack))
     base = said["TF-IDF alone, LR"].confusion.macro
     for name in ("TF-IDF, all five, LR", "all of ours, LR"):
-        yield Row.of(f"{name}, less TF-IDF alone", "macro F1", said[name].confusion.macro - base, at_least=GAIN - slack)
+        gain, least = said[name].confusion.macro - base, GAIN - slack if known else ABOVE
+        yield Row.of(f"{name}, less TF-IDF alone", "macro F1", gain, at_least=least)
     yield from calibration_rows(said["all of ours, changed numbers, LR"])
     yield from control_rows(pairs, parts, settings, slack)
     yield from slow_rows(parts, settings)

@@ -22,11 +22,11 @@ from foveal.bench.heads_detect import detection
 from foveal.bench.heads_landmark import landmark
 from foveal.bench.heads_masking import masking
 from foveal.bench.heads_ranking import ranking
+from foveal.bench.parts import each
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.tables import Row
 
 
 def heads(settings: BenchSettings) -> Iterator[Row]:
     """The rows of `foveal bench heads`."""
-    for part in (detection, masking, compression, attribution, ranking, landmark, act):
-        yield from part(settings)
+    yield from each((detection, masking, compression, attribution, ranking, landmark, act), settings)

@@ -56,7 +56,6 @@ ASKED = 1.0
 RATE = 0.1
 """Share of the heads that are counted as gaining, or losing, which may do neither."""
 SINKS, OTHERS = "drawn heads, their sinks", "control: drawn heads, other columns"
-CHANCE = {"sst2": 1 / 2, "trec": 1 / 6, "ag_news": 1 / 4}
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,8 @@ def gain_rows(settings: BenchSettings, model: LanguageModel, made: Calibration) 
     histogram(made, drawn, settings.cache / "pictures" / "heads-act-gain.png")
     confirmed, (tested, name) = bool(made.heads), strongest(made)
     cells = _cells(settings, model, tested)
-    yield from _test_rows(cells, confirmed)
+    chance = {task: 1 / len(own[0].choices) for task, own in test_examples(settings, 1).items()}
+    yield from _test_rows(cells, chance, confirmed=confirmed)
     yield from _word_rows(settings, model, tested, name)
 
 
@@ -224,12 +224,13 @@ def _digest(model: LanguageModel, made: Calibration, tests: Mapping[str, Sequenc
     return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
 
-def _test_rows(cells: Mapping[tuple[str, str], Cell], confirmed: bool) -> Iterator[Row]:
+def _test_rows(cells: Mapping[tuple[str, str], Cell], chance: Mapping[str, float], *, confirmed: bool) -> Iterator[Row]:
+    """Of each test set how many are right, more than by `chance`; then what each arm gains."""
     names, tasks = (list(dict.fromkeys(key[axis] for key in cells)) for axis in (0, 1))
     for task in tasks:
         own = cells[PLAIN, task].found
-        note = f"{len(own)} examples; by chance {CHANCE[task]:.2f}"
-        yield Row.of(f"{PLAIN}, {task}", "right", accuracy(own), at_least=CHANCE[task], note=note)
+        note = f"{len(own)} examples; by chance {chance[task]:.2f}"
+        yield Row.of(f"{PLAIN}, {task}", "right", accuracy(own), at_least=chance[task], note=note)
     every = {name: [one for task in tasks for one in cells[name, task].found] for name in names}
     for name in names[1:]:
         less = compared(every[name], every[PLAIN], seed=0)

@@ -17,6 +17,7 @@ keys of a fine-tuned decoder of 0.5B.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from math import exp
 
 import torch
@@ -24,10 +25,12 @@ from torch import Tensor
 
 from foveal.attention.landmark_cache import ReadSettings
 from foveal.attention.landmark_model import LandmarkModel
-from foveal.bench.heads_landmark_arms import QUICK, Novels, Scale
+from foveal.attention.landmark_training import own_tokenizer
+from foveal.bench.heads_landmark_arms import BOOKS, QUICK, Novels, Scale
 from foveal.bench.heads_landmark_cost import cost
 from foveal.bench.heads_landmark_exact import exact
 from foveal.bench.heads_landmark_records import records
+from foveal.bench.read import text_of, texts_of
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.plots import lines
 from foveal.evaluation.tables import Row
@@ -40,13 +43,24 @@ def landmark(settings: BenchSettings) -> Iterator[Row]:
     """The rows of `foveal bench heads-landmark`."""
     scale = QUICK if settings.quick else Scale()
     yield from exact(settings)
-    arms = Novels(settings, scale)
+    arms = Texts(settings, scale)
     yield from novels(arms)
     yield from cost(settings, arms.landmark)
     yield from records(settings, Scale())
 
 
 # -- novels ------------------------------------------------------------------------------------------------------------
+
+
+class Texts(Novels):
+    """The two novels, or where they are not there the longest other texts."""
+
+    @cached_property
+    def tokens(self) -> Tensor:
+        """Of both, by byte pairs learned from them."""
+        texts = [text_of(path) for path in texts_of(self.settings, BOOKS)]
+        tokenizer = own_tokenizer(texts, self.scale.size.vocabulary)
+        return torch.tensor(tokenizer.backend_tokenizer.encode("\n\n".join(texts)).ids, dtype=torch.int32)
 
 
 def perplexity(logprobs: Callable[[Tensor], Tensor], held: Tensor, length: int) -> float:

@@ -25,6 +25,7 @@ from foveal.attention.prefill import prefill
 from foveal.attention.retrieval_heads import HeadScores, head_scores, random_heads
 from foveal.bench.attention_models import GEMMA, QWEN
 from foveal.bench.heads_data import essays
+from foveal.bench.read import texts_of
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.likelihood import perplexity
 from foveal.evaluation.plots import lines
@@ -122,8 +123,7 @@ def other_rows(settings: BenchSettings, model: LanguageModel) -> Iterator[Row]:
 
 def perplexity_rows(settings: BenchSettings, model: LanguageModel, scores: HeadScores) -> Iterator[Row]:
     """Ordinary text."""
-    folder = settings.folder("text", ("wikitext2_valid.txt",))
-    path = folder / "wikitext2_valid.txt"
+    (path,) = texts_of(settings, ("wikitext2_valid.txt",))
     with path.open("rb") if path.is_file() else gzip.open(f"{path}.gz") as file:
         text = file.read(400_000).decode("utf-8", "ignore")
     count = 4 if settings.quick else 24

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from foveal.bench.layers_codebook import codebook
 from foveal.bench.layers_lama import lama
 from foveal.bench.layers_stepnet import stepnet
+from foveal.bench.parts import each
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.tables import Row
 
 
 def layers(settings: BenchSettings) -> Iterator[Row]:
     """The rows of `foveal bench layers`."""
-    for part in (lama, stepnet, codebook):
-        yield from part(settings)
+    yield from each((lama, stepnet, codebook), settings)

@@ -148,6 +148,10 @@ def _data(settings: BenchSettings, sizes: tuple[int, int]) -> tuple[Halves, Halv
         posts(path, count, states.encoder, settings.seed) for path, count in zip(_files(settings), sizes, strict=True)
     ]
     groups = sorted({group for group, _ in found[0]})
+    if unknown := sorted({group for group, _ in found[1]}.difference(groups)):
+        raise InputError(
+            f"{_files(settings)[1]} has posts of {', '.join(unknown)}, of which none to learn from is drawn."
+        )
     learnt, held = (_encoded(one, groups, states) for one in found)
     return learnt, held
 

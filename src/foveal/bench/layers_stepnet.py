@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from statistics import fmean, stdev
 
 import numpy as np
@@ -26,14 +27,17 @@ from torch import Tensor, nn
 
 from foveal.bench.layers_stepnet_images import KINDS, Arms, Scale, image_loss, network
 from foveal.bench.layers_stepnet_steps import errors
-from foveal.bench.layers_stepnet_text import texts
+from foveal.bench.layers_stepnet_text import rows_of, texts
 from foveal.bench.settings import BenchSettings
+from foveal.errors import InputError
 from foveal.evaluation.classification import spearman
+from foveal.evaluation.files import present
 from foveal.evaluation.speed import paired
 from foveal.evaluation.tables import Row, largest, least
 from foveal.nn.gating import attach, detach, steps_replaced
 from foveal.nn.jacobians import greatest_stretch
 from foveal.nn.ode_stiffness import linear, trajectory_stiffness, van_der_pol
+from foveal.nn.resnet import ResNetSettings
 from foveal.nn.stiffness import Stiffness, stiffness
 from foveal.training.precision import mixed_precision
 
@@ -60,12 +64,28 @@ def stepnet(settings: BenchSettings) -> Iterator[Row]:
     yield from mechanism(settings)
     yield from sizes(settings)
     arms = Arms(settings, QUICK if settings.quick else FULL)
+    classes = [int(part.labels.max()) + 1 for part in (arms.learnt, arms.held)]
+    if classes[0] != classes[1] or classes[0] > ResNetSettings.classes:
+        raise InputError(
+            f"cifar10-small has photographs of {classes[0]} classes to learn from and of {classes[1]} to test. It "
+            f"needs the same in both, at most {ResNetSettings.classes}."
+        )
     found: dict[str, list[float]] = {}
     yield from images(arms, found)
     yield from stripe(arms)
     yield from placement(arms)
     yield from depths(arms)
+    _classes_are_learnt(settings.folder("classification/r8", ["train.csv", "test.csv"]))
     yield from texts(settings)
+
+
+def _classes_are_learnt(folder: Path) -> None:
+    """InputError: texts to test with are of a class that no text to learn from is of."""
+    learnt, held = ({label for label, _ in rows_of(present(folder, f"{name}.csv"))} for name in ("train", "test"))
+    if unknown := sorted(held - learnt):
+        raise InputError(
+            f"{folder}: test.csv has the label {', '.join(unknown)}, which train.csv lacks. Mend one of them."
+        )
 
 
 # -- exact -------------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from foveal.bench.known_sets import held_to, is_collection_of
 from foveal.bench.lexsembridge_data import DEPTH, FineGrained
 from foveal.bench.people import people
 from foveal.bench.quality import bm25s_run
@@ -254,5 +255,6 @@ def as_collection(examples: Examples) -> Collection:
 
 def _limit_values(collection: Collection, system: str, run: Run, note: str, **bars: float) -> Iterator[Row]:
     values = evaluate(run, collection.qrels, LIMIT_METRICS)
-    yield Row.of(f"LIMIT: {system}", "recall@2", values["recall@2"], note=note, **bars)
+    row = Row.of(f"LIMIT: {system}", "recall@2", values["recall@2"], note=note, **bars)
+    yield held_to("LIMIT-small", is_collection_of("LIMIT-small", collection), row)
     yield Row.of(f"LIMIT: {system}", "recall@10", values["recall@10"])

@@ -14,12 +14,11 @@ from collections.abc import Iterator
 from foveal.bench.memory_longheads import longheads
 from foveal.bench.memory_longheads_tasks import longheads_tasks
 from foveal.bench.memory_retrieval import retrieval
+from foveal.bench.parts import each
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.tables import Row
 
 
 def memory(settings: BenchSettings) -> Iterator[Row]:
     """The rows of `foveal bench memory`."""
-    yield from retrieval(settings)
-    yield from longheads(settings)
-    yield from longheads_tasks(settings)
+    yield from each((retrieval, longheads, longheads_tasks), settings)

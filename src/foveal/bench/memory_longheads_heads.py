@@ -31,6 +31,7 @@ from foveal.attention.rotation import rotations_of
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation import ruler
 from foveal.evaluation.answers import contains
+from foveal.evaluation.files import text_in
 from foveal.evaluation.tables import Row
 from foveal.models.chat import Sampling
 from foveal.models.decoding import tokens
@@ -228,7 +229,7 @@ def mass_row(kind: str, value: float, note: str, *, quick: bool) -> Row:
 
 def question_text(settings: BenchSettings, model: LanguageModel, length: int) -> list[int]:
     """`length` tokens of a question behind paragraphs of which one answers it."""
-    told = json.loads(settings.text("xquad", "xquad.en.json"))["data"]
+    told = json.loads(text_in(settings.one_of("xquad", "xquad.en.json", "xquad.*.json")))["data"]
     paragraphs = [paragraph for article in told for paragraph in article["paragraphs"]]
     asked = [(one["qas"][0]["question"], one["qas"][0]["answers"][0]["text"], one["context"]) for one in paragraphs]
     made = ruler.make(

@@ -16,11 +16,11 @@ from foveal.bench.nn_aaren import aaren
 from foveal.bench.nn_exact import exact
 from foveal.bench.nn_routing import routing
 from foveal.bench.nn_titans import titans
+from foveal.bench.parts import each
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.tables import Row
 
 
 def nn(settings: BenchSettings) -> Iterator[Row]:
     """The rows of `foveal bench nn`."""
-    for part in (exact, aaren, titans, routing):
-        yield from part(settings)
+    yield from each((exact, aaren, titans, routing), settings)

@@ -26,6 +26,7 @@ from torch import Tensor
 from foveal.bench.nn_aaren_recall import novel, recall
 from foveal.bench.nn_aaren_tables import tables
 from foveal.bench.nn_exact import drawn, token_by_token
+from foveal.bench.parts import each
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.speed import paired, process_seconds
 from foveal.evaluation.tables import Row, largest
@@ -43,8 +44,7 @@ def aaren(settings: BenchSettings) -> Iterator[Row]:
     yield from exact(settings)
     yield from cost(settings)
     yield from recall(settings)
-    yield from tables(settings)
-    yield from novel(settings)
+    yield from each((tables, novel), settings)
 
 
 # -- exact -------------------------------------------------------------------------------------------------------------

@@ -22,8 +22,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from foveal.bench.read import text_of
+from foveal.bench.read import text_of, texts_of
 from foveal.bench.settings import BenchSettings
+from foveal.errors import InputError
 from foveal.evaluation.tables import Row
 from foveal.nn.causal_attention import StreamSettings, encoder_of, positions
 from foveal.nn.window_attention import WindowAttention, WindowSettings
@@ -202,7 +203,13 @@ class Bytes:
 def novel(settings: BenchSettings) -> Iterator[Row]:
     """Bits a byte of text that was not learnt from; no bar: Aaren is expected to be behind attention."""
     length, steps, held = (256, 60, 20_000) if settings.quick else (1024, 400, 200_000)
-    text = torch.frombuffer(bytearray(text_of(settings.folder("text", [BOOK]) / BOOK).encode()), dtype=torch.uint8)
+    (path,) = texts_of(settings, [BOOK])
+    title = "War and Peace" if path.name == BOOK else path.stem
+    text = torch.frombuffer(bytearray(text_of(path).encode()), dtype=torch.uint8)
+    if len(text) < 2 * (held + length):
+        raise InputError(
+            f"{path} has {len(text):,} bytes; this bench needs {2 * (held + length):,}. Name a longer one."
+        )
     loop = LoopSettings(
         steps=steps, batch=8, learning_rate=2e-3, warm_up=0.1, evaluate_every=steps, checkpoint_every=100,
         seed=settings.seed,
@@ -220,7 +227,7 @@ def novel(settings: BenchSettings) -> Iterator[Row]:
 
         told = cell(settings, f"bytes-{stream.mixer}", known_by, made)
         note = f"{steps * loop.batch * length:,} bytes learnt from, {held:,} streamed"
-        yield Row.of(f"War and Peace, {name}", "bits a byte", told["bits"], note=note)
+        yield Row.of(f"{title}, {name}", "bits a byte", told["bits"], note=note)
 
 
 def _stacked(rows: list[Tensor]) -> dict[str, Tensor]:

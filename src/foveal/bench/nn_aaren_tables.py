@@ -1,8 +1,8 @@
 """bench nn-aaren, tables: the paper's four settings, each by Aaren, causal attention and a GRU in the same block.
 
-forecasts    ETTh1, 96 rows in; 96, 192, 336 and 720 out; DLinear and the last value beside them
+forecasts    ETTh1 or another table of ett/, 96 rows in; 96, 192, 336, 720 out; DLinear and the last value beside them
 classes      JapaneseVowels, BasicMotions and GunPoint of the UEA and UCR archives, causal, read at the last value
-events       so (fold 1 is measured, the others learnt from) and hawkes, whose true likelihood is known
+events       so (the first fold is measured, the others learnt from) and hawkes, whose true likelihood is known
 actions      CartPole-v1 and Pendulum-v1, learnt from a scripted behaviour of mixed quality; cloning beside them
 
 All arms of a table have the same recipe, width, seed and data. Headline rows are means of three seeds, with the spread
@@ -22,7 +22,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from foveal.bench.known_sets import is_set
 from foveal.bench.nn_aaren_recall import Told, cell
+from foveal.bench.parts import each
 from foveal.bench.settings import BenchSettings
 from foveal.errors import FovealError, InputError
 from foveal.evaluation.event_sequences import Events, read_events
@@ -47,10 +49,7 @@ HAWKES = 0.2, 0.8
 
 def tables(settings: BenchSettings) -> Iterator[Row]:
     """All four."""
-    yield from forecasts(settings)
-    yield from classes(settings)
-    yield from events(settings)
-    yield from actions(settings)
+    yield from each((forecasts, classes, events, actions), settings)
 
 
 def trained(
@@ -97,17 +96,18 @@ def missing(what: str, error: Exception) -> Row:
 
 def forecasts(settings: BenchSettings) -> Iterator[Row]:
     """Mean squared error of standardised values."""
-    table = read_table(settings.file("ett", "ETTh1.csv"))
+    table = read_table(settings.one_of("ett", "ETTh1.csv", "*.csv"))
+    name = table.name.partition(".")[0]
     loop = replace(FORECASTING, steps=120, evaluate_every=60) if settings.quick else FORECASTING
     for horizon in HORIZONS[::3] if settings.quick else HORIZONS:
         found = {mixer: _forecast_cells(settings, table, horizon, mixer, loop) for mixer in (*MIXERS, LINEAR)}
         peer = _mean(found["attention"], "mse")
         plain = found["aaren"][0]["baseline"]
-        yield Row.of(f"ETTh1, {horizon} rows, last value", "mse", plain["mse"], note=f"mae {plain['mae']:.4f}")
+        yield Row.of(f"{name}, {horizon} rows, last value", "mse", plain["mse"], note=f"mae {plain['mae']:.4f}")
         for mixer, cells in found.items():
             most = WORSE_MSE * peer if mixer == "aaren" else None
             note = f"mae {_mean(cells, 'mae'):.4f}; {spread([one['told']['mse'] for one in cells])}"
-            yield Row.of(f"ETTh1, {horizon} rows, {mixer}", "mse", _mean(cells, "mse"), at_most=most, note=note)
+            yield Row.of(f"{name}, {horizon} rows, {mixer}", "mse", _mean(cells, "mse"), at_most=most, note=note)
 
 
 def _forecast_cells(
@@ -182,8 +182,14 @@ def event_sets(settings: BenchSettings, name: str) -> tuple[list[Events], list[E
     if name == "hawkes":
         folder = settings.folder("events/hawkes", ["train.jsonl", "test.jsonl"])
         return tuple(read_events(_there(folder / f"{part}.jsonl")) for part in ("train", "test"))  # type: ignore[return-value]
-    folder = settings.folder("events/so", [f"fold{fold}_test.jsonl" for fold in range(1, 6)])
-    folds = [read_events(_there(folder / f"fold{fold}_test.jsonl")) for fold in range(1, 6)]
+    folder = settings.data / "events" / "so"
+    names = sorted({path.name.removesuffix(".gz") for path in folder.glob("fold*_test.jsonl*")})
+    if len(names) < 2:
+        raise InputError(
+            f"{folder} holds {len(names)} folds, fold<number>_test.jsonl (or .gz); the first is measured, so it needs "
+            "two. Name the folder that holds events/ by --data or FOVEAL_DATA."
+        )
+    folds = [read_events(_there(folder / name)) for name in names]
     held = {one.times.tobytes() for one in folds[0]}
     learnt = [one for fold in folds[1:] for one in fold if one.times.tobytes() not in held]
     return (learnt[:400], folds[0][:150]) if settings.quick else (learnt, folds[0])
@@ -223,7 +229,7 @@ def _event_cells(
 def _event_rows(name: str, found: Mapping[str, Sequence[Told]], test: Sequence[Events]) -> Iterator[Row]:
     peer, plain = _mean(found["attention"], "nll"), found["aaren"][0]["baseline"]
     yield Row.of(f"{name}, constant rate", "nats an event", plain["nll"], note=_event_note(plain))
-    if name == "hawkes":
+    if name == "hawkes" and is_set("Hawkes", len(test), sum(len(one.times) for one in test)):
         unit = found["aaren"][0]["told"]["mean gap"]
         note = "of gaps in mean gaps; its marks say nothing"
         yield Row.of("hawkes, the true rate", "nats an event", true_nats(test) - float(np.log(unit)), note=note)

@@ -1,5 +1,7 @@
 """bench nn, language: byte by byte on two novels, the same bytes, steps and blocks for every mixer.
 
+Where the novels are not in text/, its longest other texts stand in.
+
 bits       bits per character of the second novel's end, window by window
 stream     the same read as one stream, the state carried over; with updates off, where there are any
 rare       nats per byte at words of the novel that stand once before, 64 to a window of bytes ago: what looking back
@@ -24,7 +26,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from foveal.bench.read import text_of
+from foveal.bench.read import text_of, texts_of
 from foveal.bench.settings import BenchSettings
 from foveal.bench.trained_arms import data_digest, trained
 from foveal.errors import InputError
@@ -77,8 +79,7 @@ class Novels:
     @cached_property
     def data(self) -> bytes:
         """Both books."""
-        folder = self.settings.folder("text", BOOKS)
-        return "\n\n".join(text_of(folder / book) for book in BOOKS).encode()
+        return "\n\n".join(text_of(book) for book in texts_of(self.settings, BOOKS)).encode()
 
     @cached_property
     def tokens(self) -> Tensor:

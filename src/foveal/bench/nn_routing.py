@@ -40,6 +40,7 @@ from foveal.bench.nn_routing_arms import routed_model
 from foveal.bench.nn_routing_encoder import encoder
 from foveal.bench.nn_routing_images import images
 from foveal.bench.nn_tasks import Recall, learn, right_share
+from foveal.bench.parts import each
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.speed import paired, process_seconds
 from foveal.evaluation.tables import Row
@@ -73,8 +74,7 @@ def routing(settings: BenchSettings) -> Iterator[Row]:
     yield from recall(settings)
     arms = Novels(settings, QUICK_NOVELS if settings.quick else NOVELS)
     yield from novels(arms)
-    yield from encoder(settings)
-    yield from images(settings)
+    yield from each((encoder, images), settings)
     yield from long(arms)
 
 

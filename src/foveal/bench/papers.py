@@ -20,11 +20,11 @@ from foveal.bench.papers_ingest import ingest_rows
 from foveal.bench.papers_known import known
 from foveal.bench.papers_serve import serve
 from foveal.bench.papers_speed import speed
+from foveal.bench.parts import each
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.tables import Row
 
 
 def papers(settings: BenchSettings) -> Iterator[Row]:
     """The rows of `foveal bench papers`."""
-    for part in (ingest_rows, csfcube, known, speed, serve, audit):
-        yield from part(settings)
+    yield from each((ingest_rows, csfcube, known, speed, serve, audit), settings)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from foveal.errors import InputError
 from foveal.registry import require
 
 SIDE = 16
@@ -20,6 +21,8 @@ def photographs(path: Path, most: int) -> tuple[Tensor, list[str]]:
     image = require("PIL.Image", extra="bench")
     with tarfile.open(path) as tar:
         members = [one for one in tar.getmembers() if one.name.endswith(".jpg")]
+        if not members:
+            raise InputError(f"{path} holds no photograph, <class>/<number>.jpg. Give it some.")
         chosen = members[:: max(1, len(members) // most)][:most]
         found = []
         for member in chosen:

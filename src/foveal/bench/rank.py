@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from foveal.bench.parts import each
 from foveal.bench.rank_blockrank import blockrank
 from foveal.bench.rank_cascade import cascade
 from foveal.bench.rank_legal import legal
@@ -23,5 +24,4 @@ from foveal.evaluation.tables import Row
 
 def rank(settings: BenchSettings) -> Iterator[Row]:
     """The rows of `foveal bench rank`."""
-    for part in (cascade, blockrank, neural, legal):
-        yield from part(settings)
+    yield from each((cascade, blockrank, neural, legal), settings)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from foveal.bench.parts import each
 from foveal.bench.rank_blockrank_exact import exact
 from foveal.bench.rank_blockrank_observation import observation
 from foveal.bench.rank_blockrank_quality import ablations, quality
@@ -29,5 +30,4 @@ from foveal.evaluation.tables import Row
 
 def blockrank(settings: BenchSettings) -> Iterator[Row]:
     """The rows of `foveal bench rank-blockrank`."""
-    for part in (observation, exact, speed, quality, ablations, transfer):
-        yield from part(settings)
+    yield from each((observation, exact, speed, quality, ablations, transfer), settings)

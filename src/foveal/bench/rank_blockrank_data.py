@@ -30,6 +30,9 @@ from foveal.evaluation.metrics import Run
 from foveal.training.blockrank import ListedDocument, RankingList
 from foveal.types import Hit, Passage, Span
 
+FILE = ("xquad", "xquad.en.json", "xquad.*.json")
+"""Folder, file, and what stands in where it is not there."""
+
 CHARACTERS = 420
 TRAIN, DEV, TEST = "train", "dev", "test"
 SHARES = {TEST: 1 / 4, DEV: 1 / 8}
@@ -124,7 +127,7 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class XQuad:
-    """The English paragraphs; `part` says to which part an article belongs."""
+    """The paragraphs, English ones where they are there; `part` says to which part an article belongs."""
 
     paragraphs: tuple[Paragraph, ...]
     part: Mapping[int, str]
@@ -133,12 +136,17 @@ class XQuad:
     @classmethod
     def of(cls, settings: BenchSettings) -> XQuad:
         """The set of the data folder, its articles dealt to the parts by the seed. InputError: it is not there."""
-        found = tuple(_paragraphs(settings.file("xquad", "xquad.en.json")))
+        found = tuple(_paragraphs(settings.one_of(*FILE)))
         articles = sorted({one.article for one in found})
         order = np.random.default_rng(settings.seed).permutation(articles).tolist()
         test, dev = (max(1, round(SHARES[name] * len(articles))) for name in (TEST, DEV))
         names = [TEST] * test + [DEV] * dev + [TRAIN] * (len(order) - test - dev)
         return cls(found, dict(zip(order, names, strict=True)), settings)
+
+    @property
+    def english(self) -> bool:
+        """Whether no other language stands in."""
+        return self.settings.one_of(*FILE).name.startswith(FILE[1])
 
     @property
     def corpus(self) -> dict[str, str]:

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from foveal.attention.recorder import Recorder
 from foveal.attention.watch import watch
+from foveal.bench.known_sets import all_held_to, is_set
 from foveal.bench.rank_blockrank_arms import LAYOUT, Arms, Sizes, kept
 from foveal.bench.rank_blockrank_data import DEV, Asked, Task, XQuad
 from foveal.bench.settings import BenchSettings
@@ -57,7 +58,9 @@ def observation(settings: BenchSettings) -> Iterator[Row]:
     yield from inside_rows(arms, task)
     found = {name: by_layer(signals(arms, task, name), task) for name in ANCHORS}
     yield from signal_rows(found, settings)
-    yield from anchor_rows(found, settings)
+    paragraphs = XQuad.of(settings)
+    known = paragraphs.english and is_set("XQuAD", len(paragraphs.paragraphs))
+    yield from all_held_to("XQuAD in English", known, anchor_rows(found, settings))
     layer = best(found[BLOCK])
     depth = (1 + layer) / (1 + max(found[BLOCK]))
     note = f"layer {layer}, the best of all by P@1, then MRR, on {len(task.asked)} lists of held-out training articles"

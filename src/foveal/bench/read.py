@@ -18,7 +18,7 @@ from __future__ import annotations
 import gzip
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from foveal.bench.read_absent import absent
@@ -97,9 +97,18 @@ def long_text(settings: BenchSettings) -> str:
     if program:
         told = subprocess.run([program, "-f", "gen1:1-rev22:21"], capture_output=True, check=True, text=True)
         return told.stdout
-    names = ("war_and_peace.txt", "moby_dick.txt")
-    folder = settings.folder("text", names)
-    return "\n\n".join(text_of(folder / name) for name in names)
+    return "\n\n".join(text_of(path) for path in texts_of(settings, ("war_and_peace.txt", "moby_dick.txt")))
+
+
+def texts_of(settings: BenchSettings, names: Sequence[str]) -> list[Path]:
+    """The texts of these names, each as `text_of` takes it; for those that are not there others of `text/`, the longest
+    first. InputError: there are not as many."""
+    folder = settings.data / "text"
+    there = {path.name.removesuffix(".gz"): path.stat().st_size for path in folder.glob("*.txt*")}
+    others = sorted(there.keys() - set(names), key=lambda name: (-there[name], name))
+    if sum(name not in there for name in names) > len(others):
+        settings.folder("text", names)
+    return [folder / (name if name in there else others.pop(0)) for name in names]
 
 
 def text_of(path: Path) -> str:

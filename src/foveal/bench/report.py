@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from foveal.bench.parts import each
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.tables import Row
 from foveal.registry import BENCHES, lookup
@@ -20,5 +21,4 @@ PARTS = ("report-citations", "report-memory", "report-race", "report-planners", 
 
 def report(settings: BenchSettings) -> Iterator[Row]:
     """The rows of `foveal bench report`."""
-    for name in PARTS:
-        yield from lookup(BENCHES, name, kind="bench")(settings)
+    yield from each([lookup(BENCHES, name, kind="bench") for name in PARTS], settings)

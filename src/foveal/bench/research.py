@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from foveal.bench.parts import each
 from foveal.bench.research_answers import answers
 from foveal.bench.research_protocol import protocol
 from foveal.bench.research_retrieval import retrieval
@@ -18,6 +19,4 @@ from foveal.evaluation.tables import Row
 
 def research(settings: BenchSettings) -> Iterator[Row]:
     """The rows of `foveal bench research`."""
-    yield from protocol(settings)
-    yield from retrieval(settings)
-    yield from answers(settings)
+    yield from each((protocol, retrieval, answers), settings)

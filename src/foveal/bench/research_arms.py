@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from foveal.bench.known_sets import is_set
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.answers import normalised
 from foveal.models.language import LanguageModel, load_language_model
@@ -76,6 +77,10 @@ class RecordedSet:
         recorded = load_recorded(settings.folder(name, FILES))
         runs = [run for run in recorded.trajectories if run.measurable]
         return cls(recorded, runs, RecordedSearch(recorded))
+
+    def is_set(self, name: str) -> bool:
+        """Whether this is the recorded set of that name, of which figures were measured before."""
+        return is_set(name, len(self.recorded.sources), len(self.recorded.trajectories))
 
     def hits(self, plans: Plans, search: Callable[[str], Sequence[str]] | None = None) -> dict[str, float]:
         """Run -> whether the passages of its plan hold the answer, in points."""

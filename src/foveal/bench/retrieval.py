@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from foveal.bench.parts import each
 from foveal.bench.retrieval_fusion import fusion
 from foveal.bench.retrieval_index import indexes
 from foveal.bench.retrieval_late import late
@@ -24,5 +25,4 @@ from foveal.evaluation.tables import Row
 
 def retrieval(settings: BenchSettings) -> Iterator[Row]:
     """The rows of `foveal bench retrieval`."""
-    for part in (fusion, late, training, pretraining, indexes):
-        yield from part(settings)
+    yield from each((fusion, late, training, pretraining, indexes), settings)

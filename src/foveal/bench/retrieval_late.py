@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from foveal.bench.known_sets import held_to, is_collection_of
 from foveal.bench.people import people, shared
 from foveal.bench.quality import bm25s_run, flat_run
 from foveal.bench.retrieval_fusion import Judged, Replay, dense_run, fuse
@@ -210,7 +211,7 @@ def trained_and_words(
     fused, alone = fuse("weighted", lexical, run, weight), {query: run[query] for query in judged.test.qrels}
     p_value = compare(fused, alone, judged.test.qrels)
     note = f"weight of the token vectors {weight}, from {len(held)} held-out claims; p {p_value:.2g} against them alone"
-    yield from judged.rows(system, fused, note=note, at_least=GOAL)
+    yield from map(judged.asked, judged.rows(system, fused, note=note, at_least=GOAL))
     yield ranked(judged, LateRanker(model), documents, settings)
 
 
@@ -246,7 +247,8 @@ def limit(settings: BenchSettings) -> Iterator[Row]:
 
     def rows(system: str, run: Run, note: str = "", **bars: float) -> Iterator[Row]:
         values = evaluate(run, collection.qrels, metrics)
-        yield Row.of(f"LIMIT: {system}", "recall@2", values["recall@2"], note=note, **bars)
+        row = Row.of(f"LIMIT: {system}", "recall@2", values["recall@2"], note=note, **bars)
+        yield held_to("LIMIT-small", is_collection_of("LIMIT-small", collection), row)
         yield Row.of(f"LIMIT: {system}", "recall@10", values["recall@10"])
 
     yield from rows("BM25S, not stemmed", bm25s_run(collection, stemmed=False), "measured for the spec: 0.9905")

@@ -71,7 +71,7 @@ def training(settings: BenchSettings) -> Iterator[Row]:
         reports[best] += [data.trained(best, seed) for seed in SEEDS[1:]]
     spread = [report.measured["test"][1]["ndcg@10"] for report in reports[best]]
     note += f"; {len(spread)} seeds, ± {stdev(spread):.4f}" if len(spread) > 1 else ""
-    yield Row.of("the chosen arm", "ndcg@10", _mean(reports[best], "test"), at_least=TARGET, note=note)
+    yield judged.asked(Row.of("the chosen arm", "ndcg@10", _mean(reports[best], "test"), at_least=TARGET, note=note))
     yield from joined_rows(data, best, reports[best])
     yield from typo_rows(data, best, reports[best][0])
     if not settings.quick:
@@ -164,7 +164,7 @@ def joined_rows(data: Arms, arm: str, reports: list[Report]) -> Iterator[Row]:
         first = first or f"p {compare(fused, run, test):.2g} against it alone"
     spread = f", ± {stdev(values):.4f}" if len(values) > 1 else ""
     note = f"weights {', '.join(map(str, weights))} from {len(dev)} dev claims{spread}; {first}"
-    yield Row.of(f"{arm} and BM25, weighted", "ndcg@10", fmean(values), at_least=GOAL, note=note)
+    yield data.judged.asked(Row.of(f"{arm} and BM25, weighted", "ndcg@10", fmean(values), at_least=GOAL, note=note))
 
 
 def reranker_rows(data: Arms, arm: str, beside: Report) -> Iterator[Row]:

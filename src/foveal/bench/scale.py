@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from foveal.bench.parts import each
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.tables import Row
 from foveal.registry import BENCHES, lookup
@@ -22,5 +23,4 @@ PARTS = ("scale-library", "scale-ray", "scale-web", "scale-faults")
 
 def scale(settings: BenchSettings) -> Iterator[Row]:
     """The rows of `foveal bench scale`."""
-    for name in PARTS:
-        yield from lookup(BENCHES, name, kind="bench")(settings)
+    yield from each([lookup(BENCHES, name, kind="bench") for name in PARTS], settings)

@@ -16,6 +16,7 @@ from foveal.bench.adding import adding
 from foveal.bench.ann import ann
 from foveal.bench.cold_start import cold_start
 from foveal.bench.latency import latency
+from foveal.bench.parts import each
 from foveal.bench.quality import is_collection, quality
 from foveal.bench.segment import segment
 from foveal.bench.settings import BenchSettings
@@ -25,9 +26,5 @@ from foveal.evaluation.tables import Row
 def search(settings: BenchSettings) -> Iterator[Row]:
     """The rows of `foveal bench search`."""
     yield from quality(settings)
-    yield from adding(settings)
-    yield from cold_start(settings)
-    yield from latency(settings)
-    if not is_collection(settings.data):
-        yield from segment(settings)
-        yield from ann(settings)
+    others = () if is_collection(settings.data) else (segment, ann)
+    yield from each((adding, cold_start, latency, *others), settings)

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from foveal.bench.known_sets import is_set
 from foveal.bench.settings import BenchSettings
 from foveal.errors import InputError
 from foveal.evaluation.files import json_lines
@@ -32,7 +33,10 @@ from foveal.training.same_topic_heads import Floats, Paragraphs
 from foveal.training.same_topic_pairs import Corpus, Sectioned, deduplicated, shuffled_within, split_by_group
 from foveal.types import Encoder
 
-_CHOI_ID = re.compile(r"[^/]+/(3-11|6-8|9-11)/(\d+)")
+CHOI_SETS = ("3-11", "6-8", "9-11")
+"""The lengths of segments that are looked at where they are there; else all that there are."""
+EVERY = 8  # documents 0, 8, 16, ... of each set
+_CHOI_ID = re.compile(r"[^/]+/([^/]+)/(\d+)")
 _SECOND = re.compile(r"\d+(?:\.\d+)?")
 
 
@@ -95,10 +99,20 @@ class Policies:
         chosen = SectionSettings(group="company", most_paragraphs=scale.longest)
         files, table = _files(settings.data / "tos"), TopicTable.terms()
         documents = deduplicated(list(sectioned_documents(files, chosen, table, only_topics=only_topics)))
+        if not documents:
+            told = "headings of topics that the table knows" if only_topics else "headings"
+            raise InputError(f"{settings.data / 'tos'} holds no document with sections under {told}. Give it some.")
         rest, test = split_by_group(documents, scale.test_share, seed=settings.seed)
         learnt, dev = split_by_group(rest, scale.dev_share, seed=settings.seed)
         most, name = scale.documents, "topics" if only_topics else "raw"
         return cls(name, learnt[:most], dev[:most], test[:most], settings)
+
+    @cached_property
+    def known(self) -> bool:
+        """Whether these are the terms for which figures were set."""
+        return is_set(
+            "the shared terms", sum(1 for path in _files(self.settings.data / "tos") for _ in json_lines(path))
+        )
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -141,7 +155,7 @@ def without_heading_words(document: Sectioned) -> Sectioned:
 
 
 def transfers(settings: BenchSettings, scale: Scale) -> dict[str, list[Sectioned]]:
-    """Kind -> documents. InputError: a data set is missing, or of another layout."""
+    """Kind -> documents, none where none fits. InputError: a data set is missing, or of another layout."""
     return {
         "Choi": _choi(settings, scale.transfer),
         "wiki": _wiki(settings, scale.transfer),
@@ -156,13 +170,41 @@ def read_all(settings: BenchSettings, name: str, documents: Sequence[Sectioned],
     return Parts.known([], documents, encoder, vectors).held
 
 
-def _choi(settings: BenchSettings, most: int) -> list[Sectioned]:
+@dataclass(frozen=True)
+class ChoiDocument:
+    """Segments of sentences, the set that the document is of ("3-11": their lengths), and its number there."""
+
+    id: str
+    set: str
+    number: int
+    segments: list[list[str]]
+
+
+def choi_documents(settings: BenchSettings) -> list[ChoiDocument]:
+    """All of them. InputError: the data set is missing, or of another layout."""
     found = []
     for row in _rows(settings, "choi", "choi.jsonl", "segments"):
-        name = _CHOI_ID.fullmatch(str(row["_id"]))
-        if name and int(name[2]) % 8 == 0:
-            units = [(sentence, at) for at, piece in enumerate(row["segments"]) for sentence in piece]
-            found.append(_of_units(str(row["_id"]), units))
+        name, segments = _CHOI_ID.fullmatch(str(row["_id"])), row["segments"]
+        if name is None:
+            raise InputError(f"choi has a document {row['_id']!r}; its id needs to be set/segment length/number.")
+        if not isinstance(segments, list) or not all(isinstance(one, list) and one for one in segments):
+            raise InputError(f"choi: {row['_id']!r} has other segments than lists of at least one sentence.")
+        found.append(ChoiDocument(str(row["_id"]), name[1], int(name[2]), segments))
+    return found
+
+
+def choi_chosen(documents: Sequence[ChoiDocument], first: int = 0) -> list[ChoiDocument]:
+    """Documents `first`, `first` + EVERY, … of each set; of sets that hold none so numbered, every EVERYth."""
+    own = [one for one in documents if one.set in CHOI_SETS] or list(documents)
+    numbered = [one for one in own if one.number % EVERY == first]
+    return numbered or own[first::EVERY]
+
+
+def _choi(settings: BenchSettings, most: int) -> list[Sectioned]:
+    found = []
+    for one in choi_chosen(choi_documents(settings)):
+        units = [(sentence, at) for at, piece in enumerate(one.segments) for sentence in piece]
+        found.append(_of_units(one.id, units))
     step = max(1, len(found) // most)
     return found[::step][:most]
 

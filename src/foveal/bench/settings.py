@@ -62,6 +62,15 @@ class BenchSettings:
         """One file of a data set, as it is or with `.gz`. InputError: it is not there."""
         return present(self.folder(name, (file,)), file)
 
+    def one_of(self, name: str, file: str, pattern: str) -> Path:
+        """That file, or where it is not there the first other one of the pattern (`.gz` too). InputError: none is."""
+        folder = self.data / name
+        found = sorted([*folder.glob(pattern), *folder.glob(f"{pattern}.gz")])
+        if present(folder, file).is_file() or not found:
+            return self.file(name, file)
+        log.info("%s stands in for %s/%s", found[0].name, name, file)
+        return found[0]
+
     def text(self, name: str, file: str) -> str:
         """The text of such a file, unpacked. InputError: it is not there, damaged, or not UTF-8."""
         return text_in(self.file(name, file))

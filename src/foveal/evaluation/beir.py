@@ -2,9 +2,10 @@
 
     corpus.jsonl          {"_id", "title", "text"}, the title may be missing; what else a line carries is metadata
     queries.jsonl         {"_id", "text"}
-    qrels/<split>.tsv     the header `query-id corpus-id score`, then one judgement a line, the grade a whole number
+    qrels/<split>.tsv     the header `query-id corpus-id score`, then one judgement a line, the grade a whole number;
+                          more columns may stand beside them
 
-The two JSON files may be compressed (`.gz`). A judgement of an unknown query or document is an error, not a miss.
+Each may be compressed (`.gz`). A judgement of an unknown query or document is an error, not a miss.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from foveal.errors import InputError
+from foveal.evaluation.files import present
 
 HEADER = ["query-id", "corpus-id", "score"]
 
@@ -100,16 +102,20 @@ def _rows(folder: Path, name: str) -> Iterator[tuple[str, dict[str, Any], str]]:
 
 def _judgements(path: Path) -> Iterator[tuple[str, str, str, int]]:
     """Place, query, document and grade of each line of a qrels file."""
+    path = present(path.parent, path.name)
     if not path.is_file():
-        splits = ", ".join(sorted(found.stem for found in path.parent.glob("*.tsv"))) or "none"
+        path = path.with_suffix("")
+        splits = ", ".join(sorted(found.name.partition(".tsv")[0] for found in path.parent.glob("*.tsv*"))) or "none"
         raise InputError(f"{path} does not exist. The splits of this collection: {splits}.")
     lines = _lines(path)
     where, header = next(lines, (f"{path} (empty)", ""))
-    if header.split("\t") != HEADER:
+    columns = header.split("\t")
+    if not set(HEADER) <= set(columns):
         raise InputError(f"{where} is {header!r}; a qrels file opens with {' '.join(HEADER)}, tabs between them.")
     for where, line in lines:
         try:
-            query, document, grade = line.split("\t")
+            named = dict(zip(columns, line.split("\t"), strict=True))
+            query, document, grade = (named[name] for name in HEADER)
             judgement = where, query, document, grade_of(grade)
         except ValueError as error:
             raise InputError(f"{where} is {line!r}; it needs query id, document id, whole grade, by tabs.") from error

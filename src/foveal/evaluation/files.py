@@ -73,7 +73,7 @@ def text_in(path: Path) -> str:
     """The text of a file; `.gz` is unpacked. InputError: it is not there, damaged, or not UTF-8."""
     try:
         content = path.read_bytes()
-        return (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8")
+        return (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise _unreadable(path, error) from error
 
