@@ -1,7 +1,9 @@
 """PDFs: pages lie where their offsets say, lines read, and what cannot be read says why."""
 
 import gc
+import io
 import warnings
+from contextlib import closing
 from datetime import UTC, datetime
 
 import pytest
@@ -9,6 +11,7 @@ from fpdf import FPDF
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from pypdfium2 import PdfDocument
 
 from foveal.errors import UnreadableSource
 from foveal.text.pdf import read_pdf
@@ -52,6 +55,21 @@ def test_each_page_begins_at_its_offset():
 def test_a_page_without_text_begins_where_the_next_one_does():
     found = read(made([f"Page one. {WORDS}.", "", f"Page three. {WORDS}."]))
     assert found.pages[1] == found.pages[2] == found.text.index("Page three")
+
+
+def test_a_page_that_was_turned_is_read_from_its_first_line():
+    with closing(PdfDocument(made([f"One. {WORDS}. " * 4]))) as pdf:
+        plain = read(saved(pdf))
+        with closing(pdf[0]) as page:
+            page.set_rotation(90)
+        assert read(saved(pdf)).text == plain.text
+    assert plain.text.startswith("One. The fovea")
+
+
+def saved(pdf):
+    held = io.BytesIO()
+    pdf.save(held)
+    return held.getvalue()
 
 
 def test_pages_that_are_but_pictures_are_told(caplog):
@@ -251,8 +269,77 @@ def test_a_head_that_begins_with_the_pages_number_runs_along():
     assert joined(pages)[0].count("A Book of Seeing") == 1
 
 
+def test_a_pages_number_behind_its_head_goes():
+    pages = [page.replace("Seeing\r\n", f"Seeing\r\n{n}\r\n", 1) for n, page in enumerate(running(6), 12)]
+    assert [line for line in joined(pages)[0].split("\n") if line.isdecimal()] == ["12"]  # its head stays
+
+
 def test_a_head_on_every_other_page_runs_along_too():
     assert joined(running(9, skip=(1, 3, 5, 7)))[0].count("A Book of Seeing") == 1
+
+
+def test_a_head_that_was_said_before_goes_where_it_stands_first_too():
+    cover = f"Ada Brook\r\nof Oldham\r\nA Book of Seeing\r\n{WORDS}\r\nOldham\r\n1850"
+    text, offsets = joined([cover, *running(6)])
+    assert text.count("A Book of Seeing") == 1
+    assert text.index("A Book of Seeing") < offsets[1]
+    invoices = [f"Invoice\r\nof Ada\r\n{WORDS}", *(f"Invoice 4711\r\n{LINES}\r\nEnd {n}" for n in "abcde")]
+    assert joined(invoices)[0].count("Invoice 4711") == 1
+
+
+def test_a_head_that_repeats_a_heading_goes_on_few_pages_too():
+    pages = [
+        f"Of Ships\r\n{LINES}\r\nearly",  # before the heading: no head of its chapter
+        f"# 3 Of Ships\r\n{LINES}\r\none",
+        f"14 Chapter 3: Of Ships\r\n{LINES}\r\ntwo",
+        f"3 Of Ships\r\n{LINES}\r\nthree",
+        f"Of ships we say more\r\n{LINES}\r\nfour",
+    ]
+    assert [line for line in joined(pages)[0].split("\n") if "ships" in line.lower()] == [
+        "Of Ships",
+        "# 3 Of Ships",
+        "Of ships we say more",
+    ]
+
+
+def test_the_end_of_a_sentence_does_not_run_along():
+    pages = [f"Page {n}\r\n{LINES}\r\n{WORDS} {n}\r\nof the river." for n in "abcdef"]
+    assert joined(pages)[0].count("of the river.") == 6
+
+
+@pytest.mark.parametrize(
+    ("pages", "expected"),
+    [
+        (["some probabil\ufffe", "ity of rain"], "some probability\nof rain"),
+        (["some probabil\ufffe3", "ity of rain.\r\n4", "words.\r\n5"], "some probability\nof rain.\n\nwords."),
+        (["a well-known and well\ufffe", "known man"], "a well-known and well-known\nman"),
+        (
+            ["the sea, a sea, a bird, the bird of a sea\ufffe", "bird of"],
+            "the sea, a sea, a bird, the bird of a sea-bird\nof",
+        ),
+        (["the COVID\ufffe", "19 of"], "the COVID-\n\n19 of"),
+    ],
+)
+def test_a_word_cut_at_a_pages_end_is_whole_there(pages, expected):
+    text, offsets = joined(pages)
+    assert text == expected
+    assert text[offsets[1] :].split()[0] in ("of", "man", "19")
+
+
+def test_a_word_cut_within_a_heading_is_mended_and_the_heading_stays_one_line():
+    text, _ = joined([f"# On proba\ufffe bility and chance\r\n{LINES}", f"Of proba\ufffebility again.\r\n{WORDS}"])
+    assert text.startswith("# On probability and chance\n")
+
+
+def test_dots_that_lead_to_a_number_are_one_mark():
+    text, _ = joined(["1 Of ships . . . . . . . . . 12\r\n2 Of whales.......... 14\r\nA word .... and another...."])
+    assert text == "1 Of ships … 12\n2 Of whales … 14\nA word .... and another...."
+
+
+@pytest.mark.parametrize(("below", "between"), [("Ahab stood", "\n"), ("Figure 3: Ahab", "\n\n"), ("4 Ahab", "\n\n")])
+def test_a_sentence_goes_on_over_a_pages_end_with_a_name(below, between):
+    text, offsets = joined([f"{WORDS}.\r\n{WORDS}\r\n{WORDS}", f"{below} there, {WORDS}.\r\n{WORDS}."])
+    assert text[: offsets[1]].endswith(f" matters{between}")
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,20 @@ def test_an_outline_that_leads_elsewhere_is_not_believed(page):
     assert found(PLAIN, [Bookmark(one.title, one.level, page) for one in OUTLINE[:2]] * 2) == []
 
 
+def test_the_outline_means_the_larger_line_of_a_page_and_not_its_head():
+    head = Line("Seeing", 9, 400)
+    pages = [[head, *chapters("Seeing")], [head, *chapters("Thinking")], chapters("Doing")]
+    outline = [Bookmark("Seeing", 1, 0), Bookmark("Thinking", 1, 1), Bookmark("Doing", 1, 2)]
+    assert found(pages, outline) == [(1, "Seeing"), (1, "Thinking"), (1, "Doing")]
+    assert marked(pages, outline)[0].startswith("Seeing\n")
+
+
+def test_a_bold_head_that_is_larger_elsewhere_is_no_heading():
+    head = Line("Seeing", 10, 700)
+    pages = [[*chapters("Seeing")], [head, *text()], [*chapters("Thinking"), head], [head, *chapters("Doing")]]
+    assert found(pages) == [(1, "Seeing"), (1, "Thinking"), (1, "Doing")]
+
+
 def test_a_title_over_two_lines_in_the_outline():
     pages = [[Line("1 Seeing what", 10, 400), Line("matters", 10, 400), *text()], *PLAIN]
     outline = [Bookmark("Seeing what matters", 1, 0), *(Bookmark(b.title, b.level, b.page + 1) for b in OUTLINE)]

@@ -65,6 +65,31 @@ def test_tables_logs_and_programs_are_cut_between_their_lines(end, overlap):
         assert passage.text.splitlines(keepends=True)[-1] in lines
 
 
+def test_a_long_sentence_is_not_cut_while_the_window_before_it_can_end_earlier():
+    short, long = "One two three four five. ", "And " + "so on " * 5 + "it goes."
+    assert texts_of(FixedSegmenter(max_tokens=16), short + long) == [short, long]
+    even = HeadingSegmenter(max_tokens=16, min_tokens=0)
+    assert texts_of(even, short + long + " " + long) == [short, long + " ", long]
+
+
+def test_a_sentence_that_is_too_long_is_cut_behind_a_comma_and_not_at_the_end_of_its_lines():
+    lines = "the whale of the north and of the south of the whole of the world\nswims on; the ship of the men and of"
+    first, _ = texts_of(FixedSegmenter(max_tokens=24), f"{lines}\nthe sea goes on, and on, and on until it is late")
+    assert first.endswith("world\nswims on; ")
+
+
+def test_a_line_that_begins_with_a_name_is_prose_among_lines_of_prose():
+    lines = [f"{opening} of the north and of the south of the whole of the world" for opening in "abcd"]
+    lines.insert(2, "Ahab of the north, and of the south of the whole of the world")
+    first, *_ = texts_of(FixedSegmenter(max_tokens=40), "\n".join(lines))
+    assert first.endswith("Ahab of the north, ")
+
+
+def test_a_window_does_not_end_where_a_sentence_goes_on_behind_a_blank_line():
+    text = "Some text stands here. The code\n\nx = 1\n\nis what it is, and so on it goes on."
+    assert texts_of(FixedSegmenter(max_tokens=14), text)[0] == "Some text stands here. "
+
+
 def test_a_window_does_not_end_at_a_paragraph_that_leaves_it_nearly_empty():
     text = "A.\n\n" + " ".join(["word"] * 20)
     assert len(words(texts_of(FixedSegmenter(max_tokens=12), text)[0])) == 12

@@ -73,6 +73,9 @@ def test_words(text, expected):
         ["What is it? ", "42."],
         ["Of these. [4]\n\n", "[5]\n\n", "* * *\n\n", "A heading\n=========\n\n", "Text."],
         ["| a | b |\n|---|---|\n", "| 1 | 2 |"],
+        ["| It works. | Yes. |\n|           | Often. |\n", "| It fails. | No. |"],
+        ["Of whales . . . . . 12\nOf ships . . . 15\nOf men … 17"],
+        ["A word . ", "Then 5 more . ", "And so on ."],
         ["no marks at all"],
     ],
 )

@@ -29,7 +29,7 @@ from foveal.retrieval.lance_import import lancedb
 from foveal.retrieval.lease import Right, lease
 from foveal.retrieval.storage_errors import lance_errors as lance_errors
 from foveal.retrieval.storage_errors import storage_errors as storage_errors
-from foveal.settings import store_uri
+from foveal.settings import make_home, store_uri
 
 if TYPE_CHECKING:
     from lancedb import DBConnection
@@ -153,7 +153,7 @@ def create(uri: str, values: Mapping[str, str], dimension: int | None) -> None:
     """
     if not is_remote(uri):
         with storage_errors(uri):
-            Path(uri).mkdir(parents=True, exist_ok=True)
+            _make_folder(uri)
     database = connect(uri)
     documents = DOCUMENTS.with_metadata({MADE: uuid.uuid4().hex})
     with lance_errors(uri):
@@ -232,6 +232,11 @@ def migrate(uri: str, *, newest: int = SCHEMA, migrations: Mapping[int, Migratio
             write_setting(uri, "schema", str(version + 1))
 
 
+def _make_folder(uri: str) -> None:
+    make_home(Path(uri).parent)
+    Path(uri).mkdir(exist_ok=True)
+
+
 @contextmanager
 def writer_lock(uri: str) -> Iterator[Right]:
     """Hold the only right to write to the library at `uri`. LibraryBusy: another process holds it.
@@ -243,7 +248,7 @@ def writer_lock(uri: str) -> Iterator[Right]:
             yield right
         return
     with storage_errors(uri):
-        Path(uri).mkdir(parents=True, exist_ok=True)
+        _make_folder(uri)
         lock = os.open(Path(uri) / ".writer", os.O_CREAT | os.O_RDWR, 0o644)
     try:
         holder = other_holder(lock, str(os.getpid()))

@@ -1,7 +1,7 @@
 """PDF to text, page by page, by pdfium.
 
 Text      in the order in which the file holds it, or column by column where that goes across (`pdf_columns.py`); put
-          together by `pdf_lines.py`
+          together by `pdf_lines.py`; notes and figures beside the sentences that they interrupt (`pdf_flow.py`)
 Headings  by the outline and by the letters' size and weight (`pdf_headings.py`), marked as in Markdown
 Pages     `pages[i]` is the offset at which page i + 1 begins; a page without text begins where the next one does
 Title     from the file's properties where these name a title, else the largest line of the first page
@@ -23,13 +23,14 @@ from contextlib import closing, contextmanager, suppress
 from ctypes import c_double
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice, pairwise, takewhile
+from itertools import chain, islice, pairwise, takewhile
 from typing import Any
 
 from foveal.errors import UnreadableSource
 from foveal.text.dates import pdf_date
 from foveal.text.pdf_bidi import in_reading_order
 from foveal.text.pdf_columns import WIDE, Box, in_columns
+from foveal.text.pdf_flow import SMALLER, flowing
 from foveal.text.pdf_headings import MOST_CELLS, Bookmark, Line, marked
 from foveal.text.pdf_lines import RUNNING, joined
 from foveal.text.plain import storable
@@ -43,6 +44,7 @@ LONG = 100  # characters of a line that is hardly a heading
 BOLD = 600  # weight of letters from which on a line may be the head of a table
 
 STAMPS = 4  # lines of a page that may all be a head, a number, a stamp of the scanner
+TURNED = 200  # characters that are looked at of a page that was turned
 SCANNED = 0.4  # of such a page the least share that a picture covers
 
 PDFIUM = threading.Lock()
@@ -50,6 +52,7 @@ PDFIUM = threading.Lock()
 
 _DIGITS = re.compile(r"\d+")
 _LINE = re.compile(r"^[^\n]*+", re.MULTILINE)
+_HYPHEN = re.compile("[\x02\ufffe]")
 _LETTER = re.compile(r"[^\W_]")
 _WORD = re.compile(r"\S+")
 _NO_TITLE = re.compile(
@@ -74,7 +77,7 @@ def read_pdf(content: bytes, *, name: str, max_characters: int) -> PdfText:
     pictures: list[int] = []
     with PDFIUM, _opened(content, name) as pdf:
         lines = list(_pages(pdf, name, max_characters, pictures))
-        pages = marked(lines, list(_outline(pdf)))
+        pages = marked(flowing(lines), list(_outline(pdf)))
         properties = {key: storable(pdf.get_metadata_value(key)).strip() for key in ("Title", "Author", "CreationDate")}
         largest = _largest_line(pdf) if pages else None
     text, offsets = joined(pages)
@@ -123,7 +126,7 @@ def _pages(pdf: Any, name: str, max_characters: int, pictures: list[int]) -> Ite
     left = max_characters
     for number in range(len(pdf)):
         try:
-            with closing(pdf[number]) as page, closing(page.get_textpage()) as text:
+            with closing(pdf[number]) as page, closing(_text_of(page)) as text:
                 lines = list(_lines(text))
                 written = sum(bool(line.text.strip()) for line in lines)
                 if written <= STAMPS and _has_picture(page, SCANNED if written else 0.0):
@@ -136,6 +139,23 @@ def _pages(pdf: Any, name: str, max_characters: int, pictures: list[int]) -> Ite
                 f"{name} unpacks to more than {max_characters:,} characters. Split it, or raise LoadSettings.max_bytes."
             )
         yield lines
+
+
+def _text_of(page: Any) -> Any:
+    """A page's text. One that was turned, though its letters stood upright, is read as it was: pdfium would begin with
+    its last line."""
+    from pypdfium2 import raw
+
+    text = page.get_textpage()
+    if page.get_rotation():
+        places = [
+            place for place in range(min(text.count_chars(), TURNED)) if raw.FPDFText_GetUnicode(text, place) > 32
+        ]
+        if places and not any(raw.FPDFText_GetCharAngle(text, place) for place in places):
+            text.close()
+            page.set_rotation(0)
+            text = page.get_textpage()
+    return text
 
 
 def _unread(pages: Sequence[Sequence[Line]], pictures: Sequence[int]) -> list[int]:
@@ -167,7 +187,10 @@ def _lines(text: Any) -> Iterator[Line]:
     placed = len(characters) == text.count_chars()  # else places in the string are not pdfium's
     box_of = _boxes(text)
     columns = in_columns(characters, box_of) if placed else None
-    for start, end in columns or ((line.start(), line.end()) for line in _LINE.finditer(characters)):
+    places = columns or [line.span() for line in _LINE.finditer(characters)]
+    for start, end in (
+        chain.from_iterable(_of_one_size(text, characters, *place) for place in places) if placed else places
+    ):
         line = characters[start:end]
         looks = [_look(text, start + place) for place in (_letters(line) if placed else ())]
         sizes, weights = zip(*looks, strict=True) if looks else ((0.0,), (0,))
@@ -175,6 +198,16 @@ def _lines(text: Any) -> Iterator[Line]:
         cells = _cells(line, start, box_of) if weight >= BOLD and len(line) < LONG else 1
         read = in_reading_order(line, box_of, start, size) if placed else line
         yield Line(storable(read.rstrip("\r")), size, weight, cells)
+
+
+def _of_one_size(text: Any, characters: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """A line, cut behind a hyphen with which a page's text ends and its notes, in smaller letters, follow."""
+    for hyphen in _HYPHEN.finditer(characters, start + 1, end - 1):
+        (before, _), (after, _) = _look(text, hyphen.start() - 1), _look(text, hyphen.end())
+        if not SMALLER * before <= after <= before / SMALLER:
+            yield start, hyphen.end()
+            start = hyphen.end()
+    yield start, end
 
 
 def _cells(line: str, start: int, box_of: Callable[[int], Box]) -> int:

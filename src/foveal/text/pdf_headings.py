@@ -43,6 +43,9 @@ SHARE = 0.25
 
 LEVELS = 6
 
+EDGE = 2
+"""Outer lines of a page, where a heading is but a running head if it stands larger elsewhere."""
+
 Style = tuple[float, bool]
 """Points, rounded to halves, and whether it is bolder than the body."""
 
@@ -80,7 +83,7 @@ class _Run:
 
 def marked(pages: Sequence[Sequence[Line]], outline: Sequence[Bookmark] = ()) -> list[str]:
     """The pages' lines joined, each heading on a line by itself between blank ones, behind one `#` for each level."""
-    body = _Body.of(pages)
+    body = Body.of(pages)
     named = _named(pages, outline, body)
     taken = {(run.page, place) for run in named for place in range(run.first, run.last)}
     runs = _accepted([*named, *_standing_out(pages, body, taken)], pages)
@@ -107,15 +110,15 @@ def _written(page: Sequence[Line], runs: Sequence[_Run], levels: dict[Style, int
 
 
 @dataclass(frozen=True, slots=True)
-class _Body:
-    """How most of the document is set."""
+class Body:
+    """How most of a document is set."""
 
     size: float
     weight: int
     width: int  # characters of a usual line
 
     @classmethod
-    def of(cls, pages: Iterable[Sequence[Line]]) -> _Body:
+    def of(cls, pages: Iterable[Sequence[Line]]) -> Body:
         lines = [line for page in pages for line in page if line.size]
         letters = Counter[float]()
         for line in lines:
@@ -155,7 +158,7 @@ def _wordy(text: str) -> bool:
 # -- by type -----------------------------------------------------------------------------------------------------------
 
 
-def _standing_out(pages: Sequence[Sequence[Line]], body: _Body, taken: set[tuple[int, int]]) -> Iterator[_Run]:
+def _standing_out(pages: Sequence[Sequence[Line]], body: Body, taken: set[tuple[int, int]]) -> Iterator[_Run]:
     for number, page in enumerate(pages):
         stands = [body.stands_out(line) for line in page]
         below = _below(page, stands)
@@ -172,7 +175,7 @@ def _standing_out(pages: Sequence[Sequence[Line]], body: _Body, taken: set[tuple
 
 
 def _title(lines: Sequence[Line]) -> str:
-    return " ".join(" ".join(line.text.replace("\ufffe", "-").replace("\x02", "-").split()) for line in lines)
+    return " ".join(" ".join(line.text.split()) for line in lines)
 
 
 def _below(page: Sequence[Line], stands: Sequence[bool]) -> list[int | None]:
@@ -183,7 +186,7 @@ def _below(page: Sequence[Line], stands: Sequence[bool]) -> list[int | None]:
     return found[::-1]
 
 
-def _followed(pages: Sequence[Sequence[Line]], number: int, below: int | None, body: _Body) -> bool:
+def _followed(pages: Sequence[Sequence[Line]], number: int, below: int | None, body: Body) -> bool:
     """Whether text comes next, but for other headings: on this page, or (behind its last lines) on the next one."""
     page = pages[number]
     if below is not None and body.is_text(page[below]):
@@ -199,7 +202,7 @@ def _followed(pages: Sequence[Sequence[Line]], number: int, below: int | None, b
 _NUMBER = re.compile(r"^(?:chapter|section|part|appendix)?\s*(?:\d{1,3}(?:\.\d{1,3})*|[ivxlc]+|[a-h])[.:)]?\s+")
 
 
-def _named(pages: Sequence[Sequence[Line]], outline: Sequence[Bookmark], body: _Body) -> list[_Run]:
+def _named(pages: Sequence[Sequence[Line]], outline: Sequence[Bookmark], body: Body) -> list[_Run]:
     """The lines that the outline leads to; none where it is small, or its words stand elsewhere."""
     wanted: dict[int, set[str]] = defaultdict(set)
     for bookmark in outline:
@@ -217,13 +220,14 @@ def _named(pages: Sequence[Sequence[Line]], outline: Sequence[Bookmark], body: _
 
 
 def _places(page: Sequence[Line], wanted: Collection[str]) -> dict[str, range]:
-    """Which lines of a page have the words of a bookmark first; one walk for all that lead to the page."""
+    """Which lines of a page have the words of a bookmark, the largest first (a running head may have them, too); one
+    walk for all that lead to the page."""
     found = dict[str, range]()
     for first in range(len(page)):
         for last in range(first + 1, min(first + LINES, len(page)) + 1):
             words = _words_of(_title(page[first:last]))
-            if words and words in wanted:
-                found.setdefault(words, range(first, last))
+            if words in wanted and words and (words not in found or page[found[words].start].size < page[first].size):
+                found[words] = range(first, last)
     return found
 
 
@@ -238,15 +242,31 @@ def _words_of(title: str) -> str:
 
 def _accepted(runs: Sequence[_Run], pages: Sequence[Sequence[Line]]) -> list[_Run]:
     """Without running heads and styles that are used once; none where they are too few, or too many."""
+    inner = _without_smaller_at_edges(runs, pages)
     seen: dict[str, set[int]] = defaultdict(set)
-    for run in runs:
+    for run in inner:
         seen[run.title].add(run.page)
     running = {title for title, at in seen.items() if any({n, n + 1, n + 2} <= at for n in at)}
-    kept = [run for run in _behind_authors(runs) if run.level or run.title not in running]
+    kept = [run for run in _behind_authors(inner) if run.level or run.title not in running]
     styles = Counter(run.style for run in kept)
     kept = [run for run in kept if run.level or styles[run.style] > 1]
     lines = sum(1 for page in pages for line in page if line.size)
     return sorted(kept, key=lambda run: (run.page, run.first)) if LEAST <= len(kept) <= SHARE * lines else []
+
+
+def _without_smaller_at_edges(runs: Sequence[_Run], pages: Sequence[Sequence[Line]]) -> list[_Run]:
+    """Without running heads: what stands at a page's edge, and larger elsewhere."""
+    largest = defaultdict[str, float](float)
+    for run in runs:
+        words = _words_of(run.title)
+        largest[words] = max(largest[words], run.style[0])
+    return [
+        run
+        for run in runs
+        if run.level
+        or EDGE <= run.first < run.last <= len(pages[run.page]) - EDGE
+        or run.style[0] >= largest[_words_of(run.title)]
+    ]
 
 
 _ABSTRACT = re.compile(r"\W*(?:\d\.?\s*)?(?:abstract|summary|introduction)\W*", re.IGNORECASE)

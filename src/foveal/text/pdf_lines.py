@@ -1,11 +1,12 @@
 """The lines of a PDF's pages, put together so that they read: hyphens mended, page numbers gone, paragraphs apart.
 
-Lines that run along tops or feet of pages (title, chapter, address, "page 3 of 90") stay where they stand first, and
-where their number is another one ("Invoice 4711"), but for the page's own.
+Lines that run along tops or feet of pages (title, chapter, address, "page 3 of 90") stay where they stand first, unless
+the same was said before (on the cover, by a heading), and where their number is another one ("Invoice 4711"), but for
+the page's own. Dots that lead to a page's number become one mark.
 
 A PDF knows characters at places, not paragraphs. Line breaks stay as they are printed; a blank line is put where a
 paragraph ends (a short line that ends a sentence) and around headings (a numbered or well-known title alone on its
-line). A word that a hyphen cut is joined as the rest of the document writes it.
+line). A word that a hyphen cut, also over a page's end, is joined as the rest of the document writes it.
 
 Marks     pdfium writes U+FFFE (older: U+0002) for a hyphen at a line's end, and drops the line break
 Pages     offset of each page's first character in the joined text, also where a sentence runs on over the break
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 
 SHORT = 0.85  # of the usual line length: below it, a line that ends a sentence ends its paragraph
@@ -27,11 +28,13 @@ _FULL = "\uffff"  # ends a line that a hyphen shows to have been full
 _CONTROLS = re.compile(r"[\x00-\x01\x03-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _BLANK_END = re.compile(r"(?<![ \t])[ \t]++\n")  # here and below, a run is read once, not from each of its characters
 _TYPED_HYPHEN = re.compile(r"(?<=[^\W\d_])[-\u00ad]\n(?=[a-z])")
-_BROKEN = re.compile(r"(?<!\w)(\w++)\ufffe\s*+(\w++)(\S*+) ?")
+_BROKEN = re.compile(r"(?<!\w)(\w++)\ufffe(?:[ \t]*+(?=\w)|\s*+(?=[^\W\d]))(\w++)(\S*+) ?")
 _WORD = re.compile(r"[^\W\d_]+")
 _HYPHENATED = re.compile(r"(?<!\w)\w++-\w++")
 _LEADING_POINT = re.compile(r"\n(?=[,.;:)\]](?:\s|$))")
-_NUMBERED = re.compile(r"(?:\d{1,2}(?:\.\d{1,2}){0,3}\.?|[A-H]\.\d+(?:\.\d+)*\.?|Appendix [A-H]:?) +[A-Z][^.!?;]{2,80}")
+_NUMBERED = re.compile(
+    r"(?:\d{1,2}(?:\.\d{1,2}){0,3}\.?|[A-H]\.\d+(?:\.\d+)*\.?|Appendix [A-H]:?) +[A-Z][^.!?;…]{2,80}"
+)
 _STAMP = re.compile(r"^arXiv:\S+v\d+ +\[[\w.-]+\] +\d+ \w+ \d{4}\n?", re.MULTILINE)
 _KNOWN = re.compile(
     r"(?:abstract|(?:\d\.? )?introduction|related work|background|methods?|results|discussion|conclusions?|limitations"
@@ -40,6 +43,12 @@ _KNOWN = re.compile(
     re.IGNORECASE,
 )
 _MARKED = re.compile(r"#{1,6} ")  # as `pdf_headings.py` does it
+_LEADERS = re.compile(r"(?:[ \t]?[.·…]){6,}[ \t]*+")
+_HYPHEN_AND_NUMBER = re.compile(r"\ufffe(?=\d{1,4}\Z)")  # pdfium goes on with the page's number
+_FIRST_WORD = re.compile(r"(\w++)\S*+ ?")
+_EDGE_NUMBER = re.compile(r"^\W*\d{1,4}(?!\S)|(?<!\S)\d{1,4}\W*$")
+_CHAPTER = re.compile(r"^\W*(?:chapter|section|part|book|appendix|kapitel|abschnitt|teil)\W+\w+\W+", re.IGNORECASE)
+_CAPTION = re.compile(r"(?:figure|fig\.|table|tab\.|algorithm|listing) ?\d", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?:][\"'”’)\]]*(?: ?\d{1,3}(?:[,–-]\d{1,3})*)?$")  # and the marks of notes
 
 
@@ -47,15 +56,15 @@ def joined(pages: Sequence[str]) -> tuple[str, tuple[int, ...]]:
     """The pages as one text, and the offset at which each begins."""
     marked = [_marked(page) for page in pages]
     words = _words(marked)
-    lines = _without_running_lines(
-        _without_page_numbers([_mended(page, words).strip("\n").split("\n") for page in marked])
-    )
+    lines = _without_page_numbers([_mended(page, words).strip("\n").split("\n") for page in marked])
+    lines = _without_page_numbers(_without_running_lines(lines))  # some stand behind the head
+    lines = [[line.replace("\ufffe", "-") for line in page] for page in _mended_over_pages(lines, words)]
     width = _usual_width(lines)
     parts, offsets, length = list[str](), list[int](), 0
     spaced = [_spaced(page, width) for page in lines]
     for page in spaced:
         if page and parts:
-            parts.append("\n" if _runs_on(parts[-1], page) else "\n\n")
+            parts.append("\n" if _runs_on(parts[-1], page, width) else "\n\n")
             length += len(parts[-1])
         offsets.append(length)
         if page:
@@ -77,6 +86,7 @@ def _marked(page: str) -> str:
     """Plain newlines, no control characters, and one mark for a hyphen at a line's end."""
     page = page.replace("\r\n", "\n").replace("\r", "\n").replace("\x02", "\ufffe")
     page = _STAMP.sub("", _CONTROLS.sub("", page).replace(_FULL, ""))
+    page = _HYPHEN_AND_NUMBER.sub("\ufffe\n", _LEADERS.sub(" … ", page.rstrip()))
     return _TYPED_HYPHEN.sub("\ufffe", _LEADING_POINT.sub("", _BLANK_END.sub("\n", page)))
 
 
@@ -89,9 +99,26 @@ def _words(pages: Sequence[str]) -> Counter[str]:
 def _mended(page: str, words: Counter[str]) -> str:
     def mend(broken: re.Match[str]) -> str:
         left, right, rest = broken.groups()
-        return f"{left}{_hyphen(left, right, words)}{right}{rest}" + (f"{_FULL}\n" if broken[0].endswith(" ") else "")
+        heading = _MARKED.match(page, page.rfind("\n", 0, broken.start()) + 1)
+        behind = (" " if heading else f"{_FULL}\n") if broken[0].endswith(" ") else ""
+        return f"{left}{_hyphen(left, right, words)}{right}{rest}{behind}"
 
-    return _BROKEN.sub(mend, page).replace("\ufffe", "-")
+    return _BROKEN.sub(mend, page)
+
+
+def _mended_over_pages(pages: Sequence[list[str]], words: Counter[str]) -> list[list[str]]:
+    """A word that a hyphen cuts at a page's end is whole on that page."""
+    mended = [list(page) for page in pages]
+    for page, following in pairwise(mended):
+        left = re.search(r"(\w++)[\ufffe-]\Z", page[-1])
+        right = _FIRST_WORD.match(following[0])
+        if left and right and right[1][0].islower() and not left[1][-1].isdigit():
+            a, b = left[1].lower(), right[1].lower()
+            alone = min(words[a], words[b]) > 1 and min(len(a), len(b)) > 2  # elsewhere, too
+            hyphen = "-" if words[f"{a}-{b}"] > words[a + b] or (alone and not words[a + b]) else ""
+            page[-1] = f"{page[-1][: left.end(1)]}{hyphen}{right[0].rstrip()}"
+            following[0] = following[0][right.end() :]
+    return mended
 
 
 def _hyphen(left: str, right: str, words: Counter[str]) -> str:
@@ -117,22 +144,66 @@ def _without_page_numbers(pages: list[list[str]]) -> list[list[str]]:
 
 
 def _without_running_lines(pages: list[list[str]]) -> list[list[str]]:
-    """Drop the outer lines that stand there on the pages before, too; numbers may count along with the pages."""
+    """Drop the outer lines that stand there on the pages before, too, or repeat a heading; numbers may count along with
+    the pages."""
+    headings = _first_said(pages, lambda line: _said(line) if _MARKED.match(line) else ())
     for edge in (0, -1) * EDGE:
         found: dict[str, list[int]] = defaultdict(list)
+        dropped = set[int]()
         for number, page in enumerate(pages):
             line = re.sub(r"\d+", "#", page[edge]).strip()
-            heading = _MARKED.match(page[edge])
-            if re.search(r"[^\W\d_]", line) and len(line) <= LONGEST_RUNNING and not heading:
+            if _may_run(page[edge], line):
                 found[line].append(number)
-        dropped = {
-            number
-            for at in found.values()
-            for row in _rows(at)
-            for number in _said_before([pages[n][edge] for n in row], row)
-        }
+                if any(headings.get(said, len(pages)) <= number for said in _said(page[edge])):
+                    dropped.add(number)
+        rows = [row for at in found.values() for row in _rows(at)]
+        for row in rows:
+            dropped.update(_said_before([pages[n][edge] for n in row], row))
+        dropped.update(_repeated(pages, edge, rows))
         pages = [_trimmed(page, edge) if number in dropped else page for number, page in enumerate(pages)]
     return pages
+
+
+def _may_run(line: str, shape: str) -> bool:
+    """Whether an outer line may be one that runs along: no heading, and no end of a sentence, as of a note."""
+    if not re.search(r"[^\W\d_]", shape) or len(shape) > LONGEST_RUNNING or _MARKED.match(line):
+        return False
+    return not (shape[0].islower() and shape[-1] in ".!?")
+
+
+def _repeated(pages: Sequence[Sequence[str]], edge: int, rows: Sequence[Sequence[int]]) -> Iterator[int]:
+    """The first page of each row whose line stands on an earlier page, too, as on the cover."""
+    heads = {row[0]: _whole(re.sub(r"\d+", "", pages[row[0]][edge])) for row in rows if _counts(pages, edge, row)}
+    heads |= {row[0]: _whole(pages[row[0]][edge]) for row in rows if row[0] not in heads}
+    wanted = {*heads.values()}
+    first = _first_said(pages, lambda line: {_whole(line)} & wanted) if wanted else {}
+    return (number for number, said in heads.items() if first.get(said, number) < number)
+
+
+def _counts(pages: Sequence[Sequence[str]], edge: int, row: Sequence[int]) -> bool:
+    """Whether the numbers in the line of a row are the page's own."""
+    one, other = (re.findall(r"\d+", pages[number][edge]) for number in row[:2])
+    return bool(one) and all(map(str.__ne__, one, other))
+
+
+def _first_said(pages: Sequence[Sequence[str]], says: Callable[[str], Iterable[str]]) -> dict[str, int]:
+    """What the lines say, and the first page on which they do."""
+    found = dict[str, int]()
+    for number, page in enumerate(pages):
+        for line in page:
+            for said in says(line) if len(line) <= LONGEST_RUNNING else ():
+                found.setdefault(said, number)
+    return found
+
+
+def _said(line: str) -> set[str]:
+    """What a heading, or a head that repeats it, says: without the page's number, also without the chapter's."""
+    named = _EDGE_NUMBER.sub("", line.lstrip("# "))
+    return {said for said in (_whole(named), _whole(_CHAPTER.sub("", named))) if len(said) > 3}
+
+
+def _whole(line: str) -> str:
+    return "".join(filter(str.isalnum, line.casefold()))
 
 
 def _rows(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
@@ -207,6 +278,10 @@ def _ends_paragraph(before: str, line: str, width: float) -> bool:
     return begins and len(before) < SHORT * width and bool(_SENTENCE_END.search(before))
 
 
-def _runs_on(text: str, page: str) -> bool:
-    """Whether a sentence goes on over the page's end."""
-    return not _SENTENCE_END.search(text[-20:]) and page[:1].islower()
+def _runs_on(text: str, page: str, width: float) -> bool:
+    """Whether a sentence goes on over the page's end: in small letters, or behind a full line of text."""
+    if _SENTENCE_END.search(text[-20:]):
+        return False
+    last, first = text.rpartition("\n")[2], page.partition("\n")[0]
+    full = len(last) >= SHORT * width and not last[-1:].isdigit() and not _MARKED.match(last)
+    return page[:1].islower() or (full and first[:1].isalpha() and not is_heading(first) and not _CAPTION.match(first))

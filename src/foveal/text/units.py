@@ -6,9 +6,9 @@ blank but that of a blank text. `words` gives tokens only, with what stands betw
 
 Paragraph  ends at a blank line, or at the end of a line so long (over 120 characters) that nobody wrapped it, unless
            its sentence plainly goes on in the next line
-Sentence   ends at a mark that ends one (abbreviations, initials, decimals and list numbers do not), before a list item
-           or table row, and at the end of its paragraph; what holds no word, a mark [4] or a rule of dashes, goes with
-           the one before it
+Sentence   ends at a mark that ends one (abbreviations, initials, decimals, list numbers and dots that lead to a number
+           do not), before a list item or table row but not within a row, and at the end of its paragraph; what holds no
+           word, a mark [4] or a rule of dashes, goes with the one before it
 Speed      linear in the text: every pattern reads a character a bounded number of times
 """
 
@@ -43,7 +43,9 @@ _SENTENCE_END = re.compile(
     r"|[。！？｡।॥]+[」』”’）】》\"']*\s*"
 )
 _SCRAP = re.compile(r"(?:[\W_¹²³⁰⁴-⁹]|[\[(]\d{1,3}(?:[ ,;–-]{1,3}\d{1,3})*[\])])+")
-_ITEM = re.compile(r"\n(?=[ \t]*(?:[-*+•‣◦–|]|\(?\d{1,3}[.)]|\(?[a-z]{1,4}\))[ \t])")
+_ITEM = re.compile(  # a row of a table whose first cell is blank goes on with the one above
+    r"\n(?=[ \t]*(?:[-*+•‣◦–]|\|(?![ \t]+\|)|\(?\d{1,3}[.)]|\(?[a-z]{1,4}\))[ \t])"
+)
 
 _CLOSED = re.compile(r"(?<=[\w\"'”’»)\]*])[.!?…‽؟۔。！？।,;]+['\"”’»)\]*_]*$")
 _LISTED = re.compile(r"\s*(?:[-*+•‣◦–|]|\(?\d{1,3}[.)]|\(?[a-z]{1,4}\))\s")
@@ -95,12 +97,15 @@ def sentences(text: str) -> Offsets:
 def paragraph_starts(text: str) -> list[int]:
     """Where a paragraph may begin after another: positions in `text`, not sorted, at most `len(text)`."""
     ends = [match.end() for match in _PARAGRAPH_END.finditer(text)]
-    return ends + [match.end() for match in _LONG_LINE.finditer(text) if not _goes_on(text, match.end())]
+    return ends + [match.end() for match in _LONG_LINE.finditer(text) if not goes_on(text, match.end())]
 
 
-def _goes_on(text: str, start: int) -> bool:
-    """Whether the line at `start` goes on with the sentence of the line before: no mark there, a small letter here."""
-    return text[start : start + 1].islower() and text[max(0, start - 3) : start].rstrip()[-1:] not in ".!?…:"
+def goes_on(text: str, start: int) -> bool:
+    """Whether what is at `start` goes on with the sentence of the line before: no mark there, a small letter here."""
+    if not text[start : start + 1].islower() or _LISTED.match(text, start):
+        return False
+    before = text[max(0, start - 24) : start].rstrip()  # blank lines between, too
+    return bool(before) and before[-1] not in ".!?…:："
 
 
 def sentence_starts(text: str) -> list[int]:
@@ -136,6 +141,11 @@ def _covering(text: str, starts: Iterable[int]) -> Offsets:
 def _ends_sentence(text: str, match: re.Match[str]) -> bool:
     if match["mark"] is None:  # the marks of scripts without capitals and spaces are plain
         return True
+    behind = text[match.end() : match.end() + 1]
+    if behind == "." or (behind.isdigit() and text[max(0, match.start() - 1) : match.start()].isspace()):
+        return False  # "Of whales . . . . 12"
+    if behind == "|" and "\n" not in match["space"]:  # the cell of a table ends, and its row goes on
+        return False
     first = _FIRST_LETTER.match(text, match.end(), match.end() + 24)
     following = first[1] if first else ""
     if following[:1].islower():

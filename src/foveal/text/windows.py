@@ -1,9 +1,10 @@
 """Windows of at most so many tokens over a stretch of text, ending where a reader would stop.
 
-A window ends at the last paragraph end in it (but not after "as follows:" or a title), else sentence end, else line
-end (of a table, a log, a program), else word end, else between two tokens; the first of these that leaves the window
-full enough (a quarter of the limit for a paragraph end, half for the others). A token is never cut; what is blank after
-a token stays with it, up to the begin of the next line.
+A window ends at the last paragraph end in it (but not after "as follows:" or a title, nor where a sentence goes on),
+else sentence end, else line end (of a table, a log, a program, not of wrapped prose), else behind a comma or the like,
+else line or word end, else between two tokens; the first of these that leaves the window full enough (a quarter of the
+limit for a paragraph end, half for the others; a sentence end at a quarter comes before what cuts a sentence). A token
+is never cut; what is blank after a token stays with it, up to the begin of the next line.
 
 Tokens    any function from a text to (start, end) pairs. Pairs that share characters (the bytes of one emoji) stay
           together; a token longer than 32 characters (a tokenizer's one "unknown" for a whole blob) counts as several
@@ -24,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.errors import InputError
-from foveal.text.units import Offsets, leads_in, paragraph_starts, sentence_starts
+from foveal.text.units import Offsets, goes_on, leads_in, paragraph_starts, sentences
 
 TokenOffsets = Callable[[str], Offsets]
 Positions = NDArray[np.int64]
@@ -33,6 +34,10 @@ BLOCK = 2**16
 """Characters tokenised together."""
 
 _LINE_END = re.compile(r"\r\n?|\n")
+_CLAUSE_END = re.compile(r"(?:[,;:]|--|[—–])[\"'”’»)\]*_]*\s+|[，；：、]")
+
+WRAPPED = 40
+"""Characters of a line from which on it may be one of prose that was wrapped."""
 
 LONGEST = 32
 """Characters of a token; a longer one counts as several."""
@@ -129,8 +134,8 @@ class Block:
         return len(self.text) if atom == self.count else self.begin(atom)
 
     def led_into(self, atom: int) -> bool:
-        """Whether what stands before `atom` introduces it."""
-        return leads_in(self.text, int(self.starts[atom]))
+        """Whether what stands before `atom` introduces it, or is the begin of its sentence."""
+        return leads_in(self.text, int(self.starts[atom])) or goes_on(self.text, int(self.starts[atom]))
 
     @cached_property
     def paragraphs(self) -> list[int]:
@@ -140,7 +145,22 @@ class Block:
     @cached_property
     def sentences(self) -> list[int]:
         """The atoms that open a sentence."""
-        return self._opened([*paragraph_starts(self.text), *sentence_starts(self.text)])
+        return self._opened([start for start, _ in sentences(self.text) if not goes_on(self.text, start)])
+
+    @cached_property
+    def rows(self) -> list[int]:
+        """The atoms that open a line with which nothing goes on: that of a table, a log, a program."""
+        ends = [found.span() for found in _LINE_END.finditer(self.text)]
+        above = [0, *(end for _, end in ends)]
+        going = {end for begin, (stop, end) in zip(above, ends, strict=False) if self._may_go_on(begin, stop, end)}
+        small = {end for end in going if self.text[end].islower()}
+        wrapped = going if 2 * len(small) >= len(going) else small  # among lines of prose, some begin with a name
+        return self._opened([end for _, end in ends if end not in wrapped])
+
+    @cached_property
+    def clauses(self) -> list[int]:
+        """The atoms behind a comma or the like."""
+        return self._opened([found.end() for found in _CLAUSE_END.finditer(self.text)])
 
     @cached_property
     def lines(self) -> list[int]:
@@ -152,6 +172,19 @@ class Block:
         """The atoms with a gap before them."""
         opened: list[int] = (np.flatnonzero(self.starts[1:] > self.ends[:-1]) + 1).tolist()
         return opened
+
+    def within_sentences(self) -> Iterator[list[int]]:
+        """Where to cut a sentence, the better places first."""
+        yield self.rows
+        yield self.clauses
+        yield self.lines
+        yield self.words
+
+    def _may_go_on(self, begin: int, stop: int, end: int) -> bool:
+        """Whether the line from `begin` to `stop` is as long as one of wrapped prose, and both it and that at `end`
+        read on."""
+        last = self.text[stop - 1 : stop]
+        return stop - begin >= WRAPPED and self.text[end : end + 1].isalpha() and (last.isalnum() or last in ",;-")
 
     def _opened(self, positions: list[int]) -> list[int]:
         opened: list[int] = np.unique(np.searchsorted(self.starts, positions)).tolist()
@@ -180,24 +213,22 @@ def _window_end(block: Block, first: int, floor: int, rule: WindowRule, *, whole
     if rule.even and whole and rest <= 2 * rule.limit:
         lowest = max(floor, block.furthest(first, max(rule.limit // 4, rest - rule.limit - 1)) + 1)
         highest = max(lowest, min(ceiling, block.furthest(first, rest - rule.limit // 4)))
-        return _nearest(block, lowest, highest, block.furthest(first, rest // 2))
+        if (nearest := _nearest(block, lowest, highest, block.furthest(first, rest // 2))) is not None:
+            return nearest
     quarter, half = (max(floor, block.furthest(first, rule.limit // part)) for part in (4, 2))
     for atom in reversed(_between(block.paragraphs, quarter, ceiling)):
         if not block.led_into(atom):
             return atom
-    for opened in (block.sentences, block.lines, block.words):
-        places = _between(opened, half, ceiling)
-        if places:
-            return places[-1]
-    return ceiling
+    if ends := _between(block.sentences, half, ceiling) or _between(block.sentences, quarter, ceiling):
+        return ends[-1]
+    return next((places[-1] for one in block.within_sentences() if (places := _between(one, half, ceiling))), ceiling)
 
 
-def _nearest(block: Block, lowest: int, highest: int, middle: int) -> int:
-    """The best place to cut from `lowest` to `highest`: of the best kind that there is, the one nearest to `middle`."""
-    paragraphs = [atom for atom in _between(block.paragraphs, lowest, highest) if not block.led_into(atom)]
-    others = (_between(opened, lowest, highest) for opened in (block.sentences, block.lines, block.words))
-    places = paragraphs or next(filter(None, others), [middle])
-    return min(max(lowest, min(places, key=lambda place: abs(place - middle))), highest)
+def _nearest(block: Block, lowest: int, highest: int, middle: int) -> int | None:
+    """The paragraph end, else sentence end, from `lowest` to `highest` that is nearest to `middle`; None: none."""
+    places = [atom for atom in _between(block.paragraphs, lowest, highest) if not block.led_into(atom)]
+    places = places or _between(block.sentences, lowest, highest)
+    return min(places, key=lambda place: abs(place - middle)) if places else None
 
 
 def _between(atoms: list[int], lowest: int, highest: int) -> list[int]:
