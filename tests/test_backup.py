@@ -85,6 +85,17 @@ def test_tables_that_are_no_librarys_are_copied_as_files(settings: Settings, tmp
     assert (tmp_path / "copy" / other.relative_to(settings.home)).read_bytes() == b"rows"
 
 
+def test_what_is_being_written_and_what_is_held_are_not_copied(settings: Settings, tmp_path: Path) -> None:
+    (settings.home / "models" / ".partial-a1" / "deep").mkdir(parents=True)
+    for name in ("models/.partial-a1/deep/model.bin", "uploads/.partial-b2", "models/.writer", "foveal.db-journal"):
+        (settings.home / name).touch()
+    backup(settings, tmp_path / "copy")
+    found = {path.name for path in (tmp_path / "copy").rglob("*")}
+    assert "foveal.db" in found
+    assert not {name for name in found if name.startswith((".partial-", ".writer", "foveal.db-"))}
+    assert not {"deep", "model.bin"} & found
+
+
 def test_a_library_in_an_object_store_is_said_to_be_elsewhere(settings: Settings, tmp_path: Path) -> None:
     made = backup(replace(settings, library_at="s3://bucket/papers/library"), tmp_path / "copy")
     assert [one for one in made.elsewhere if "s3://bucket/papers/library" in one]

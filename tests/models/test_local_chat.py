@@ -229,6 +229,7 @@ def test_no_piece_is_half_a_character() -> None:
         ("EENDED", ("ENDE",), "E"),
         ("abcabd", ("abd", "zz"), "abc"),
         ("a\n\nb", ("\n\n", "b"), "a"),
+        ("xab", ("b", "ab"), "x"),  # both are met at once: from the earlier one on
     ],
 )
 def test_a_stop_text_is_never_shown(text: str, stop: tuple[str, ...], expected: str) -> None:

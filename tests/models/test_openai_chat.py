@@ -137,6 +137,17 @@ def test_thoughts_are_the_same_in_any_pieces(text):
     assert shown([text]) == shown(list(text)) == expected
 
 
+def test_a_thought_is_open_until_it_is_closed_whether_or_not_an_answer_has_begun():
+    thoughts, states = Thoughts(), []
+    for piece in ("<think>", "hm", "</think>", "\n", "fovea"):
+        thoughts.without(piece)
+        states.append(thoughts.open)
+    assert states == [True, True, False, False, False]
+    plain = Thoughts()
+    plain.without("fovea")
+    assert not plain.open
+
+
 def test_a_busy_server_is_asked_again_after_the_pause_it_names(server, routes):
     routes[PATH] = in_turn(failing(429, Retry_After="0.3"), failing(503), broken(), answering("fovea"))
     started = time.monotonic()

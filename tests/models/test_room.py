@@ -33,6 +33,9 @@ def system(root: Path, files: Mapping[str, str]) -> Path:
     [
         pytest.param({}, 9000 + 100, id="the machine and its swap"),
         pytest.param(
+            {"proc/meminfo": f"\nVmallocTotal:\nHardware: none\n{MEMINFO}"}, 9000 + 100, id="lines that hold no number"
+        ),
+        pytest.param(
             {
                 "proc/self/cgroup": "0::/system.slice/foveal.service\n",
                 f"{UNIT}/memory.max": "4096000\n",

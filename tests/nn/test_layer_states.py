@@ -69,6 +69,9 @@ def test_rows_begin_anew_from_as_many_rows_or_from_one():
         again = state.reset([1], layer.init_state(rows))
         assert torch.equal(again.drift[0][1], layer.init_state(1).drift[0][0])
         assert torch.equal(again.drift[0][2], state.drift[0][2])
+    first = state.reset([-3, 2], layer.init_state(1))  # counted from the end, too
+    assert torch.equal(first.drift[0][0], first.drift[0][2])
+    assert torch.equal(first.drift[0][1], state.drift[0][1])
     with pytest.raises(InputError, match="a start of 2 rows; it needs 3"):
         state.reset([1], layer.init_state(2))
 

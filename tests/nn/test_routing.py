@@ -234,6 +234,18 @@ def test_an_update_is_the_formula_and_an_unused_centroid_moves():
     assert WARM_DECAY > 0.9
 
 
+def test_a_centroid_moves_once_it_was_passed_over_for_as_long_as_an_average_lasts():
+    """Not before: one that few tokens are nearest to waits 1 / (1 - decay) updates."""
+    torch.manual_seed(0)
+    means = OnlineMeans(heads=1, clusters=3, width=4, decay=0.75)
+    same, moved = means.means[:, :1].expand(1, 20, 4)[None].clone(), []
+    for _ in range(9):
+        means.observe(same, torch.zeros(1, 1, 20, dtype=torch.long))
+        means.commit()
+        moved.append(int(means.moved))
+    assert moved == [0, 0, 0, 2, 2, 2, 2, 4, 4]
+
+
 def test_vectors_that_are_no_numbers_are_passed_over():
     torch.manual_seed(0)
     means, x = OnlineMeans(heads=1, clusters=4, width=4, decay=0.5), on_sphere(drawn(1, 1, 6, 4, dtype=torch.float32))

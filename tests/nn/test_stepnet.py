@@ -143,9 +143,15 @@ def test_dia_is_an_lstm_that_a_stage_shares():
     assert len(first.state_dict()) == 8
     hidden = cell = torch.zeros(3, 6, dtype=torch.float64)
     state = None
+
+    def narrowed(maps, x):
+        """Down to a half of the channels, what is below 0 cut off, up to the four gates."""
+        assert maps[0].weight.shape == (3, 6)
+        return torch.relu(x @ maps[0].weight.T + maps[0].bias) @ maps[2].weight.T + maps[2].bias
+
     for number, gate in enumerate((first, second)):
         r = drawn(*IMAGES, seed=number)
-        told = first.cell.reads(mean_by_definition(r)) + first.cell.recalls(hidden)
+        told = narrowed(first.cell.reads, mean_by_definition(r)) + narrowed(first.cell.recalls, hidden)
         into, forget, new, out = told.split(6, -1)
         cell = torch.sigmoid(forget) * cell + torch.sigmoid(into) * torch.tanh(new)
         hidden = torch.sigmoid(out) * torch.sigmoid(cell)

@@ -54,6 +54,8 @@ def test_speed_and_path_are_their_definitions():
     speeds = [block.si for block in report.blocks]
     assert report.index == pytest.approx(max(speeds) / ((sorted(speeds)[2] + sorted(speeds)[3]) / 2))
     assert report.fastest(1) == [max(report.blocks, key=lambda one: one.si).block]
+    by_speed = {block.block: block.si for block in report.blocks}
+    assert report.fastest(len(by_speed)) == sorted(by_speed, key=by_speed.__getitem__, reverse=True)
     assert (report.unit, report.units) == ("image", 2)
 
 

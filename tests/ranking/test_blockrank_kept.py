@@ -95,7 +95,7 @@ def test_how_large_a_library_is_tell_passages_of_all_its_text(ranker):
     tokens = sum(ranker.prompter.segments("-", lines).lengths[1:-1])
     library = Shelf(["".join(lines)])
     with pytest.raises(InputError, match="61 passages would take about"):
-        keep_library(replace(ranker, cache=BlockCache(None, most_bytes=TOKEN * tokens // 2)), library)
+        keep_library(replace(ranker, cache=BlockCache(None, most_bytes=2 * TOKEN * tokens // 3)), library)
     assert library.read == ["0"]
 
 

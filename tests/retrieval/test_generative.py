@@ -21,7 +21,7 @@ from foveal.retrieval.constrained_beams import BeamSettings, score_titles, searc
 from foveal.retrieval.generative import CorpusBrain, GenerativeRetriever, marked, told_apart, unique_titles
 from foveal.retrieval.snapshots import write_snapshot
 from foveal.retrieval.store import Store
-from foveal.retrieval.title_measures import title_metrics
+from foveal.retrieval.title_measures import title_metrics, written_titles
 from foveal.retrieval.title_trie import TitleTrie
 from foveal.settings import Settings
 from foveal.training.corpusbrain import naming_model, require_told_apart
@@ -314,6 +314,7 @@ def test_documents_are_added_removed_saved_and_loaded(brain, t5, tmp_path):
     expected = brain.retrieve(QUERIES, k=8)
     assert {hit.title for hit in expected[0]} == {*TITLES, "Rome Express", "Rome (2)"} - {"Romeo"}
     assert loaded.retrieve(QUERIES, k=8) == expected
+    assert sorted(loaded.titles) == sorted(hit.title for hit in expected[0])  # nothing is left of what was removed
     with pytest.raises(InputError, match="No document is called"):
         brain.remove("Romeo")
 
@@ -428,6 +429,15 @@ def test_metrics_count_what_is_written_first(t5):
     assert title_metrics(t5, TITLES, wrong)["r-precision"] == 0
     with pytest.raises(InputError, match="no queries with titles to measure by"):
         title_metrics(t5, TITLES, [])
+
+
+def test_recall_counts_the_titles_among_the_first_ten_each_once(t5):
+    titles = [*TITLES, *(f"{title} two" for title in TITLES)]
+    wide = BeamSettings(beams=len(titles))
+    one, other = written_titles(t5, titles, QUERIES[:2], k=50, settings=wide)
+    assert sorted(one) == sorted(other) == sorted(titles)
+    pairs = [TitlePair(QUERIES[0], (one[9], one[10], one[9])), TitlePair(QUERIES[1], (other[0], other[1]))]
+    assert title_metrics(t5, titles, pairs, settings=wide) == {"r-precision": (0 + 1) / 2, "recall@10": (1 / 2 + 1) / 2}
 
 
 # -- a library -------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 from bisect import insort
 from concurrent.futures import ThreadPoolExecutor
@@ -72,20 +73,27 @@ class Plain:
             return ((query - self.vectors[one]) ** 2).sum() / 2, -one
         return -float(query @ self.vectors[one]), -one
 
-    def walk(self, query, layer, most, entries):
-        """Algorithm 2: the nearest, and how many were met."""
+    def walk(self, query, layer, most, entries, alive=None):
+        """Algorithm 2: the nearest, and how many were met; of those alive, and what lies between them."""
         seen, open_, best = set(entries), [], []
+
+        def cut():
+            """End with the `most`-th that counts; whether there are so many."""
+            counting = [place for place, (_, one) in enumerate(best) if alive is None or alive[-one]]
+            if len(counting) >= most:
+                del best[counting[most - 1] + 1 :]
+            return len(counting) >= most
+
         for one in entries:
             heappush(open_, self.near(query, one))
             insort(best, self.near(query, one))
-        del best[most:]
-        while open_ and (open_[0] <= best[-1] or len(best) < most):
+        while open_ and (not cut() or open_[0] <= best[-1]):
             for one in self.layers[layer][-heappop(open_)[1]]:
                 if one not in seen:
                     seen.add(one)
                     heappush(open_, self.near(query, one))
                     insort(best, self.near(query, one))
-                    del best[most:]
+                    cut()
         return best, len(seen)
 
     def choose(self, candidates, most):
@@ -159,11 +167,11 @@ class Plain:
                     follow(one)
         self.reached = len(seen)
 
-    def search(self, query, k, effort):
+    def search(self, query, k, effort, alive=None):
         """Algorithm 5."""
         entries, above = self.descend(query, 0)
-        best, met = self.walk(query, 0, max(k, effort), entries)
-        return best[:k], above + met
+        best, met = self.walk(query, 0, max(k, effort), entries, alive)
+        return [one for one in best if alive is None or alive[-one[1]]][:k], above + met
 
 
 @pytest.mark.usefixtures("compiler")
@@ -198,12 +206,44 @@ def test_the_compiled_graph_is_the_plain_one_and_hangs_on_no_thread(metric, part
             assert scores[row] == pytest.approx([offset - distance for distance, _ in best])
 
 
+@pytest.mark.usefixtures("compiler")
+@pytest.mark.parametrize("share", [0.1, 0.6])
+def test_walks_through_what_is_deleted_are_the_plain_ones(share):
+    """I9: the same are found, and as many are met; few that are alive, and many."""
+    vectors, queries = whole_numbers(150, metric="l2"), whole_numbers(8, metric="l2", seed=1)
+    alive = np.random.default_rng(3).random(150) < share
+    graph = DenseIndex.build(range(150), vectors, IndexSettings(metric="l2", effort=6, **SMALL))._graph
+    plain = Plain(vectors, graph.levels, [150], "l2")
+    found, _, compared = graph.search(queries, 4, effort=6, alive=alive)
+    for row, query in enumerate(queries.astype(np.float64)):
+        best, met = plain.search(query, 4, 6, alive)
+        assert found[row].tolist() == [-one for _, one in best]
+        assert compared[row] == met
+
+
 def test_one_in_m_goes_up_a_level():
     levels = hnsw.drawn_levels(100_000, 0, 16, seed=3)
     assert [float((levels >= level).mean()) for level in (1, 2)] == pytest.approx([1 / 16, 1 / 256], rel=0.15)
     assert np.array_equal(levels, hnsw.drawn_levels(100_000, 0, 16, seed=3))
     assert not np.array_equal(levels[:1000], hnsw.drawn_levels(1000, 0, 16, seed=4))
     assert not np.array_equal(levels[:1000], hnsw.drawn_levels(1000, 50, 16, seed=3))
+
+
+@pytest.mark.usefixtures("compiler")
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([[1], [0], [3], [2, 1]], [[1], [0, 2], [3], [2, 1]]),  # not at 3, which no way leads to
+        ([[1], [0], [3], [4], [1]], [[1], [0, 3], [3], [4, 2], [1]]),  # to 2 only once one leads to 3
+    ],
+)
+def test_ways_to_an_island_begin_where_a_way_leads(rows, expected):
+    """At one's neighbours, or theirs: the first that is reached."""
+    links = np.array([row + [-1] * (2 * M - len(row)) for row in rows], dtype=np.int32)
+    above = np.empty((0, M), dtype=np.int32)
+    graph = hnsw.Graph(clustered(len(rows)), links, np.zeros(len(rows), dtype=np.uint8), above, "ip")
+    assert hnsw._native().foveal_hnsw_attach(ctypes.byref(graph._call())) == 0
+    assert [[one for one in row if one >= 0] for row in links.tolist()] == expected
 
 
 # -- what walks find ---------------------------------------------------------------------------------------------------

@@ -126,6 +126,23 @@ def test_each_stage_is_its_definition(built, queries, probes):
     )
 
 
+def test_centroids_at_which_there_is_no_document_have_empty_lists(built, queries):
+    """Of three documents nearly all are such, the last one, too: a search that asks at each finds the three."""
+    three = merged([built._contents], [np.isin(np.arange(DOCUMENTS), (3, 4, 5))])
+    assert three.coded.codes.max() < len(three.codec.centroids) - 1
+    effort = LateSearch(probes=10_000, approximated=8, scored=1)
+    ((_, looked),) = LateIndex(three, fingerprint="f", search=effort).search_counted(queries[:1], 1)
+    assert (looked.candidates, looked.scored) == (3, 2)
+
+
+def test_the_stages_leave_some_for_each_of_the_best_however_few_they_were_told(built, queries):
+    """Eight in the first approximation, two to be scored."""
+    few = LateIndex(built._contents, fingerprint="f", search=LateSearch(probes=3, approximated=1, scored=1))
+    ((found, looked),) = few.search_counted(queries[:1], 10)
+    assert looked.candidates > 80
+    assert (looked.approximated, looked.scored, len(found)) == (80, 20, 10)
+
+
 @pytest.mark.parametrize("effort", [LateSearch(), LateSearch(probes=3, approximated=200, scored=60)])
 def test_an_index_in_parts_finds_what_it_finds_whole(built, queries, effort):
     whole = built._contents

@@ -43,6 +43,14 @@ def test_sums_for_queries_and_means_for_documents(bits):
         )
 
 
+def test_the_most_partitions_that_there_may_be_are_filled_by_the_nearest_token():
+    """Twelve signs: of 4,096 partitions nearly all are empty, and half of them differ in the last sign."""
+    encoding, tokens = Muvera(dimension=9, bits=12, repetitions=1, **PLAIN), ragged(5, 1)[0][:3]
+    assert encoding.documents([tokens])[0] == pytest.approx(
+        blocks_by_definition(encoding, tokens, query=False), abs=1e-5
+    )
+
+
 def test_partitions_are_the_signs_of_random_directions():
     encoding = Muvera(dimension=6, bits=4, repetitions=200)
     one, near, opposite = unit(np.array([[1, 0, 0, 0, 0, 0], [1, 0.1, 0, 0, 0, 0], [-1, 0, 0, 0, 0, 0]]))

@@ -72,6 +72,18 @@ def test_documents_are_retrieved_by_their_passages():
         DocumentRetriever(Fixed(HITS)).search(["x"], 0)
 
 
+@pytest.mark.parametrize(("depth", "k", "asked"), [(200, 3, 200), (5, 3, 30), (200, 30, 300)])
+def test_ten_passages_for_each_document_are_asked_for_and_no_fewer_than_the_depth(depth, k, asked):
+    class Counting(Fixed):
+        def search(self, queries, k):
+            depths.append(k)
+            return super().search(queries, k)
+
+    depths: list[int] = []
+    DocumentRetriever(Counting(HITS), depth=depth).search(["x"], k)
+    assert depths == [asked]
+
+
 def test_unknown_ways_are_refused():
     with pytest.raises(UnknownName, match=r"'best'\. There are: max, first, sum, mean-best"):
         document_hits(HITS, "best")

@@ -8,6 +8,7 @@ from retrieval.test_store import make, put
 
 from foveal import faults
 from foveal.errors import InputError
+from foveal.retrieval import store_search
 from foveal.retrieval.dense import DenseRetriever
 from foveal.retrieval.filters import sql
 from foveal.retrieval.fusion import reciprocal_ranks, weighted_sum
@@ -123,6 +124,34 @@ def test_rows_that_are_not_visible_take_no_visible_ones_place(tmp_path):
 
 def test_numbers_of_no_row_are_told(store):
     assert store._taken([1 << 40, 5]) is None
+
+
+def test_of_equally_good_rows_the_first_documents_come_first_however_many_there_are(store):
+    """More than are read at first: which of them those are must not decide."""
+    numbers = store.numbered(HashedWords().encode(["apples"])[0], 12)
+    places = [
+        one.passage.span for one in store.best(lambda: dict.fromkeys(sorted(numbers, reverse=True), 1.0), 12, depth=12)
+    ]
+    assert len(places) == 12
+    assert places == sorted(places, key=lambda span: (span.document_id, span.start))
+    for order in (sorted(numbers), sorted(numbers, reverse=True)):
+        best = store.best(lambda order=order: dict.fromkeys(order, 1.0), 2, depth=12)
+        assert [one.passage.span for one in best] == places[:2]
+    last = max(numbers)
+    found = store.best(lambda: {number: 2.0 if number == last else 1.0 for number in numbers}, 2, depth=12)
+    assert [one.score for one in found] == [2.0, 1.0]
+
+
+def test_where_documents_are_too_many_to_be_remembered_they_are_looked_up_some_at_a_time(store, monkeypatch):
+    ids = [entry.id for entry in store.entries()]
+    whole = store.current(ids)
+    assert list(whole) == ids
+    monkeypatch.setattr(store_search, "REMEMBERED", 3)
+    monkeypatch.setattr(store_search, "LOOKED_UP", 2)
+    search = store_search.StoreSearch(store.uri, store.settings)
+    assert search.current(ids[:1]) == {ids[0]: whole[ids[0]]}
+    assert search.current(["no such", *ids]) == whole
+    assert search.current(ids[::-1]) == whole
 
 
 @pytest.mark.parametrize("wrong", [{"fusion": "sum"}, {"dense_weight": 1.5}, {"depth": 0}])

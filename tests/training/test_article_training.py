@@ -386,6 +386,12 @@ def test_beyond_the_candidates_the_first_stage_goes_on_below():
     assert found[2].hit.score < found[1].hit.score
 
 
+def test_as_many_are_searched_for_as_are_asked_for_else_as_are_candidates():
+    searched = law(candidates=2)
+    assert [len(searched.candidates("mill", k)) for k in (None, 3)] == [2, 3]
+    assert searched.first.asked == [("mill", 2), ("mill", 3)]
+
+
 def test_a_query_without_a_known_word_gets_the_words_answer():
     """A query with no known token: the BM25 answer, never NaN."""
     found = law().explain("quark mill", 3)

@@ -160,6 +160,20 @@ def test_a_kill_between_a_checkpoints_files_costs_only_that_checkpoint(tmp_path)
     assert curves.metrics == expected.metrics
 
 
+def test_of_whole_checkpoints_the_last_one_counts_and_the_older_ones_go(tmp_path):
+    """A kill may come when one is whole and the one before is not removed yet."""
+    for step in (8, 10, 12):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    for step in (8, 10):
+        checkpoints.write(tmp_path / f"checkpoint-{step}" / checkpoints.WHOLE, {"step": step})
+    assert checkpoints.latest(tmp_path) == (tmp_path / "checkpoint-10", {"step": 10})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-10", "checkpoint-8"]
+    for step in (3, 9):
+        checkpoints.best_file(tmp_path, step).touch()
+    checkpoints.seal(tmp_path / "checkpoint-10", {"best_step": 9})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best-9.safetensors", "checkpoint-10"]
+
+
 def test_a_checkpoint_of_another_run_is_refused_and_says_what_differs(tmp_path):
     """A checkpoint of another encoder, other data, other settings."""
     with pytest.raises(RuntimeError):

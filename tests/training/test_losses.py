@@ -249,6 +249,28 @@ def test_the_memory_bank_is_moco(model):
     assert torch.equal(bank.keys, frozen)
 
 
+def test_the_memory_bank_holds_the_last_keys_of_all(model):
+    """T3: a queue; of a batch that is longer than it the last ones stay."""
+    bank = MemoryBank(model, LossSettings(temperature=TAU, bank=7), 16).train()
+    texts, codes = [f"b{number} f{number % 3}" for number in range(12)], []
+    for first in range(0, 12, 4):
+        made = [
+            model.preprocess(some) for some in (["a0", "a1"], texts[first : first + 2], texts[first + 2 : first + 4])
+        ]
+        bank(made)
+        codes += [code for column in made[1:] for code in text_codes(column).tolist()]
+        count = min(7, len(codes))
+        assert int(bank.filled) == count
+        assert sorted(bank.texts[:count].tolist()) == sorted(codes[-count:])
+        for place, code in enumerate(bank.texts[:count].tolist()):
+            expected = bank.copy(model.preprocess([texts[codes.index(code)]]))["sentence_embedding"][0].detach()
+            torch.testing.assert_close(bank.keys[place], expected / expected.norm(), atol=1e-5, rtol=0)
+    long = columns(model)
+    bank(long)
+    last = [code for column in long[1:] for code in text_codes(column).tolist()][-7:]
+    assert sorted(bank.texts.tolist()) == sorted(last)
+
+
 def test_texts_are_told_apart_by_their_tokens_whatever_the_padding(model):
     one = text_codes(model.preprocess(["b1 f2", "f2 b1", "b1", "b1 f2"]))
     other = text_codes(model.preprocess(["b1 f2", "f3 f4 f5 f6 f7 f8"]))

@@ -97,6 +97,8 @@ def test_denoised_by_a_teachers_bounds():
     found = denoised(POOL, SCORES)
     assert found.negatives == {"q": ["d5"]}
     assert found.pseudo_positives == {"q": ["d2"]}
+    at_bounds = denoised({"q": ["d3", "d4"]}, {"q": {"d3": 0.1, "d4": 0.9}})
+    assert (at_bounds.negatives, at_bounds.pseudo_positives) == ({"q": []}, {})
     more = with_pseudo_positives(EXAMPLES, found.pseudo_positives)
     assert more.positives == {"q": ["d2", "d0", "d1"], "p": ["d7"]}
     with pytest.raises(InputError, match="bounds"):
@@ -160,6 +162,18 @@ def test_topics_are_the_clusters_that_there_are():
     assert (topics(vectors, 60, seed=0) < 60).all()
     with pytest.raises(InputError, match="61 topics"):
         topics(vectors, 61)
+
+
+def test_each_query_is_of_the_topic_whose_mean_is_nearest():
+    """T7: Lloyd's iterations, to their end; a topic that nothing is nearest to stays where it was."""
+    vectors = np.random.default_rng(3).normal(size=(80, 5)).astype(np.float32)
+    found = topics(vectors, 6, rounds=100)
+    assert set(found) == set(range(6))
+    means = np.stack([vectors[found == topic].mean(0) for topic in range(6)])
+    assert np.array_equal(np.linalg.norm(vectors[:, None] - means, axis=2).argmin(1), found)
+    assert not np.array_equal(topics(vectors, 6, rounds=1), found)
+    twice = np.repeat(vectors[:3], 2, axis=0)
+    assert {tuple(topics(twice, 6)[place : place + 2] - topics(twice, 6)[place]) for place in (0, 2, 4)} == {(0, 0)}
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=30), st.integers(1, 7), st.integers(0, 5))
