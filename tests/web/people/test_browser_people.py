@@ -94,7 +94,7 @@ def test_a_keyboard_is_enough(
     page.keyboard.press("Enter")
     page.get_by_text("Written by keyboard").wait_for()
     assert page.locator(".remark math").count() == 1
-    to(page, ".reply summary")
+    to(page, ".remark summary:text('Reply')")
     page.keyboard.press("Enter")
     to(page, "#text-1")
     page.keyboard.type("And answered.")
