@@ -4,7 +4,7 @@
     rough(x, bias)                      # x weight^T + bias, to about a hundredth
 
 Each output's weights and each token's numbers are brought to -127 … 127 by a scale of their own; sums are exact, in
-int32. A processor with VNNI and without bfloat16 makes them three to four times as fast as products of float32.
+int32. For processors with VNNI and without bfloat16 (`foveal bench read-speed` has what a reader gains).
 
 Shapes    x (N, depth), weight (outputs, depth), bias (outputs,) -> (N, outputs), float32
 Source    vector-wise scales: Dettmers et al., LLM.int8(), NeurIPS 2022 (arXiv 2208.07339), section 3.1; without its

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import increment_version
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
-from foveal.models.byte_products import ByteWeight
+from foveal.models.byte_products import ByteWeight, pays
 from foveal.models.half_products import HalfWeight
 from foveal.models.room import is_room_for
 from foveal.models.threads import with_threads
@@ -94,11 +94,12 @@ class Product:
         self._half: HalfWeight | None = None
         self._bytes: ByteWeight | None = None
         self._tried = False  # whether there may be bytes
+        biases: list[Tensor] = [one.bias for one in layers if one.bias is not None]
+        self._bias = torch.cat(biases) if biases else None
         weights: list[Tensor] = [one.weight for one in layers]
         if weights[0].device.type != "cpu" or not is_room_for(2 * sum(one.nbytes for one in weights)):
             return
         whole = torch.cat(weights) if len(weights) > 1 else weights[0].detach()  # copying takes as long as packing
-        self._bias = _together([one.bias for one in layers if one.bias is not None])
         self._half = HalfWeight.of(whole)
         if not self._half and _packs(whole.dtype):
             self._weight, self.packed = torch.ops.mkldnn._reorder_linear_weight(whole, 1), True
@@ -119,15 +120,10 @@ class Product:
         """The weights in int8, made when they are first asked for; None where they would not be faster."""
         if not self._tried:
             weights: list[Tensor] = [one.weight for one in self._layers]
-            if is_room_for(2 * sum(one.nbytes for one in weights)):
+            if weights[0].device.type == "cpu" and pays() and is_room_for(2 * sum(one.nbytes for one in weights)):
                 self._bytes = ByteWeight.of(torch.cat(weights))
-                self._bias = _together([one.bias for one in self._layers if one.bias is not None])
             self._tried = True
         return self._bytes
-
-
-def _together(biases: list[Tensor]) -> Tensor | None:
-    return torch.cat(biases) if biases else None
 
 
 def _packs(dtype: torch.dtype) -> bool:
