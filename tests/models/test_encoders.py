@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from pydoc_data.topics import topics
 from threading import Event
 
 import numpy as np
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 from foveal.errors import InputError, ModelUnavailable, UnknownName
 from foveal.models import load_encoder
 from foveal.models.bert import BertEncoder, supports
-from foveal.models.bert_torch import batches, pooled, workers
+from foveal.models.bert_torch import batches, native_bfloat16, pooled, workers
+from foveal.models.byte_products import pays
 from foveal.models.encoders import SentenceTransformerEncoder
 
 TEXTS = ["where is sight sharpest?", "", "The fovea. " * 90, "北京大学 ünïcödé 🙂", "one two three"]
@@ -37,6 +39,32 @@ def test_vectors_are_those_of_sentence_transformers(exact, peer):
 def test_bfloat16_stays_close(folder, exact):
     half = BertEncoder(folder, dtype=torch.bfloat16)
     assert (half.encode(TEXTS) * exact.encode(TEXTS)).sum(1).min() > 0.999
+
+
+def test_int8_stays_close_and_leaves_a_query_as_it_is(folder, exact):
+    rough = BertEncoder(folder, dtype=torch.int8)
+    assert rough.in_bytes == pays()
+    assert rough.dtype == torch.float32
+    words = list(topics.values())[:40]
+    alike = (rough.encode(words) * exact.encode(words)).sum(1)
+    assert alike.min() > 0.996
+    assert (alike.max() < 1 - 1e-5) == pays()  # else nothing was rounded
+    np.testing.assert_allclose(rough.encode(TEXTS[:1]), exact.encode(TEXTS[:1]), atol=1e-6)
+
+
+def test_the_default_is_the_fastest_that_is_close(folder):
+    encoder = BertEncoder(folder)
+    encoder.encode(["one", "two"] * 200)  # too much for NumPy
+    assert encoder.dtype == (torch.bfloat16 if native_bfloat16() else torch.float32)
+    assert encoder.in_bytes == pays()
+
+
+def test_hidden_states_are_never_rough(folder, exact):
+    ids = torch.arange(1000, 1400).view(2, 200)
+    seen = torch.ones_like(ids, dtype=torch.bool)
+    with torch.inference_mode():
+        rough = BertEncoder(folder, dtype=torch.int8).hidden(ids, seen)
+        torch.testing.assert_close(rough, exact.hidden(ids, seen), rtol=0, atol=1e-5)
 
 
 def test_a_vector_does_not_depend_on_its_neighbours(exact):
@@ -140,8 +168,8 @@ def test_a_query_does_not_wait_for_a_collection_that_is_being_encoded(exact):
 def test_a_folder_may_be_a_path_and_a_type_pytorchs_own(folder):
     by_path = load_encoder(folder, dtype=torch.float32)
     assert by_path is load_encoder(str(folder), dtype="float32")
-    with pytest.raises(InputError, match=r"dtype is torch.int8; an encoder takes bfloat16, float32\."):
-        load_encoder(folder, dtype=torch.int8)
+    with pytest.raises(InputError, match=r"dtype is torch.int16; an encoder takes bfloat16, int8, float32\."):
+        load_encoder(folder, dtype=torch.int16)
     with pytest.raises(UnknownName, match="No encoder is called"):
         load_encoder(folder / "nothing")
 

@@ -76,13 +76,15 @@ class BenchSettings:
         return text_in(self.file(name, file))
 
     def cached_vectors(self, key_parts: Sequence[str], texts: Sequence[str], encoder: Encoder) -> np.ndarray:
-        """Vectors (len(texts), dimension), float32, encoded once for each encoder and texts, then read from the cache.
+        """Vectors (len(texts), dimension), float32, encoded once for each encoder, type and texts, then read from the cache.
 
         `key_parts` (such as "scifact", "corpus") open the file's name, so that a person can tell the files apart.
         """
         import numpy as np
 
-        path = self.cache / "vectors" / f"{'-'.join(key_parts)}-{text_digest(encoder.fingerprint, texts)[:24]}.npy"
+        how = f"{getattr(encoder, 'dtype', '')}{' in int8' * getattr(encoder, 'in_bytes', False)}"
+        digest = text_digest(f"{encoder.fingerprint} {how}", texts)
+        path = self.cache / "vectors" / f"{'-'.join(key_parts)}-{digest[:24]}.npy"
         if not path.is_file():
             log.info("encoding %d texts with %s; later runs read them from the cache", len(texts), encoder.name)
             vectors = np.asarray(encoder.encode(texts), dtype=np.float32)

@@ -5,7 +5,8 @@ forward passes of our own compute sentence-transformers' vectors (tested to 1e-5
 by itself, reading a folder and cutting texts into tokens, needs neither.
 
 bert_numpy.py   a query or two, as long as nothing else has imported torch: float32
-bert_torch.py   whatever is more: batches side by side, bfloat16 where the processor multiplies it natively
+bert_torch.py   whatever is more: batches side by side, bfloat16 where the processor multiplies it natively,
+                else int8 where that is faster
 
 Needs     a sentence-transformers folder whose config says model_type "bert" (MiniLM, BGE, GTE, E5 of that size), with
           nothing between tokens and vector but the model and its pooling
@@ -60,7 +61,7 @@ class BertEncoder:
 
     def __init__(self, folder: Path, *, name: str | None = None, dtype: torch.dtype | None = None) -> None:
         """Load the weights as `dtype` (default: float32 for a query or two in a process that has no torch yet, else
-        bfloat16 where native, else float32).
+        bfloat16 where native, else int8 where that is faster, else float32).
 
         ModelUnavailable: the folder holds another kind of model.
         """
@@ -92,8 +93,13 @@ class BertEncoder:
 
     @property
     def dtype(self) -> torch.dtype:
-        """What batches are computed in."""
+        """What batches are computed in, and hidden states come in."""
         return self._whole.dtype
+
+    @property
+    def in_bytes(self) -> bool:
+        """Whether vectors of many tokens are computed in int8, of which `dtype` says nothing."""
+        return self._whole.in_bytes
 
     @property
     def weights(self) -> Mapping[str, Tensor]:

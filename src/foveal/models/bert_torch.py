@@ -3,7 +3,8 @@
 Shapes    token ids (B, L) -> hidden states (B, L, D) -> mean or first token, scaled to unit length (B, D)
 Speed     texts are sorted by length and batched by tokens, so that little is spent on padding and a batch's
           activations stay in the cache; batches run side by side, one thread each, so that no core waits for another
-          inside a layer; bfloat16 where the processor multiplies it natively, pooling in float32
+          inside a layer; bfloat16 where the processor multiplies it natively, else int8 where it does that faster
+          (`byte_products`); pooling in float32
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from threading import Barrier
 from typing import Any
@@ -22,14 +23,14 @@ import torch.nn.functional as F  # noqa: N812
 from safetensors.torch import load_file
 from torch import Tensor
 
+from foveal.models.byte_products import ByteWeight
+from foveal.models.dtypes import native_bfloat16 as native_bfloat16
+
 BATCH_TOKENS = 1024
 """Tokens of a batch, padding included: larger batches were slower on every processor tried (they leave the cache)."""
 
-
-def native_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 matrices natively (AMX or AVX-512 BF16)."""
-    probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
+FEW_TOKENS = 64
+"""Of a batch, that are multiplied in full: a query's vector is exact, and bytes would gain it nothing."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +45,38 @@ class Layer:
     down_norm: tuple[Tensor, Tensor]
 
 
+@dataclass(frozen=True)
+class Rough:
+    """The products of a block in int8, all but the values': their error goes into what is seen as it is, and was most
+    of a vector's, while that of queries and keys hardly changes where is looked."""
+
+    look: ByteWeight
+    attended: ByteWeight
+    up: ByteWeight
+    down: ByteWeight
+
+    @classmethod
+    def of(cls, layer: Layer) -> Rough | None:
+        """Those of `layer`; None: they would not be faster."""
+        look = layer.qkv[0][: 2 * layer.qkv[0].shape[1]]
+        made = [ByteWeight.of(one) for one in (look, layer.attended[0], layer.up[0], layer.down[0])]
+        return cls(*(one for one in made if one)) if all(made) else None
+
+
 class TorchBert:
     """The weights of a folder, and its forward pass."""
 
     def __init__(self, folder: Path, config: Mapping[str, Any], pooling: str, dtype: torch.dtype | None = None) -> None:
-        """Load the weights as `dtype` (default: bfloat16 where native, else float32)."""
-        self.dtype = dtype or (torch.bfloat16 if native_bfloat16() else torch.float32)
+        """Load the weights as `dtype` (default: bfloat16 where native, else int8 where faster, else float32).
+
+        int8: `vectors` multiplies the weights in it, where that is faster; all else in float32.
+        """
+        int8 = dtype == torch.int8 or (dtype is None and not native_bfloat16())
+        self.dtype = torch.float32 if int8 else dtype or torch.bfloat16
         self._config, self._pooling, self._dimension = config, pooling, int(config["hidden_size"])
         self.weights = {k.removeprefix("bert."): v for k, v in load_file(folder / "model.safetensors").items()}
         self._layers = [self._layer(i) for i in range(config["num_hidden_layers"])]
+        self._int8 = int8
 
     def vectors(self, texts: Sequence[Sequence[int]]) -> np.ndarray:
         """Token ids of each text -> unit vectors (len(texts), D), float32."""
@@ -70,10 +94,25 @@ class TorchBert:
         for row, own in enumerate(texts):
             ids[row, : len(own)] = torch.tensor(own)
         mask = torch.arange(length) < torch.tensor([len(own) for own in texts])[:, None]
-        return pooled(self.hidden(ids, mask), mask, self._pooling)
+        rough = self._rough if self._int8 and ids.numel() > FEW_TOKENS else []
+        return pooled(self._hidden(ids, mask, rough), mask, self._pooling)
+
+    @property
+    def in_bytes(self) -> bool:
+        """Whether vectors of many tokens are computed in int8."""
+        return self._int8 and bool(self._rough)
+
+    @cached_property
+    def _rough(self) -> list[Rough]:
+        """The products of each block in int8, made when many tokens come; [] where they would not be faster."""
+        made = [rough for layer in self._layers if (rough := Rough.of(layer))]
+        return made if len(made) == len(self._layers) else []
 
     def hidden(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Token ids (B, L) and which of them count (B, L) -> last hidden states (B, L, D)."""
+        return self._hidden(ids, mask, [])
+
+    def _hidden(self, ids: Tensor, mask: Tensor, rough: Sequence[Rough]) -> Tensor:
         w, eps = self.weights, self._config["layer_norm_eps"]
         heads = self._config["num_attention_heads"]
         batch, length = ids.shape
@@ -82,13 +121,14 @@ class TorchBert:
         norm = w["embeddings.LayerNorm.weight"], w["embeddings.LayerNorm.bias"]
         x = F.layer_norm(x, norm[0].shape, norm[0].float(), norm[1].float(), eps).to(self.dtype)
         seen = None if bool(mask.all()) else mask[:, None, None, :]
-        for layer in self._layers:
-            q, k, v = F.linear(x, *layer.qkv).view(batch, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
-            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
-            attended = F.linear(attended.transpose(1, 2).reshape(batch, length, -1), *layer.attended)
-            x = F.layer_norm(x + attended, (self._dimension,), *layer.attended_norm, eps)
-            grown = F.linear(F.gelu(F.linear(x, *layer.up)), *layer.down)
-            x = F.layer_norm(x + grown, (self._dimension,), *layer.down_norm, eps)
+        for layer, own in zip(self._layers, rough or [None] * len(self._layers), strict=True):
+            q, k, v = (one.view(batch, length, heads, -1).transpose(1, 2) for one in _looking(x, layer, own))
+            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=seen).transpose(1, 2).reshape(x.shape)
+            attended = _product(attended, layer.attended, own and own.attended)
+            x = F.layer_norm(attended.add_(x), (self._dimension,), *layer.attended_norm, eps)
+            grown = torch.ops.aten.gelu_(_product(x, layer.up, own and own.up))  # memory of its own costs as much
+            shrunk = _product(grown, layer.down, own and own.down)
+            x = F.layer_norm(shrunk.add_(x), (self._dimension,), *layer.down_norm, eps)
         return x
 
     def _layer(self, index: int) -> Layer:
@@ -106,6 +146,24 @@ class TorchBert:
             down=pair("output.dense"),
             down_norm=pair("output.LayerNorm"),
         )
+
+
+def _looking(x: Tensor, layer: Layer, rough: Rough | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values, (B, L, D) each."""
+    weight, bias = layer.qkv
+    if rough is None:
+        q, k, v = F.linear(x, weight, bias).chunk(3, dim=-1)
+        return q, k, v
+    size = x.shape[-1]
+    q, k = _product(x, (weight[: 2 * size], bias[: 2 * size]), rough.look).chunk(2, dim=-1)
+    return q, k, F.linear(x, weight[2 * size :], bias[2 * size :])
+
+
+def _product(x: Tensor, layer: tuple[Tensor, Tensor], rough: ByteWeight | None) -> Tensor:
+    """x (B, L, depth) -> (B, L, outputs)."""
+    if rough is None:
+        return F.linear(x, *layer)
+    return rough(x.view(-1, x.shape[-1]), layer[1]).view(*x.shape[:-1], -1)
 
 
 def workers(count: int = 2) -> ThreadPoolExecutor:

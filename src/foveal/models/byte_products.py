@@ -1,10 +1,10 @@
-"""Products of many tokens in int8, for work that needs no more than where a model looks.
+"""Products of many tokens in int8, for work that bears an error of a hundredth: where a model looks, sentence vectors.
 
     rough = ByteWeight.of(weight)       # None: nothing here multiplies bytes, or not as they should be
     rough(x, bias)                      # x weight^T + bias, to about a hundredth
 
 Each output's weights and each token's numbers are brought to -127 … 127 by a scale of their own; sums are exact, in
-int32. For processors with VNNI and without bfloat16 (`foveal bench read-speed` has what a reader gains).
+int32. For processors with VNNI and without bfloat16 (`foveal bench read-speed` and `add` have what is gained).
 
 Shapes    x (N, depth), weight (outputs, depth), bias (outputs,) -> (N, outputs), float32
 Source    vector-wise scales: Dettmers et al., LLM.int8(), NeurIPS 2022 (arXiv 2208.07339), section 3.1; without its
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from foveal.models.compiled import library
+from foveal.models.dtypes import native_bfloat16
 
 log = logging.getLogger("foveal.models")
 
@@ -71,8 +72,6 @@ def _made(weight: Tensor) -> ByteWeight | None:
 @cache
 def pays() -> bool:
     """Whether bytes are faster here: VNNI, no bfloat16, a compiler; and what comes out is what should."""
-    from foveal.models.bert_torch import native_bfloat16
-
     vnni = getattr(torch.cpu, "_is_vnni_supported", lambda: False)()
     if not vnni or native_bfloat16() or not hasattr(torch, "_int_mm") or library(SOURCE) is None:
         return False
@@ -83,7 +82,7 @@ def pays() -> bool:
         made = _made(weight)
         said = made is not None and torch.allclose(made(x, bias), x @ weight.T + bias, rtol=1e-5, atol=1e-4)
     if not said:
-        log.warning("Products of int8 do not say what PyTorch says; reading goes without them.")
+        log.warning("Products of int8 do not say what PyTorch says; Foveal goes without them.")
     return said
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from foveal.errors import ModelUnavailable
 from foveal.models.characters import require_several
-from foveal.models.dtypes import dtype_name
+from foveal.models.dtypes import dtype_name, native_bfloat16
 from foveal.models.folders import fingerprint, written_at
 from foveal.models.hub import folder_of
 from foveal.models.quiet import quiet
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import torch
 
 
-DTYPES = ("bfloat16", "float32")
+DTYPES = ("bfloat16", "int8", "float32")
 
 
 def load_encoder(
@@ -39,7 +39,8 @@ def load_encoder(
     """The encoder called `name`: one of `foveal models`, one of your own (`home`/models; default: the home of the
     settings), a folder, or a hub id such as "BAAI/bge-small-en-v1.5".
 
-    `dtype` is "bfloat16" or "float32" (default: bfloat16 where the processor has it natively). Loaded once a process.
+    `dtype` is "bfloat16", "int8" (texts of the BERT family, where bytes are faster; else as float32) or "float32"
+    (default: bfloat16 where the processor has it natively, else int8). Loaded once a process.
     UnknownName: no such name, folder or id. ModelUnavailable: it cannot be read or fetched. InputError: another dtype.
     """
     name, dtype = str(name), dtype_name(dtype, DTYPES, kind="an encoder")
@@ -86,9 +87,8 @@ class SentenceTransformerEncoder:
         module = require("sentence_transformers", extra="train")
         import torch
 
-        from foveal.models.bert_torch import native_bfloat16
-
-        chosen = _torch_type(dtype) or (torch.bfloat16 if native_bfloat16() else torch.float32)
+        named = None if dtype == "int8" else _torch_type(dtype)
+        chosen = named or (torch.bfloat16 if dtype is None and native_bfloat16() else torch.float32)
         self.name = name or folder.name
         with quiet():
             self._model: Any = module.SentenceTransformer(
