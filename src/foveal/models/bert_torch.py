@@ -47,20 +47,20 @@ class Layer:
 
 @dataclass(frozen=True)
 class Rough:
-    """The products of a block in int8, all but the values': their error goes into what is seen as it is, and was most
-    of a vector's, while that of queries and keys hardly changes where is looked."""
+    """The products of a block in int8, or none of them. The values' is never among them: its error goes into what is
+    seen as it is, and was most of a vector's, while that of queries and keys hardly changes where is looked."""
 
-    look: ByteWeight
-    attended: ByteWeight
-    up: ByteWeight
-    down: ByteWeight
+    look: ByteWeight | None = None
+    attended: ByteWeight | None = None
+    up: ByteWeight | None = None
+    down: ByteWeight | None = None
 
     @classmethod
     def of(cls, layer: Layer) -> Rough | None:
         """Those of `layer`; None: they would not be faster."""
         look = layer.qkv[0][: 2 * layer.qkv[0].shape[1]]
         made = [ByteWeight.of(one) for one in (look, layer.attended[0], layer.up[0], layer.down[0])]
-        return cls(*(one for one in made if one)) if all(made) else None
+        return cls(*made) if all(made) else None
 
 
 class TorchBert:
@@ -121,13 +121,13 @@ class TorchBert:
         norm = w["embeddings.LayerNorm.weight"], w["embeddings.LayerNorm.bias"]
         x = F.layer_norm(x, norm[0].shape, norm[0].float(), norm[1].float(), eps).to(self.dtype)
         seen = None if bool(mask.all()) else mask[:, None, None, :]
-        for layer, own in zip(self._layers, rough or [None] * len(self._layers), strict=True):
-            q, k, v = (one.view(batch, length, heads, -1).transpose(1, 2) for one in _looking(x, layer, own))
+        for layer, own in zip(self._layers, rough or [Rough()] * len(self._layers), strict=True):
+            q, k, v = (one.view(batch, length, heads, -1).transpose(1, 2) for one in _looking(x, layer, own.look))
             attended = F.scaled_dot_product_attention(q, k, v, attn_mask=seen).transpose(1, 2).reshape(x.shape)
-            attended = _product(attended, layer.attended, own and own.attended)
+            attended = _product(attended, layer.attended, own.attended)
             x = F.layer_norm(attended.add_(x), (self._dimension,), *layer.attended_norm, eps)
-            grown = torch.ops.aten.gelu_(_product(x, layer.up, own and own.up))  # memory of its own costs as much
-            shrunk = _product(grown, layer.down, own and own.down)
+            grown = torch.ops.aten.gelu_(_product(x, layer.up, own.up))  # memory of its own costs as much
+            shrunk = _product(grown, layer.down, own.down)
             x = F.layer_norm(shrunk.add_(x), (self._dimension,), *layer.down_norm, eps)
         return x
 
@@ -148,14 +148,14 @@ class TorchBert:
         )
 
 
-def _looking(x: Tensor, layer: Layer, rough: Rough | None) -> tuple[Tensor, Tensor, Tensor]:
+def _looking(x: Tensor, layer: Layer, look: ByteWeight | None) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values, (B, L, D) each."""
     weight, bias = layer.qkv
-    if rough is None:
+    if look is None:
         q, k, v = F.linear(x, weight, bias).chunk(3, dim=-1)
         return q, k, v
     size = x.shape[-1]
-    q, k = _product(x, (weight[: 2 * size], bias[: 2 * size]), rough.look).chunk(2, dim=-1)
+    q, k = _product(x, (weight[: 2 * size], bias[: 2 * size]), look).chunk(2, dim=-1)
     return q, k, F.linear(x, weight[2 * size :], bias[2 * size :])
 
 
