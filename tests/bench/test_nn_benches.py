@@ -70,15 +70,17 @@ def test_no_needle_is_handed_on_by_windows(length):
         assert asked - told == rows.apart(depth) > reach
 
 
-def test_motifs_agree_where_the_label_says():
+def test_motifs_are_what_the_labels_say():
     for number in range(30):
-        row = Motifs(128, 0)[number]
-        text = "".join("ACGT"[int(one)] for one in row["ids"][:-1])
-        kinds = [
-            {kind for kind, motifs in enumerate(MOTIFS) if motifs[part] in half}
-            for part, half in enumerate((text[:30], text[60:]))
-        ]
-        assert int(row["targets"][-1]) in {5 + int(a == b) for a in kinds[0] for b in kinds[1]}
+        row, plain = Motifs(128, 0, parts=True)[number], Motifs(128, 0)[number]
+        text = "".join("ACGT"[int(one)] for one in row["ids"][:-3])
+        kinds = [int(one) - 5 for one in row["targets"][-3:]]
+        for part, half in enumerate((text[:30], text[60:])):
+            assert MOTIFS[kinds[part]][part] in half
+        assert kinds[2] == int(kinds[0] == kinds[1])
+        assert torch.equal(plain["ids"], row["ids"])
+        assert int((plain["targets"] != IGNORED).sum()) == 1  # in the test nothing but the last is asked
+        assert plain["targets"][-1] == row["targets"][-1]
 
 
 @pytest.mark.slow
@@ -140,6 +142,8 @@ def test_routing_is_held_to_its_controls_on_novels(tmp_path, monkeypatch, quick)
     assert found["novels: topk, token by token"].note == "10 places"
     assert "novels: topk, at once, at the same places" in found
     assert found["novels: full / routing, words that come again"].bar is None
+    rates = {row.system for row in rows if row.metric == "bytes a second, learning" and row.value > 0}
+    assert rates == {f"novels: {name}" for name in ("full", "local", "routing", "random", "topk")}
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ recall    n pairs of a key and its value, then the keys again at drawn even plac
 needles   bytes of a novel, in which sentences say " The key of X is ddd." and ask " The key of X is" again later; the
           three digits are to be told. In training several are told and asked; in the test one, at a known depth
 motifs    letters A, C, G, T with one of two motifs early and one of two late; at the end, whether they are of a kind
+          (in training also which kind either is: of the last answer alone no arm learnt what it is made of)
 
 A row is {"ids" (T,), "targets" (T,)}: targets[t] is what is to be told at token t, -100 where nothing is asked.
 """
@@ -121,10 +122,11 @@ MOTIFS = (("TATAAT", "GGCCAATC"), ("TTGACA", "CCGCCCTG"))
 
 @dataclass(frozen=True)
 class Motifs:
-    """Rows by number; ids are 0 to 3, the last token is 4, the question; 5 or 6 is to be told."""
+    """Rows by number; ids are 0 to 3, the last three tokens the questions 7, 8 and 4; 5 or 6 is to be told."""
 
     length: int
     seed: int
+    parts: bool = False  # whether the kinds of the early and the late motif are asked for, too
 
     def __len__(self) -> int:
         return 2**20
@@ -138,9 +140,11 @@ class Motifs:
         for place, kind, motifs in zip((early, late), kinds, zip(*MOTIFS, strict=True), strict=True):
             motif = ["ACGT".index(letter) for letter in motifs[kind]]
             ids[place : place + len(motif)] = motif
-        ids[-1] = 4
+        ids[-3:] = 7, 8, 4
         targets = np.full(self.length, IGNORED)
-        targets[-1] = 5 + int(kinds[0] == kinds[1])
+        targets[-3:] = 5 + np.array([*kinds, kinds[0] == kinds[1]])
+        if not self.parts:
+            targets[-3:-1] = IGNORED
         return {"ids": torch.from_numpy(ids), "targets": torch.from_numpy(targets)}
 
 

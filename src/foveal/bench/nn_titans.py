@@ -153,20 +153,24 @@ def _recalled_long(settings: BenchSettings, name: str, rows: Recall, **options: 
 
 ASKED, MORE = 512, 0.05
 """Texts of the test; what the memory must be ahead of its controls."""
+COURSE = ((32, 64, 300), (64, 64, 150), (128, 32, 150), (256, 32, 150))
+QUICK_COURSE = ((32, 32, 80), (128, 32, 40))
+"""Letters, rows of a step, steps: of 256 letters alone no arm learnt anything in 700 steps."""
 
 
 def motifs(settings: BenchSettings) -> Iterator[Row]:
     """The early motif is 100 letters or more before the late one, beyond every window here."""
-    length, steps = (128, 120) if settings.quick else (256, 700)
-    rows, found = Motifs(length, settings.seed), {}
-    controls = (ASLEEP, "window")
+    course, found = QUICK_COURSE if settings.quick else COURSE, {}
+    rows, controls = Motifs(course[-1][0], settings.seed), (ASLEEP, "window")
     for name in ("lmm", *controls) if settings.quick else ("lmm", *controls, "gru"):
         kind = name.split(",")[0]
         # steps of 0.2 in chunks of 8 are not stable for sure (NeuralMemory), and this text is long
         awake = "off" not in name
-        model = model_of(kind, 7, RECALL_SIZE, settings.seed, updates=awake, theta_max=0.1, max_surprise=SURPRISE)
-        learn(settings, f"motifs-{kind}", model, rows, steps=steps, batch=32, rate=2e-3, told=name)
-        note = f"{length} letters, {steps} steps of 32 rows; chance 0.5"
+        model = model_of(kind, 9, RECALL_SIZE, settings.seed, updates=awake, theta_max=0.1, max_surprise=SURPRISE)
+        for length, batch, steps in course:
+            stage, told = Motifs(length, settings.seed, parts=True), f"{name}, {course}, to {length}"
+            learn(settings, f"motifs-{kind}", model, stage, steps=steps, batch=batch, rate=3e-3, told=told)
+        note = f"{rows.length} letters, {sum(steps for *_, steps in course)} steps, of short rows first; chance 0.5"
         found[name] = right_share(model, rows, ASKED)
         most = 0.65 if name == "window" else None
         yield Row.of(f"{name}, DNA motifs", "right", found[name], at_most=most, note=note)
