@@ -96,6 +96,15 @@ def test_an_arm_is_trained_once_and_found_again(tmp_path):
     assert len(list((tmp_path / "nn").glob("small-*/done.json"))) == 1
 
 
+def test_a_stage_that_follows_is_found_again(tmp_path):
+    settings, size = BenchSettings(cache=tmp_path, quick=True), LanguageSize(layers=1, width=16, heads=2, window=8)
+    for _ in range(2):
+        model = nn_titans.model_of("lmm", 16, size, 0)
+        for stage in ("first", "second"):
+            learn(settings, "small", model, Recall(16, 2, 16, 0), steps=1, batch=4, rate=1e-3, told=stage)
+    assert len(list((tmp_path / "nn").glob("small-*/done.json"))) == 2
+
+
 def books(folder):
     """Two novels of one kind of sentence."""
     (folder / "text").mkdir()

@@ -187,6 +187,10 @@ def plan(batch: int) -> Callable[[int], list[list[int]]]:
     return batches
 
 
+SAYS_NOTHING = ("transformers_version", "use_cache")
+"""Of a model's config: training sets the latter, so that a second stage was another arm than one whose first was found."""
+
+
 def learn(
     settings: BenchSettings, name: str, model: Any, rows: Any, *, steps: int, batch: int, rate: float, told: str = ""
 ) -> Any:
@@ -195,7 +199,7 @@ def learn(
         steps=steps, batch=batch, learning_rate=rate, warm_up=0.03, seed=settings.seed, evaluate_every=steps,
         checkpoint_every=max(1, steps // 4),
     )  # fmt: skip
-    config = {key: value for key, value in model.config.to_dict().items() if key != "transformers_version"}
+    config = {key: value for key, value in model.config.to_dict().items() if key not in SAYS_NOTHING}
     of = {"config": repr(sorted(config.items(), key=str)), "rows": _said(rows), "told": told}
     trained(settings, "nn", name, model, rows, answer_loss, plan(batch), loop, of, together=together)
     return model
