@@ -188,7 +188,7 @@ def plan(batch: int) -> Callable[[int], list[list[int]]]:
 
 
 SAYS_NOTHING = ("transformers_version", "use_cache")
-"""Of a model's config: training sets the latter, so that a second stage was another arm than one whose first was found."""
+"""Of a model's config. Training sets the latter: a second stage was another arm where the first had been found."""
 
 
 def learn(
