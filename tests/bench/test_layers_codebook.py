@@ -116,6 +116,12 @@ def test_agents_that_were_trained_are_not_trained_again(tmp_path, monkeypatch):
     assert np.isfinite(moved["after"]["success"])
 
 
+def test_agents_are_trained_and_looked_at_as_specified():
+    training = layers_codebook_agents.training_of(BenchSettings(), "codebook", 1)
+    assert (training.ppo.frames, training.ppo.stretch, training.episodes) == (300_000, 20_000, 200)
+    assert (training.ppo.environments, training.ppo.rollout, training.ppo.seed) == (16, 40, 1)
+
+
 def test_every_arm_of_the_agents_is_to_reach():
     ends = {"success": 0.5, "SPL": 0.5, "SEL": 0.5, "steps": 5.0}
     found = {arm: [{"reached": ends, "chance": ends}] for arm in layers_codebook_agents.ARMS}

@@ -51,6 +51,15 @@ def test_lama_is_exact():
     assert all(row.ok for row in rows)
 
 
+def test_every_pooling_is_timed(monkeypatch):
+    monkeypatch.setattr(layers_lama_exact, "LENGTHS", (4, 8, 16))
+    rows = list(layers_lama_exact.speed(BenchSettings(quick=True)))
+    timed = {row.system for row in rows if row.metric == "milliseconds"}
+    names = ("LAMA", "LAMA without the token layer", "structured", "one head", "mean", "max")
+    assert timed == {f"{length} tokens: {name}" for length in (4, 8, 16) for name in names}
+    assert all(row.value > 0 for row in rows)
+
+
 @pytest.mark.slow
 def test_every_arm_is_measured_and_kept(arms, monkeypatch):
     pytest.importorskip("sklearn")
@@ -82,6 +91,23 @@ def test_what_weights_are_worth_is_measured(arms):
     stars = {row.system: row.value for row in layers_lama_words.stars(arms)}
     assert stars["ratings: the middle rating"] == pytest.approx(2 / 3)
     assert "ratings: LAMA" in stars
+
+
+def test_arms_learn_as_long_and_as_fast_as_specified(settings, monkeypatch):
+    """In the mean of the rates, which rise at once and fall in a line to 0."""
+    loops = []
+    monkeypatch.setattr(layers_lama_arms, "trained", lambda *given, **_: loops.append(given[7]))
+    full = Arms(replace(settings, quick=False))
+    full.learnt("r8", ARMS["mean"], 2)
+    (loop,) = loops
+    assert (loop.epochs, loop.batch, loop.seed, loop.learning_rate / 2) == (5, 64, 2, 1e-3)
+
+
+def test_a_peer_must_be_as_strong_as_specified():
+    assert layers_lama.specified("r8", "mean", quick=False) == pytest.approx(0.905)
+    assert layers_lama.specified("r8", "LAMA", quick=False) == pytest.approx(0.938)
+    assert {layers_lama.specified("mr", "mean", quick=False), layers_lama.specified("r8", "mean", quick=True)} == {None}
+    assert set(layers_lama.SPECIFIED) < set(ARMS)
 
 
 def test_snippets_are_rated_by_stars(tmp_path):

@@ -7,15 +7,29 @@ import math
 import numpy as np
 import torch
 
-from foveal.bench import nn_aaren, nn_aaren_recall, nn_aaren_tables
+from foveal.bench import nn_aaren, nn_aaren_recall, nn_aaren_tables, nn_routing
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.event_sequences import Events
+from foveal.nn.scan import SCANS
 
 
 def test_the_exact_checks():
     assert nn_aaren.gradients() <= nn_aaren.GRADIENT
     assert nn_aaren.merged(0) <= nn_aaren.DOUBLE
     assert nn_aaren.slope([10, 100, 1000], [1, 100, 10_000]) == 2
+
+
+def test_a_gradient_that_is_off_by_little_is_seen(monkeypatch):
+    def off(pieces, decay):
+        seen = SCANS["step"](pieces, decay)
+        return seen._replace(w=seen.w * (1 + 1e-13))
+
+    monkeypatch.setitem(SCANS, "off", off)
+    assert nn_aaren.gradients(["off"]) > nn_aaren.GRADIENT
+
+
+def test_a_gigabyte_is_a_thousand_million_bytes():
+    assert nn_aaren.MOST_MIB * 2**20 == nn_routing.MEMORY_MIB * 2**20 == 1e9
 
 
 def test_the_true_rate_is_integrated():

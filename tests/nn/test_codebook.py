@@ -156,8 +156,8 @@ def test_compiled_and_in_bfloat16():
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"width": 0}, {"codes": 0}, {"code_dim": 0}, {"dropout": 1.0}, {"dropout": -0.1}, {"indexing": "sparsemax"},
-        {"kind": "dictionary"}, {"temperature": 0}, {"indexing": "topk", "topk": 13},
+        {"width": 0}, {"codes": 0}, {"codes": 2.5}, {"code_dim": 0}, {"dropout": 1.0}, {"dropout": -0.1},
+        {"indexing": "sparsemax"}, {"kind": "dictionary"}, {"temperature": 0}, {"indexing": "topk", "topk": 13},
     ],
 )  # fmt: skip
 def test_settings_that_it_does_not_take(wrong):

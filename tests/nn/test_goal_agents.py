@@ -10,7 +10,7 @@ import torch
 
 from foveal.errors import InputError
 from foveal.nn.agent_training import AgentTraining, adapt, agent_for, load_agent, train_agent
-from foveal.nn.goal_agent import AgentSettings, GoalAgent
+from foveal.nn.goal_agent import AgentSettings, EyeSettings, GoalAgent
 from foveal.nn.grid_plans import ACTIONS, FETCH, PUT, REACH, Plan, Task, Thing
 from foveal.nn.gridworlds import FAMILIES, Episode, Look, Sight, World, Worlds, efficiency, kind_of, make, play
 from foveal.training.ppo import PPOSettings
@@ -198,6 +198,10 @@ def test_an_agent_refuses_what_is_no_view():
         agent.act((one.expand(1, 48), one.expand(1, 2), one), agent.begin(1), one == 0)
     with pytest.raises(InputError, match="place"):
         AgentSettings(actions=3, goals=(7, 4), place="after")
+    for embed in (-1, 2.5):
+        for kind, options in ((AgentSettings, {"actions": 3}), (EyeSettings, {})):
+            with pytest.raises(InputError, match=f"embed = {embed}"):
+                kind(goals=(7, 4), embed=embed, **options)
     with pytest.raises(InputError, match="no such setting"):
         agent_for("BabyAI-GoToLocalS5N2-v0", {"width": 8}, 0)
 

@@ -39,6 +39,15 @@ def test_padding_of_a_series_may_be_no_number():
         model(x[:, :0])
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"layers": 2.5}, {"layers": 0}, {"feed_forward": 1.5}, {"mixer": "gru", "dim": 8.0}], ids=str
+)
+def test_an_encoder_of_no_whole_number_is_refused(wrong):
+    name, value = list(wrong.items())[-1]
+    with pytest.raises(InputError, match=rf"A stream encoder got {name} = {value}; it needs"):
+        StreamSettings(**{"dim": 16, **wrong})
+
+
 def test_events_are_read_at_an_odd_width():
     encoder = StreamSettings(dim=9, heads=3, layers=1, dropout=0.0)
     model = EventModel(EventModelSettings(encoder=encoder, components=2, marks=2)).eval()

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from foveal.attention.dense import dense_attention
-from foveal.attention.longheads_choice import by_group, choose, drawn, in_chunks, represent, scores, spread
+from foveal.attention.longheads_choice import asking, by_group, choose, drawn, in_chunks, represent, spread
 from foveal.attention.longheads_looking import Held, Seen, by_blocks, by_pairs
 from foveal.attention.masks import Mask
 from foveal.attention.memory_parts import Scores
@@ -87,7 +87,7 @@ class ChunkedText:
         batch, heads = query.shape[:2]
         places = torch.arange(len(self), len(self) + query.shape[2], device=query.device)
         queries = query.flatten(0, 1)
-        self._take(queries, key.flatten(0, 1), value.flatten(0, 1), places, scores.scale)
+        self.take(queries, key.flatten(0, 1), value.flatten(0, 1), places, scores.scale)
         early = int((places < self.shape.begin).sum())
         parts: list[tuple[Tensor, Seen | None]] = []
         if early:
@@ -103,7 +103,7 @@ class ChunkedText:
 
     # -- keeping ---------------------------------------------------------------------------------------------------
 
-    def _take(self, queries: Tensor, keys: Tensor, values: Tensor, places: Tensor, scale: float) -> None:
+    def take(self, queries: Tensor, keys: Tensor, values: Tensor, places: Tensor, scale: float) -> None:
         """Keep new tokens, and make the vectors of the chunks that they fill."""
         rotation, size, first = self.held.rotation, self.shape.chunk, len(self)
         cos, sin = rotation.angles(torch.arange(size, device=places.device))
@@ -181,25 +181,33 @@ class ChunkedText:
         parts = []
         for start in range(0, len(places), AT_ONCE):
             asked, here = queries[:, start : start + AT_ONCE], places[start : start + AT_ONCE]
-            chosen = self._chosen(asked, here)
+            chosen = self._chosen(asking(self.method.representation, asked), here)
             self._count(chosen, 1)
             parts.append(by_pairs(self.held, asked, here, chosen, scores, watched))
         return parts
 
     def _by_chunk(self, queries: Tensor, first: int, scores: Scores) -> Tensor:
-        means = in_chunks(queries, self.shape.chunk).float().mean(2)
-        chunk = torch.arange(first, first + means.shape[1], device=queries.device)
-        chosen = self._chosen(means, chunk * self.shape.chunk)
+        chosen = self.together(queries, first)
         self._count(chosen, self.shape.chunk)
         return by_blocks(self.held, queries, chosen, scores)
 
-    def _chosen(self, queries: Tensor, places: Tensor) -> Tensor:
-        """The chunks (B * H or B * G, Q, k) that queries choose, which stand at places (Q,), or begin a chunk there."""
+    def together(self, queries: Tensor, first: int) -> Tensor:
+        """The chunks (B * H or B * G, chunks, k) that the queries of whole chunks, from number `first` on, choose."""
+        size, kind = self.shape.chunk, self.method.representation
+        pieces = torch.split(in_chunks(queries, size), max(1, AT_ONCE // size), 1)
+        means = torch.cat([asking(kind, piece).mean(2) for piece in pieces], 1)  # so that scores are means, too
+        chunk = torch.arange(first, first + means.shape[1], device=queries.device)
+        return self._chosen(means, chunk * size)
+
+    def _chosen(self, asked: Tensor, places: Tensor) -> Tensor:
+        """The chunks (B * H or B * G, Q, k) that are chosen by `asked` (B * H, Q, R), what queries ask with (`asking`),
+        or its mean over those of a chunk; they stand at places (Q,), or begin a chunk there.
+        """
         vectors, kind = torch.cat(self.vectors.parts, 1), self.method.representation
         if kind == "random":
             wanted = drawn((self.method.seed, self.layer), places, *vectors.shape[:2])
         else:
-            wanted = scores(kind, queries, vectors)
+            wanted = asked @ vectors.transpose(-1, -2)
         if self.method.share == "group":
             wanted = by_group(wanted, self.held.keys.groups)
         return choose(wanted, places // self.shape.chunk, self.method.free(self.shape))
@@ -212,6 +220,17 @@ class ChunkedText:
             self.counts = torch.nn.functional.pad(self.counts, (0, more))
         self.counts = self.counts.scatter_add(1, chosen, torch.full(chosen.shape, float(queries)))
         self.asked += queries * count
+
+
+def selected(
+    method: LongHeads, shape: Shape, rotation: Rotation, query: Tensor, key: Tensor, value: Tensor, scale: float
+) -> Tensor:
+    """The chunks that the queries of each whole chunk from `begin` on choose together, as `LongHeads.select`."""
+    size, end = shape.chunk, query.shape[1] // shape.chunk * shape.chunk
+    query, key, value = (part[:, :end] for part in (query, key, value))
+    text = ChunkedText.empty(shape, method, rotation, len(query), key[None], value[None])
+    text.take(query, key, value, torch.arange(end, device=query.device), scale)
+    return text.together(query[:, shape.begin :], shape.begin // size)
 
 
 class LongHeadsLayer(OwnedLayer):  # type: ignore[no-untyped-call]

@@ -16,7 +16,9 @@ Shapes    queries (B, H, Q, D), keys and values (B, G, N, D); each sequence of a
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,7 +27,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from foveal.attention.kernel import merge
 from foveal.attention.key_index import INDEXES, every_product
-from foveal.attention.memory_parts import Hidden, Part, Scores, Tail, Window, exact, exact_sum, read_found
+from foveal.attention.memory_parts import Hidden, Part, Scores, Tail, Window, exact, exact_products, read_found
 from foveal.attention.owned_layers import OwnedLayer, Turn, check_watched, layer_of
 from foveal.attention.roar_graph import spread
 from foveal.attention.rows import Rows
@@ -60,6 +62,8 @@ class Tally:
     exact_steps: int = 0
     recovered: float = 0.0  # true share of the whole mass that was looked at, on the steps where it was measured
     least: float = 1.0  # of these, the least of any head
+    searches: int = 0  # of the steps where it was measured, those on which keys were looked for
+    recall: float = 0.0  # share of the best keys that were found, on these
     exact_questions: int = 0  # tokens that were answered exactly, in passes of several
 
     def add(self, found: Found, count: int, seen: Tensor, looked: Tensor, tail: Tensor | None) -> None:
@@ -75,8 +79,11 @@ class Tally:
             self.estimates += 1
             self.missed += 0.0 if tail is None else float(torch.sigmoid(tail - looked).mean())
 
-    def measure(self, looked: Tensor, whole: Tensor) -> None:
-        """Take in what was looked at beside everything, both as log-sum-exps (H, Q)."""
+    def measure(self, found: Found, products: Tensor, looked: Tensor, whole: Tensor) -> None:
+        """Take in a search beside the products (H, Q, n) with all keys, and the log-sum-exps (H, Q) of both."""
+        if found.ids.shape[2]:
+            self.searches += 1
+            self.recall += found_of_best(found, products)
         share = (looked - whole).exp()
         self.exact_steps += 1
         self.recovered += float(share.mean())
@@ -88,7 +95,8 @@ class Tally:
         told = {name: getattr(self, name) / steps for name in ("scanned", "visited", "window")}
         told |= {"missed": self.missed / self.estimates if self.estimates else math.nan}
         told |= {"steps": float(self.steps), "exact_tokens": float(self.exact_questions)}
-        return told | ({"recovered": self.recovered / exactly, "least": self.least} if self.exact_steps else {})
+        told |= {"recovered": self.recovered / exactly, "least": self.least} if self.exact_steps else {}
+        return told | ({"recall": self.recall / self.searches} if self.searches else {})
 
 
 @dataclass
@@ -98,6 +106,7 @@ class Parts:
     window: Window
     hidden: Hidden | None  # None: the context fits into the window
     kind: str = "none"
+    built: Mapping[str, float] = field(default_factory=dict)  # what building the index took and showed
 
 
 class MemoryLayer(OwnedLayer):  # type: ignore[no-untyped-call]
@@ -194,8 +203,10 @@ class MemoryLayer(OwnedLayer):  # type: ignore[no-untyped-call]
         if held.dtype == torch.float16:  # the compiled walk reads float32 and bfloat16
             held, read = held.float(), read.float()
         kind = self.method.kind_for(held.shape[1])
+        begun = time.perf_counter()
         index = self.method.index_of(kind, held, queries, scores)
-        return Parts(window, Hidden(index, Rows(read), Tail.of(held, read, self.method.segments)), kind)
+        built = {"seconds": time.perf_counter() - begun, **index.stats()}
+        return Parts(window, Hidden(index, Rows(read), Tail.of(held, read, self.method.segments)), kind, built)
 
     def resume(self, one: Parts, length: int) -> None:
         """Hold what was read before."""
@@ -249,7 +260,9 @@ class MemoryLayer(OwnedLayer):  # type: ignore[no-untyped-call]
         self.tally.add(found, len(hidden), seen[1], looked[1], None if tail is None else tail[1])
         every = self.method.exact_every
         if every and self.tally.steps % every == 0:
-            self.tally.measure(looked[1], torch.logaddexp(seen[1], exact_sum(queries, hidden.index.keys, scores)))
+            products = exact_products(queries, hidden.index.keys)
+            whole = torch.logaddexp(seen[1], scores(products).logsumexp(-1))
+            self.tally.measure(found, products, looked[1], whole)
         if tail is None or not self.method.tail or hidden.index.kind not in INDEXES:
             return looked[0]
         return merge([looked, tail])[0]
@@ -302,6 +315,14 @@ class MemoryLayer(OwnedLayer):  # type: ignore[no-untyped-call]
         hidden = [one.hidden for one in self.sequences if one.hidden]
         parts = [part.nbytes for one in hidden for rows in (one.index.keys, one.values) for part in rows.parts]
         return sum(parts) + int(sum(one.index.stats()["bytes"] for one in hidden))
+
+
+def found_of_best(found: Found, products: Tensor) -> float:
+    """The share of the k hidden keys with the largest products (H, Q, n) that are among the k that were looked for."""
+    best = torch.zeros(products.shape, dtype=torch.bool)
+    best.scatter_(-1, products.topk(found.ids.shape[2]).indices, True)
+    hits = best.gather(-1, found.ids.clamp(min=0)) & (found.ids >= 0)
+    return float(hits.float().mean())
 
 
 def _paid_hidden(

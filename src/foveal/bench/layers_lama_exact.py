@@ -14,7 +14,7 @@ from foveal.bench.settings import BenchSettings
 from foveal.evaluation.speed import paired
 from foveal.evaluation.tables import Row
 from foveal.nn.lama import LamaSettings, LowRankAttention, LowRankPooler
-from foveal.nn.pooling import AttentionPooler, MultiHeadPooler, StructuredPooler
+from foveal.nn.pooling import AttentionPooler, MaxPooler, MeanPooler, MultiHeadPooler, StructuredPooler
 
 LENGTHS = (512, 2048, 8192)
 FASTER = {512: 10.0, 8192: 30.0}
@@ -99,11 +99,14 @@ def counts() -> Iterator[Row]:
 
 @torch.no_grad()
 def speed(settings: BenchSettings) -> Iterator[Row]:
-    """One row of d = 512 by eight heads: multi-head self-attention and LAMA in turn; then the others."""
+    """One row of d = 512 by eight heads: multi-head self-attention and LAMA in turn; then all poolings."""
     torch.manual_seed(settings.seed)
     d, m = 512, 8
     ours, bare = (LowRankPooler(LamaSettings(dim=d, heads=m, token_mlp=one)).eval() for one in (True, False))
-    structured = StructuredPooler(d, m).eval()
+    others: dict[str, nn.Module] = {
+        "LAMA": ours, "LAMA without the token layer": bare, "structured": StructuredPooler(d, m).eval(),
+        "one head": AttentionPooler(d).eval(), "mean": MeanPooler(d), "max": MaxPooler(d),
+    }  # fmt: skip
     full = nn.MultiheadAttention(d, m, batch_first=True).eval()
     for length in LENGTHS:
         x = torch.randn(1, length, d)
@@ -113,7 +116,7 @@ def speed(settings: BenchSettings) -> Iterator[Row]:
         yield Row.of(name, "times as fast", ratio.median, at_least=FASTER.get(length), note=str(ratio))
         fused = paired(partial(without_weights, full, x), partial(ours, x), runs=runs)
         yield Row.of(f"{name}, fused", "times as fast", fused.median, note=f"PyTorch's, without weights; {fused}")
-        for called, module in (("LAMA", ours), ("LAMA without the token layer", bare), ("structured", structured)):
+        for called, module in others.items():
             took = best_ms(partial(module, x))
             yield Row.of(f"{length:,} tokens: {called}", "milliseconds", took, note="best of 7")
     longer, shorter = (torch.randn(1, length, d) for length in (LENGTHS[2], LENGTHS[1]))

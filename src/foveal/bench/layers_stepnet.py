@@ -4,7 +4,8 @@ exact       gates that step by 1 change nothing, taken off they change nothing; 
 equations   LI from 1000 to 1 where two decays say so; a solver's steps beside JI and SI (van der Pol)
 mechanism   the step that makes one Euler step of dx/dt = -l x exact, learnt from x and f, from either alone, from none
 sizes       parameters, operations, and the time of a training step of each kind of gate
-images      ResNets for CIFAR-10's photographs with each kind of gate, over five seeds
+images      ResNets for CIFAR-10's photographs with each kind of gate, over five seeds; twelve epochs where the
+            specification has fifteen, so that all arms together take about an hour
 stripe      steps replaced by their mean over inputs, and by another input's
 placement   gates on the fastest third of the blocks, the slowest, a third drawn
 depth       FSI, accuracy and how far training comes, at several depths

@@ -2,11 +2,14 @@
 
 streaming   token by token and in pieces of random lengths, against the parallel form, in float32
 memory      the products over chunks against the recurrence, depths 1 to 4, in float32 and float64
+rules       what the memory is with one layer: the delta rule, with forgetting and without; with steps of 0 the network
+            it began with; its outer gradient against finite differences
 scans       every scan of Aaren against masked softmax attention, at score scales 1 and 300, and all scores -200
-leak        the second half of a sequence replaced: the share of first-half outputs that change; the paper's topk
-            selection is the control, for which half of them do
+leak        the second half of a sequence replaced: the share of first-half outputs that change, in float32 and float64;
+            the paper's topk selection is the control, for which half of them do
 flat        bytes of state, and the processor's time for a step, after 100 tokens and after 100,000 (--quick: 10,000)
-writing     32 pairs written, then looked up; a key written twice; the same with updates off, or all taken at once
+writing     32 pairs written, then looked up, at the steps of the specification, with momentum and without, and after
+            all was forgotten; a key written twice; the same with updates off, or all taken at once
 
 All weights are drawn, from the seed. Needs no data.
 """
@@ -26,7 +29,17 @@ from foveal.bench.settings import BenchSettings
 from foveal.evaluation.speed import paired
 from foveal.evaluation.tables import Row, largest
 from foveal.nn.aaren import AarenBlock, AarenEncoder, AarenSettings
-from foveal.nn.memory_rule import Carried, Decays, Gates, carry, surprise, through
+from foveal.nn.memory_rule import (
+    Carried,
+    Decays,
+    Gates,
+    Weights,
+    carry,
+    read_chunk,
+    surprise,
+    through,
+    write_token,
+)
 from foveal.nn.neural_memory import MemorySettings, NeuralMemory
 from foveal.nn.routing import RoutingAttention, RoutingSettings
 from foveal.nn.scan import SCANS, attention_by_definition, leaves, output, prefixes
@@ -34,8 +47,14 @@ from foveal.nn.titans import LMM, MAC, MAG, MAL, TitansSettings
 
 DIM, TOKENS = 32, 150
 STREAMED, SINGLE, DOUBLE = 1e-5, 1e-6, 1e-12
+RULES = 1e-9
+SLOPE = 1e-6
 SCANNED = 5e-7
-CHANGED = 1e-6
+CHANGED = {torch.float32: 1e-6, torch.float64: 1e-12}
+"""By how much an output must change to count as changed."""
+HALF = 250
+"""Tokens of a half: the cut falls within a segment, a chunk and a block. At their edge, a layer whose tokens see all of
+their own segment would look as if none saw what is to come."""
 PAPER = 3_152_896
 
 LAYERS: dict[str, Callable[[], Any]] = {
@@ -57,6 +76,7 @@ def exact(settings: BenchSettings) -> Iterator[Row]:
         for name in LAYERS:
             yield from streaming(name, settings)
         yield from memories(settings)
+        yield from rules(settings)
         yield from scans(settings)
         yield from leaks(settings)
         yield from writing(settings)
@@ -157,23 +177,24 @@ def scans(settings: BenchSettings) -> Iterator[Row]:
 def leaks(settings: BenchSettings, *, only: str = "") -> Iterator[Row]:
     """The share of first-half outputs that the second half changes, of layers whose name begins with `only`."""
     for name in (one for one in LAYERS if one.startswith(only)):
-        share = leaked(layer_of(name, settings.seed), DIM, settings.seed)
+        layer = layer_of(name, settings.seed)
+        share = largest(*(leaked(layer.to(dtype), DIM, settings.seed, dtype=dtype) for dtype in CHANGED))
         yield Row.of(f"{name}, second half replaced", "first half that changes", share, at_most=0)
     torch.manual_seed(settings.seed)
     wide = RoutingSettings(dim=64, heads=1, routing_heads=1, clusters=16, window=32, selection="topk")
-    share = leaked(RoutingAttention(wide).eval(), 64, settings.seed)
+    share = leaked(RoutingAttention(wide).eval(), 64, settings.seed, half=256)
     note = "the control: the paper's selection, of 512 tokens by 16 clusters"
     yield Row.of(
         "Routing, topk selection, second half replaced", "first half that changes", share, at_least=0.3, note=note
     )
 
 
-def leaked(layer: Any, dim: int, seed: int) -> float:
-    """Of 512 tokens."""
-    x, other = drawn(1, 512, dim, seed=seed), drawn(1, 512, dim, seed=seed + 1)
-    changed = torch.cat([x[:, :256], other[:, 256:]], 1)
-    apart = (layer(x)[0] - layer(changed)[0])[:, :256].abs().amax(-1)
-    return float((apart > CHANGED).double().mean())
+def leaked(layer: Any, dim: int, seed: int, *, half: int = HALF, dtype: torch.dtype = torch.float32) -> float:
+    """The share of the first `half` outputs that as many other tokens behind them change."""
+    x, other = (drawn(1, 2 * half, dim, seed=one, dtype=dtype) for one in (seed, seed + 1))
+    changed = torch.cat([x[:, :half], other[:, half:]], 1)
+    apart = (layer(x)[0] - layer(changed)[0])[:, :half].abs().amax(-1)
+    return float((apart > CHANGED[dtype]).double().mean())
 
 
 # -- what must not grow -----------------------------------------------------------------------------------------------
@@ -219,27 +240,41 @@ class Pairs:
     keys: Tensor
     values: Tensor
     theta: float
+    eta: float | None = None  # None: without momentum
+    alpha: float = 0.0
 
-    def written(self, weights: tuple[Tensor, ...], chunk: int) -> tuple[Tensor, ...]:
-        """The weights after all pairs, without momentum or forgetting."""
-        carried = Carried(weights, ())
+    def written(self, weights: Weights, chunk: int, rest: Weights | None = None) -> Weights:
+        """The weights after all pairs; what is forgotten is forgotten towards `rest` (None: zeros)."""
+        rest = tuple(torch.zeros_like(one) for one in weights) if rest is None else rest
+        drift = tuple(one - i for one, i in zip(weights, rest, strict=True))
+        carried = Carried(drift, () if self.eta is None else tuple(torch.zeros_like(one) for one in drift))
         for k, v in zip(self.keys.split(chunk), self.values.split(chunk), strict=True):  # type: ignore[no-untyped-call]
-            gates = Gates(*(torch.full((1, 1, len(k)), value) for value in (self.theta, 0.0, 0.0, 1.0)))
-            told = surprise(k[None, None], v[None, None], carried.drift)
-            carried = carry(carried, told, Decays.of(gates, momentum=False))
-        return carried.drift
+            decays = Decays.of(
+                gates_of(len(k), self.theta, self.eta or 0.0, self.alpha, k.dtype), momentum=self.eta is not None
+            )
+            carried = carry(carried, surprise(k[None, None], v[None, None], carried.weights(rest)), decays)
+        return carried.weights(rest)
 
     def last(self, chunk: int) -> Tensor:
         """What one layer reads with the last key, from weights of 0."""
         return (self.written(first_weights(1), chunk)[0] @ self.keys[-1]).flatten()
 
-    def found(self, weights: tuple[Tensor, ...]) -> float:
+    def found(self, weights: Weights) -> float:
         """The share of keys whose value is the nearest of all to what is read."""
         nearest = (through(self.keys, weights) @ self.values.T).argmax(-1).flatten()
         return float((nearest == torch.arange(len(self.keys))).double().mean())
 
+    def read(self, weights: Weights) -> float:
+        """The mean norm of what is read with the keys."""
+        return float(through(self.keys, weights).norm(dim=-1).mean())
 
-def first_weights(depth: int) -> tuple[Tensor, ...]:
+
+def gates_of(tokens: int, theta: float, eta: float, alpha: float, dtype: torch.dtype = torch.float32) -> Gates:
+    """The same for all tokens of one row and head, all of which write."""
+    return Gates(*(torch.full((1, 1, tokens), value, dtype=dtype) for value in (theta, eta, alpha, 1.0)))
+
+
+def first_weights(depth: int) -> Weights:
     """Of a memory from 64 to 64 that gives 0."""
     if depth == 1:
         return (torch.zeros(1, 1, 64, 64),)
@@ -249,17 +284,109 @@ def first_weights(depth: int) -> tuple[Tensor, ...]:
 def writing(settings: BenchSettings) -> Iterator[Row]:
     """Lookups by hit rate, and the key that was written twice by the cosine."""
     keys, values = (F.normalize(drawn(32, 64, seed=settings.seed + one), dim=-1) for one in (0, 1))
-    pairs = Pairs(keys, values, 0.05)
     for depth in (1, 2):
         first = first_weights(depth)
         for chunk in (1, 16):
-            hits = pairs.found(pairs.written(first, chunk))
-            yield Row.of(f"32 pairs, depth {depth}, chunk {chunk}", "found", hits, at_least=1)
-        yield Row.of(
-            f"32 pairs, depth {depth}, updates off", "found", pairs.found(first), at_most=0.1, note="chance 0.03"
-        )
+            for theta in (0.05, 0.2):
+                pairs = Pairs(keys, values, theta)
+                hits = pairs.found(pairs.written(first, chunk))
+                name = f"32 pairs, depth {depth}, chunk {chunk}" + (f", theta {theta:g}" if theta > 0.05 else "")
+                yield Row.of(name, "found", hits, at_least=1)
+        blind = Pairs(keys, values, 0.05).found(first)
+        yield Row.of(f"32 pairs, depth {depth}, updates off", "found", blind, at_most=0.1, note="chance 0.03")
+    yield from _by_momentum(keys, values)
+    yield from _recovered(keys, values)
     twice = Pairs(keys[:1].expand(2, -1), values[:2], 0.5)
     each, both = (F.cosine_similarity(twice.last(chunk), values[1], dim=0).item() for chunk in (1, 2))
     metric = "cosine to the second value"
     yield Row.of("a key written twice, each at the weights before it", metric, each, at_least=0.999)
     yield Row.of("a key written twice, both at the first weights", metric, both, at_most=0.9, note="the control")
+
+
+def _by_momentum(keys: Tensor, values: Tensor) -> Iterator[Row]:
+    """How long a step and how much momentum two layers bear, by chunks of 16."""
+    first, name = first_weights(2), "32 pairs, depth 2, chunk 16, eta"
+    for eta, theta, least, most in (
+        (0.5, 0.05, 1.0, None), (0.5, 0.2, None, None), (0.5, 0.5, None, None), (0.9, 0.05, None, None),
+        (0.9, 0.2, None, 0.5),
+    ):  # fmt: skip
+        pairs = Pairs(keys, values, theta, eta)
+        weights = pairs.written(first, 16)
+        note = f"read with norm {pairs.read(weights):.3g}{'; the control: the steps add up' if most else ''}"
+        found = pairs.found(weights)
+        yield Row.of(f"{name} {eta:g}, theta {theta:g}", "found", found, at_least=least, at_most=most, note=note)
+    alike = Pairs(F.normalize(keys + F.normalize(keys.sum(0), dim=-1), dim=-1), values, 0.2, 0.5)
+    norm = alike.read(alike.written(first, 16))
+    note = "the control: keys that are alike write the same direction 16 times"
+    yield Row.of("keys with a shared offset, eta 0.5, theta 0.2", "norm of what is read", norm, at_least=10, note=note)
+
+
+def _recovered(keys: Tensor, values: Tensor) -> Iterator[Row]:
+    """A memory that forgot all (alpha = 1), and then reads 32 pairs."""
+    pairs, first = Pairs(keys, values, 0.05), first_weights(2)
+    nothing = tuple(torch.zeros_like(one) for one in first)
+    for towards, rest in (("its first weights", first), ("0", nothing)):
+        before = pairs.written(first, 16, rest)
+        emptied = write_token(
+            Carried(tuple(one - i for one, i in zip(before, rest, strict=True)), ()),
+            surprise(keys[None, None, :1], values[None, None, :1], before), gates_of(1, 0.0, 0.0, 1.0).at(0),
+        )  # fmt: skip
+        weights = pairs.written(emptied.weights(rest), 16, rest)
+        name, found, norm = (
+            f"32 pairs after all was forgotten towards {towards}",
+            pairs.found(weights),
+            pairs.read(weights),
+        )
+        if rest is first:
+            yield Row.of(name, "found", found, at_least=1)
+            yield Row.of(name, "norm of what is read", norm, at_least=0.05)
+        else:
+            yield Row.of(name, "found", found, at_most=0.1, note="the control: two layers of 0 have no slope")
+            yield Row.of(name, "norm of what is read", norm, at_most=1e-12)
+
+
+# -- what the memory is in cases that are known otherwise --------------------------------------------------------------
+
+
+def rules(settings: BenchSettings) -> Iterator[Row]:
+    """In float64, against loops."""
+    keys, values = (drawn(12, 16, seed=settings.seed + one, dtype=torch.float64) for one in (0, 1))
+    keys, beta, zeros = F.normalize(keys, dim=-1), 0.7, torch.zeros(1, 1, 16, 16, dtype=torch.float64)
+    for alpha, name in ((0.0, "the delta rule"), (0.1, "the gated delta rule, its gradient before the decay")):
+        matrix, unit = zeros[0, 0], torch.eye(16, dtype=torch.float64)
+        for k, v in zip(keys, values, strict=True):
+            matrix = matrix @ ((1 - alpha) * unit - beta * torch.outer(k, k)) + beta * torch.outer(v, k)
+        (made,) = Pairs(keys, values, beta / 2, alpha=alpha).written((zeros,), 1)
+        yield Row.of(f"one layer, no momentum: {name}", "largest difference", _far(made[0, 0], matrix), at_most=RULES)
+    first = tuple(drawn(1, 1, *size, seed=7, dtype=torch.float64) / 8 for size in ((256, 64), (64, 256)))
+    keys, values = (drawn(12, 64, seed=settings.seed + one, dtype=torch.float64) for one in (3, 4))
+    told, still = surprise(keys[None, None], values[None, None], first), gates_of(12, 0.0, 0.2, 0.0, torch.float64)
+    nothing = tuple(torch.zeros_like(one) for one in first)
+    read = read_chunk(keys[None, None], Carried(nothing, nothing), first, told, Decays.of(still, momentum=True))
+    far, note = _far(read, through(keys, first)), f"read with norm {float(read.norm(dim=-1).mean()):.3g}"
+    yield Row.of("steps of 0: the network that it began with", "largest difference", far, at_most=RULES, note=note)
+    for name in ("project.weight", "gates.weight", "initial.0"):
+        far = _slope_apart(name, settings.seed)
+        yield Row.of(f"outer gradient of {name}, finite differences", "difference, relative", far, at_most=SLOPE)
+
+
+@torch.enable_grad()
+def _slope_apart(name: str, seed: int, step: float = 1e-5) -> float:
+    """Of the slope along a drawn direction, through the writing, from what the loss does along it."""
+    torch.manual_seed(seed)
+    memory = NeuralMemory(MemorySettings(dim=16, heads=2, depth=2, chunk=4)).double()
+    weight, x = memory.get_parameter(name), drawn(1, 11, 16, seed=seed + 5, dtype=torch.float64)
+    along = drawn(*weight.shape, seed=seed + 6, dtype=torch.float64)
+
+    def loss() -> Tensor:
+        told: Tensor = memory(x)[0].square().sum()
+        return told
+
+    (slope,) = torch.autograd.grad(loss(), [weight])
+    seen = []
+    with torch.no_grad():
+        for far in (step, -2 * step):
+            weight.add_(far * along)
+            seen.append(float(loss()))
+    told, found = float((slope * along).sum()), (seen[0] - seen[1]) / (2 * step)
+    return abs(told - found) / abs(found)

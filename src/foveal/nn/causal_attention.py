@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from foveal.errors import InputError
 from foveal.nn.aaren import Aaren, AarenEncoder, AarenSettings
-from foveal.nn.inputs import checked, require_one_of, require_token
+from foveal.nn.inputs import checked, require_at_least_one, require_one_of, require_token
 from foveal.nn.states import State, require_state
 from foveal.nn.titans import LMM, TitansSettings
 
@@ -49,8 +49,9 @@ class StreamSettings:
 
     def __post_init__(self) -> None:
         require_one_of("A stream encoder", self, "mixer", (*MIXERS, "lmm"))
-        if self.layers < 1:
-            raise InputError(f"A stream encoder got layers = {self.layers}; it needs at least 1.")
+        require_at_least_one("A stream encoder", self, "dim", "heads", "layers")
+        if self.feed_forward is not None:
+            require_at_least_one("A stream encoder", self, "feed_forward")
         if self.mixer != "aaren" and (self.decay or self.conv_kernel):
             raise InputError(f"decay and conv_kernel are Aaren's; with the mixer {self.mixer!r} leave them out.")
 

@@ -48,7 +48,7 @@ class CodebookSettings:
     """
 
     width: int  # of E
-    codes: int = 256
+    codes: int = 256  # one alone lets nothing through
     code_dim: int = 10  # numbers that are let through
     dropout: float = 0.1  # of shares, in training
     indexing: Literal["softmax", "topk", "gumbel"] = "softmax"  # topk: the largest shares; gumbel: one code, drawn
@@ -57,11 +57,9 @@ class CodebookSettings:
     temperature: float = 1.0  # that logits are divided by; in training "gumbel" adds its noise first
 
     def __post_init__(self) -> None:
-        require_at_least_one("A codebook", self, "width", "code_dim", "topk")
+        require_at_least_one("A codebook", self, "width", "codes", "code_dim", "topk")
         require_one_of("A codebook", self, "indexing", INDEXINGS)
         require_one_of("A codebook", self, "kind", KINDS)
-        if self.codes < 1:
-            raise InputError(f"A codebook got codes = {self.codes}; it needs at least 1, which lets nothing through.")
         if self.indexing == "topk" and self.topk > self.codes:
             raise InputError(f"A codebook got topk = {self.topk} of {self.codes} codes; there are no more.")
         if not 0 <= self.dropout < 1:

@@ -42,6 +42,9 @@ class EyeSettings:
     bottleneck: str = "codebook"
     codebook: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        require_at_least_one("An eye", self, "embed")
+
     def filter(self) -> GoalFilterSettings:
         """What stands behind the embedded cells."""
         return GoalFilterSettings(
@@ -90,7 +93,7 @@ class AgentSettings:
     codebook: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        require_at_least_one("An agent", self, "actions", "hidden", "action_dim")
+        require_at_least_one("An agent", self, "actions", "hidden", "action_dim", "embed")
         require_one_of("An agent", self, "place", PLACES)
         require_one_of("An agent", self, "bottleneck", BOTTLENECKS)
 

@@ -7,6 +7,8 @@ budget. What a plan gets above the mean of its own group, in deviations of the g
     loss        - sum over a plan's tokens of (p / stop(p)) · advantage / tokens, + kl · (q/p - ln(q/p) - 1), q the
                 distilled planner's probability; one step for each drawing, so nothing needs to be clipped
     questions   those first that the question alone does not answer: on others all plans get the same
+                Plans that got what the rest of their group got teach nothing; they are left out of the mean, so that a
+                step is as long whether one question of it was worth asking or all were
 
 Source    GRPO: DeepSeekMath (Shao et al., arXiv 2402.03300); k3 estimator of the divergence (Schulman, 2020)
 Kept      rewards of each step lie in the checkpoints, so that a run that was killed has its whole curve
