@@ -10,8 +10,19 @@ from research.report_worlds import PAGES, Filler, Pages
 from tiny import tiny
 
 from foveal.bench.report_library import LibrarySizes, library, papers_of, report_rows
-from foveal.bench.report_planners import CALLS, PASSAGES, PLANNERS, PlannerSizes, RecordedDesk, planned, planners
-from foveal.bench.research_arms import HOTPOT, RecordedSet
+from foveal.bench.report_planners import (
+    CALLS,
+    PASSAGES,
+    PLANNERS,
+    PlannerSizes,
+    RecordedDesk,
+    gain,
+    planned,
+    planners,
+    recorded,
+)
+from foveal.bench.research_answers import Answering, AnswerSizes
+from foveal.bench.research_arms import HOTPOT, Arms, RecordedSet, Sizes
 from foveal.bench.settings import BenchSettings
 from foveal.models.local_chat import LocalChat
 from foveal.research.deep import DeepResearch
@@ -60,6 +71,18 @@ def test_a_second_run_asks_nothing_anew(settings, model, rows):
     again = [row.as_json() for row in planners(settings, model, LocalChat(model), SIZES)]
     assert again == [row.as_json() for row in rows]
     assert kept == {path: path.stat().st_mtime_ns for path in (settings.cache / "research").glob("plans-*.jsonl")}
+
+
+@pytest.mark.parametrize("quick", [True, False], ids=["quick", "full"])
+def test_parallel_may_lose_little_to_sequential(settings, model, quick):
+    own = replace(settings, quick=quick)
+    work = Answering(Arms(own, Sizes.of(own), model), AnswerSizes(questions=4), LocalChat(model))
+    runs = list(recorded(work.arms, HOTPOT).runs)[:4]
+    right = {run.id: list(run.supporting) for run in runs}
+    for lost, ok in ((0, True), (1, quick), (2, False)):
+        parallel = {run.id: [] if place < lost else right[run.id] for place, run in enumerate(runs)}
+        row = gain(work, HOTPOT, runs, {"sequential": right, "parallel": parallel})
+        assert (row.value, row.ok) == (25.0 * lost, ok)
 
 
 def test_planners_keep_to_their_calls_and_passages(settings):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from research.recordings import world, written
@@ -19,9 +20,10 @@ from foveal.bench.research_answers import (
 )
 from foveal.bench.research_arms import Arms, Sizes, append_kept, example, read_kept
 from foveal.bench.research_react import ReAct
-from foveal.bench.research_retrieval import retrieval, without_model
+from foveal.bench.research_retrieval import retrieval, reward_rows, taught_rows, without_model
 from foveal.bench.settings import BenchSettings
 from foveal.errors import InputError
+from foveal.research.planner_reinforcement import Rewards
 from foveal.research.planner_settings import PlannerSettings, RewardSettings
 from foveal.research.transcripts import Transcript, TranscriptSettings
 from foveal.training.loop import LoopSettings
@@ -91,6 +93,20 @@ def test_the_bars_of_the_gains_can_fail(settings, model):
     made = {row.system: row for row in retrieval(settings, model, strict)}
     assert made["HotpotQA: planner, taught, less the question alone"].ok is False
     assert made["2Wiki: planner, taught, less shown what another question found"].ok is False
+
+
+def test_a_planner_that_learnt_nothing_falls_short(settings, model):
+    still = replace(SIZES, planner=replace(SIZES.planner, loop=LoopSettings(steps=2, batch=4, learning_rate=1e-30)))
+    assert [row.ok for row in taught_rows(Arms(settings, still, model))] == [False, False]
+
+
+@pytest.mark.parametrize(("means", "risen"), [((0.5, 0.5), False), ((0.5, 0.4), False), ((0.5, 0.6), True)])
+def test_a_reward_that_does_not_rise_falls_short(settings, model, means, risen):
+    class Rewarded(Arms):
+        def rewarded(self, _):
+            return None, SimpleNamespace(steps=2, seconds=1.0), Rewards(means=dict(enumerate(means)))
+
+    assert next(reward_rows(Rewarded(settings, replace(SIZES, slack=0.0), model))).ok is risen
 
 
 def test_a_held_out_set_that_is_not_there_is_named(rows):

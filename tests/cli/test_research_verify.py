@@ -115,3 +115,61 @@ def test_eval_refuses_what_it_cannot_score_and_counts_no_number_that_leads_nowhe
         text = f"Harrow Mill was built in 1820 by Ada Hart {marks}.\n\n## Sources\n\n1. M <https://example.org/mill>\n"
         found = json.loads(run("eval", "alce", written(tmp_path, text, "r.md"), "--json", home=home).stdout)
         assert (found["recall"], found["precision"]) == (recall, recall)
+
+
+def test_eval_answers_tells_how_they_were_sought_where_every_line_does(home, tmp_path):
+    rows = [
+        {"answers": ["Lund"], "answer": "Lund", "shown": "Bo was born in Lund.", "searches": 3, "steps": 8},
+        {"answers": ["1820"], "answer": "no", "shown": "Nothing of it.", "searches": 1, "steps": 2, "success": True},
+    ]
+
+    def found(told, status=0):
+        path = written(tmp_path, "".join(json.dumps(one) + "\n" for one in told), "sought.jsonl")
+        return run("eval", "answers", path, "--json", home=home, status=status)
+
+    scores = json.loads(found(rows).stdout)
+    assert {name: scores[name] for name in ("gold in evidence", "searches", "steps")} == {
+        "gold in evidence": 0.5, "searches": 2.0, "steps": 5.0,
+    }  # fmt: skip
+    assert "success" not in scores
+    assert json.loads(found([rows[0] | {"success": False}, rows[1]]).stdout)["success"] == 0.5
+    assert "gold in evidence" not in json.loads(found([{"answers": ["a"], "answer": "a"}, rows[1]]).stdout)
+    for wrong in ({"searches": "3"}, {"shown": None}, {"steps": 1.5}):
+        assert "cannot be scored" in str(found([rows[0] | wrong, rows[1]], status=1).exception)
+
+
+def test_eval_fact_of_a_report_judges_each_pair_of_statement_and_source(home, tmp_path):
+    written(tmp_path, json.dumps(ledger()), "report.ledger.json")
+    said = (
+        "Harrow Mill was built in 1820 by Ada Hart [1]. Harrow Mill was built in 1820 by Ada Hart [1]. "
+        "It grinds 90 tonnes a day [1]. It was sold in 1900 [7]. It is in Lund [2].\n\n## Sources\n\n"
+        "1. Mill <https://example.org/mill>\n2. A page that was not kept <https://example.org/other>\n"
+    )
+    found = json.loads(run("eval", "fact", written(tmp_path, said), "--json", home=home).stdout)
+    # twice said is once judged; 90 is not what stands there; 7 leads nowhere; of 2 nothing is stored: unknown
+    assert (found["tasks"], found["citations"], found["effective"]) == (1, 3.0, 1.0)
+    assert found["accuracy"] == pytest.approx(1 / 3)
+    none = run("eval", "fact", written(tmp_path, said, "alone.md"), home=home, status=1)
+    assert "no ledger beside" in str(none.exception)
+
+
+def test_eval_coverage_of_what_a_brief_asks_for(home, tmp_path):
+    asked = {"must_cover": ["who built Harrow Mill", "the taxes of the valley"]}
+    report = written(tmp_path, REPORT)
+    written(tmp_path, json.dumps(ledger() | {"brief": {"goal": "Mills", **asked}}), "report.json")
+    found = json.loads(run("eval", "coverage", report, "--json", home=home).stdout)
+    assert found == {"points": 2, "coverage": 0.5, "missing": ["the taxes of the valley"]}
+    brief = written(tmp_path, json.dumps(asked), "brief.json")
+    other = written(tmp_path, "The taxes of the valley fell in 1900 [1].", "other.md")
+    shown = run("eval", "coverage", other, "--brief", brief, home=home).stdout
+    assert "who built Harrow Mill" in shown
+    for wrong, why in (
+        ({"goal": "x"}, "must cover"),
+        ([], "is no brief"),
+        ({"must_cover": "all"}, "wrong or unknown: must_cover"),
+    ):
+        path = written(tmp_path, json.dumps(wrong), "wrong.json")
+        assert why in str(run("eval", "coverage", other, "--brief", path, home=home, status=1).exception)
+    assert "cannot be read" in str(
+        run("eval", "coverage", other, "--brief", tmp_path / "none", home=home, status=1).exception
+    )

@@ -20,6 +20,7 @@ from foveal.research.deep import DeepResearch, settings_of
 from foveal.research.draft_signals import drafted, watched
 from foveal.research.identities import Known, doi_of, identities
 from foveal.research.likeness import Likeness, diverse
+from foveal.research.report import Report
 from foveal.research.report_html import web_place
 from foveal.research.report_view import ReportView
 from foveal.research.structure import StructureRules, structured
@@ -137,6 +138,13 @@ def test_timing_attention_needs_entropy_and_later_tokens_that_look_back():
     assert looked_at(row, read, 1) == "mill"
     with pytest.raises(InputError, match="runs elsewhere"):
         searched(Attention(), Filler())
+
+
+def test_timing_attention_with_a_server_s_model_is_refused_before_anything_is_asked():
+    model, source = Filler(), Pages()
+    with pytest.raises(InputError, match=r"filler runs elsewhere.*the timing confidence"):
+        DeepResearch(model, source).start(QUESTION, timing="attention")
+    assert (model.calls, source.queries) == ([], [])
 
 
 def test_timing_consistency_searches_where_samples_disagree():
@@ -350,6 +358,25 @@ def test_fetching_a_source_is_recorded_with_the_hash_of_its_text_and_both_dates(
     assert plain.fetched_at
     assert plain.published_at is None
     assert "Undated (no date)" in report.to_markdown()
+
+
+@pytest.mark.parametrize(
+    ("kind", "told", "by", "authors"),
+    [
+        ("arxiv", {"authors": "Hart, Ada; Bo Lund"}, "arXiv", ("Hart, Ada", "Bo Lund")),
+        ("html", {"author": "Bo  Lund, Ada Hart"}, "the page's metadata", ("Bo Lund", "Ada Hart")),
+        ("mail", {"author": "Bo Lund"}, "the mail's header", ("Bo Lund",)),
+        ("other", {}, "", ()),
+    ],
+)
+def test_fetching_records_what_gave_the_date_and_who_wrote_it(kind, told, by, authors):
+    found = page("Mills", "The Orra mill grinds barley for the whole valley.", year=1990, kind=kind, **told)
+    undated = page("Old mills", "The Orra mill grinds barley and spelt.", kind=kind)
+    report = DeepResearch(Filler(), Pages((found, undated))).report("What does the Orra mill grind?", mode="quick")
+    dated, plain = sorted(report.sources, key=lambda one: one.title)
+    assert (dated.dated_by, dated.authors) == (by, authors)
+    assert (plain.dated_by, plain.authors) == ("", ())
+    assert Report.of_ledger(report.ledger()).sources == report.sources
 
 
 def test_a_run_reads_as_many_pages_as_its_mode_and_budget_say():

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from report_worlds import PAGES, QUESTION, Filler, Pages, page
 
+from foveal.bench.report_kills import PLACES, compared, told_of_runs, two_rows, without_times
 from foveal.errors import InputError
 from foveal.research.board import Board
 from foveal.research.deep import DeepResearch
@@ -59,48 +57,37 @@ def test_a_step_that_breaks_leaves_nothing_and_a_kind_or_value_that_is_none_is_r
         steps.once("read", "a", lambda _: {1, 2})
 
 
-def the_same(ledger):
-    """A report without its times and its run's name."""
-    row = {name: value for name, value in ledger.items() if name not in ("created_at", "key")}
-    row["usage"] = {name: value for name, value in row["usage"].items() if name != "seconds"}
-    row["sources"] = [{name: value for name, value in one.items() if name != "fetched_at"} for one in row["sources"]]
-    return row
-
-
-def without_times(steps):
-    text = json.loads(json.dumps(steps))
-    for name, output in text.items():
-        if name.startswith("read "):
-            output.pop("fetched_at", None)
-    return text
-
-
 @pytest.mark.slow
 def test_killed_at_every_kind_of_step_a_run_ends_as_one_that_was_not(tmp_path: Path):
-    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).parent / "deep_kills.py"), str(tmp_path)],
-        env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, timeout=240, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    whole, *killed = [json.loads(line) for line in done.stdout.splitlines()]
+    whole, *killed = told_of_runs(tmp_path)
     assert whole["report"]["conflicts"] or whole["report"]["claims"]
     kinds = {name.partition(" ")[0] for name in whole["steps"]}
-    assert kinds == set(KINDS) - {"experiment"}
+    assert kinds == set(KINDS) - {"experiment"} == {kind for kind, _ in PLACES} - {"report"}
     assert whole["memory"]
-    for one in killed:
-        assert one["memory"] == whole["memory"], one["place"]
-        assert one["killed"] == 9, one["place"]
-        assert one["gone_on"] == 0, one["place"]
-        assert the_same(one["report"]) == the_same(whole["report"]), one["place"]
-        assert without_times(one["steps"]) == without_times(whole["steps"]), one["place"]
-        assert one["events"] == list(range(1, len(one["events"]) + 1))
-    last = killed[-1]
-    assert last["place"] == ["report", "done"]
-    assert last["again"] == {"calls": 0, "queries": [], "reads": []}  # all was paid for
-    later = next(one for one in killed if one["place"] == ["write", "begun"])
-    assert later["again"]["queries"] == []
-    assert 0 < later["again"]["calls"] < whole["again"]["calls"]
+    rows = list(compared(whole, killed))
+    assert [one for one in rows if not one.ok] == []
+    assert len(killed) == len(PLACES)
+    for part, changed, metric in (
+        ("report", {"title": "another"}, "the same report"),
+        ("steps", {"read x": {}}, "the same steps"),
+        ("memory", {"search 1": {}}, "the same memory"),
+    ):
+        other = killed[0] | {part: killed[0][part] | changed}
+        fell = [one.metric for one in compared(whole, [other, *killed[1:]]) if not one.ok]
+        assert fell == [metric]
+    paid = killed[-1] | {"again": {"calls": 1, "queries": [], "reads": []}}
+    assert [one.system for one in compared(whole, [*killed[:-1], paid]) if not one.ok] == ["killed behind its report"]
+    lived = killed[0] | {"killed": 0}
+    assert "were killed" in next(one.metric for one in compared(whole, [lived, *killed[1:]]) if not one.ok)
+
+
+def test_the_row_of_two_runs_at_once_holds():
+    assert [one.ok for one in two_rows()] == [True]
+
+
+def the_same(ledger):
+    """A report without its times and its run's name."""
+    return without_times(ledger | {"key": ""})
 
 
 def test_two_runs_at_once_do_not_mix():

@@ -96,6 +96,26 @@ def test_a_section_is_written_from_its_evidence_alone():
 # -- citations --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("year", "own", "stays"),
+    [(2015, "It grinds barley.", True), (None, "It grinds barley.", False), (None, "Recently it was mended.", True)],
+    ids=["a date", "no date", "it says so itself"],
+)
+def test_nothing_is_called_recent_whose_source_has_no_date(year, own, stays):
+    recent = "The Orra mill recently grinds barley and oats for the whole valley."
+
+    def section(text):
+        key = re.findall(r"^(e\d+) \(", text, re.MULTILINE)[0]
+        return {"plan": "p", "sentences": [{"text": recent, "cites": [key]}]}
+
+    mill = page("Mill", f"The Orra mill grinds barley and oats for the whole valley. {own}", year=year)
+    model = Filler({"WrittenSection": section, "chat": lambda _: recent})
+    report = DeepResearch(model, Pages([mill])).report("What does the Orra mill grind?", mode="quick")
+    assert (recent in [one.text for one in report.claims]) is stays
+    assert report.found
+    assert any(recent in one for one in report.not_covered) is not stays
+
+
 def test_citations_only_keys_in_context_can_be_written():
     form = section_form(["e1", "e7"], 3)
     schema = checked_schema(form)  # bounded, so that a grammar can be made of it
@@ -288,6 +308,47 @@ def test_conflicts_are_said_with_dates_and_trust_and_the_primary_or_newer_is_pre
         assert ("no date" in one.about) == (first.published_at is None)
     apart = {key: replace(one, stance="contradicts" if key == "e2" else "supports") for key, one in HELD.items()}
     assert conflicts(apart, SOURCES, Likeness(), WordChecks()) == []  # they do not speak of the same
+
+
+def test_conflicts_set_all_who_say_the_same_on_one_side_and_say_how_sure_that_is():
+    forty, twelve = (f"The wheel of the Orra mill has {count} paddles of oak." for count in (40, 12))
+    texts = {"e1": forty, "e2": twelve, "e3": f"It is old. {forty}", "e4": "The roof is slate.", "e5": forty}
+    held = {key: evidence(key, text, source="s1" if key == "e5" else f"s{key[1:]}") for key, text in texts.items()}
+    held["e3"] = replace(held["e3"], summary=forty)
+    for second, third, sides, why, said in (
+        ("2020-05-05", "2001-01-01", (("e2",), ("e1", "e3")), "newer", "Confidence: low, 1 source against 2."),
+        ("2000-05-05", "2001-01-01", (("e1", "e3"), ("e2",)), "newer", "Confidence: high, 2 sources against 1."),
+        (None, None, (("e1", "e3"), ("e2",)), "", "nothing speaks for either but their number: 2 sources against 1."),
+    ):
+        sources = {"s1": source("s1"), "s2": source("s2", published=second), "s3": source("s3", published=third)}
+        sources["s4"] = source("s4")
+        (one,) = conflicts(held, sources, Likeness(), WordChecks())
+        assert (one.sides, one.preferred) == (sides, why)
+        report = Report(
+            question="q", brief=Brief(goal="q"), title="q", sections=(Section(heading="h", text=f"{forty} [[e1]]"),),
+            sources=tuple(sources.values()), evidence=tuple(held.values()), claims=(), conflicts=(one,),
+        )  # fmt: skip
+        for told in (report.to_markdown(), html_of(report)):
+            assert said in told
+            assert "Nothing speaks for either." not in told
+    alone = replace(one, sides=(("e1",), ("e2",)))
+    assert "Nothing speaks for either." in replace(report, conflicts=(alone,)).to_markdown()
+    stances = {key: replace(one, stance="contradicts" if key == "e2" else "supports") for key, one in held.items()}
+    (one,) = conflicts(stances, sources, Likeness(), WordChecks())
+    assert one.sides == (("e1", "e3"), ("e2",))
+    texts = ("Tall oak wheel of Orra mill turns fast today.", "Orra mill wheel never turns fast, says Lund.",
+             "Orra mill wheel turns fast despite ice.")  # fmt: skip
+    for stance, sides in (
+        ("supports", {"e1 e3", "e2"}),
+        ("contradicts", {"e1", "e2 e3"}),
+        ("neutral", {"e1", "e2"}),
+    ):
+        held = {
+            f"e{n}": evidence(f"e{n}", text, source=f"s{n}", stance=own)
+            for n, (text, own) in enumerate(zip(texts, ("supports", "contradicts", stance), strict=True), start=1)
+        }
+        (one,) = conflicts(held, SOURCES, Likeness(), WordChecks())
+        assert {" ".join(sorted(side)) for side in one.sides} == sides
 
 
 def test_a_debate_lets_each_side_see_the_other_and_ends_when_nobody_changes_their_answer():

@@ -114,8 +114,23 @@ class Papers:
     def paper(self, which):
         for page in self.pages:
             if page.title == which:
-                return SimpleNamespace(id=which, title=which, abstract=page.text, page_url=page.url)
+                return SimpleNamespace(
+                    id=which, title=which, abstract=page.text, page_url=page.url, published_at=page.published_at,
+                    named_authors=(SimpleNamespace(name="Hart, Ada"), SimpleNamespace(name="Bo Lund")), doi="",
+                    licence="CC BY 4.0",
+                )  # fmt: skip
         raise UnknownPaper(f"The paper {which} is not here.")
+
+
+def test_a_paper_of_the_home_has_its_date_its_authors_and_its_licence_in_a_report():
+    brief = Brief(goal=QUESTION, since="1995-01-01", words=300)
+    report = DeepResearch(Filler(), PapersSource(Papers())).report(QUESTION, planner="single", brief=brief)
+    assert {one.title: (one.published_at or "")[:4] for one in report.sources} == {
+        "Petra Lindqvist": "2001", "River mills": "2015",
+    }  # fmt: skip
+    for one in report.sources:
+        assert (one.dated_by, one.authors, one.licence) == ("the paper's record", ("Hart, Ada", "Bo Lund"), "CC BY 4.0")
+    assert "Hart, Ada, Bo Lund. River mills (2015-03-01)" in report.to_markdown()
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,14 @@ import time
 from dataclasses import replace
 
 import pytest
+from report_worlds import Filler
 from servers import dripping, page, redirect, serving, silent
-from worlds import Facts
+from worlds import Facts, model_of
 
 from foveal.errors import Cancelled, FetchFailed, InputError, LibraryError, UnknownName, UnreadableSource
 from foveal.models.chat import Cancel
+from foveal.research.deep import DeepResearch
+from foveal.research.mindsearch import MindSearch
 from foveal.research.searcher import merged
 from foveal.research.sources import Found, Sources, source_of
 from foveal.research.web_sources import ArxivSource, HostQueue, HttpSource, Pages, SearxngSource, WebSettings, hits_in
@@ -186,6 +189,46 @@ def test_pages_are_read_by_their_main_text_and_once():
         for address in ("file:///etc/passwd", "ftp://x.example/"):
             with pytest.raises(FetchFailed, match="no web page"):
                 pages.read(address)
+
+
+HEAD = "<html><head><title>Mill</title>{}</head><body><main><p>The mill at Orra grinds barley.</p></main></body></html>"
+
+
+@pytest.mark.parametrize(
+    ("link", "stated"),
+    [
+        ('<link rel="canonical" href="/mill">', "/mill"),
+        ("<LINK href='/mill?a=1&amp;b=2' rel='canonical'>", "/mill?a=1&b=2"),
+        ('<link rel=stylesheet href=/x.css><link rel="CANONICAL alternate" href=/mill>', "/mill"),
+        ('<link rel="canonical" href="https://elsewhere.example/mill">', ""),  # of another site, anybody could say it
+        ('<link rel="canonical" href="/">', ""),
+        ('<link rel="canonical" href="http://[::1/">', ""),
+        ('<link rel="canonical">', ""),
+        ('<link rel="alternate" href="/mill">', ""),
+    ],
+    ids=["plain", "quotes", "other links", "another site", "front page", "no address", "nothing", "alternate"],
+)
+def test_a_page_says_its_own_address(link, stated):
+    with serving({"/mill/print": page(HEAD.format(link), "text/html")}) as server:
+        found = Pages(OPEN).read(server.url("/mill/print"))
+        assert found.metadata.get("canonical") == (server.url(stated) if stated else None)
+        assert found.url == server.url("/mill/print")  # what is read, and opened, is the page that was found
+
+
+def test_a_page_under_two_addresses_is_one_source_of_an_answer_and_of_a_report():
+    body = HEAD.format('<link rel="canonical" href="/mill">')
+    hits = [{"url": None, "title": "Mill", "content": "The mill at Orra grinds barley."} for _ in range(3)]
+    with serving({path: page(body, "text/html") for path in ("/mill", "/mill/print", "/m/mill")}) as server:
+        for one, path in zip(hits, ("/mill", "/mill/print", "/m/mill"), strict=True):
+            one["url"] = server.url(path)
+        with serving({"/search": page(json.dumps({"results": hits}), "application/json")}) as search:
+            source = SearxngSource(search.url(), Pages(OPEN))
+            answer = MindSearch(model_of(), source).ask("What does the mill at Orra grind?")
+            assert len(server.requests) >= 3
+            assert answer.numbers == (1,)
+            assert {one.url for own in (answer.citations, *answer.beside) for one in own} <= {x["url"] for x in hits}
+            report = DeepResearch(Filler(), source).report("What does the mill at Orra grind?", mode="quick")
+            assert len(report.sources) == len(report.bibliography) == 1
 
 
 @pytest.mark.parametrize(

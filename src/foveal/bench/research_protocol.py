@@ -1,13 +1,14 @@
 """bench research-protocol: MindSearch's promises, without any model's wit in them: order, isolation, numbers, speed.
 
-exact     two hops hand the parent's answer on; no cycle at any event; numbers only grow; hostile programs are refused;
-          a searcher that breaks leaves the others; a client that comes back hears each event once
+exact     two hops hand the parent's answer on; no cycle at any event; numbers only grow; hostile programs are refused,
+          and two in a turn; a searcher that breaks leaves the others; a client that comes back hears each event once
 time      8 nodes of a second, side by side and one after the other; cancelling, and what is still asked after it
 speed     300 pages of 50 KB, 0.3 s each, over loopback from a process of its own, 25 nodes, a model of 0.2 s a call:
-          beside the same code one after the other (parallelism 1 in searchers, searches and pages)
+          beside the same code one after the other (parallelism 1 in searchers, searches and pages), and the reference's
+          design (research_pool.py): seconds, and how many of the pages' facts the searchers tell
 
-The model is a few rules (research_world.py), so that what is measured is the machinery. The bars are the spec's. The
-reference's own code (lagent's thread pool) is not run beside it: it executes what the model writes.
+The model is a few rules (research_world.py) behind a server that answers as OpenAI's do, so that what is measured is
+the machinery. The bars are the spec's. The reference's own code is not run: it executes what the model writes.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from foveal.bench.research_world import Rules, RulesModel, World, WorldSettings, program
+from foveal.bench.research_pool import CUT, SEARCHERS, facts_in, pooled
+from foveal.bench.research_world import Heard, World, WorldSettings, program
 from foveal.bench.settings import BenchSettings
 from foveal.errors import FovealError
 from foveal.evaluation.tables import Row
-from foveal.models.chat import Cancel
+from foveal.models.chat import Cancel, Messages
 from foveal.models.openai_chat import OpenAIChat
 from foveal.research.answers import Researched
 from foveal.research.citations import cited
@@ -38,14 +41,15 @@ from foveal.types import Document
 NODES, QUICK_NODES = 25, 6
 PAGES_OF_NODE = 12
 HOSTILE = (
-    "import os\nos.system('true')",
-    "graph.add_node(node_name=(lambda: 'a')(), node_content='x')",
-    "graph.add_edge(start_node='root', end_node='nobody')",
-    "graph.add_node('a', 'x')\ngraph.add_node('b', 'y')\ngraph.add_edge('a', 'b')\ngraph.add_edge('b', 'a')",
-    "graph.add_node(node_name='a', node_content=open('/dev/null').read())",
-    "graph.__class__.__init__(graph)",
+    program("import os\nos.system('true')"),
+    program("graph.add_node(node_name=(lambda: 'a')(), node_content='x')"),
+    program("graph.add_edge(start_node='root', end_node='nobody')"),
+    program("graph.add_node('a', 'x')\ngraph.add_node('b', 'y')\ngraph.add_edge('a', 'b')\ngraph.add_edge('b', 'a')"),
+    program("graph.add_node(node_name='a', node_content=open('/dev/null').read())"),
+    program("graph.__class__.__init__(graph)"),
 )
-"""Programs, each of which must be refused and must not end the run."""
+TWO_AT_ONCE = program("graph.add_node('a', 'x')") + "\n" + program("graph.add_node('b', 'y')")
+"""Turns of a planner, each of which must be refused and must not end the run."""
 
 TEXTS = {
     "architect": "Petra Lindqvist designed the mill at Orra.",
@@ -101,20 +105,29 @@ def protocol(settings: BenchSettings) -> Iterator[Row]:
     yield from speed_rows(settings)
 
 
+@contextmanager
+def played(programs: Sequence[str]) -> Iterator[tuple[OpenAIChat, list[Messages]]]:
+    """A server that plays planner and searchers by these programs, and what it is sent."""
+    rules = Heard(programs)
+    with World(rules=rules) as world:
+        yield OpenAIChat("rules", world.chat_url, context_tokens=100_000), rules.prompts
+
+
 # -- exact ------------------------------------------------------------------------------------------------------------
 
 
 def exact_rows() -> Iterator[Row]:
     """What must hold of every run."""
-    model = RulesModel(Rules(TWO_HOPS))
-    run = MindSearch(model, Shelf()).start("Who taught the architect?")
-    answer, events = run.result(), run.log.so_far()
-    yield _holds("two hops", "child is sent its parent's answer", [_sent(model, "Answer: Petra Lindqvist designed")])
+    with played(TWO_HOPS) as (model, prompts):
+        run = MindSearch(model, Shelf()).start("Who taught the architect?")
+        answer, events = run.result(), run.log.so_far()
+    yield _holds("two hops", "child is sent its parent's answer", [_sent(prompts, "Answer: Petra Lindqvist designed")])
     yield _holds("two hops", "numbers that lead to a quote in what was read", _quoted(answer))
     wide = _run(_nodes_program(8), Shelf())
     yield _holds("all runs", "events after which the graph has no cycle", _acyclic([*events, *wide.log.so_far()]))
     yield _holds("all runs", "numbers that were given once and never moved", _appended(wide.log.so_far()))
-    yield _holds("hostile programs", "refused, and the run goes on", [_refused(code) for code in HOSTILE])
+    yield _holds("hostile programs", "refused, and the run goes on", [_refused(turn) for turn in HOSTILE])
+    yield _holds("two programs in a turn", "refused, and the run goes on", [_refused(TWO_AT_ONCE)])
     broken = _run(_nodes_program(4), Shelf(broken="part 2?"))
     states = [node.state for node in broken.state.graph.searchers()]
     yield _holds("a searcher that breaks", "alone", [states == ["finished", "finished", "failed", "finished"]])
@@ -128,11 +141,10 @@ def _holds(system: str, metric: str, held: Sequence[bool]) -> Row:
 
 
 def _run(written: str, source: Shelf, *, parallel: int = 10) -> Run:
-    rules = Rules([written, TWO_HOPS[1]])
-    run = MindSearch(RulesModel(rules), source, settings=MindSettings(limits=RunLimits(max_parallel=parallel))).start(
-        "q"
-    )
-    run.result()
+    settings = MindSettings(limits=RunLimits(max_parallel=parallel))
+    with played([written, TWO_HOPS[1]]) as (model, _):
+        run = MindSearch(model, source, settings=settings).start("q")
+        run.result()
     return run
 
 
@@ -143,9 +155,9 @@ def _nodes_program(count: int) -> str:
     return program("\n".join([*lines, ", ".join(f'graph.node("n{one}")' for one in range(count))]))
 
 
-def _sent(model: RulesModel, wanted: str) -> bool:
-    prompts = [one[-1]["content"] for one in model.prompts if "## Current problem\nWho taught" in one[-1]["content"]]
-    return bool(prompts) and all(wanted in prompt for prompt in prompts)
+def _sent(prompts: Sequence[Messages], wanted: str) -> bool:
+    asked = [one[-1]["content"] for one in prompts if "## Current problem\nWho taught" in one[-1]["content"]]
+    return bool(asked) and all(wanted in one for one in asked)
 
 
 def _quoted(answer: Researched) -> list[bool]:
@@ -173,9 +185,10 @@ def _appended(events: Sequence[Event]) -> list[bool]:
     return held
 
 
-def _refused(code: str) -> bool:
-    run = MindSearch(RulesModel(Rules([program(code), *TWO_HOPS])), Shelf()).start("Who taught the architect?")
-    answer = run.result()
+def _refused(turn: str) -> bool:
+    with played([turn, *TWO_HOPS]) as (model, _):
+        run = MindSearch(model, Shelf()).start("Who taught the architect?")
+        answer = run.result()
     first = next(event for event in run.log.so_far() if event.kind == "plan.observation")
     return bool(first.data["refused"]) and "Olof Brandt" in answer.text
 
@@ -202,19 +215,24 @@ def time_rows() -> Iterator[Row]:
         _run(_nodes_program(8), source, parallel=parallel)
         seconds = time.monotonic() - begun
         yield Row.of(f"8 nodes of 1 s, {parallel} at a time", "seconds", seconds, at_most=most, at_least=least)
-    source = Shelf(seconds=5.0)
-    model = RulesModel(Rules([_nodes_program(8), TWO_HOPS[1]]))
-    run = MindSearch(model, source).start("q")
-    while not source.asked:
-        time.sleep(0.01)
-    begun = time.monotonic()
-    run.cancel()
-    run.result()
-    yield Row.of("cancel while searching", "seconds", time.monotonic() - begun, at_most=1.0)
-    before = len(model.prompts) + len(source.asked)
-    time.sleep(1.0)
-    yield Row.of("cancel while searching", "asked after it", len(model.prompts) + len(source.asked) - before, at_most=0)
+    yield from _cancelled_searches()
     yield from _cancelled_fetches()
+
+
+def _cancelled_searches() -> Iterator[Row]:
+    """Cancel while searches are under way, and count what is asked of the model and the source after it."""
+    source = Shelf(seconds=5.0)
+    with played([_nodes_program(8), TWO_HOPS[1]]) as (model, prompts):
+        run = MindSearch(model, source).start("q")
+        while not source.asked:
+            time.sleep(0.01)
+        begun = time.monotonic()
+        run.cancel()
+        run.result()
+        yield Row.of("cancel while searching", "seconds", time.monotonic() - begun, at_most=1.0)
+        before = len(prompts) + len(source.asked)
+        time.sleep(1.0)
+        yield Row.of("cancel while searching", "asked after it", len(prompts) + len(source.asked) - before, at_most=0)
 
 
 def _cancelled_fetches() -> Iterator[Row]:
@@ -236,14 +254,15 @@ def _cancelled_fetches() -> Iterator[Row]:
 
 
 def speed_rows(settings: BenchSettings) -> Iterator[Row]:
-    """Pages a second, beside the same code one after the other."""
+    """Pages a second, beside the same code one after the other, and the reference's design."""
     nodes = QUICK_NODES if settings.quick else NODES
     pages = nodes * PAGES_OF_NODE
     slow = WorldSettings(sites=NODES, page_seconds=0.3, model_seconds=0.2, page_bytes=50_000)
     with World(slow, in_process=False) as world:
         _timed(world, 1, parallel=NODES)  # warm: parsers are imported once
-        together = _timed(world, nodes, parallel=NODES)
-        alone = _timed(world, nodes, parallel=1)
+        together, told = _timed(world, nodes, parallel=NODES)
+        alone, _ = _timed(world, nodes, parallel=1)
+        pool = pooled(world, nodes=nodes, pages=PAGES_OF_NODE)
     yield Row.of("pages and nodes", "size", pages, note=f"{nodes} nodes")
     bar = 25.0 if not settings.quick else 12.0
     yield Row.of(
@@ -252,9 +271,15 @@ def speed_rows(settings: BenchSettings) -> Iterator[Row]:
     yield Row.of("one after the other", f"seconds for {pages} pages", alone, note=f"{pages / alone:.1f} a second")
     least = 8.0 if not settings.quick else 4.0
     yield Row.of("side by side", "times as fast as one after the other", alone / together, at_least=least)
+    design = f"the reference's design ({SEARCHERS} searchers in threads, {CUT:,} characters of a page)"
+    yield Row.of(design, f"seconds for {pool.pages} pages", pool.seconds, note="no main text is looked for")
+    share = "share of the pages' facts that searchers tell"
+    yield Row.of(design, share, pool.facts / pages, note="each stands in the middle of its page")
+    yield Row.of("side by side", share, told / pages, at_least=1.0)
 
 
-def _timed(world: World, nodes: int, *, parallel: int) -> float:
+def _timed(world: World, nodes: int, *, parallel: int) -> tuple[float, int]:
+    """Seconds, and the facts that the searchers tell."""
     begun = time.monotonic()
     answer = _over(world, parallel=parallel).ask(f"What is known of {nodes} mills?")
     seconds = time.monotonic() - begun
@@ -264,7 +289,7 @@ def _timed(world: World, nodes: int, *, parallel: int) -> float:
             f"The run read {answer.usage['pages']} pages and cited {len(answer.citations)}, not {wanted}: "
             f"{answer.missing or answer.errors}. Run the bench again; if it stays so, report it."
         )
-    return seconds
+    return seconds, facts_in([node.answer for node in answer.graph.searchers()])
 
 
 def _over(world: World, *, parallel: int) -> MindSearch:

@@ -78,6 +78,18 @@ class Rules:
         return programs[min(turn, len(programs) - 1)]
 
 
+@dataclass
+class Heard(Rules):
+    """Rules that keep what they were sent."""
+
+    prompts: list[Messages] = field(default_factory=list)
+
+    def text(self, messages: Messages) -> str:
+        """What the model writes."""
+        self.prompts.append(messages)
+        return super().text(messages)
+
+
 def plan_of_mills(question: str) -> list[str]:
     """Two programs: a node for each of the N mills that the question names, then the response."""
     found = re.search(r"\d+", question)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,7 @@ from foveal.cli.asking import MODELS, language_model
 from foveal.cli.output import AsJson, Home, notes, open_library, print_json, results
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from foveal.research.checking import Checked, Ledger
     from foveal.research.verification import Verifier
@@ -91,6 +92,17 @@ def verifier_of(settings: Settings, model: str | None) -> Verifier:
     return Verifier(encoder, LocalChat(language_model(model, settings)))
 
 
+def _ledger_of(report: Path, ledger: Path | None) -> Path:
+    """The ledger that is named, or beside a report. InputError: there is none."""
+    from foveal.errors import InputError
+    from foveal.research.checking import ledger_beside
+
+    path = ledger or ledger_beside(report)
+    if path is None:
+        raise InputError(f"There is no ledger beside {report}. Name it with --ledger.")
+    return path
+
+
 def _text(report: Path) -> str:
     from foveal.errors import InputError
 
@@ -102,8 +114,6 @@ def _text(report: Path) -> str:
 
 
 def _row(claim: Any) -> dict[str, Any]:
-    from dataclasses import asdict
-
     return asdict(claim)
 
 
@@ -186,22 +196,78 @@ def eval_race(
 
 
 @evaluating.command("fact")
-def eval_fact(rows: Rows, as_json: AsJson = False) -> None:
-    """FACT of reports: citation accuracy and effective citations, from judged statements.
+def eval_fact(
+    rows: Annotated[Path, typer.Argument(help="JSON lines (.jsonl, .jsonl.gz), or a report (.md) with a ledger.")],
+    ledger: LedgerFile = None,
+    model: ModelName = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """FACT: citation accuracy and effective citations, of judged statements, or of a report, which the verifier judges.
 
     A line: {"id", "statement", "url", "judgement": supported, unsupported or unknown}; a report without citations has
     one line with its id alone.
     """
     from foveal.evaluation.reports import fact, read_rows
 
+    if rows.suffix.lower() in (".md", ".markdown"):
+        _scores(asdict(fact([_judged(rows, ledger, model, home)])), as_json)
+        return
     tasks: dict[str, list[tuple[str, str, str]]] = {}
     for row in read_rows(rows, ("id",)):
         of = tasks.setdefault(str(row["id"]), [])
         if "statement" in row:
             of.append((str(row["statement"]), str(row.get("url", "")), str(row.get("judgement"))))
-    from dataclasses import asdict
-
     _scores(asdict(fact(list(tasks.values()))), as_json)
+
+
+def _judged(report: Path, ledger: Path | None, model: str | None, home: Path | None) -> list[tuple[str, str, str]]:
+    from foveal.research.checking import Ledger
+    from foveal.research.report_scores import judged
+    from foveal.settings import Settings
+
+    held = Ledger.read(_ledger_of(report, ledger))
+    return list(judged(_text(report), verifier_of(Settings.load(home), model), ledger=held))
+
+
+@evaluating.command("coverage")
+def eval_coverage(
+    report: Report,
+    brief: Annotated[Path | None, typer.Option(help="JSON with must_cover (default: the brief of the ledger).")] = None,
+    ledger: LedgerFile = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """How much of its brief a report treats: the share of what it must cover, and what is missing."""
+    from foveal.errors import InputError
+    from foveal.research.likeness import Likeness
+    from foveal.research.report_scores import untreated
+    from foveal.settings import Settings
+
+    path = brief or _ledger_of(report, ledger)
+    points = _points(path)
+    if not points:
+        raise InputError(f"{path} names nothing that the report must cover. Name it: --brief with must_cover in it.")
+    missing = untreated(points, _text(report), Likeness(verifier_of(Settings.load(home), None).encoder))
+    told = {"points": len(points), "coverage": 1 - len(missing) / len(points)}
+    _scores(told | {"missing": missing if as_json else "; ".join(missing) or "nothing"}, as_json)
+
+
+def _points(path: Path) -> tuple[str, ...]:
+    """What a brief, or the brief of a ledger, must cover. InputError: the file is neither."""
+    import json
+
+    from foveal.errors import InputError
+    from foveal.research.report_parts import Brief
+
+    try:
+        row = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read ({error}). Name a ledger, or a brief: a file of JSON.") from error
+    told = row.get("brief", row) if isinstance(row, dict) else None
+    if not isinstance(told, dict):
+        raise InputError(f'{path} is no brief. It is as {{"must_cover": ["its price"]}}.')
+    return Brief.from_row({"goal": "the report"} | (told if told is not row or "must_cover" in row else {})).must_cover
 
 
 @evaluating.command("alce")
@@ -212,19 +278,13 @@ def eval_alce(
 
     A sentence that cites nothing counts where it states a number, a date or a name.
     """
-    from dataclasses import asdict
-
-    from foveal.errors import InputError
     from foveal.evaluation.reports import alce
-    from foveal.research.checking import Ledger, ledger_beside
+    from foveal.research.checking import Ledger
     from foveal.research.claims import addresses_of, claims_of
     from foveal.research.verification import entails
     from foveal.settings import Settings
 
-    path = ledger or ledger_beside(report)
-    if path is None:
-        raise InputError(f"There is no ledger beside {report}. Name it with --ledger.")
-    markdown, held = _text(report), Ledger.read(path)
+    markdown, held = _text(report), Ledger.read(_ledger_of(report, ledger))
     addresses = addresses_of(markdown)
     passages: list[str] = []
     sentences: list[tuple[str, list[int]]] = []
@@ -238,7 +298,10 @@ def eval_alce(
 
 @evaluating.command("answers")
 def eval_answers(rows: Rows, as_json: AsJson = False) -> None:
-    """EM and F1 of answers. A line: {"answers": list of gold ones, "predicted" or "answer": text}."""
+    """EM and F1 of answers. A line: {"answers": list of gold ones, "predicted" or "answer": text}.
+
+    Where all lines have them: "shown" (what was read: does a gold answer stand in it?), "searches", "steps", "success".
+    """
     from statistics import fmean
 
     from foveal.errors import InputError
@@ -260,7 +323,33 @@ def eval_answers(rows: Rows, as_json: AsJson = False) -> None:
     names = {"exact": "EM", "f1": "F1", "contains": "holds the gold answer"}
     found = {shown: fmean(score(name, text, row["answers"]) for text, row in zip(texts, given, strict=True))
              for name, shown in names.items()}  # fmt: skip
-    _scores({"answers": len(given), **found}, as_json)
+    _scores({"answers": len(given), **found, **_sought(rows, given, texts)}, as_json)
+
+
+SOUGHT = {"shown": (str, "gold in evidence"), "searches": (int, "searches"), "steps": (int, "steps"),
+          "success": (bool, "success")}  # fmt: skip
+"""Fields of a run that seeks: their kind, and what `seeking` calls their mean."""
+
+
+def _sought(rows: Path, given: Sequence[Mapping[str, Any]], texts: Sequence[str]) -> dict[str, float]:
+    """What lines tell of how answers were sought, of the fields that all of them have."""
+    from foveal.errors import InputError
+    from foveal.evaluation.seeking import Sought, seeking
+
+    told = [name for name in SOUGHT if all(name in row for row in given)]
+    for number, row in enumerate(given, start=1):
+        wrong = [name for name in told if type(row[name]) is not SOUGHT[name][0]]
+        if wrong:
+            raise InputError(
+                f"Answer {number} of {rows} cannot be scored: shown needs a text, searches and steps whole numbers, "
+                f"success true or false, and {', '.join(wrong)} has something else."
+            )
+    made = [
+        Sought(text, tuple(row["answers"]), **{name: row[name] for name in told})
+        for text, row in zip(texts, given, strict=True)
+    ]
+    found = seeking(made)
+    return {SOUGHT[name][1]: found[SOUGHT[name][1]] for name in told}
 
 
 def _scores(found: Mapping[str, Any], as_json: bool) -> None:

@@ -1,6 +1,7 @@
 """Numbers that never change: one list of sources for a whole run, each under one canonical address.
 
-canonical(url)     one address for what is one source: no fragment, no tracking parameters, arXiv's pages as one id
+canonical(url)     one address for what is one source: no fragment, no tracking parameters, arXiv's pages as one id.
+                   A page that states its own address (rel=canonical, on its own site) is counted by that
 References.cite    a node's answer with its own numbers [[i]] -> the run's [[n]]; new sources are appended, none moves
 References.quotes  the sentences that each statement of the answer rests on, beside the one that a source is listed with
 Marks              the same check for words that stream: a [[n]] that nothing stands behind is never shown
@@ -70,6 +71,12 @@ class Origin:
     summary: str
     passages: tuple[Passage, ...]  # what was read; the summary alone, where the page was not
     revision: str
+    stated: str = ""  # the address that the page says is its own, if it does
+
+    @property
+    def key(self) -> str:
+        """What it is counted by."""
+        return canonical(self.stated or self.url)
 
 
 @dataclass
@@ -87,7 +94,7 @@ class References:
         new: dict[int, dict[str, Any]] = {}
         numbers: dict[int, int] = {}
         for local in sorted({one for found in MARK.finditer(answer) for one in _numbers(found) if one in origins}):
-            key = canonical(origins[local].url)
+            key = origins[local].key
             if key not in known:
                 known[key] = len(self.refs) + len(new) + 1
                 new[known[key]] = _ref(key, origins[local], answer, local, node)
@@ -105,7 +112,7 @@ class References:
         for mark in MARK.finditer(answer):
             said = said_before(answer, mark.start())
             for local in _numbers(mark):
-                number = known.get(canonical(origins[local].url)) if local in origins else None
+                number = known.get(origins[local].key) if local in origins else None
                 if number is None:
                     continue
                 place = _place(said, origins[local])

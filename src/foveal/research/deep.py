@@ -136,7 +136,8 @@ class DeepResearch:
         """The report. A budget that is spent gives a partial one, whose `not_covered` says what is missing; where
         nothing is found, one without sections, with the queries that were tried.
 
-        InputError: an empty question. UnknownName: no such mode, planner or timing.
+        InputError: an empty question, or the timing attention with a model that is not on this machine. UnknownName: no
+        such mode, planner or timing.
         """
         run = self.start(
             question,
@@ -223,7 +224,11 @@ class DeepResearch:
     def _parts(self, settings: DeepSettings, planner: str, timing: str, experiment: Experiment | None) -> Parts:
         if planner not in PLANNERS:
             raise UnknownName(f"No planner is called {planner!r}. There are: {', '.join(PLANNERS)}.")
-        timing_of(timing)
+        if timing_of(timing).name == "attention" and not is_local(self.model):
+            raise InputError(
+                f"{self.model.name} runs elsewhere, so that its attention cannot be seen. Take a model of this "
+                "machine, or the timing confidence."
+            )
         if settings.plain and self.encoder is not None:
             settings = replace(settings, choose=replace(settings.choose, cut_off=EMBEDDED_CUT_OFF))
         if self.denied:

@@ -51,6 +51,13 @@ WANTED_NOW = "The report was wanted before this came."
 RECALLED = 3
 """Lines of the memory that a draft is told, by which the timing decides."""
 
+DATED_BY = {
+    "arxiv": "arXiv", "paper": "the paper's record", "html": "the page's metadata", "markdown": "the text's head",
+    "mail": "the mail's header", "mailbox": "the mail's header", "epub": "the book's metadata", "jsonl": "its record",
+    "beir": "its record",
+}  # fmt: skip
+"""What says when a document of a kind was published."""
+
 SEARCH_SHARE = 0.6
 """Of the tokens and seconds of a budget: when they are spent, the rest is kept for writing."""
 
@@ -304,8 +311,8 @@ class Desk:
         if source not in self.sources:
             record = SourceRecord(
                 key=source, url=page["url"], title=page["title"], document_id=page["document_id"],
-                revision=page["revision"], published_at=page["published_at"], fetched_at=page["fetched_at"],
-                authors=tuple(page["authors"]), identities=names, trust=page["trust"],
+                revision=page["revision"], published_at=page["published_at"], dated_by=page.get("dated_by", ""),
+                fetched_at=page["fetched_at"], authors=tuple(page["authors"]), identities=names, trust=page["trust"],
                 licence=page.get("licence", ""),
             )  # fmt: skip
             self.sources[source] = record
@@ -336,15 +343,15 @@ class Desk:
 def _kept(page: Document, found: Found, chosen: Sequence[Passage]) -> dict[str, Any]:
     url = page.url or found.url
     names = identities(url, page.metadata)
-    authors = str(page.metadata.get("authors") or "")
     return {
         "url": url,
         "title": page.title or found.title,
         "document_id": page.id,
         "revision": page.revision,
         "published_at": page.published_at.isoformat() if page.published_at else None,
+        "dated_by": DATED_BY.get(str(page.metadata.get("kind")), "") if page.published_at else "",
         "fetched_at": faults.now().isoformat(timespec="seconds"),
-        "authors": [one.strip() for one in authors.replace(";", ",").split(",") if one.strip()][:20],
+        "authors": _authors(page),
         "identities": list(names),
         "trust": "primary" if names[0].startswith(("arxiv:", "doi:")) else "",
         "licence": str(page.metadata.get("licence") or page.metadata.get("license") or "")[:200],
@@ -353,6 +360,12 @@ def _kept(page: Document, found: Found, chosen: Sequence[Passage]) -> dict[str, 
         "orders": orders_in(page.text),
         "passages": [[one.span.start, one.span.end, one.text, one.heading] for one in chosen],
     }
+
+
+def _authors(page: Document) -> list[str]:
+    """Who wrote it; with semicolons between them, commas belong to the names."""
+    told = str(page.metadata.get("authors") or page.metadata.get("author") or "")
+    return [name for one in told.split(";" if ";" in told else ",") if (name := " ".join(one.split()))][:20]
 
 
 def _passage(page: Any, row: Sequence[Any]) -> Passage:

@@ -32,6 +32,7 @@ class SourceRecord:
     document_id: str
     revision: str  # SHA-256 of the text
     published_at: str | None = None  # ISO 8601
+    dated_by: str = ""  # what says so: the page's metadata, arXiv, …; "" where there is no date, or nobody knows
     fetched_at: str | None = None
     authors: tuple[str, ...] = ()
     identities: tuple[str, ...] = ()  # "arxiv:2512.02038", "doi:10.1000/182", canonical address: one shared, one source

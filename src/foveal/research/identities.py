@@ -1,4 +1,5 @@
-"""What a source is known by, whatever host it came from: arXiv id, DOI, canonical address, and its text.
+"""What a source is known by, whatever host it came from: arXiv id, DOI, canonical address, that which a page states as
+its own, and its text.
 
 identities("https://doi.org/10.1000/182", metadata)      # ("doi:10.1000/182", "https://doi.org/10.1000/182")
 Sources that share one of these, or whose texts share 85 % of their 3-grams of words (MinHash), are one source.
@@ -42,7 +43,8 @@ def identities(url: str, metadata: Mapping[str, Any] | None = None) -> tuple[str
         doi = doi_of(told)
         own = _ARXIV_DOI.match(doi)
         named += [f"arxiv:{own[1]}"] if own else [f"doi:{doi}"] if doi else []
-    return tuple(dict.fromkeys([*named, canonical(url)]))
+    stated = str(known.get("canonical") or "")
+    return tuple(dict.fromkeys([*named, canonical(url), *([canonical(stated)] if stated else [])]))
 
 
 def _arxiv(named: str) -> list[str]:

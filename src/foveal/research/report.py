@@ -114,7 +114,7 @@ class Report(ReportParts):
             rows = [f"| {' | '.join(names)} |", "| --- | --- |"]
             rows += [f"| {' | '.join(_party(side) for side in pair)} |" for pair in one.pairs]
             parts += [plain(one.about), "\n".join(rows)]
-            parts += [] if one.preferred else ["Nothing speaks for either."]
+            parts += [one.weighed]
         return parts
 
     def _checks(self) -> str:

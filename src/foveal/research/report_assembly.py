@@ -28,6 +28,7 @@ from foveal.research.report_drafts import (
     scored,
     sentence_of,
     to_rows,
+    undated,
     without_repeats,
     without_unsupported,
 )
@@ -46,6 +47,8 @@ NOTED_SHARE = 0.1
 """Of a writer's window, for what the run remembers; evidence may take 0.6 (report_writing.CONTEXT_SHARE)."""
 
 LEAD_WORDS = 70
+LEAD_SOURCES = 5
+"""Passages that the short answer is written from (PaperQA2's answer_max_sources)."""
 
 
 @dataclass(kw_only=True)
@@ -132,10 +135,10 @@ class Assembly:
         sections: Drafted = tuple((plan, self._section(plan, version, wrong)) for plan in planned)
         key = f"draft {version} {digest(to_rows(Draft(sections)))}"
         rows = desk.once("verify", key, lambda _: to_rows(Draft(checked(sections, desk.evidence, self.checks))))
-        sections = from_rows(rows).sections
+        sections = undated(from_rows(rows).sections, desk.evidence, desk.sources)
         if desk.memory is not None:
             desk.memory.cited = frozenset(key for _, said in sections for one in said for key in one.keys)
-        sections = self._mended(sections)
+        sections = undated(self._mended(sections), desk.evidence, desk.sources)
         sections, dropped = without_unsupported(sections, mark=self.settings.mark)
         sections = without_repeats(sections, desk.likeness)
         used = {one.text for _, said in sections for one in said}
@@ -190,7 +193,7 @@ class Assembly:
         keys = [one.keys[0] for _, said in draft.sections for one in said if one.keys]
         order = sorted(dict.fromkeys(keys), key=lambda key: -desk.evidence[key].relevance)
         near = desk.likeness.to(desk.question, [desk.evidence[key].summary for key in order])
-        best = [order[place] for place in sorted(range(len(order)), key=lambda place: -near[place])[:4]]
+        best = [order[place] for place in sorted(range(len(order)), key=lambda place: -near[place])[:LEAD_SOURCES]]
         if not best:
             return ()
         shown = [desk.evidence[key].summary for key in best]
@@ -204,7 +207,10 @@ class Assembly:
         rows = desk.once("verify", f"answer {digest(text, best)}", lambda _: self._traced(text, best))
         found: list[Sentence] = []
         words = 0
-        for one in map(sentence_of, rows):
+        opening = ((Planned(LEAD, desk.question, ()), tuple(map(sentence_of, rows))),)
+        for one in undated(opening, desk.evidence, desk.sources)[0][1]:
+            if not one.stands:
+                continue
             if words + one.words <= min(LEAD_WORDS, desk.brief.words // 3) or not found:
                 found.append(one)
                 words += one.words

@@ -112,7 +112,7 @@ class _Writer:
                     paragraph.add_run(_xml(f"“{quote.text}” ")).bold = False
                     self.numbers(paragraph, [quote])
                     paragraph.add_run(_xml(f"\n{quote.source.title} · {quote.dated} · {quote.where}")).bold = False
-        self.document.add_paragraph("" if one.preferred else "Nothing speaks for either.")
+        self.document.add_paragraph(one.weighed)
 
     def heading(self, text: str, level: int) -> None:
         """A heading."""

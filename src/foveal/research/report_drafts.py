@@ -2,7 +2,7 @@
 
     desk, writer, plan -> best(drafts)           # Draft(sections, score)
 
-check     each sentence against the passages that it cites
+check     each sentence against the passages that it cites; one that calls something recent needs a source with a date
 mend      one that nothing bears out is searched for once more; what still is not goes, or is marked
 repeat    a sentence that says what one before it said goes, over all sections
 length    the target within 15 %: what is borne out least goes, or the passages' own sentences come in; where the
@@ -13,12 +13,13 @@ guard     more drafts may not make a report worse: kept is the one with the high
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from foveal.research.checks import Checks
-from foveal.research.evidence import Claim, Evidence, Verdict
+from foveal.research.evidence import Claim, Evidence, SourceRecord, Verdict
 from foveal.research.likeness import SAME, Likeness
 from foveal.research.outline import Planned
 from foveal.research.report_parts import Section
@@ -29,6 +30,8 @@ SLACK = 0.15
 
 PARAGRAPH = 110
 """Words after which a paragraph may end: a section of a long report would be one of two pages."""
+
+_RECENT = re.compile(r"\b(?:recent(?:ly)?|latest|newest|nowadays|currently|up-to-date)\b", re.IGNORECASE)
 
 Drafted = tuple[tuple[Planned, tuple[Sentence, ...]], ...]
 
@@ -96,6 +99,23 @@ def checked(sections: Drafted, evidence: Mapping[str, Evidence], checks: Checks)
         (plan, tuple(one if one.verdict else replace(one, verdict=next(verdicts)) for one in said))
         for plan, said in sections
     )
+
+
+def undated(sections: Drafted, evidence: Mapping[str, Evidence], sources: Mapping[str, SourceRecord]) -> Drafted:
+    """The sentences, of which those are not borne out that call something recent where no source that they cite has a
+    date, nor says so itself: nobody can know."""
+
+    def one(said: Sentence) -> Sentence:
+        words = {found.lower() for found in _RECENT.findall(said.text)}
+        cited = [evidence[key] for key in said.keys]
+        told = " ".join(own.passage.text for own in cited).lower()
+        lost = sorted(word for word in words if word not in told)
+        if said.verdict is None or not lost or any(sources[own.source].published_at for own in cited):
+            return said
+        missing = tuple(dict.fromkeys((*said.verdict.missing, *lost)))
+        return replace(said, verdict=replace(said.verdict, label="unsupported", missing=missing))
+
+    return tuple((plan, tuple(map(one, said))) for plan, said in sections)
 
 
 def mended(

@@ -47,7 +47,12 @@ def _values(view: ReportView) -> dict[str, Any]:
         "sections": [_section(one, view) for one in view.sections],
         "turning": _section(view.turning, view) if view.turning else None,
         "conflicts": [
-            {"about": one.about, "preferred": one.preferred, "pairs": [list(map(_party, pair)) for pair in one.pairs]}
+            {
+                "about": one.about,
+                "preferred": one.preferred,
+                "weighed": one.weighed,
+                "pairs": [list(map(_party, pair)) for pair in one.pairs],
+            }
             for one in view.conflicts
         ],
         "not_covered": list(report.not_covered),

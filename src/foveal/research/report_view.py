@@ -124,6 +124,20 @@ class Difference:
         first, *others = self.sides or ((),)
         return tuple(pair for side in others for pair in zip_longest(first, side))
 
+    @property
+    def weighed(self) -> str:
+        """How sure one can be, for people: high where what is preferred is also what more sources say, low where fewer
+        do, or where nothing but their number speaks for a side."""
+        counts = [len({quote.number or quote.source.key for quote in side}) for side in self.sides]
+        first, against = counts[0] if counts else 0, max(counts[1:], default=0)
+        if not self.preferred and first == against:
+            return "Nothing speaks for either."
+        told = f"{number_of(first, 'source')} against {against}"
+        if not self.preferred:
+            return f"Confidence: low, as nothing speaks for either but their number: {told}."
+        level = "high" if first > against else "moderate" if first == against else "low"
+        return f"Confidence: {level}, {told}."
+
 
 @dataclass(frozen=True)
 class ReportView:

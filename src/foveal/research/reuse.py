@@ -213,6 +213,7 @@ def _told(summary: Summary) -> dict[str, Any]:
             "title": one.title,
             "summary": one.summary,
             "revision": one.revision,
+            "stated": one.stated,
             "passages": [[p.span.document_id, p.span.start, p.span.end, p.text] for p in one.passages],
         }
         for index, one in summary.origins.items()
@@ -228,8 +229,9 @@ def _summary(told: Mapping[str, Any]) -> Summary:
 def _origin(told: Mapping[str, Any]) -> Origin:
     passages = tuple(Passage(Span(document, start, end), text) for document, start, end, text in told["passages"])
     return Origin(
-        url=told["url"], title=told["title"], summary=told["summary"], revision=told["revision"], passages=passages
-    )
+        url=told["url"], title=told["title"], summary=told["summary"], revision=told["revision"], passages=passages,
+        stated=told.get("stated", ""),
+    )  # fmt: skip
 
 
 def memory_of(database: Database, source: str, encoder: str, cache: Path) -> Summaries:

@@ -311,7 +311,15 @@ def _told(page: Document, passages: Sequence[Passage]) -> dict[str, Any]:
 def _origin(found: Found, read: tuple[Document, list[Passage]] | None) -> Origin:
     page, passages = read or _snippet(found)
     url = page.url or found.url
-    return Origin(url=url, title=page.title, summary=found.snippet, passages=tuple(passages), revision=page.revision)
+    stated = str(page.metadata.get("canonical") or "")
+    return Origin(
+        url=url,
+        title=page.title,
+        summary=found.snippet,
+        passages=tuple(passages),
+        revision=page.revision,
+        stated=stated,
+    )
 
 
 def _snippet(found: Found) -> tuple[Document, list[Passage]]:

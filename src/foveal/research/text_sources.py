@@ -162,7 +162,8 @@ class Papers(Protocol):
     """The papers of a home, as `papers.PaperSearch` offers them; research does not see that part of the house."""
 
     def search(self, query: str, k: int, *, retriever: str | None, rank: str | None) -> Any:
-        """What has `hits`, each with a `paper` and a `score`. A paper has id, title, abstract and page_url."""
+        """What has `hits`, each with a `paper` and a `score`. A paper has id, title, abstract, page_url, published_at,
+        named_authors, doi and licence."""
         ...
 
     def paper(self, which: str) -> Any:
@@ -206,7 +207,11 @@ class PapersSource:
             cancel.check()
         paper = self.papers.paper(found.address)
         text = f"{paper.title}\n\n{paper.abstract}"
-        return Document.of(f"paper:{paper.id}", text, paper.title, url=paper.page_url or None)
+        told = {"authors": "; ".join(one.name for one in paper.named_authors), "doi": paper.doi,
+                "licence": paper.licence}  # fmt: skip
+        metadata = {"kind": "paper"} | {name: value for name, value in told.items() if value}
+        url, published = paper.page_url or None, paper.published_at
+        return Document.of(f"paper:{paper.id}", text, paper.title, url=url, published_at=published, metadata=metadata)
 
     def _hit(self, paper: Any, score: float) -> Found:
         snippet = " ".join(paper.abstract.split())[:SNIPPET] or paper.title

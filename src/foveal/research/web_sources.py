@@ -19,9 +19,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from html import unescape
 from threading import Condition, Lock
 from typing import TYPE_CHECKING, Any
-from urllib.parse import SplitResult, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, urlencode, urljoin, urlsplit, urlunsplit
 
 from foveal.errors import FetchFailed, InputError, UnreadableSource
 from foveal.models.chat import Cancel
@@ -29,7 +30,7 @@ from foveal.research.markdown import address
 from foveal.research.sources import Found
 from foveal.retrieval.terms import terms
 from foveal.text.arxiv import ArxivClient, arxiv_address
-from foveal.text.fetching import FetchSettings, fetch
+from foveal.text.fetching import Fetched, FetchSettings, fetch
 from foveal.text.loading import Source, documents_of
 from foveal.text.plain import storable
 from foveal.text.sources import LoadSettings
@@ -39,7 +40,12 @@ if TYPE_CHECKING:
     from foveal.settings import Settings
 
 SNIPPET = 400
+HEAD = 100_000
+"""Bytes of a page in which it says what its own address is."""
+
 _REFUSED = re.compile(r".* answered with status 40[13]\.")
+_LINK = re.compile(r"<link\b[^<>]{0,2000}>", re.IGNORECASE)
+_ATTRIBUTE = re.compile(r"""\b(rel|href)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""", re.IGNORECASE)
 LISTS = ("results", "hits", "items", "data", "documents", "webPages", "value", "organic")
 """Keys under which search services list what they found, one within the other."""
 
@@ -156,7 +162,8 @@ class Pages:
             found = next((one for one in documents if isinstance(one, Document)), None)
         if found is None or not found.text.strip():
             raise UnreadableSource(f"{url} holds no text that can be read.")
-        return found
+        stated = stated_address(page) if found.metadata.get("kind") == "html" else ""
+        return replace(found, metadata={**found.metadata, "canonical": stated}) if stated else found
 
 
 class _WebSource:
@@ -293,6 +300,29 @@ class ArxivSource:
 
     def _asking(self, cancel: Cancel | None) -> ArxivClient:
         return self._client or ArxivClient(fetch_settings=replace(self._settings, cancel=cancel))
+
+
+def stated_address(page: Fetched) -> str:
+    """The address that a page says is its own (rel=canonical), on its own site; "" where it says none.
+
+    One that names the site's front page from a page within says nothing: so do templates.
+    """
+    for tag in _LINK.findall(page.content[:HEAD].decode("utf-8", "replace")):
+        told = {name.lower(): unescape(one or other or bare) for name, one, other, bare in _ATTRIBUTE.findall(tag)}
+        href = told.get("href", "").strip()
+        if not href or "canonical" not in told.get("rel", "").lower().split():
+            continue
+        try:
+            found, own = _web_address(urljoin(page.final_url, href)), urlsplit(page.final_url)
+        except ValueError:  # no address
+            return ""
+        within = found is not None and (found.path.strip("/") or found.query or not own.path.strip("/"))
+        return address(found.geturl()) if found and within and _site(found) == _site(own) else ""
+    return ""
+
+
+def _site(parts: SplitResult) -> str:
+    return (parts.hostname or "").removeprefix("www.")
 
 
 def hits_in(answer: Any) -> list[Found]:

@@ -267,7 +267,7 @@ def _form(request: Request, given: Mapping[str, Any]) -> Response:
         "local": is_local(site.models),
         "lacking": lacking(site.models),
         "watched": Watches(site.database).listed(owner.person) if owner.person is not None else [],
-        "runs": [(run, _listed_as(desk, run)) for run in desk.runs.listed(listed, limit=LISTED)],
+        "runs": [(run, listed_as(desk, run)) for run in desk.runs.listed(listed, limit=LISTED)],
     }
     return page(
         request, "research/research.html", known | dict(given), status=400 if given.get("wrong") else 200,
@@ -275,7 +275,7 @@ def _form(request: Request, given: Mapping[str, Any]) -> Response:
     )  # fmt: skip
 
 
-def _listed_as(desk: Desk, run: KeptRun) -> str:
+def listed_as(desk: Desk, run: KeptRun) -> str:
     """A run's state in the list."""
     if (job := desk.job(run.key) or desk.elsewhere(run)) is not None:
         return "waits" if job.state == "waiting" else "goes on"
