@@ -35,6 +35,7 @@ from foveal.bench.rank_blockrank_data import (
 from foveal.bench.settings import BenchSettings
 from foveal.errors import InputError
 from foveal.evaluation.metrics import evaluate
+from foveal.ranking.listwise import RetrievalHeads
 
 pytest.importorskip("bm25s")
 
@@ -351,8 +352,17 @@ def test_quality_asks_what_was_promised(settings):
     bars = {(row.system, row.metric): row.bar for row in rows if row.bar}
     assert bars["BlockRank, less MiniLM", "ndcg@10"] == "≥ -0.15"  # a quick run asks less
     assert bars["control: queries swapped", "precision@1"] == "≤ 0.4"
+    for shallow in ("signal of layer 0", "trained at layer 2"):  # asked though the tiny model's best layer may be it
+        assert bars[f"BlockRank, less BlockRank, {shallow}", "precision@1"] == "≥ 0.05"
     again = values(quality_module.quality(settings))
     assert again == found
+
+
+def test_scores_of_other_heads_are_not_taken_for_those_that_were_kept(model):
+    named = [RetrievalHeads(model, heads=heads) for heads in ({1: [0, 2]}, {1: (2, 0)}, {1: [0]}, {2: [0, 2]})]
+    first, same, *others = (quality_module.heads_of(one) for one in named)
+    assert first == same
+    assert len({first, *others}) == 3
 
 
 def test_full_attention_has_the_layer_that_suits_it(settings, monkeypatch):
@@ -387,7 +397,7 @@ def test_bars_of_a_whole_run_are_the_issues(settings):
     better = {one.id: {name: float(name in task.qrels[one.id]) for name in one.names} for one in task.asked}
     names = {name for pair in PAIRS for name in pair}
     runs = {name: better if name == "BlockRank" else worse for name in names}
-    rows = {(row.system, row.metric): row for row in quality_module.compared(runs, task, 2, margin=0.0)}
+    rows = {(row.system, row.metric): row for row in quality_module.compared(runs, task, margin=0.0)}
     assert all(row.ok for row in rows.values() if row.bar)
     assert rows["BlockRank, less untrained, BlockRank", "precision@1"].bar == "≥ 0.25"
     assert rows["BlockRank, less MiniLM", "precision@1"].bar == "≥ -0.02"
@@ -422,7 +432,7 @@ PAIRS = [
 
 
 def rows_of(runs, task):
-    return {(row.system, row.metric): row for row in quality_module.compared(runs, task, 2, margin=0.0)}
+    return {(row.system, row.metric): row for row in quality_module.compared(runs, task, margin=0.0)}
 
 
 def test_a_sliding_window_over_true_scores_finds_the_best(settings):
@@ -454,12 +464,34 @@ def test_other_collections(settings):
     assert asked == {
         "cranfield: BlockRank, documents kept, less BM25",
         "cranfield, 2 queries: BlockRank, less BM25",
-        "scifact: BlockRank, documents kept, trained on, less BM25",
-        "wikiqa: BlockRank, trained on, less BM25",
+        *(f"scifact: BlockRank, documents kept, trained on, less {name}" for name in PEERS),
+        *(f"wikiqa: BlockRank, trained on, less {name}" for name in PEERS),
     }
+    assert {"scifact: untrained, BlockRank", "wikiqa: untrained, BlockRank"} <= {row.system for row in rows}
     assert 0.5 < found["wikiqa: BM25", "map"] <= 1
     less = found["wikiqa: BlockRank, trained on, less BM25", "map"]
     assert less == pytest.approx(found["wikiqa: BlockRank, trained on", "map"] - found["wikiqa: BM25", "map"])
+
+
+PEERS = ("BM25", "MiniLM", "untrained, BlockRank")
+
+
+def test_what_is_trained_on_a_set_is_held_against_all_that_was_not(settings):
+    task = XQuad.of(settings).task(TEST, 4)
+    better, worse = (
+        {one.id: {name: float((name in task.qrels[one.id]) == right) for name in one.names} for one in task.asked}
+        for right in (True, False)
+    )
+
+    def rows(theirs, *, quick=False):
+        runs = {"ours": better, **dict.fromkeys(PEERS, theirs)}
+        return [row for row in transfer_module.learnt_rows(runs, task, "ours", quick=quick) if row.bar]
+
+    assert [(row.metric, row.ok) for row in rows(worse)] == [("ndcg@10", True)] * 3 + [("precision@1", True)]
+    assert [row.system.rpartition("less ")[2] for row in rows(better)] == [*PEERS, PEERS[-1]]
+    assert not any(row.ok for row in rows(better))  # as good as untrained, or as a peer, is not enough
+    assert rows(worse)[-1].bar == "≥ 0.25"
+    assert [row.ok for row in rows(better, quick=True)] == [False, True, True, False]
 
 
 def test_the_sum_is_of_scaled_scores():

@@ -13,13 +13,13 @@ from honest import HashedWords
 from training.conftest import make_encoder
 
 from foveal.bench import known_sets, rank_legal, rank_legal_attention, rank_legal_coliee, rank_legal_runs
-from foveal.bench.rank_legal_arms import Sizes
+from foveal.bench.rank_legal_arms import FULL, QUICK, Sizes
 from foveal.bench.rank_legal_attention import Planted, attended, planted, projection, sparsemax_rows
 from foveal.bench.rank_legal_runs import asked_before, bm25, with_shuffled_labels
 from foveal.bench.rank_legal_systems import Systems, chance_error, random_recall
 from foveal.bench.settings import BenchSettings
 from foveal.errors import InputError
-from foveal.evaluation.legal import Article
+from foveal.evaluation.legal import Article, legal_scores
 from foveal.ranking.article_models import Weighed
 from foveal.ranking.attentive_cnn import AttentiveCNN, AttentiveCNNSettings, Vocabulary
 from foveal.ranking.sparsemax import softmax
@@ -31,6 +31,8 @@ pytest.importorskip("bm25s")
 pytest.importorskip("sentence_transformers")
 
 TOPICS, ARTICLES, QUESTIONS = 6, 72, 40
+SHOWN = {*(f"recall@{depth}" for depth in (5, 10, 20, 30, 100)), "map@10", "ndcg@20"}
+SHOWN |= {f"{one} of the first" for one in ("P", "R", "F2")}
 SIZES = Sizes(
     counts={8: (1, 2), 24: (1, 2)},
     compared=8,
@@ -112,7 +114,7 @@ def test_the_bench_from_data_to_rows(settings, monkeypatch):
     trained.remove("Attentive CNN, 8 questions")
     for name in ("MiniLM, whole article", "MiniLM, best sentence", *trained):
         for way in ("alone", "fused"):
-            assert {metric for system, metric in found if system == f"{name}, {way}"} >= {"recall@20", "map@10"}
+            assert {metric for system, metric in found if system == f"{name}, {way}"} >= SHOWN
     barred = {row.system for row in rows if row.bar}
     assert barred >= {
         "Paraformer, alone",
@@ -151,6 +153,23 @@ def test_questions_are_in_one_part_only(law):
     assert set(few.queries) < set(more.queries) == set(law.part(10_000).queries) == parts[0]
 
 
+def test_values_are_those_of_the_sets_own_scores_and_held_at_each_depth(law):
+    """COLIEE's P, R, F2 of the first and R@5, 10, 30; ObliQA's recall and nDCG at 20: shown, and recall and F2 held
+    above BM25 and MiniLM where the candidates leave room."""
+    systems = Systems(law)
+    run = systems.fused(systems.words)
+    found = systems.values(run)
+    assert set(found) == SHOWN
+    own = legal_scores(run, law.test.judged, most=1)
+    for name, shown in (("precision", "P of the first"), ("recall", "R of the first"), ("f2", "F2 of the first")):
+        assert found[shown] == pytest.approx(own[name])
+    for metric in ("recall@5", "recall@10", "recall@20", "recall@30", "ndcg@20"):
+        assert found[metric] == pytest.approx(own[metric])
+    assert set(systems.bars) == {"recall@5", "recall@10", "recall@20", "F2 of the first", "F2 by the rule"}
+    law.sizes = replace(law.sizes, candidates=200)
+    assert {"recall@30", "recall@100"} < set(Systems(law).bars)
+
+
 def test_a_random_order_and_counts_of_judgements_by_hand(law):
     expected = [
         sum(name in law.candidates[query] for name in gold) / len(gold) * 20 / len(law.candidates[query])
@@ -174,6 +193,10 @@ def test_how_far_a_random_order_strays(law):
         draws.append(np.mean(held))
     assert np.mean(draws) == pytest.approx(random_recall(law), abs=0.01)
     assert chance_error(law) == pytest.approx(np.std(draws), rel=0.06)
+
+
+def test_even_a_quick_run_asks_the_cnn_for_more_than_a_random_order():
+    assert (QUICK.times, FULL.times) == (1.0, 5.0)
 
 
 def test_a_control_is_chosen_by_no_label(law, monkeypatch):
@@ -354,6 +377,13 @@ def test_coliee_is_run_where_it_lies(settings, tmp_path, monkeypatch):
     rows = list(rank_legal_coliee.coliee_rows(with_it))
     found = values(rows)
     assert found["COLIEE, R02, BM25", "F2 of the first"] == 1.0
+    assert {row.metric: row.bar for row in rows if row.system == "COLIEE, R02, BM25"} == {
+        "F2 of the first": "0.666 to 0.726",
+        "P of the first": "0.698 to 0.758",
+        "R of the first": "0.661 to 0.721",
+        "recall@10": "0.826 to 0.866",
+        "recall@100": "0.903 to 0.943",
+    }
     assert {row.system for row in rows if row.bar} >= {
         "COLIEE, R02, Paraformer, alone",
         "COLIEE, Paraformer, fused, less BM25",

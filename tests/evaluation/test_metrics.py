@@ -100,6 +100,21 @@ def test_ndcg_is_one_for_the_ideal_order_and_at_most_one_for_any(grades, draw):
     assert 0 <= evaluate(shuffled, qrels, ("ndcg@10",))["ndcg@10"] <= 1 + 1e-12
 
 
+def test_expected_reciprocal_rank_by_its_definition():
+    """ERR: the mean of 1 / r over where a user stops, who stops at grade g with the chance (2^g - 1) / 2^G."""
+    qrels = {"q": {"a": 3, "b": 0, "c": 1, "d": 2}, "r": {"e": 1}, "none": {"f": 0}}
+    run = {"q": {"b": 4.0, "c": 3.0, "a": 2.0, "x": 1.0, "d": 0.5}, "r": {"e": 1.0}, "none": {"f": 1.0}}
+    stops = [0, 1 / 8, 7 / 8, 0, 3 / 8]
+    expected, reading = 0.0, 1.0
+    for rank, stop in enumerate(stops, start=1):
+        expected += reading * stop / rank
+        reading *= 1 - stop
+    assert per_query(run, qrels, "err")["err"] == pytest.approx({"q": expected, "r": 1 / 8, "none": 0.0})
+    assert per_query(run, qrels, "err@2")["err@2"]["q"] == pytest.approx(1 / 8 / 2)
+    assert per_query({}, qrels, "err@20")["err@20"] == {"q": 0.0, "r": 0.0, "none": 0.0}
+    assert evaluate({"r": {"e": 1.0}}, {"r": {"e": 1}}, "err") == {"err": 0.5}  # of two grades
+
+
 def test_queries_without_results_count_zero():
     qrels = {"q1": {"a": 1}, "q2": {"a": 1}, "q3": {"a": 1}, "q4": {"a": 0}}
     assert evaluate({"q1": {"a": 1.0}, "q2": {}}, qrels, ("mrr",)) == {"mrr": 0.25}

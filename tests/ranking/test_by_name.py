@@ -6,12 +6,14 @@ from types import SimpleNamespace
 
 import pytest
 
+from foveal.cli.train_rankers import CROSS_ENCODER, ENGINES, OF_FEATURES
 from foveal.errors import ModelUnavailable, UnknownName
 from foveal.library import Library
 from foveal.ranking import by_name
 from foveal.ranking.blockrank_prompt import Layout
 from foveal.ranking.by_name import load_ranker
 from foveal.ranking.cross_encoder import CrossEncoderRanker
+from foveal.ranking.neural import MODELS
 from foveal.registry import RANKERS, lookup
 from foveal.training import checkpoints
 
@@ -65,6 +67,19 @@ def test_every_ranker_of_the_registry_is_there():
 def test_names_that_no_file_can_have_are_unknown(tmp_path, name):
     with pytest.raises(UnknownName, match="No ranker is called"):
         load_ranker(name, home=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "command"),
+    [(one, "ranker") for one in (*MODELS, CROSS_ENCODER, *OF_FEATURES) if one not in RANKERS]
+    + [(one, "legal") for one in ENGINES],
+)
+def test_a_kind_that_must_be_trained_first_says_by_which_command(tmp_path, kind, command):
+    with pytest.raises(UnknownName, match=rf"^{kind} is a kind .*: foveal train {command} {kind} --name mine; then"):
+        load_ranker(kind, home=tmp_path)
+    checkpoints.write(tmp_path / "runs" / "train" / kind / "run.json", {"what": "toy"})
+    with pytest.raises(UnknownName, match=r"No ranker is called .*its training is not done"):
+        load_ranker(kind, home=tmp_path)
 
 
 def test_names_and_folders_that_hold_no_ranker_are_refused(tmp_path):

@@ -103,6 +103,17 @@ def test_scores_are_weighed_beside_those_that_were_given():
             assert [one.score for one in found] == pytest.approx(sorted(expected.values(), reverse=True))
 
 
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_where_both_say_the_same_the_order_stays_as_it_was_given(weight):
+    """Trees often give several hits one score: a ranker without any weight must not order these."""
+    hits = [hit(name, score) for name, score in (("d0", 2.0), ("d1", 2.0), ("d2", 2.0), ("d3", 1.0))]
+    own = {"d0": 1.0, "d1": 1.0, "d2": 9.0, "d3": 0.0}
+    found = names(Stage(ByTruth(own), 4, weight=weight).ordered("q", hits))
+    assert found == (["d0", "d1", "d2", "d3"] if weight == 0 else ["d2", "d0", "d1", "d3"])
+    backwards = Stage(Timed(Clock(), 1), 4, weight=0.0).ordered("q", hits)
+    assert names(backwards) == ["d0", "d1", "d2", "d3"]
+
+
 @dataclass
 class Few(Timed):
     """The same with a budget of its own: it reads the first hits, and the rest follows below."""

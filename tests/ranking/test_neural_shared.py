@@ -429,6 +429,23 @@ def test_losses_by_definition(name, lists, gamma):
     assert not bool(scores.grad[~mask].any())
 
 
+def test_losses_of_several_tasks_are_added_up():
+    """Multi-task: an order, and for each text whether it is relevant; as many negatives as the one that wants most."""
+    scores, labels = torch.tensor([[0.3, 0.9, -0.4]], requires_grad=True), torch.tensor([[0.0, 1.0, 0.0]])
+    mask = torch.ones(1, 3, dtype=torch.bool)
+    found = make_loss("softmax+bce", bounded=True, middle=0.5)(scores, labels, mask)
+    of_order = -math.log(exp_softmax([3.0, 9.0, -4.0])[1])
+    of_each = mean(by_definition("bce", [-0.2, 0.4, -0.9], [0, 1, 0], 10.0))
+    assert found.item() == pytest.approx(of_order + of_each, rel=1e-4)
+    found.backward()
+    assert bool(scores.grad.all())
+    counts = {loss: NeuralSettings(loss=loss).per_row for loss in ("bce", "hinge+bce", "softmax+bce", "bce+listmle")}
+    assert counts == {"bce": 1, "hinge+bce": 1, "softmax+bce": 4, "bce+listmle": 4}
+    for wrong in ("softmax+", "softmax+clicks", "+"):
+        with pytest.raises(UnknownName, match=r"There are: bce, mse.*; or a sum, a\+b"):
+            NeuralSettings(loss=wrong)
+
+
 def test_hinge_averages_the_hinges():
     """Pitfall: not the hinge of the mean negative."""
     scores, labels = torch.tensor([[1.0, 3.0, -5.0]]), torch.tensor([[1.0, 0.0, 0.0]])
@@ -571,6 +588,22 @@ def test_hits_come_by_score_beside_the_first_stage():
         Neural(scorer, budget=0)
     texts = {f"d{n}": one.passage.text for n, one in enumerate(HITS)}
     assert len(Pipeline([Words(texts), Neural(scorer)], [4, 3]).search(["red thing1"], 4)[0]) == 3
+
+
+def test_a_query_of_unknown_words_or_of_none_is_told(caplog):
+    """Bad input: a query with no known term has a defined score, and the log says so."""
+    ranker = Neural(scorer_of())
+    ranker.rank("red zebra", HITS)
+    ranker.rank("zebra", [])
+    assert not caplog.records
+    ranker.rank("zebra", HITS)
+    assert "drmm has learnt no word of 'zebra'" in caplog.text
+    found = ranker.rank(" ?! ", HITS)
+    assert "' ?! ' holds no word, so the ranker drmm gives all passages the same score" in caplog.text
+    assert len({one.score for one in found}) == 1
+    caplog.clear()
+    Neural(scorer_of("dssm")).rank("zebra", HITS)  # it reads letters
+    assert not caplog.records
 
 
 def test_a_match_matrix_shows_which_words_matched(tmp_path):

@@ -5,11 +5,16 @@ from __future__ import annotations
 import math
 
 import pytest
+from tiny import tiny
 from training.conftest import make_encoder
 
 from foveal.errors import InputError
+from foveal.ranking.blockrank import BlockRank
+from foveal.ranking.blockrank_prompt import Layout
 from foveal.ranking.cascade import Cascade, Stage
 from foveal.ranking.cross_encoder import CrossEncoderRanker
+from foveal.ranking.explaining import WordWeights, explain
+from foveal.ranking.listwise import ListwiseRanker, PointwiseRanker, RetrievalHeads, SlidingWindow
 from foveal.ranking.neural import MODELS, build
 from foveal.ranking.neural.inputs import Vocabulary
 from foveal.ranking.neural.ranker import Neural
@@ -71,6 +76,40 @@ def test_rankers_made_of_others_refuse_plain_texts_too():
     for ranker in (PairwiseRanker(None, prefers=lambda *_: 1.0), Cascade([Stage(First(), 5)])):
         with pytest.raises(InputError, match=r"Hit\.of\(text\)"):
             ranker.rank("red", ["red mill", "blue mill"])
+
+
+OF_LANGUAGE = ["blockrank", "blockrank decode", "listwise", "pointwise", "sliding window", "retrieval heads"]
+
+
+@pytest.fixture(scope="module")
+def readers(tmp_path_factory):
+    """The rankers that a language model makes."""
+    model, layout = tiny("qwen", tmp_path_factory.mktemp("tiny")), Layout(query_offset=1024)
+    made = (
+        BlockRank(model, layout=layout),
+        BlockRank(model, layout=layout, mode="decode"),
+        ListwiseRanker(model, layout=layout),
+        PointwiseRanker(model),
+        SlidingWindow(BlockRank(model, layout=layout)),
+        RetrievalHeads(model, heads={1: [0]}),
+    )
+    return dict(zip(OF_LANGUAGE, made, strict=True))
+
+
+@pytest.mark.parametrize("name", OF_LANGUAGE)
+def test_language_models_refuse_plain_texts_too(readers, name):
+    told = r"got the text '(red|blue) mill'.*Hit\.of\(text\)"
+    for texts in (["red mill", "blue mill"], [hit("a", "red mill"), "blue mill"], "red mill"):
+        for way in ("rank", "scores", "explain"):
+            if asked := getattr(readers[name], way, None):
+                with pytest.raises(InputError, match=told):
+                    asked("red", texts)
+    assert len(readers[name].rank("red", [hit("a", "red mill"), hit("b", "blue mill")])) == 2
+
+
+def test_plain_texts_are_not_explained():
+    with pytest.raises(InputError, match=r"Hit\.of\(text\)"):
+        explain("red", ["red mill"], words=WordWeights.of(["red mill"]))
 
 
 class Doubling:

@@ -40,7 +40,7 @@ def first_stage(queries, k):
     return found
 
 
-@pytest.mark.parametrize("objective", ["listwise", "bce"])
+@pytest.mark.parametrize("objective", ["listwise", "bce", "lambda"])
 def test_a_ranker_learns_from_what_the_first_stage_gets_wrong(topics, tiny_encoder, tmp_path, objective):
     """A3 and P2: negatives come from the deployed first stage, and its order of hits gets better."""
     settings = replace(SETTINGS, objective=objective)
@@ -90,6 +90,74 @@ def test_objectives_by_their_definitions():
     sigmoid = [1 / (1 + math.exp(-value)) for row in scores for value in row]
     bce = [-math.log(p if place % 3 == 0 else 1 - p) for place, p in enumerate(sigmoid)]
     assert float(listed(torch.tensor(scores), "bce")) == pytest.approx(sum(bce) / 6, abs=1e-6)
+
+
+def by_definition(objective, f):
+    """One list's loss, its first document the relevant one; sums spelled out."""
+    count = len(f)
+    if objective == "listnet":
+        target = [math.e if j == 0 else 1.0 for j in range(count)]
+        shares = [math.exp(one) / sum(map(math.exp, f)) for one in f]
+        return -sum(t / sum(target) * math.log(share) for t, share in zip(target, shares, strict=True))
+    if objective in ("listmle", "plistmle"):
+        drawn = [-math.log(math.exp(f[k]) / sum(math.exp(one) for one in f[k:])) for k in range(count)]
+        weights = [2 ** (count - k) - 1 if objective == "plistmle" else 1 for k in range(1, count + 1)]
+        return sum(w * one for w, one in zip(weights, drawn, strict=True)) / (
+            sum(weights) if objective == "plistmle" else 1
+        )
+    ranks = [1 + sum(other > one for other in f) for one in f]
+
+    def weight(j):
+        if objective == "ranknet":
+            return 1.0
+        apart = abs(ranks[0] - ranks[j])
+        ndcg2 = 1 / math.log2(1 + apart) - 1 / math.log2(2 + apart)
+        return 10 * ndcg2 + abs(1 / math.log2(1 + ranks[0]) - 1 / math.log2(1 + ranks[j]))
+
+    return sum(weight(j) * math.log(1 + math.exp(f[j] - f[0])) for j in range(1, count)) / (count - 1)
+
+
+class Told(torch.nn.Module):
+    """A cross-encoder as sentence-transformers' losses want one, which scores pairs as it was told."""
+
+    num_labels, device = 1, torch.device("cpu")
+
+    def __init__(self, scores):
+        super().__init__()
+        self.scores = scores
+
+    def preprocess(self, pairs, **_):
+        return {"place": torch.tensor([[int(part) for part in pair] for pair in pairs])}
+
+    def forward(self, features):
+        return {"scores": self.scores[features["place"][:, 0], features["place"][:, 1]]}
+
+
+THEIRS = {
+    "listnet": ("ListNetLoss", 1.0),
+    "listmle": ("ListMLELoss", 1.0),
+    "plistmle": ("PListMLELoss", 1.0),
+    "ranknet": ("RankNetLoss", math.log(2)),  # theirs is in bits
+    "lambda": ("LambdaLoss", math.log(2)),
+}
+
+
+@pytest.mark.parametrize("objective", THEIRS)
+def test_objectives_over_lists_by_their_definitions_and_as_sentence_transformers_has_them(objective):
+    """Listwise losses of a cross-encoder: ListNet, ListMLE, PListMLE, RankNet, LambdaLoss; gradients, too."""
+    losses = pytest.importorskip("sentence_transformers.cross_encoder.losses")
+    values = [[0.3, 1.0, -1.0, 0.9], [2.0, 0.5, 0.25, -0.5], [-1.5, 0.0, 3.0, 1.0]]
+    scores = torch.tensor(values, requires_grad=True)
+    found = listed(scores, objective)
+    assert found.item() == pytest.approx(sum(by_definition(objective, row) for row in values) / 3, abs=1e-6)
+    name, unit = THEIRS[objective]
+    given = torch.tensor(values, requires_grad=True)
+    texts = [[str(n) for n in range(4)] for _ in range(3)]
+    theirs = getattr(losses, name)(Told(given))([["0", "1", "2"], texts], [torch.tensor([1.0, 0, 0, 0])] * 3)
+    assert found.item() == pytest.approx(theirs.item() * unit, abs=1e-6)
+    found.backward()
+    theirs.backward()
+    torch.testing.assert_close(scores.grad, given.grad * unit, atol=1e-6, rtol=1e-5)
 
 
 def test_the_loss_scores_each_query_with_its_own_documents(topics, tiny_encoder):

@@ -33,14 +33,14 @@ from foveal.bench.rank_cascade_parts import (
 )
 from foveal.bench.retrieval_fusion import Judged
 from foveal.bench.settings import BenchSettings
-from foveal.evaluation.metrics import Run, compare, evaluate
+from foveal.evaluation.metrics import Run, compare, evaluate, per_query
 from foveal.evaluation.plots import lines
 from foveal.evaluation.speed import percentile
 from foveal.evaluation.tables import Row
 from foveal.ranking.blockrank import BlockRank
 from foveal.ranking.cascade import Cascade, CascadeReport, CascadeSearch, Stage
 from foveal.ranking.learned import LearnedRanker
-from foveal.retrieval.fusion_weights import tuned_weight
+from foveal.retrieval.fusion_weights import GRID, best_weight
 from foveal.training.examples import Examples
 from foveal.types import Hit
 
@@ -164,14 +164,24 @@ def weighed(
     candidates = candidates or parts.sizes.best
     best = {claim: list(hits[:candidates]) for claim, hits in tuning.items()}
     stage = Stage(ranker, candidates, name=name)  # type: ignore[arg-type]
-    given = {claim: scores_of(hits) for claim, hits in best.items()}
-    own = {claim: scores_of(stage.ordered(parts.dev.queries[claim], hits)) for claim, hits in best.items()}
-    return replace(stage, weight=tuned_weight((given, own), parts.dev.judged, held_out=parts.test.judged))
+    told = Told({claim: stage.ordered(parts.dev.queries[claim], hits) for claim, hits in best.items()})
+    values = {}
+    for weight in GRID:
+        now = replace(stage, ranker=told, weight=weight)  # the stage's own order, so that its ties count as they will
+        run = {claim: as_ranking(now.ordered(claim, hits)) for claim, hits in best.items()}
+        values[weight] = per_query(run, parts.dev.judged, (METRIC,))[METRIC]
+    return replace(stage, weight=best_weight(values))
 
 
-def scores_of(hits: Sequence[Hit]) -> dict[str, float]:
-    """Document id -> score."""
-    return {hit.passage.span.document_id: hit.score for hit in hits}
+@dataclass(frozen=True)
+class Told:
+    """A `Ranker` that gives what another one gave for the same claim, by the claim's id."""
+
+    ranked: Mapping[str, list[Hit]]
+
+    def rank(self, query: str, hits: Sequence[Hit]) -> list[Hit]:  # noqa: ARG002
+        """The hits as they were ranked."""
+        return self.ranked[query]
 
 
 def over(parts: Parts, stages: Mapping[str, Stage], name: str, learned: Run) -> Iterator[Row]:

@@ -53,7 +53,7 @@ QUICK = Sizes(
     planted=40,
     cnn=AttentiveCNNSettings(dimension=64, filters=64, attention_units=32),
     slack=0.1,
-    times=0.5,
+    times=1.0,
     sure=1.0,
 )
 

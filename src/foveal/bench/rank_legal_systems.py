@@ -21,9 +21,11 @@ from foveal.ranking.legal_training import Tuned, fused_run
 from foveal.ranking.paraformer import Frozen, Paraformer, ParaformerSettings
 from foveal.training.searches import VectorSearch
 
-METRICS = ("recall@10", "recall@20", "recall@100", "map@10")
+RECALLS = ("recall@5", "recall@10", "recall@20", "recall@30", "recall@100")
+METRICS = (*RECALLS, "map@10", "ndcg@20")
 FIRST, RULE = "F2 of the first", "F2 by the rule"
-BARRED = ("recall@10", "recall@20", "recall@100", FIRST, RULE)
+OF_FIRST = {"precision": "P of the first", "recall": "R of the first", "f2": FIRST}
+BARRED = (*RECALLS, FIRST, RULE)
 """Metrics in which trained models are held above BM25 and MiniLM."""
 ABOVE = 1e-4
 """The least that is more."""
@@ -102,9 +104,10 @@ class Systems:
         return fused_run(self.law.hits(one.scores, self.law.test), one.weight if weight is None else weight)
 
     def values(self, run: Run, tuned: Tuned | None = None) -> dict[str, float]:
-        """`METRICS`, F2 of the first article, and by the tuned rule where there is one."""
+        """`METRICS`, P, R and F2 of the first article, and F2 by the tuned rule where there is one."""
         qrels = self.law.test.judged
-        found = evaluate(run, qrels, METRICS) | {FIRST: mean_scores(firsts(run, qrels))["f2"]}
+        first = mean_scores(firsts(run, qrels))
+        found = evaluate(run, qrels, METRICS) | {shown: first[name] for name, shown in OF_FIRST.items()}
         if tuned:
             given = answers(run, tuned.settings.most, tuned.settings.gap)
             found[RULE] = mean_scores(answer_scores(given, qrels))["f2"]

@@ -42,7 +42,7 @@ from foveal.retrieval.fusion import weighted_sum
 from foveal.retrieval.fusion_weights import tuned_weight
 from foveal.training.examples import Examples
 
-METRICS = ("map", "mrr", "ndcg@3", "ndcg@5")
+METRICS = ("map", "mrr", "precision@1", "ndcg@3", "ndcg@5", "err@20")
 SEEDS = (0, 1, 2)
 SPLITS = ("train", "dev", "test")
 QUICK = ("drmm-tks", "knrm", "dssm")

@@ -3,8 +3,10 @@
     evaluate(run, qrels, ("ndcg@10", "recall@100"))     # means over all judged queries
     compare(run_a, run_b, qrels, "ndcg@10")             # two-sided p-value of the difference
 
-Names     ndcg, map, precision, recall, success, mrr, each with or without a depth "@k"; rprecision, without one
+Names     ndcg, map, precision, recall, success, mrr, err, each with or without a depth "@k"; rprecision, without one
 Grades    relevant is a grade of at least 1; nDCG's gain is the grade itself (not 2^grade - 1), a negative one counts 0
+ERR       expected reciprocal rank (Chapelle et al., CIKM 2009): a document of grade g ends the search with the chance
+          (2^g - 1) / 2^G, G being the highest grade of all judgements
 Ties      equal scores are ordered by document id, the largest first (byte order); scores are compared in float32,
           since trec_eval stores them so: two that differ by less than that are a tie there, and so here
 Missing   a judged query without results counts 0 (trec_eval -c); results of queries without judgements are left out
@@ -55,12 +57,16 @@ def per_query(
         raise InputError("There are no judgements (the qrels are empty), so nothing can be evaluated.")
     chosen = {name: _parsed(name) for name in ((metrics,) if isinstance(metrics, str) else metrics)}
     values: dict[str, dict[str, float]] = {name: {} for name in chosen}
+    highest = max((grade for judged in qrels.values() for grade in judged.values()), default=0)
     for query, judged in qrels.items():
         order = ranked(run.get(query, {}), query)
         grades = np.array([max(0, judged.get(document, 0)) for document in order], dtype=np.float64)
         ideal = np.array(sorted((max(0, grade) for grade in judged.values()), reverse=True), dtype=np.float64)
         for name, (metric, depth) in chosen.items():
-            values[name][query] = metric(grades, ideal, depth) if ideal.any() else 0.0
+            if metric is _expected_reciprocal_rank:  # the only one that the scale of grades matters to
+                values[name][query] = metric(grades, np.array([highest]), depth)
+            else:
+                values[name][query] = metric(grades, ideal, depth) if ideal.any() else 0.0
     return values
 
 
@@ -155,6 +161,13 @@ def _reciprocal_rank(grades: Grades, _ideal: Grades, depth: int | None) -> float
     return float(1 / (1 + places[0])) if len(places) else 0.0
 
 
+def _expected_reciprocal_rank(grades: Grades, highest: Grades, depth: int | None) -> float:
+    """`highest` (1,): the highest grade that there is."""
+    ends = (2.0 ** grades[:depth] - 1) / 2.0 ** highest[0]
+    reached = np.cumprod(np.concatenate([[1.0], 1 - ends[:-1]])) if len(ends) else ends
+    return float((ends * reached / np.arange(1, len(ends) + 1)).sum())
+
+
 def _r_precision(grades: Grades, ideal: Grades, _depth: int | None) -> float:
     return _recall(grades, ideal, int(np.count_nonzero(ideal)))
 
@@ -166,6 +179,7 @@ METRICS: dict[str, Callable[[Grades, Grades, int | None], float]] = {
     "recall": _recall,
     "success": _success,
     "mrr": _reciprocal_rank,
+    "err": _expected_reciprocal_rank,
     "rprecision": _r_precision,
 }
 

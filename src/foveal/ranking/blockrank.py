@@ -34,7 +34,7 @@ from foveal.ranking.blockrank_plan import Ask, Held
 from foveal.ranking.blockrank_prompt import Layout, Prompter, Segments
 from foveal.retrieval.pipeline import followed_by
 from foveal.training.blockrank import KEPT as SAVED
-from foveal.types import Hit, Span
+from foveal.types import Hit, Span, require_hits
 
 AUTO = "auto"
 DEPTH = 5 / 8
@@ -124,12 +124,12 @@ class BlockRank:
     def rank(self, query: str, hits: Sequence[Hit], *, cancel: Cancel | None = None) -> list[Hit]:
         """The best `budget` hits by score, then the rest in their order, below them; no hits give none.
 
-        InputError: the query or a passage is empty, a passage comes twice, or the prompt does not fit the model's
-        positions. Cancelled: by `cancel`, looked at in each layer.
+        InputError: the query or a passage is empty, a passage comes twice, a plain text is among the hits, or the
+        prompt does not fit the model's positions. Cancelled: by `cancel`, looked at in each layer.
         """
         if self.mode == "decode":
             return self.decode(query, hits, cancel=cancel)
-        taken = list(hits[: self.budget])
+        taken = list(require_hits(hits)[: self.budget])
         return ordered(taken, self.scores(query, taken, cancel=cancel), "blockrank", hits) if taken else []
 
     def scores(self, query: str, hits: Sequence[Hit], *, cancel: Cancel | None = None) -> list[float]:
@@ -163,7 +163,7 @@ class BlockRank:
 
     def decode(self, query: str, hits: Sequence[Hit], *, cancel: Cancel | None = None) -> list[Hit]:
         """`rank` by `likelihoods`: what the model would write, and what next."""
-        taken = list(hits[: self.budget])
+        taken = list(require_hits(hits)[: self.budget])
         scores = self.likelihoods(query, taken, cancel=cancel) if taken else []
         return ordered(taken, scores, "blockrank-decode", hits)
 
@@ -229,9 +229,9 @@ def ordered(taken: Sequence[Hit], scores: Sequence[float], source: str, hits: Se
 
 
 def require_once(hits: Sequence[Hit]) -> None:
-    """InputError: a passage comes twice. Equal texts at two places are two passages."""
+    """InputError: a passage comes twice, or a plain text is there. Equal texts at two places are two passages."""
     first: dict[Span, int] = {}
-    for place, hit in enumerate(hits):
+    for place, hit in enumerate(require_hits(hits)):
         if hit.passage.span in first:
             raise InputError(
                 f"Candidates {first[hit.passage.span]} and {place} are the same passage ({hit.passage.span}). Leave "

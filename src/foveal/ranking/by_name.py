@@ -53,6 +53,11 @@ def load_ranker(name: str | Path, *, home: Path | None = None, **cascade: Any) -
         made: Ranker = lookup(RANKERS, name, kind="ranker")(load_language_model())
         return made
     folder = _folder(name, home)
+    if folder is None and (trained_by := _trained_by(name)) and not _lost(name, home):
+        raise UnknownName(
+            f"{name} is a kind of ranker that has to learn first: {trained_by} --name mine; then it is called mine. "
+            f"Trained here: {', '.join(trained_rankers(home)) or 'none'}."
+        )
     if folder is None and not _HUB_ID.fullmatch(name):
         raise UnknownName(
             f"No ranker is called {name!r}{_lost(name, home)}. There are: {', '.join(RANKERS)}; trained here: "
@@ -105,6 +110,15 @@ def edition(name: str | Path, home: Path) -> tuple[int, ...]:
         return tuple(0 if folder is None else folder.stat().st_mtime_ns for folder in folders)
     except OSError:  # it is just being put in its place, or taken away: loading says which
         return ()
+
+
+def _trained_by(name: str) -> str:
+    """The command that trains a ranker of this kind; "" where it is none."""
+    from foveal.ranking.neural import MODELS
+
+    if name in (*MODELS, "cross-encoder", "coordinate-ascent", "lambdamart"):
+        return f"foveal train ranker {name}"
+    return f"foveal train legal {name}" if name in ("paraformer", "attentive-cnn") else ""
 
 
 def _lost(name: str, home: Path) -> str:

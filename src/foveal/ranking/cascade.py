@@ -69,7 +69,7 @@ class Stage:
 
     def ordered(self, query: str, hits: Sequence[Hit]) -> list[Hit]:
         """The hits as the ranker orders them, its scores beside those given if they are weighed; what it does not read
-        follows below, and is no part of the scale.
+        follows below, and is no part of the scale. Where both together say the same the order stays as it was given.
 
         InputError: it gave a hit that it was not given, or one twice.
         """
@@ -81,8 +81,9 @@ class Stage:
         if self.weight < 1:
             scores = [{hit.passage.span: hit.score for hit in one} for one in (read, ranked)]
             summed = weighted_sum(scores, [1 - self.weight, self.weight])
-            weighed = (replace(hit, score=summed[hit.passage.span]) for hit in ranked)
-            ranked = sorted(weighed, key=lambda hit: -hit.score)
+            weighed = {hit.passage.span: replace(hit, score=summed[hit.passage.span]) for hit in ranked}
+            as_given = (weighed[hit.passage.span] for hit in read if hit.passage.span in weighed)
+            ranked = sorted(as_given, key=lambda hit: -hit.score)
         return ranked if len(read) == len(hits) else followed_by(ranked, hits)
 
 

@@ -26,7 +26,7 @@ from foveal.ranking.explanation import Explanation, Part
 from foveal.retrieval.stems import stem
 from foveal.retrieval.words import FUNCTION_WORDS, folded
 from foveal.text.units import words as units_of
-from foveal.types import Hit, Ranker, Retriever
+from foveal.types import Hit, Ranker, Retriever, require_hits
 
 if TYPE_CHECKING:
     from foveal.ranking import blockrank, sections
@@ -69,7 +69,7 @@ def _explain(
     counts: Sequence[int] | None,
     until: float | None,
 ) -> list[Explanation]:
-    if not hits:
+    if not require_hits(hits):
         return []
     kind = type(ranker).__name__
     if kind == "Cascade":

@@ -30,6 +30,7 @@ from foveal.training.watch import Progress
 
 if TYPE_CHECKING:
     from foveal.models.language import LanguageModel
+    from foveal.ranking.blockrank_prompt import Layout
     from foveal.ranking.neural.training import NeuralSettings
     from foveal.training.articles import ArticleTraining
     from foveal.training.blockrank import BlockRankSettings, RankingList
@@ -167,8 +168,6 @@ def train_blockrank(
     the first stage finds. `kept`: by the layout under which documents can be kept and used again. InputError: it finds
     no answer for any held-out query, and as `fine_tune`.
     """
-    from foveal.ranking.blockrank import KEPT
-    from foveal.ranking.blockrank_prompt import Layout
     from foveal.ranking.blockrank_training import fine_tune
     from foveal.training.blockrank import METRICS, lists_of
     from foveal.training.negatives import filled, top_negatives
@@ -179,7 +178,6 @@ def train_blockrank(
     lists = lists_of(learnt, filled(pools, learnt, wanted, seed=settings.loop.seed))
     held, first = found_lists(judged, dev)
     test = found_lists(judged, run.test)[0] if run.test else None
-    offset = min(Layout().query_offset, model.context_tokens // 2)  # for models of few positions
     metric, shown = METRICS[0], {query: one for query, one in dev.judged.items() if query in first}
     before = evaluate(first, shown, METRICS)[metric]
 
@@ -190,12 +188,40 @@ def train_blockrank(
 
     folder, report = fine_tune(
         model, [_titled(one, judged.headings) for one in lists], settings, home=run.home, layer=layer,
-        layout=replace(KEPT if kept else Layout(), query_offset=offset), dev=held, test=test, name=run.name,
-        on_progress=run.on_progress, anew=run.anew, decide=decide,
+        layout=_layout(model, kept=kept), dev=held, test=test, name=run.name, on_progress=run.on_progress,
+        anew=run.anew, decide=decide,
     )  # fmt: skip
     reached = report.measured["dev"][1][metric]
     said = f"dev: {metric} {before:.4f} by the first stage ({judged.stage}), {reached:.4f} by the model."
     return folder, _with_notes(report, judged, (said,))
+
+
+def train_lists(
+    lists: Sequence[RankingList],
+    model: LanguageModel,
+    settings: BlockRankSettings,
+    *,
+    run: RunSettings,
+    layer: int | str = "auto",
+    kept: bool = False,
+) -> Made:
+    """The same from lists that hold their own candidates and answers; kept only if it beats itself untrained."""
+    from foveal.ranking.blockrank_training import fine_tune
+
+    queries = {" ".join(one.query.split()) for one in lists}
+    settings = replace(settings, dev_share=held_share(len(queries)) if len(queries) > 1 else settings.dev_share)
+    return fine_tune(
+        model, lists, settings, home=run.home, layer=layer, layout=_layout(model, kept=kept), name=run.name,
+        on_progress=run.on_progress, anew=run.anew,
+    )  # fmt: skip
+
+
+def _layout(model: LanguageModel, *, kept: bool) -> Layout:
+    from foveal.ranking.blockrank import KEPT
+    from foveal.ranking.blockrank_prompt import Layout
+
+    offset = min(Layout().query_offset, model.context_tokens // 2)  # for models of few positions
+    return replace(KEPT if kept else Layout(), query_offset=offset)
 
 
 def found_lists(judged: Judged, examples: Examples) -> tuple[list[RankingList], Run]:

@@ -35,7 +35,7 @@ from foveal.ranking.blockrank_forward import read
 from foveal.ranking.blockrank_plan import Ask
 from foveal.ranking.blockrank_prompt import DocumentTokens, Layout, Prompter, Segments
 from foveal.settings import Settings
-from foveal.types import Hit, Ranker
+from foveal.types import Hit, Ranker, require_hits
 
 NO_QUERY = "N/A"
 """The query that asks for nothing."""
@@ -84,7 +84,7 @@ class ListwiseRanker:
 
         InputError: the query or a passage is empty, a passage comes twice, or all together are too long for the model.
         """
-        taken = list(hits[: self.budget])
+        taken = list(require_hits(hits)[: self.budget])
         return ordered(taken, self.scores(query, taken), "listwise", hits) if taken else []
 
     def scores(self, query: str, hits: Sequence[Hit]) -> list[float]:
@@ -117,7 +117,7 @@ class SlidingWindow:
 
     def rank(self, query: str, hits: Sequence[Hit]) -> list[Hit]:
         """The hits in their last order; scores fall evenly and sum to 1, for windows give no common ones."""
-        order, end = list(hits), len(hits)
+        order, end = list(require_hits(hits)), len(hits)
         while end > 0:
             start = max(0, end - self.window)
             order[start:end] = self.ranker.rank(query, order[start:end])
@@ -149,7 +149,7 @@ class PointwiseRanker:
 
     def rank(self, query: str, hits: Sequence[Hit]) -> list[Hit]:
         """The best `budget` hits by P(Yes), each 0 to 1, the rest below. InputError: the query is empty."""
-        taken = list(hits[: self.budget])
+        taken = list(require_hits(hits)[: self.budget])
         return ordered(taken, self.scores(query, taken), "pointwise", hits) if taken else []
 
     def scores(self, query: str, hits: Sequence[Hit]) -> list[float]:
@@ -160,7 +160,7 @@ class PointwiseRanker:
             raise InputError("The query is empty, so no passage can answer it. Ask something.")
         if not hits:
             raise InputError("There are no candidates to rank. Give at least one passage.")
-        segments = self._segments(query, [hit.passage.text for hit in hits])
+        segments = self._segments(query, [hit.passage.text for hit in require_hits(hits)])
         with torch.inference_mode(), Threads(self.model.device).chosen():
             logits = read(self.model.model, segments, Ask(rows="documents")).logits
         assert logits is not None
@@ -232,7 +232,7 @@ class RetrievalHeads:
 
     def rank(self, query: str, hits: Sequence[Hit]) -> list[Hit]:
         """The best `budget` hits by score, the rest below; errors as in `ListwiseRanker.rank`."""
-        taken = list(hits[: self.budget])
+        taken = list(require_hits(hits)[: self.budget])
         return ordered(taken, self.scores(query, taken), "retrieval-heads", hits) if taken else []
 
     def scores(self, query: str, hits: Sequence[Hit]) -> list[float]:

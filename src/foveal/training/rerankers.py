@@ -6,7 +6,7 @@
 Model      s = w · E([CLS] query [SEP] document [SEP]) (A3; Nogueira and Cho, arXiv 1901.04085)
 Negatives  sampled from what the first stage that is deployed finds, never random ones (P2), so that training sees what
            the ranker will see; localised softmax over one relevant document and its negatives (LCE; Gao, Dai and
-           Callan, ECIR 2021), or binary cross-entropy over the same
+           Callan, ECIR 2021), or another objective over the same (`list_losses.py`)
 Guard      the new ranker orders the first stage's hits for the dev queries; it is kept only if that is better
 """
 
@@ -18,8 +18,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from foveal.errors import InputError, UnknownName
@@ -30,6 +28,7 @@ from foveal.settings import Settings
 from foveal.training import model_folders
 from foveal.training.examples import ApartBatches, Examples, Rows
 from foveal.training.first_stage import kept_negatives
+from foveal.training.list_losses import LIST_LOSSES
 from foveal.training.loop import Job, LoopSettings, identity, train
 from foveal.training.report import Report, beside, plain_settings
 from foveal.training.runs import TrainingRun
@@ -37,7 +36,7 @@ from foveal.training.searches import Search, run_of
 from foveal.training.watch import Progress
 
 METRICS = ("ndcg@10", "mrr@10")
-OBJECTIVES = ("listwise", "bce")
+OBJECTIVES = tuple(LIST_LOSSES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,12 +82,8 @@ class RankerLoss(nn.Module):
 
 
 def listed(scores: Tensor, objective: str) -> Tensor:
-    """Scores (B, m), the first column relevant: localised softmax, or binary cross-entropy over all."""
-    if objective == "listwise":
-        return F.cross_entropy(scores, torch.zeros(len(scores), dtype=torch.long, device=scores.device))
-    target = torch.zeros_like(scores)
-    target[:, 0] = 1
-    return F.binary_cross_entropy_with_logits(scores, target)
+    """Scores (B, m), the first column relevant -> the loss, one of `OBJECTIVES`."""
+    return LIST_LOSSES[objective](scores)
 
 
 class Scorer:

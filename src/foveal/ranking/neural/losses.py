@@ -10,6 +10,7 @@ Listwise  softmax -log(sum of exp(gamma f) over the relevant / over all) (DSSM: 
           listmle -sum_k log(exp(f_k) / sum_{l >= k} exp(f_l)) in the order of the labels (Xia et al., ICML 2008);
           attention-rank: binary cross entropy of shares a = e^y / sum e^y over y > 0 (0 elsewhere) and softmax(gamma f)
           (Ai et al., SIGIR 2018); lambdarank: ranknet with |change of nDCG| as weight (Burges, 2010; gain = y)
+Tasks     "softmax+bce": their sum, an order and for each text whether it is relevant, learnt together (multi-task)
 Lists     each counts the same; one from which nothing can be learnt (no better and worse document) counts nothing,
           and `teaches` says which those are. Pointwise losses take all that the mask lets through
 
@@ -47,12 +48,16 @@ class RankLossSettings:
 def make_loss(
     name: str, settings: RankLossSettings | None = None, *, bounded: bool = False, middle: float = 0.0
 ) -> ListLoss:
-    """The loss of that name, for a model whose scores are bounded or not, and for which `middle` is the score of an
-    even chance (which only bce needs). UnknownName lists them.
+    """The loss of that name, or the sum of those with "+" between, for a model whose scores are bounded or not, and for
+    which `middle` is the score of an even chance (which only bce needs). UnknownName lists them.
     """
     settings = settings or RankLossSettings()
+    parts = name.split("+")
+    if len(parts) > 1:
+        each = [make_loss(part, settings, bounded=bounded, middle=middle) for part in parts]
+        return lambda scores, labels, mask: torch.stack([one(scores, labels, mask) for one in each]).sum()
     if name not in LOSSES:
-        raise UnknownName(f"No ranking loss is called {name!r}. There are: {', '.join(LOSSES)}.")
+        raise UnknownName(f"No ranking loss is called {name!r}. There are: {', '.join(LOSSES)}; or a sum, a+b.")
     if name == "hinge":
         return partial(hinge, margin=settings.margin)
     if name == "mse":
@@ -166,7 +171,13 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     "lambdarank": lambdarank,
 }
 NEGATIVES = {"bce": 1, "mse": 1, "hinge": 1, "ranknet": 1}
-"""Negatives for each relevant document by default; 4 for the others, which look at lists."""
+"""Negatives for each relevant document by default; `OF_LISTS` for the others, which look at lists."""
+OF_LISTS = 4
+
+
+def negatives_of(name: str) -> int:
+    """Negatives for each relevant document of a loss, or of the most demanding one of a sum."""
+    return max(NEGATIVES.get(part, OF_LISTS) for part in name.split("+"))
 
 
 def _apart(scores: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ Score     weight · s + (1 - weight) · first, both scaled to 0 to 1 over the hi
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,8 @@ from foveal.retrieval.fusion import weighted_sum
 from foveal.retrieval.pipeline import followed_by
 from foveal.settings import expanded
 from foveal.types import Hit, require_hits
+
+log = logging.getLogger("foveal.ranking")
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,15 @@ class Neural:
         self.name = self.scorer.model.name
 
     def rank(self, query: str, hits: Sequence[Hit], *, cancel: Cancel | None = None) -> list[Hit]:
-        """The best `budget` hits by score, then the rest in their order, below them. Cancelled: by `cancel`."""
+        """The best `budget` hits by score, then the rest in their order, below them. Cancelled: by `cancel`.
+
+        The log says where a query holds no word, and then all scores are equal, or none that the model has learnt.
+        """
         if cancel:
             cancel.check()
         taken = require_hits(hits)[: self.budget]
+        if taken:
+            self._warn(query)
         scores = dict(enumerate(self.scorer([(query, hit.passage.text) for hit in taken])))
         weight = self.scorer.weight
         if weight < 1:
@@ -97,3 +105,10 @@ class Neural:
             float(scorer.of_pairs(pairs)[0]),
             None if terms is None else terms[0, : len(asked.ids)].float().cpu().numpy(),
         )
+
+    def _warn(self, query: str) -> None:
+        ids, model = self.scorer.query(query).ids, self.scorer.model
+        if not ids:
+            log.warning("%r holds no word, so the ranker %s gives all passages the same score.", query, self.name)
+        elif min(ids) > len(self.scorer.vocabulary.words) and not model.needs_words:  # those read letters
+            log.warning("The ranker %s has learnt no word of %r: it sees where they stand, no more.", self.name, query)

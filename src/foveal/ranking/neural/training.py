@@ -31,7 +31,7 @@ from foveal.evaluation.metrics import Run, evaluate
 from foveal.models.hub import folder_of
 from foveal.ranking.neural import build, model_class, settings_class
 from foveal.ranking.neural.inputs import Prepared, Vocabulary, joined
-from foveal.ranking.neural.losses import NEGATIVES, ListLoss, RankLossSettings, make_loss
+from foveal.ranking.neural.losses import ListLoss, RankLossSettings, make_loss, negatives_of
 from foveal.ranking.neural.recipes import recipe
 from foveal.ranking.neural.scorer import Scorer
 from foveal.ranking.neural.vectors import WordVectors
@@ -47,15 +47,13 @@ from foveal.training.searches import fingerprint
 from foveal.training.watch import Progress
 
 METRICS = ("map", "mrr", "ndcg@10")
-OF_LISTS = 4
-"""Negatives of a row for losses over lists."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NeuralSettings:
     """How a neural ranker is made and trained."""
 
-    loss: str = "hinge"  # a name of `losses.LOSSES`
+    loss: str = "hinge"  # a name of `losses.LOSSES`, or several with "+" between
     numbers: RankLossSettings = field(default_factory=RankLossSettings)
     negatives: int | None = None  # of a row; None: 1, or 4 for losses over lists
     depth: int = 100  # found documents from which they are drawn
@@ -89,7 +87,7 @@ class NeuralSettings:
     @property
     def per_row(self) -> int:
         """Negatives of a row."""
-        return self.negatives or NEGATIVES.get(self.loss, OF_LISTS)
+        return self.negatives or negatives_of(self.loss)
 
 
 def train_ranker(
