@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -235,6 +236,7 @@ def test_the_search_is_measured_beside_its_rivals(settings, fast, monkeypatch):
         "fresh, no model: P(time-sensitive), news against regulations",
         *(f"{name}: a year later, lost to the same without time" for name in events_search.SHIPPED),
     }
+    assert not rows["fresh, fused, over BM25, 14 days", "low end of the interval"].bar  # few questions: told, not asked
     assert not rows["fresh, no model, over BM25, 14 days", "mrr@10"].bar
     assert rows["no events: largest difference from the plain encoder", "of a number"].value == 0
     assert rows["fresh, fused, over BM25, 14 days", "mrr@10"].bar == "≥ 0.03"
@@ -305,6 +307,49 @@ def test_what_is_fitted_is_fitted_on_questions_that_no_model_learnt(settings, fa
     [lists] = timeless.over.searcher.rankings(now.only([query]), {query: 0.0}, timeless.settings).values()
     assert lists[0] == lists[1]  # all pages are of the last days: time decides nothing
     assert lists[2] == lists[3]
+
+
+def test_a_gain_by_chance_is_no_gain(news):
+    """Above the window by 0.1 in the mean, by one question of many: the interval holds 0."""
+    data = news.whole
+    names = list(data.examples.queries)
+    right = {query: next(iter(data.examples.judged[query])) for query in names}
+    second = {query: {"other": 2.0, right[query]: 1.0} for query in names}
+    first = {query: {right[query]: 1.0} for query in names}
+    names_of = (*events_search.SHIPPED, "BM25", "MiniLM", "MiniLM, recency prior")
+    runs = {**dict.fromkeys(names_of, second), events_search.WINDOWED_BM25: second}
+    lucky = {**second, **{query: first[query] for query in names[:1]}}
+    for won, holds in ((lucky, False), (first, True)):
+        rows = by_name(events_search.fused_rows(data, {**runs, events_search.FITTED: won}, quick=False))
+        over = f"{events_search.FITTED}, over {events_search.WINDOWED_BM25}"
+        assert rows[over, "mrr@10"].value > 0
+        assert rows[over, "low end of the interval"].ok is holds
+
+
+def test_harm_is_a_share_of_what_is_found_without_time(news):
+    @dataclass(frozen=True)
+    class Search:
+        found: float
+        need: float = 1.0
+
+        @property
+        def over(self):
+            return SimpleNamespace(later=SimpleNamespace(only=lambda names: names))
+
+        @property
+        def timeless(self):
+            return Search(0.5)
+
+        def run(self, names):
+            judged = news.whole.examples.judged
+            return {query: dict.fromkeys(list(judged[query])[: round(2 * self.found)], 1.0) for query in names}
+
+    test = news.whole
+    rows = by_name(events_search.harm_rows(test, {"half": Search(0.5), "none": Search(0.0)}))
+    half, none = (rows[f"{name}: a year later, lost to the same without time", "share of recall@10"]
+                  for name in ("half", "none"))  # fmt: skip
+    assert (half.value, half.ok) == (0, True)
+    assert (none.value, none.ok) == (1, False)
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from honest import HashedWords
 
-from foveal.bench import papers_csfcube, papers_known, papers_speed
+from foveal.bench import papers_audit, papers_csfcube, papers_known, papers_speed
 from foveal.bench.papers_csfcube import DOWN, UP, Pools
 from foveal.bench.papers_synthetic import drawn, fill, topic_vectors, vocabulary
 from foveal.bench.settings import BenchSettings
@@ -27,6 +27,13 @@ PAPERS, PAIRS, POOL = 60, 6, 20
 class Toy(BenchSettings):
     def encoder(self):
         return HashedWords(dimension=384)
+
+
+class Backwards:
+    """A ranker that turns the order round."""
+
+    def rank(self, _, hits):
+        return list(hits)[::-1]
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +72,11 @@ def settings(tmp_path_factory):
 
 def test_every_system_orders_every_pool_and_the_fused_ones_have_a_bar(settings):
     pytest.importorskip("sklearn")
-    rows = list(papers_csfcube.csfcube(settings))
+    rows = list(papers_csfcube.csfcube(settings, Backwards()))
     found = {(row.system, row.metric): row for row in rows}
-    assert {name for name, metric in found if metric == DOWN} == {*papers_csfcube.SINGLE, *papers_csfcube.FUSED}
+    systems = {*papers_csfcube.SINGLE, *papers_csfcube.FUSED, papers_csfcube.RANKED}
+    assert {name for name, metric in found if metric == DOWN} == systems
+    assert found[papers_csfcube.RANKED, DOWN].value < found["hybrid", DOWN].value  # its double stands last of 20
     for name in ("SPECTER", "tf-idf", "BM25", "MiniLM", "similar papers", "hybrid"):
         assert found[name, DOWN].value > 0.6  # its double stands first
         assert found[name, "MAP"].value == 1
@@ -87,6 +96,14 @@ def test_a_pool_is_what_was_judged_without_the_paper_itself():
     assert values[UP]["p_method"] == pytest.approx((1 + 2 / math.log2(3)) / (3 + 2 / math.log2(3)))
     assert values["MAP"]["p_method"] == pytest.approx((1 / 2 + 2 / 3) / 2)
     assert values["R-precision"]["p_method"] == pytest.approx(1 / 2)
+
+
+def test_a_ranker_orders_the_first_twenty_and_no_others():
+    corpus = {f"p{n}": Record(f"p{n}", f"title {n}", "x") for n in range(30)}
+    scores = {f"p{n}": float(n) for n in range(30)}
+    found = papers_csfcube.reordered(scores, Backwards(), "query", Collection("toy", corpus, {}, {}))
+    order = sorted(found, key=lambda one: -found[one])
+    assert order == [*(f"p{n}" for n in range(10, 30)), *(f"p{n}" for n in range(9, -1, -1))]
 
 
 def test_a_ranking_that_lacks_a_paper_is_refused(settings, tmp_path):
@@ -123,6 +140,23 @@ def test_known_papers_are_found_again_beside_the_peer(settings):
     assert found["typed: default (hybrid)", "mrr"].bar == f"≥ {found['typed: BM25S', 'mrr'].value:.4g}"
     assert typed.value > 0.9
     assert papers_known.first_half("a b c d e") == "a b"
+
+
+def test_a_serious_rule_that_is_broken_is_told_whatever_the_mark():
+    refs = [{"id": "image-alt", "weight": 10}, {"id": "tabindex", "weight": 3}, {"id": "manual", "weight": 0}]
+    broken = {
+        "categories": {
+            "accessibility": {"score": 0.96, "auditRefs": refs},
+            "best-practices": {"score": 1, "auditRefs": []},
+        },
+        "audits": {"image-alt": {"score": 0}, "tabindex": {"score": 0}, "manual": {"score": 0}},
+    }
+    marks, serious, other = papers_audit._rows("day, light", broken)
+    assert (marks.value, marks.ok, marks.note) == (96, True, "image-alt, tabindex")
+    assert (serious.value, serious.ok, serious.note) == (1, False, "image-alt")
+    assert other.ok
+    broken["audits"]["image-alt"]["score"] = None  # of no element on the page
+    assert list(papers_audit._rows("day, light", broken))[1].ok
 
 
 def test_synthetic_papers_repeat_and_have_neighbours(tmp_path):

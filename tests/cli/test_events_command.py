@@ -72,6 +72,9 @@ def test_events_of_a_library_search_as_of_a_day_and_two_searches_compared(feed, 
         run("search", "quake Elazig", "--retriever", "fresh", "--at", "2023-05-12", "--json", home=home).stdout
     )["hits"]
     assert hits[0]["title"].startswith("Quake")
+    said = run("search", "quake Elazig", "--retriever", "fresh", "--at", "2023-05-12", "-k", 3, home=home)
+    assert "Events taken for it: Quake hits the coast" in said.stderr
+    assert "--no-events searches without" in said.stderr
     early = run("search", "quake Elazig", "--retriever", "fresh", "--at", "2023-05-02", "--json", home=home).stdout
     assert not any(hit["title"].startswith("Quake") for hit in json.loads(early)["hits"])
     assert "Nothing was compared yet" in run("ab", home=home).stdout
@@ -82,3 +85,25 @@ def test_events_of_a_library_search_as_of_a_day_and_two_searches_compared(feed, 
     assert (tally["a"], tally["b"], tally["tally"]["unclicked"]) == ("lexical", "fresh", 1)
     refused = CliRunner().invoke(app, ["ab", "quake", "--a", "lexical", "-k", "2", "--home", str(home)], input="9\n")
     assert "no number from 1 to 2" in str(refused.exception)
+
+
+def test_a_search_for_news_says_which_events_it_took_and_does_without_where_asked(feed, tmp_path):
+    home, asked = tmp_path / "home", ("search", "quake Elazig", "--at", "2023-05-12", "--json", "-k", 9)
+    run("add", feed, "--encoder", "none", home=home)
+    found = json.loads(run(*asked, "--retriever", "fresh", home=home).stdout)
+    assert found["events"][0]["phrase"].startswith("Quake hits the coast")
+    assert "shared: quake, elazig" in found["events"][0]["why"]
+    own, other = ([hit for hit in found["hits"] if hit["title"].startswith(word)] for word in ("Quake", "Grain"))
+    assert {hit["event"] for hit in own} == {found["events"][0]["id"]}
+    assert {hit["event"] for hit in other} <= {None, *(event["id"] for event in found["events"][1:])}
+    ages = [hit["age_days"] for hit in own]
+    assert all(1.8 < age <= 2 for age in ages)
+    without = json.loads(run(*asked, "--retriever", "fresh", "--no-events", home=home).stdout)
+    assert without["events"] == []
+    assert without["about_now"] < found["about_now"]
+    assert {hit["event"] for hit in without["hits"]} == {None}
+    plain = json.loads(run("search", "quake Elazig", "--json", home=home).stdout)
+    assert "events" not in plain
+    assert "age_days" not in plain["hits"][0]
+    refused = CliRunner().invoke(app, ["search", "quake", "--no-events", "--home", str(home)])
+    assert (refused.exit_code, "--retriever fresh" in refused.output) == (2, True)

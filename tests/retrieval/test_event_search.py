@@ -371,6 +371,22 @@ def test_fresh_finds_what_is_new_and_nothing_of_the_future(library):
         library.search(query, retriever="fresh", at="yesterday")
 
 
+def test_a_search_tells_what_it_took_the_query_to_be_about(library):
+    told = []
+    query = "striker scores goals in the final"
+    hits = library.search(query, 7, retriever="fresh", at="2023-05-21", tell=told.append)
+    [found] = told
+    assert found.hits == hits
+    assert found.said.startswith(f"About something of now: {found.need:.0%}. Events taken for it: Striker scores")
+    event = {hit.passage.span.document_id: found.match_of(hit) for hit in hits}
+    reported = {name: match and match.event.text[:7] for name, match in event.items()}
+    names = dict(zip(event, titles(library, hits), strict=True))
+    assert reported == {name: "Striker" if names[name].startswith("Striker scores") else None for name in event}
+    assert {"Striker", None} == set(reported.values())
+    library.search(query, 7, retriever="fresh", at="2023-05-21", tell=told.append, events=False)
+    assert told[1].said.endswith("Events taken for it: none.")
+
+
 @dataclass(frozen=True)
 class CountingWords(HashedWords):
     asked: list[str] = field(default_factory=list, compare=False)

@@ -147,8 +147,26 @@ def test_documents_without_headings_teach_nothing(tmp_path):
         run("train", "segmenter", "--data", tmp_path / "flat", home=tmp_path)
 
 
-def test_a_picture_needs_what_it_shows(tmp_path):
-    with pytest.raises(InputError, match="says nothing of them"):
-        run("segment", headless(tmp_path), "--picture", tmp_path / "a.png", "--encoder", "none", home=tmp_path)
+def test_a_picture_shows_the_passages_of_any_method(tmp_path):
+    path = tmp_path / "headed.md"
+    text = "".join(
+        f"# Part {n}\n\n## First\n\n{'Words of it. ' * 30}\n\n## Second\n\n{'More. ' * 60}\n\n" for n in range(3)
+    )
+    path.write_text(text, encoding="utf-8")
+    drawn = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("foveal.evaluation.plots.borders", lambda *told, **_: drawn.append(told))
+        told = run("segment", path, "--picture", tmp_path / "a.png", "--encoder", "none", "--json", home=tmp_path)
+    [(gaps, opened, length, place)] = drawn
+    starts = [one["start"] for one in json.loads(told)][1:]
+    assert (gaps, length, place) == ((), len(text), tmp_path / "a.png")
+    assert [start for start, _ in opened] == starts
+    assert dict(opened)[text.index("# Part 1")] == dict(opened)[text.index("# Part 2")] == 1
+    assert dict(opened)[text.index("## Second")] == 2
+    run("segment", headless(tmp_path), "--picture", tmp_path / "b.png", "--encoder", "none", home=tmp_path)
+    assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_method_without_a_model_takes_none(tmp_path):
     with pytest.raises(InputError, match="decides without a model"):
         run("segment", headless(tmp_path), "--method", "headings:mine", "--encoder", "none", home=tmp_path)

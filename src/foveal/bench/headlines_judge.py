@@ -17,7 +17,7 @@ import numpy as np
 from foveal.bench.code import code_digest
 from foveal.bench.headlines_data import Parts, by_body, by_body_and_headline, few, fnc
 from foveal.bench.headlines_exact import pairs_a_second
-from foveal.bench.known_sets import all_held_to, is_set
+from foveal.bench.known_sets import all_held_to, held_to, is_set
 from foveal.bench.runner import SIZE
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.classification import Confusion, calibration_error, fnc_score
@@ -34,6 +34,9 @@ from foveal.training.precision import mixed_precision
 
 MACRO, GAIN, FIVE_MACRO = 0.84, 0.25, 0.80
 """Macro F1 of the judge with relevance features, what it is above TF-IDF alone, and what the paper's five reach."""
+
+TECLASS_MACRO = 0.58
+"""Published of the five features beside TF-IDF, with logistic regression."""
 
 ABOVE = 1e-4
 """What is more, on pairs of which nothing was measured before."""
@@ -208,7 +211,8 @@ def slow_rows(parts: Parts, settings: BenchSettings) -> Iterator[Row]:
 
 
 def teclass_rows(settings: BenchSettings) -> Iterator[Row]:
-    """The published set, where the data folder has one's own copy: features and LR reached .58 macro F1."""
+    """The published set, where the data folder has one's own copy: the five features with LR must reach what was
+    published, .58 macro F1, on the whole of its test pairs."""
     if not (settings.data / "teclass").is_dir():
         yield Row(
             "TeClass itself", "macro F1", float("nan"), note="not run: the data folder has no teclass/ (research only)"
@@ -216,9 +220,12 @@ def teclass_rows(settings: BenchSettings) -> Iterator[Row]:
         return
     found = load_teclass(settings.data / "teclass")
     parts = Parts(found["training"], found["development"], found["test"])
-    for name, published in (("TF-IDF alone, LR", 0.55), ("TF-IDF, all five, LR", 0.58)):
+    whole = is_set("TeClass", len(parts.test))
+    for name, published in (("TF-IDF alone, LR", 0.55), ("TF-IDF, all five, LR", TECLASS_MACRO)):
         said = answered(arms(settings)[name], parts, settings)
-        yield Row.of(f"TeClass: {name}", "macro F1", said.confusion.macro, note=f"published {published}")
+        bar = {"at_least": published} if published == TECLASS_MACRO else {}
+        row = Row.of(f"TeClass: {name}", "macro F1", said.confusion.macro, note=f"published {published}", **bar)
+        yield held_to("TeClass", whole, row)
 
 
 # -- parts ------------------------------------------------------------------------------------------------------------

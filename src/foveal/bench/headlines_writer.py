@@ -42,6 +42,9 @@ from foveal.training.precision import mixed_precision
 GAIN = 0.03
 """ROUGE-L of A above C: what the paper calls about five points, and was asked for here as three."""
 
+ABOVE = 1e-4
+"""What is more than nothing: the bar of few pairs, too."""
+
 KINDS: Mapping[str, tuple[str, ...]] = {
     "A, highly related": ("HREL",),
     "B, moderately related": ("MREL",),
@@ -189,14 +192,15 @@ def lead(article: str) -> str:
 def difference_rows(scores: Mapping[str, Mapping[str, float]], slack: float) -> Iterator[Row]:
     """A less the others, with the 95 % interval of a bootstrap over articles."""
     a = scores["A, highly related"]
-    bars = {"C, unrelated": GAIN - slack, "D, mixed": 0.0 - slack, SHUFFLED: GAIN - slack}
+    gain = max(GAIN - slack, ABOVE)  # whoever learns nothing writes the same whatever it was given
+    bars = {"C, unrelated": gain, "D, mixed": 0.0 - slack, SHUFFLED: gain}
     for name in ("B, moderately related", "C, unrelated", "D, mixed", SHUFFLED, "not trained", "LEAD-1"):
         found = paired_bootstrap(dict(a), dict(scores[name]))
         note = f"95 %: {found.low:+.3f} to {found.high:+.3f}, over {len(a)} articles"
         least = {"at_least": bars[name]} if name in bars else {}
         yield Row.of(f"writer: A less {name}", "ROUGE-L", found.difference, note=note, **least)
         if name == "C, unrelated" and not slack:
-            yield Row.of(f"writer: A less {name}", "low end of the interval", found.low, at_least=1e-4)
+            yield Row.of(f"writer: A less {name}", "low end of the interval", found.low, at_least=ABOVE)
 
 
 def loop_rows(work: Writing, settings: BenchSettings) -> Iterator[Row]:

@@ -1,8 +1,9 @@
 """bench papers, audit: every public view of the site as Google's Lighthouse marks it, in a headless Chromium.
 
 Lighthouse opens each page as a phone would and gives 0 to 100 for accessibility (axe's rules, weighted) and for best
-practices (errors in the console, images of another shape, missing doctype, unsafe links, …). The site is the demo of
-`foveal serve --demo`, in both themes. Needs Node.js (npx fetches Lighthouse) and a Chromium on the path.
+practices (errors in the console, images of another shape, missing doctype, unsafe links, …); besides, no rule that axe
+calls serious may be broken. The site is the demo of `foveal serve --demo`, in both themes. Needs Node.js (npx fetches
+Lighthouse) and a Chromium on the path.
 
 Source    github.com/GoogleChrome/lighthouse, run as it is
 """
@@ -30,13 +31,15 @@ from foveal.settings import Settings
 LIGHTHOUSE = "lighthouse@12.8.2"
 CATEGORIES = {"accessibility": "accessibility", "best-practices": "best practices"}
 LEAST = 95
+SERIOUS = 7
+"""Weight from which on a rule of accessibility is one that axe calls serious (7) or critical (10)."""
 WITHIN_S = 300
 THEMES = {"light": 1, "dark": 0}
 """Chromium's `preferredColorScheme`."""
 
 
 def audit(settings: BenchSettings) -> Iterator[Row]:
-    """Two rows for each view and theme. InputError: no Node.js, or no Chromium."""
+    """Three rows for each view and theme. InputError: no Node.js, or no Chromium."""
     lighthouse, chromium = _tools()
     with tempfile.TemporaryDirectory(prefix="foveal-bench-") as folder:
         views = _filled(replace(Settings.load(folder), database="sqlite"))
@@ -115,6 +118,12 @@ def _marked(lighthouse: list[str], chromium: str, address: str, theme: str) -> d
 def _rows(system: str, found: dict[str, Any]) -> Iterator[Row]:
     for key, name in CATEGORIES.items():
         category = found["categories"][key]
-        audits = (found["audits"][one["id"]] for one in category["auditRefs"] if one["weight"])
-        short = [one["id"] for one in audits if one["score"] is not None and one["score"] < 1]
+        short = {
+            one["id"]: one["weight"]
+            for one in category["auditRefs"]
+            if one["weight"] and (score := found["audits"][one["id"]]["score"]) is not None and score < 1
+        }
         yield Row.of(system, name, 100 * category["score"], at_least=LEAST, note=", ".join(short))
+        if key == "accessibility":  # a mark of 95 may hide one that keeps somebody out
+            grave = [rule for rule, weight in short.items() if weight >= SERIOUS]
+            yield Row.of(system, "serious rules of axe that are broken", len(grave), at_most=0, note=", ".join(grave))

@@ -7,6 +7,7 @@ SPECTER          the ranking that the set ships                tf-idf      cosin
 tf-idf SVM       arxiv-sanity-lite's classifier, the paper     BM25        our search by words
                  itself being the one of its tag               MiniLM      our search by meaning
 similar papers   what `PaperSearch.similar` orders by          hybrid      `PaperSearch.search` with the text as query
+ranked           the hybrid's first 20 in the order of a ranker: MiniLM's token vectors (`rank=`), untrained. No bar
 
 NDCG%20  gain = grade, cut at 20 % of the pool: rounded down (and up, as a row of its own). MAP and R-precision count
          grades 2 and 3. The paper itself is no part of its pool
@@ -32,9 +33,11 @@ from foveal.evaluation.files import present, text_in
 from foveal.evaluation.metrics import Run, per_query, randomisation_p_value
 from foveal.evaluation.tables import Row
 from foveal.papers.paper_index import head
-from foveal.papers.paper_search import PaperSearch, plain
+from foveal.papers.paper_search import CANDIDATES, PaperSearch, plain
 from foveal.papers.similar import Similar
 from foveal.papers.taste import TagClassifier
+from foveal.ranking.late_ranker import LateRanker
+from foveal.types import Hit, Passage, Ranker, Span
 
 FACETS = ("background", "method", "result")
 FILES = (
@@ -48,6 +51,7 @@ RELEVANT = 2
 DOWN, UP = "NDCG%20", "NDCG%20, cut rounded up"
 SINGLE = ("SPECTER", "tf-idf", "tf-idf SVM", "BM25", "MiniLM")
 FUSED = ("similar papers", "hybrid")
+RANKED = "hybrid, its first 20 by token vectors"
 
 Scores = Mapping[str, float]
 Ordered = Callable[[str], Scores]
@@ -103,13 +107,13 @@ class Pools:
         return made
 
 
-def csfcube(settings: BenchSettings) -> Iterator[Row]:
-    """The rows of `foveal bench papers-csfcube`."""
+def csfcube(settings: BenchSettings, ranker: Ranker | None = None) -> Iterator[Row]:
+    """The rows of `foveal bench papers-csfcube`; `ranker` (default: MiniLM's token vectors) is that of `RANKED`."""
     folder = settings.folder("csfcube", FILES)
     pools = Pools.of(load_beir(folder))
     values = {"SPECTER": pools.values(shipped(folder, pools))}
     with paper_home(pools.collection.corpus.values(), settings, key=("csfcube", "papers")) as search:
-        for name, ordered in systems(search, pools.collection).items():
+        for name, ordered in systems(search, pools.collection, ranker or LateRanker.load("minilm")).items():
             values[name] = pools.values(pools.run(ordered))
     best = max(SINGLE, key=lambda name: mean(values[name][DOWN]))
     bar = math.nextafter(mean(values[best][DOWN]), math.inf)
@@ -121,7 +125,7 @@ def csfcube(settings: BenchSettings) -> Iterator[Row]:
     yield Row.of("CSFCube", "size", len(pools.judged), note=f"pairs over {len(pools.collection.corpus)} papers")
 
 
-def systems(search: PaperSearch, collection: Collection) -> dict[str, Ordered]:
+def systems(search: PaperSearch, collection: Collection, ranker: Ranker) -> dict[str, Ordered]:
     """Each system but the shipped one, by name."""
     papers = list(collection.corpus.values())
     place = {one.id: at for at, one in enumerate(papers)}
@@ -155,6 +159,10 @@ def systems(search: PaperSearch, collection: Collection) -> dict[str, Ordered]:
         record = collection.corpus[paper]
         return search.scores(head(record.title, record.text), count)
 
+    def ranked(paper: str) -> Scores:
+        record = collection.corpus[paper]
+        return reordered(whole(paper), ranker, head(record.title, record.text), collection)
+
     return {
         "tf-idf": words,
         "tf-idf SVM": svm,
@@ -162,7 +170,18 @@ def systems(search: PaperSearch, collection: Collection) -> dict[str, Ordered]:
         "MiniLM": found("dense"),
         "similar papers": alike,
         "hybrid": whole,
+        RANKED: ranked,
     }
+
+
+def reordered(scores: Scores, ranker: Ranker, query: str, collection: Collection) -> Scores:
+    """The scores, of which the best `CANDIDATES` stand in the ranker's order, above all others."""
+    first = sorted(scores, key=lambda one: -scores[one])[:CANDIDATES]
+    texts = {one: head(collection.corpus[one].title, collection.corpus[one].text) for one in first}
+    given = [Hit(Passage(Span(one, 0, len(text)), text), scores[one], "papers") for one, text in texts.items()]
+    order = [hit.passage.span.document_id for hit in ranker.rank(query, given)]
+    top = max(scores.values(), default=0.0)
+    return {**scores, **{one: top + len(order) - place for place, one in enumerate(order)}}
 
 
 def shipped(folder: Path, pools: Pools) -> Run:

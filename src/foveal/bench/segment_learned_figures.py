@@ -16,6 +16,7 @@ import numpy as np
 from foveal.bench.segment_learned_arms import Arms
 from foveal.evaluation.segmentation import accuracy_within, boundary_f1, openings_to_masses, pk, windowdiff
 from foveal.evaluation.tables import Row
+from foveal.text.c99 import C99
 from foveal.text.embedding_segmentation import depth_boundaries, gap_similarity, segment_vectors
 from foveal.text.graphseg import graph_boundaries
 from foveal.text.texttiling import Scores, TextTiling, block_similarity, depths, smoothed, term_of, valleys
@@ -132,8 +133,11 @@ def untrained(held: Sequence[Read], dev: Sequence[Read], arms: Arms) -> Iterator
     def vectors(one: Read) -> Floats:
         return one.paragraphs.vectors(encoder)
 
+    def cut_words(one: Read) -> list[list[str]]:
+        return [[text[a:b] for a, b in words(text)] for text in one.document.paragraphs]
+
     def tiled(one: Read) -> list[int]:
-        return TextTiling().boundaries([[text[a:b] for a, b in words(text)] for text in one.document.paragraphs])
+        return TextTiling().boundaries(cut_words(one))
 
     graph = min(
         (0.1, 0.2, 0.3, 0.4, 0.5),
@@ -142,6 +146,7 @@ def untrained(held: Sequence[Read], dev: Sequence[Read], arms: Arms) -> Iterator
     cuts: dict[str, Cut] = {
         **_knowing_nothing(held, arms.data.settings.seed),
         f"GraphSeg, threshold {graph:g}": lambda one: graph_boundaries(vectors(one), graph),
+        "C99": lambda one: C99().boundaries(cut_words(one)),
         "dynamic programming, penalty 0.9": lambda one: segment_vectors(vectors(one), 0.9),
         "dynamic programming, penalty 1.2": lambda one: segment_vectors(vectors(one), 1.2),
     }

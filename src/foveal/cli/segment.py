@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foveal.cli.output import AsJson, Home, print_json, results
-from foveal.errors import InputError
 from foveal.registry import SEGMENTERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from foveal.text.segment_tree import Outline, Segment
-    from foveal.types import Passage
+    from foveal.types import Document, Passage
 
 SAME_TOPIC = "same-topic"
 SHOWN = 80
@@ -36,7 +35,7 @@ def segment(
         str, typer.Option(help="Encoder of same-topic, dp, depth, graphseg; its tokens are counted.")
     ] = "minilm",
     picture: Annotated[
-        Path | None, typer.Option(help="Of same-topic: draw where sections end, and how sure that is, as PNG.")
+        Path | None, typer.Option(help="Draw where passages begin; by same-topic also how sure that is. A PNG.")
     ] = None,
     home: Home = None,
     as_json: AsJson = False,
@@ -50,13 +49,14 @@ def segment(
 
     settings = Settings.load(home)
     learned = method.partition(":")[0] == SAME_TOPIC
-    if picture is not None and not learned:
-        raise InputError(f"--picture draws what --method {SAME_TOPIC} says of each gap; {method} says nothing of them.")
     document = read_document(file, load_settings(settings))
     chosen = None if encoder == "none" else load_encoder(encoder, cache=settings.cache)
     segmenter = make_segmenter(method, chosen, home=settings.home)
     if not learned:
-        shown_passages(segmenter.segment(document), as_json=as_json)
+        passages = segmenter.segment(document)
+        if picture is not None:
+            drawn_passages(document, passages, picture)
+        shown_passages(passages, as_json=as_json)
         return
     outline: Outline = segmenter.outline(document)  # type: ignore[attr-defined]
     if picture is not None:
@@ -119,6 +119,28 @@ def drawn(outline: Outline, path: Path) -> None:
         path,
         title=outline.document.title,
     )
+
+
+def drawn_passages(document: Document, passages: Sequence[Passage], path: Path) -> None:
+    """The picture of where passages begin; a thicker line where a higher heading does."""
+    from foveal.evaluation.plots import borders
+
+    opened = [(one.span.start, level) for one, level in zip(passages, levels(passages), strict=True) if one.span.start]
+    borders((), opened, len(document.text), path, title=document.title)
+
+
+def levels(passages: Sequence[Passage]) -> list[int]:
+    """The level from which on each passage is another part than the one before, by its headings: 1 is the top.
+
+    What a limit of size alone cut off is one level below its heading.
+    """
+    found, before = list[int](), tuple[str, ...]()
+    for passage in passages:
+        path = tuple(passage.heading.split(" > ")) if passage.heading else ()
+        shared = next((at for at, (a, b) in enumerate(zip(before, path, strict=False)) if a != b), None)
+        found.append(1 + (min(len(before), len(path)) if shared is None else shared))
+        before = path
+    return found
 
 
 def begins(text: str) -> str:

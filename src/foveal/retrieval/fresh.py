@@ -1,6 +1,7 @@
 """Search that knows what happened today: words, meaning with events, and what is fresh, fused by how much time matters.
 
     library.search("election result", retriever="fresh", at="2023-05-01")        # as of that day; without: now
+    library.search(…, retriever="fresh", tell=told.append)                       # told[-1].said, .matches: what it took
 
 Candidates  BM25; the library's vectors, searched by the query with its events; both again among the last 14 days; and
             what words find for the phrase of the best event
@@ -15,7 +16,7 @@ Source      Yang et al., 2023, arXiv 2312.00372; the fusion is ours
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time
 from functools import lru_cache
@@ -48,6 +49,9 @@ YEARS = (2, 9998)
 
 EARLIEST = seconds(datetime(1, 1, 1, tzinfo=UTC))
 
+SAID = 3
+"""Events that are named to the reader."""
+
 
 @dataclass(frozen=True)
 class Found:
@@ -57,6 +61,17 @@ class Found:
     need: float  # P(time-sensitive)
     matches: tuple[Match, ...]  # the events that were attached; none where the need is small
     ages: dict[str, float | None] = field(default_factory=dict)  # document -> days, None: without a date
+
+    @property
+    def said(self) -> str:
+        """One line for the reader: how surely the query is about something of now, and which events were taken."""
+        events = "; ".join(match.why for match in self.matches[:SAID]) or "none"
+        return f"About something of now: {self.need:.0%}. Events taken for it: {events}."
+
+    def match_of(self, hit: Hit) -> Match | None:
+        """The event that the hit's document reports; None: it reports none of those that were attached."""
+        document = hit.passage.span.document_id
+        return next((match for match in self.matches if document in match.event.documents), None)
 
 
 @dataclass(frozen=True)
@@ -74,6 +89,7 @@ class FreshRetriever:
     mining: EventSettings = field(default_factory=EventSettings)
     matching: MatchSettings = field(default_factory=MatchSettings)
     kept: Path | None = None  # a folder for events that took long to mine
+    tell: Callable[[Found], None] | None = None  # is given what each search found, and took the query to be about
 
     def __post_init__(self) -> None:
         if isinstance(self.need, int | float) and not 0 <= self.need <= 1:
@@ -111,7 +127,11 @@ class FreshRetriever:
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """For each query the `k` passages with the highest fused score, none dated after `at`."""
-        return [found.hits for found in self.explained(queries, k)]
+        every = self.explained(queries, k)
+        if self.tell is not None:
+            for found in every:
+                self.tell(found)
+        return [found.hits for found in every]
 
     def explained(self, queries: Sequence[str], k: int) -> list[Found]:
         """The same, with P(time-sensitive) and the events that were attached."""
