@@ -266,6 +266,35 @@ def test_a_logit_is_that_of_the_window_alone(encoder, generator):
     torch.testing.assert_close(predictor(x[None])[0], torch.stack(expected), atol=1e-5, rtol=1e-5)
 
 
+UNPOOLED = {
+    "attn": lambda encoder, x: encoder.norm(attended_by_pytorch(encoder.attention, x)),
+    "stack": stacked,
+    "tokens": lambda encoder, x: torch.stack([each_alone(encoder, token) for token in x]),
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("encoder", UNPOOLED)
+def test_a_gated_side_weighs_its_tokens(encoder, generator, tmp_path):
+    predictor, w = predictor_of(encoder, standardise=False, gated=True), 3
+    x = torch.randn(9, 12, generator=generator)
+    around = torch.cat([torch.zeros(w - 1, 12), x, torch.zeros(w, 12)])
+    gate = predictor.encoder.pooled.gate.weight[0]
+    gate *= 5  # so that it matters
+    expected, even = [], []
+    for i in range(9):
+        encoded = UNPOOLED[encoder](predictor.encoder, around[i : i + 2 * w])
+        weights = [(side @ gate).softmax(0) for side in (encoded[:w], encoded[w:])]
+        sides = [(encoded[:w] * weights[0][:, None]).sum(0), (encoded[w:] * weights[1][:, None]).sum(0)]
+        expected.append(logit_of(predictor, *sides))
+        even.append(logit_of(predictor, *means(encoded, w)))
+    torch.testing.assert_close(predictor(x[None])[0], torch.stack(expected), atol=1e-5, rtol=1e-5)
+    predictor.save(tmp_path / "gated.safetensors", ORIGIN, dtype=torch.float32)
+    assert torch.equal(BoundaryPredictor.load(tmp_path / "gated.safetensors")(x[None]), predictor(x[None]))
+    gate.zero_()
+    torch.testing.assert_close(predictor(x[None])[0], torch.stack(even), atol=1e-5, rtol=1e-5)
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_some_positions_at_a_time_give_what_all_give(encoder, generator, monkeypatch):
@@ -329,9 +358,11 @@ def test_features_tell_the_mean_key_apart(generator):
     assert torch.equal(predictor_of().features(k[:, :, :1])[..., :12], torch.zeros(1, 1, 12))
 
 
-@pytest.mark.parametrize("settings", [{"encoder": "lstm"}, {"channels": 10, "heads": 8}, {"window": 0}])
+@pytest.mark.parametrize(
+    "settings", [{"encoder": "lstm"}, {"channels": 10, "heads": 8}, {"window": 0}, {"encoder": "cnn", "gated": True}]
+)
 def test_a_predictor_that_cannot_be_is_refused(settings):
-    with pytest.raises(InputError, match=r"There are: attn, cnn, stack, tokens|must be positive"):
+    with pytest.raises(InputError, match=r"There are: attn, cnn, stack, tokens|must be positive|no tokens to weigh"):
         predictor_of(**settings)
 
 

@@ -59,6 +59,8 @@ def vector_of(kind: str, q, k, v) -> torch.Tensor:
         return k.mean(0)
     if kind == "mean_rope":
         return turned_k.mean(0)
+    if kind == "minmax":
+        return torch.stack([turned_k.amax(0), turned_k.amin(0)])
     outputs = (turned_q @ turned_k.T * SCALE).softmax(-1) @ v
     return (outputs.mean(0) @ turned_k.T * SCALE).softmax(-1) @ turned_k
 
@@ -79,7 +81,10 @@ def by_definition(method: LongHeads, q, k, v) -> torch.Tensor:
             for h in range(heads)
         ]
     )
-    wanted = q @ vectors.transpose(1, 2)  # (H, N, m)
+    if method.representation == "minmax":  # of each dimension the bound with the larger product
+        wanted = (q[:, :, None, None] * vectors[:, None]).amax(3).sum(-1)
+    else:
+        wanted = q @ vectors.transpose(1, 2)  # (H, N, m)
     if method.selection == "block":  # a chunk's queries together, but for those of the last two chunks
         for piece in pieces[: max(0, (N - 1) // L - 1)]:
             wanted[:, piece] = wanted[:, piece].mean(1, keepdim=True)
@@ -138,6 +143,9 @@ TOKEN = LongHeads(selection="token")
         LongHeads(remap=False),
         LongHeads(representation="mean"),
         replace(TOKEN, representation="mean_rope"),
+        replace(TOKEN, representation="minmax"),
+        LongHeads(representation="minmax"),
+        LongHeads(representation="minmax", share="group"),
     ],
     ids=lambda one: f"{one.selection}-{one.share}-{one.remap}-{one.representation}",
 )
@@ -179,6 +187,31 @@ def test_bounds_score_no_less_than_any_key_of_their_chunk(rotation):
     asked = torch.randn(2, 7, 8)
     best = torch.einsum("hqd,mld->hqml", asked, keys[0]).amax(-1)
     assert (scores("minmax", asked, vectors) >= best - 1e-5).all()
+
+
+@pytest.mark.parametrize("share", ["head", "group"])
+@pytest.mark.parametrize("kind", ["attention", "minmax"])
+def test_a_choice_can_be_had_alone(kind, share, attention_models):
+    model = attention_models["qwen"].model
+    method = LongHeads(chunk_size=L, attention_length=K * L, representation=kind, share=share)
+    draw = torch.Generator().manual_seed(4)
+    q, k, v = (torch.randn(heads, N, 8, generator=draw) for heads in (4, 2, 2))
+    chosen = method.select(q, k, v, model)
+    pieces = [slice(one * L, one * L + L) for one in range(N // L)]
+    wanted = torch.zeros(4, len(pieces), len(pieces))
+    for h in range(4):
+        for number, p in enumerate(pieces):
+            vector = vector_of(kind, *(part.double() for part in (q[h, p], k[h // 2, p], v[h // 2, p])))
+            for j in range(len(pieces) * L):  # a chunk's queries together
+                asked = q[h, j].double() * vector
+                wanted[h, j // L, number] += (asked.amax(0) if kind == "minmax" else asked).sum() / L
+    if share == "group":
+        wanted = wanted.view(2, 2, N // L, -1).sum(1)
+    told = [[chosen_by(own[chunk], chunk) for chunk in range(K, N // L)] for own in wanted]
+    assert chosen.tolist() == told
+    assert method.select(q[:, : K * L], k[:, : K * L], v[:, : K * L], model).shape[1] == 0
+    with pytest.raises(InputError, match=r"needs \(heads, tokens, width\)"):
+        method.select(q, k[:, 1:], v, model)
 
 
 # -- on models ---------------------------------------------------------------------------------------------------------

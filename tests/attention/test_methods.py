@@ -279,6 +279,25 @@ def test_a_heads_distance_is_that_of_its_last_queries_from_the_means_of_blocks()
         assert bool(noted["query-aware"][0, head]) == (distance(guess, exact) < 0.25)
 
 
+@pytest.mark.parametrize("paired", [True, False])
+def test_it_is_told_how_many_columns_and_diagonals_a_head_keeps(paired):
+    method = small(FlexPrefill, gamma=0.8, tau=0.25, paired=paired)
+    q, k = drawn(6, 150, seed=2), drawn(2, 150, seed=3)
+    notes = method.prefill(q, k, context()).notes
+    assert 0 < int(notes["query-aware"].sum()) < 6
+    for head, weights in enumerate(attention(q, k)[:, -BLOCK:]):
+        columns, distances = [0.0] * 150, [0.0] * 150
+        for row, key in np.ndindex(*weights.shape):
+            columns[key] += float(weights[row, key]) / BLOCK
+            if (distance := 150 - BLOCK + row - key) >= 0:
+                distances[distance] += float(weights[row, key]) / BLOCK
+        aware = bool(notes["query-aware"][0, head])
+        kept = chosen(distances, method, 2, aware)
+        touched = [one or (paired and number > 0 and kept[number - 1]) for number, one in enumerate(kept)]
+        assert int(notes["columns"][0, head]) == sum(chosen(columns, method, 2, aware))
+        assert int(notes["diagonals"][0, head]) == sum(touched)
+
+
 @pytest.mark.parametrize(("length", "blocks"), [(2048, 4), (8191, 4), (8192, 8)])
 def test_a_long_text_keeps_more_at_least(length, blocks):
     even = torch.full((1, 1, length), 1 / length)
@@ -345,6 +364,18 @@ def test_dhsa_keeps_its_budget_and_its_edges():
     assert seen[..., 100:, :BLOCK].all()
 
 
+@pytest.mark.parametrize(("local", "sink"), [(1, 0), (3, 20), (17, 16), (40, 9), (16, 16)])
+def test_dhsa_never_looks_at_more_than_its_budget(local, sink):
+    """Also where its own block is more than the local keys, or these and the first end within a block."""
+    method = small(DHSA, budget=75, local=local, sink=sink, boundaries="fixed", chunk=7)
+    q, k = drawn(4, 403), drawn(2, 403, seed=1)
+    seen = method.prefill(q, k, context()).seen()
+    assert int(seen.sum(-1).max()) <= 75
+    rows, places = torch.arange(403)[:, None], torch.arange(403)
+    always = (places <= rows) & ((places < sink) | (rows // BLOCK * BLOCK + BLOCK - local <= places))
+    assert (seen | ~always).all()
+
+
 def test_dhsa_blocks_are_the_tokens_choice_where_chunks_are_blocks():
     """With chunks of one key block both ways of selecting name the same keys."""
     method = small(DHSA, budget=64, boundaries="fixed", chunk=BLOCK // 2)
@@ -386,6 +417,25 @@ def test_dhsa_asks_for_a_predictor_by_name():
     assert found.density().max() < 0.5
 
 
+@pytest.mark.parametrize("encoder", ["tokens", "attn"])
+def test_a_predictor_of_a_model_with_other_keys_is_refused(encoder):
+    method = small(DHSA, budget=64, predictor=BoundaryPredictor(32, heads=2, encoder=encoder))
+    with pytest.raises(InputError, match=r"reads 32 key channels.*; 16 came"):
+        method.prefill(drawn(4, 320), drawn(2, 320, seed=1), context())
+
+
+def test_dhsa_takes_chunks_of_ones_own():
+    """Fixed chunks, given as they are; a part of the text that is read first has the starts that are in it."""
+    q, k = drawn(4, 320), drawn(2, 320, seed=1)
+    fixed = small(DHSA, budget=64, boundaries="fixed", chunk=10)
+    given = small(DHSA, budget=64, starts=(0, *range(10, 1_000, 10)))
+    assert torch.equal(given.prefill(q, k, context()).keep, fixed.prefill(q, k, context()).keep)
+    assert given.cut(q[:, :, :105], k[:, :, :105], context()).tolist() == [*range(0, 105, 10), 105]
+    other = small(DHSA, budget=64, starts=(7, 30, 33, 200))
+    assert other.cut(q, k, context()).tolist() == [0, 7, 30, 33, 200, 320]
+    assert (other.prefill(q, k, context()).keep != fixed.prefill(q, k, context()).keep).any()
+
+
 def test_shuffled_boundaries_choose_other_keys():
     """The predictor is used: other weights cut elsewhere, and other blocks are looked at."""
     q, k = drawn(4, 400, seed=1), drawn(2, 400, seed=2)
@@ -410,6 +460,38 @@ def test_every_query_sees_itself_and_the_first_block_and_nothing_later(method, b
     assert seen[:, :, torch.arange(150), rows].all()
     assert seen[..., 0].all()
     assert not (seen & (torch.arange(150 + before) > rows[:, None])).any()
+
+
+CHOOSING = [method for method in SMALL if not isinstance(method, Dense | Streaming | RandomBlocks)]
+CHOOSING.append(small(DHSA, budget=64, predictor=BoundaryPredictor(16, heads=2)))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf], ids=str)
+@pytest.mark.parametrize("which", ["Queries", "Keys"])
+@pytest.mark.parametrize("method", CHOOSING, ids=names)
+def test_what_is_no_number_is_refused_by_whatever_chooses_by_it(method, which, value):
+    """Else a head that holds one would look at what nobody chose."""
+    q, k = drawn(4, 320), drawn(2, 320, seed=1)
+    (q if which == "Queries" else k)[0, 1, 315, 3] = value
+    with torch.no_grad(), pytest.raises(InputError, match=f"^{which} hold NaN or infinity"):
+        method.prefill(q, k, context())
+
+
+@pytest.mark.parametrize(
+    ("queries", "keys"),
+    [
+        ((1, 3, 320, 8), (1, 2, 320, 8)),
+        ((1, 4, 320, 8), (1, 2, 320, 4)),
+        ((1, 4, 320, 8), (2, 2, 320, 8)),
+        ((1, 4, 336, 8), (1, 2, 320, 8)),
+        ((4, 320, 8), (1, 2, 320, 8)),
+    ],
+    ids=["groups", "widths", "batches", "lengths", "dimensions"],
+)
+@pytest.mark.parametrize("method", SMALL, ids=names)
+def test_queries_and_keys_that_do_not_fit_are_refused(method, queries, keys):
+    with pytest.raises(InputError, match="do not fit"):
+        method.prefill(torch.zeros(queries), torch.zeros(keys), context())
 
 
 @pytest.mark.parametrize("method", SMALL, ids=names)
@@ -438,9 +520,10 @@ def test_streaming_is_sinks_and_recent_blocks():
 
 
 @pytest.mark.parametrize(("vertical", "slash"), [(48, 32), (33, 16), (16, 64), (10_000, 16), (16, 10_000)])
-def test_vertical_slash_is_its_definition(vertical, slash):
+@pytest.mark.parametrize("paired", [True, False])
+def test_vertical_slash_is_its_definition(vertical, slash, paired):
     q, k = drawn(4, 150, seed=1), drawn(2, 150, seed=2)
-    kept = small(VerticalSlash, vertical=vertical, slash=slash).prefill(q, k, context()).keep[0]
+    kept = small(VerticalSlash, vertical=vertical, slash=slash, paired=paired).prefill(q, k, context()).keep[0]
     for head, weights in enumerate(attention(q, k)[:, -BLOCK:]):
         columns, distances = [0.0] * 10, [0.0] * 10
         for row, key in np.ndindex(*weights.shape):
@@ -451,7 +534,8 @@ def test_vertical_slash_is_its_definition(vertical, slash):
         for masses, tokens in ((columns, vertical), (distances, slash)):
             order = [0, *sorted(range(1, 10), key=lambda block: -masses[block])]
             best.append(order[: -(-tokens // BLOCK)])
-        expected = [[c <= r and (c in best[0] or r - c in best[1]) for c in range(10)] for r in range(10)]
+        touched = {*best[1], *(one + 1 for one in best[1] if paired)}
+        expected = [[c <= r and (c in best[0] or r - c in touched) for c in range(10)] for r in range(10)]
         assert kept[head].tolist() == expected
 
 
@@ -487,8 +571,13 @@ def test_random_blocks_are_the_same_for_the_same_layer_only():
         (BlockTopK, {"density": 0}, "density"),
         (DHSA, {"density": 0.0}, "density"),
         (DHSA, {"budget": 100}, "cannot hold"),
+        (DHSA, {"budget": 160, "local": 32}, "own block, in blocks of 32, these are 256"),
+        (DHSA, {"budget": 300, "local": 150, "sink": 150}, "these are 320"),
         (DHSA, {"budget": 512, "density": 0.5}, "give one"),
         (DHSA, {"boundaries": "random"}, "random"),
+        (DHSA, {"boundaries": "fixed", "starts": (0, 5)}, "both starts"),
+        (DHSA, {"starts": (0, 9, 5)}, "that rise"),
+        (DHSA, {"starts": (-1, 5)}, "from 0 on"),
         (DHSA, {"pooling": "median"}, "median"),
     ],
 )
@@ -504,6 +593,38 @@ def test_methods_are_found_by_name():
         method_by_name("flex")
     with pytest.raises(InputError, match="gama"):
         method_by_name("flexprefill", gama=0.9)
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens", "made"),
+    [
+        ("flexprefill:gamma=0.9,min-budget=256", 0, FlexPrefill(gamma=0.9, min_budget=256)),
+        ("flexprefill:budget=tokens,paired=false", 0, FlexPrefill(budget="tokens", paired=False)),
+        ("flexprefill:", 0, FlexPrefill()),
+        ("auto:gamma=0.9", 16_383, None),
+        ("auto:gamma=0.9", 16_384, FlexPrefill(gamma=0.9)),
+        ("dense", 16_384, None),
+        ("block-topk:density=0.5", 1, BlockTopK(0.5)),
+    ],
+)
+def test_options_may_stand_behind_a_name(name, tokens, made):
+    assert method_for(name, tokens) == made
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("flexprefill:0.9", "write NAME=VALUE"),
+        ("flexprefill:gamma=much", "needs a number"),
+        ("auto:gama=0.9", "no option gama"),
+        ("auto:gamma=7", "0 < gamma"),
+        ("dense:gamma=0.9", "no option gamma"),
+    ],
+)
+def test_what_stands_behind_a_name_must_be_its_options(name, told):
+    """At once: also where the text is too short for it."""
+    with pytest.raises(InputError, match=told):
+        method_for(name, 0)
 
 
 # -- on a model --------------------------------------------------------------------------------------------------------
@@ -696,8 +817,8 @@ def test_the_report_is_a_table_and_a_picture(model, tmp_path, monkeypatch):
     with attach(model, method, report=Report(keep_blocks=True)) as attached:
         logits(model, tokens(200))
     told = str(attached.report)
-    assert "query-aware" in told
-    assert "recall" in told
+    for name in ("query-aware", "distance", "columns", "diagonals", "recall", "choosing", "looking"):
+        assert f" {name}" in told  # in 120 columns, none is cut
     assert attached.report.picture(tmp_path / "blocks.png").stat().st_size > 1000
     with attach(model, method, report=Report(keep_blocks=True)) as again:
         for _ in range(2):

@@ -14,7 +14,7 @@ from foveal.attention import FlexPrefill, Recorder, RetrievalAttention, attach, 
 from foveal.attention.kernel import merge
 from foveal.attention.key_index import Flat, IndexSettings
 from foveal.attention.memory_decoding import MemoryDecoder
-from foveal.attention.memory_layers import MemoryLayer
+from foveal.attention.memory_layers import MemoryLayer, found_of_best
 from foveal.attention.memory_parts import (
     Hidden,
     Nothing,
@@ -23,7 +23,7 @@ from foveal.attention.memory_parts import (
     Tail,
     Window,
     exact,
-    exact_sum,
+    exact_products,
     queries_saw_nothing,
     read_found,
 )
@@ -108,7 +108,7 @@ def test_questions_see_every_hidden_key_and_of_their_own_the_earlier_ones(added,
         seen[:, 300 - 5 + place + 1 :] = False
         wanted = by_definition(queries[:, place], keys, values, seen, scores)
         torch.testing.assert_close(output[:, place], wanted, atol=1e-5, rtol=1e-4)
-    whole = torch.logaddexp(window.attend(queries, scores)[1], exact_sum(queries, hidden, scores))
+    whole = torch.logaddexp(window.attend(queries, scores)[1], scores(exact_products(queries, hidden)).logsumexp(-1))
     torch.testing.assert_close(sums, whole, atol=1e-5, rtol=1e-5)
 
 
@@ -306,6 +306,19 @@ def test_what_an_index_leaves_out_is_told(attention_models, kind):
         assert mean["recovered"] == pytest.approx(1 - mean["missed"], abs=0.25)
     if kind == "streaming":
         assert (mean["window"], mean["visited"]) == (1, 0)
+        assert "recall" not in mean
+    else:
+        assert 0 <= mean["recall"] <= 1
+        assert (mean["recall"] == 1) == (kind == "flat") or kind not in ("flat", "snapkv")
+        assert "best keys found" in cache.explain()
+    assert told["built"]["seconds"] > 0
+    assert ("degree" in told["built"]) == (kind == "roar")
+
+
+def test_recall_is_the_share_of_the_best_keys_that_were_found():
+    products = torch.tensor([[[5.0, 1.0, 4.0, 3.0, 2.0]], [[1.0, 2.0, 3.0, 4.0, 5.0]]])
+    found = Found(torch.tensor([[[0, 1, 3]], [[4, -1, -1]]]), torch.zeros(2, 1, 3), torch.zeros(2, 1).long())
+    assert found_of_best(found, products) == pytest.approx((2 + 1) / 6)  # of 0, 2, 3 two; of 4, 3, 2 one
 
 
 def test_a_graph_takes_over_where_there_are_many_keys():

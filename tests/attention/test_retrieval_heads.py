@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -15,14 +16,17 @@ from foveal.attention.attach import Context
 from foveal.attention.head_detection import (
     CopyWatch,
     DetectionSettings,
+    PaidWatch,
     Run,
+    answered_without,
     copied,
     detect,
     placed,
     prompt_parts,
     scores_of,
+    store_name,
 )
-from foveal.attention.head_needles import retrieval_needles
+from foveal.attention.head_needles import _ANIMALS, reasoning_needles, retrieval_needles
 from foveal.attention.masks import Mask
 from foveal.attention.memory_decoding import MethodDecoder
 from foveal.attention.profiles import architecture_of, whole_layers
@@ -37,6 +41,8 @@ from foveal.attention.retrieval_heads import (
 )
 from foveal.errors import InputError
 from foveal.evaluation.haystack import plant_all
+from foveal.models.chat import Sampling
+from foveal.models.decoding import tokens
 from foveal.models.language import load_language_model
 from foveal.models.lean import supports
 
@@ -145,6 +151,79 @@ def test_a_model_that_cannot_answer_is_told_and_a_stopped_detection_goes_on(atte
     store.write_text("{}")
     with pytest.raises(InputError, match="holds no runs of a detection"):
         detect(model, SHORT, texts=HOST, store=store)
+
+
+def test_what_a_model_says_without_a_text_is_no_copy(attention_models):
+    model = attention_models["qwen"]
+    needles = retrieval_needles(3)
+    assert answered_without(model, needles, answer_tokens=8) == [False] * 3
+    head, ask = prompt_parts(model, "")
+    decoder = MethodDecoder(model.model)
+    state = decoder.read([*model.encode(head), *ask(needles[1].question)])
+    said = model.tokenizer.decode(list(tokens(decoder, state, Sampling(max_tokens=8), stop_ids=model.stop_ids)))
+    known = [needles[0], replace(needles[1], answer=said.partition("\n")[0]), needles[2]]
+    assert known[1].answer.strip()
+    assert answered_without(model, known, answer_tokens=8) == [False, True, False]
+
+
+def test_a_step_of_thought_is_needed_for_what_is_not_said_again():
+    made = reasoning_needles(30, 2)
+    assert made == reasoning_needles(30, 2) != reasoning_needles(30, 3)
+    assert len({(one.sentences, one.question) for one in made}) == 30
+    for one in made:
+        (sentence,) = one.sentences
+        more, less = (int(number) for number in re.findall(r"\d+", sentence))
+        assert more > less
+        first = sentence.index(one.answer) < max(sentence.index(animal) for animal in _ANIMALS if animal in sentence)
+        assert first == bool(re.search("older|more owed|heavier", one.question))  # what has more is said first
+        assert one.answer not in one.question
+    with pytest.raises(InputError, match="ask for at least 1"):
+        reasoning_needles(0)
+
+
+@pytest.mark.parametrize("kind", ["qwen", "gemma"])
+def test_what_heads_pay_to_a_sentence_is_that_of_eager_attention(attention_models, kind):
+    model = attention_models[kind]
+    whole = whole_layers(model.model.config)
+    ids = torch.randint(5, 150, (40,), generator=torch.Generator().manual_seed(1)).tolist()
+    own, steps = [4, 5, 6, 9], ids[34:]
+    watch = PaidWatch(whole)
+    watch.most = len(own)
+    decoder = MethodDecoder(model.model, watch)
+    state, looks = decoder.read(ids[:33]), []
+    for token in ids[33:39]:
+        decoder.step(state, [[token]])
+        looks.append(dict(watch.looked))
+    told = watch.shares(looks, steps, ids, own)
+    with torch.inference_mode():
+        model.model.set_attn_implementation("eager")
+        weights = model.model(input_ids=torch.tensor([ids[:39]]), output_attentions=True).attentions
+        model.model.set_attn_implementation("sdpa")
+    for layer in whole:
+        for head in range(HEADS):
+            paid = 0.0
+            for row in range(33, 39):
+                mine = weights[layer][0, head, row, : row + 1].tolist()
+                best = sorted(range(row + 1), key=lambda place: -mine[place])[: len(own)]
+                paid += sum(mine[place] for place in best if place in own) / len(own)
+            assert told[f"{layer}-{head}"] == pytest.approx(paid, abs=1e-5)
+    assert set(told) == {f"{layer}-{head}" for layer in whole for head in range(HEADS)}
+    assert max(told.values()) > 0.01
+
+
+def test_both_ways_to_detect_are_two_detections(attention_models, tmp_path):
+    model, store = attention_models["qwen"], tmp_path / "runs.jsonl"
+    assert store_name(model, SHORT) == store_name(model, SHORT, "copy") != store_name(model, SHORT, "reason")
+    for by in ("copy", "reason"):
+        with pytest.raises(InputError, match="answered none of 2 questions"):
+            detect(model, SHORT, by=by, texts=HOST, store=tmp_path / f"{by}.jsonl")
+    (tmp_path / "reason.jsonl").rename(store)
+    with pytest.raises(InputError, match="runs of another detection"):
+        detect(model, SHORT, texts=HOST, store=store)
+    with pytest.raises(InputError, match="detected by copy or reason, not by 'luck'"):
+        detect(model, SHORT, by="luck", texts=HOST)
+    run = Run("q", 160, 0.0, True, "a", {"1-2": 0.5})
+    assert scores_of(model, SHORT, [run], [0, 1, 2], "reason").kind == "reason"
 
 
 def test_settings_are_checked_and_a_text_must_fit(attention_models):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from foveal.attention import BlockTopK, RandomBlocks, dhsa
+from foveal.attention import BlockTopK, FlexPrefill, RandomBlocks, dhsa
 from foveal.attention.boundaries import BoundaryPredictor
+from foveal.attention.boundary_training import Found
 from foveal.bench import attention_choice, attention_output, attention_prefill
-from foveal.bench.attention_models import QWEN
+from foveal.bench.attention_models import QWEN, block_mass
 from foveal.bench.settings import BenchSettings
 
 
@@ -32,15 +34,79 @@ def test_mass_kept_has_every_row_and_bar_of_the_spec(monkeypatch, tmp_path):
         "oracle chunks": "0.778 to 0.798",
         "oracle chunks, mean": "0.782 to 0.802",
         "oracle chunks, as published (root, not centred)": "0.737 to 0.757",
+        "oracle chunks, mean, one choice for all heads": "0.729 to 0.749",
+        "oracle chunks, as published (root, not centred), one choice for all heads": "0.698 to 0.718",
         "predicted, of the gap fixed to oracle": "≥ 0.6",
         "predicted, of the gap random to oracle": "≥ 0.6",
         "less sinks and window": "≥ 0.0001",
         "lost where the predictor's scores are shuffled": "≥ 0.0001",
+        "in the kernel's blocks": "≤ 512",
     }
     kept = {name: named[name].value for name in ("predicted chunks", "random chunks", "oracle chunks")}
     closed = (kept["predicted chunks"] - kept["random chunks"]) / (kept["oracle chunks"] - kept["random chunks"])
     assert named["predicted, of the gap random to oracle"].value == pytest.approx(closed)
     assert named["predicted chunks, scores shuffled"].value != kept["predicted chunks"]
+    assert named["oracle chunks, mean, one choice for all heads"].value != named["oracle chunks, mean"].value
+    assert named["in the kernel's blocks"].value == 512  # all of the budget where there is as much to see
+
+
+def drawn_layer(monkeypatch, length: int, seed: int = 0) -> tuple[Any, ...]:
+    """Queries, keys, where they stand, and values of a layer, drawn."""
+    monkeypatch.setattr(attention_choice, "LENGTH", length)
+    draw = torch.Generator().manual_seed(seed)
+    q, k, v = (torch.randn(1, heads, length, 8, generator=draw) for heads in (4, 2, 2))
+    return q, k, SimpleNamespace(scale=0.5, layer=3, memory=None, softcap=None), v
+
+
+@torch.no_grad()
+def test_a_budget_that_leaves_nothing_out_is_held_to_pytorchs_attention(monkeypatch):
+    layer = drawn_layer(monkeypatch, 1024)
+    rows = list(attention_choice.exact({3: layer}))
+    assert [(row.bar, row.ok) for row in rows] == [("≤ 1e-05", True), ("≤ 0.01", True)]
+    whole = attention_choice.block_attention
+    monkeypatch.setattr(attention_choice, "block_attention", lambda q, *more, **how: whole(1.02 * q, *more, **how))
+    assert [row.ok for row in attention_choice.exact({3: layer})] == [False, False]
+
+
+@torch.no_grad()
+def test_columns_alone_are_held_to_gamma(monkeypatch):
+    """And are not, where they are counted in tokens, as in the paper."""
+    q, k, where, _ = drawn_layer(monkeypatch, 2048)
+    q, k = 5 * q, 5 * k  # so that a few scattered keys have all
+    true = {3: block_mass(q, k, 0.5, rows=128, columns=128)}
+    rows = list(attention_choice._covered({3: (q, k, where)}, true))
+    assert [row.bar for row in rows] == ["≥ 0.9", "≥ 0.95", None]
+    assert [row.ok for row in rows] == [True, True, None]
+    assert all(row.value < 1 for row in rows)
+    counted = partial(FlexPrefill, budget="tokens")
+    monkeypatch.setattr(attention_choice, "FlexPrefill", counted)
+    assert [row.ok for row in attention_choice._covered({3: (q, k, where)}, true)] == [False, False, None]
+
+
+def test_the_figures_of_all_pairs_of_settings_are_asked_for():
+    """Each of the five settings that were measured, with one diagonal and with two."""
+    pairs = [({**one, "paired": False}, {**one, "paired": True}) for one, *_ in attention_choice.ANCHORS[:5]]
+    asked = [{"paired": False, **one} for one, *_ in attention_choice.ANCHORS]
+    assert all(one in asked and two in asked for one, two in pairs)
+    assert len(asked) == 10
+
+
+@pytest.mark.parametrize(("overlap", "ok"), [(0.31, True), (0.29, False)])
+def test_the_predictors_best_scores_are_held_to_those_of_the_best_baseline(monkeypatch, overlap, ok):
+    """Whichever is the best by this measure."""
+    found = {
+        "predictor": Found(0.5, 0.5, 0.6, overlap),
+        "random": Found(0.5, 0.5, 0.3, 0.1),
+        "cosine": Found(0.1, 0.1, 0.1, 0.2),
+    }
+    monkeypatch.setattr(attention_choice, "measure", lambda *_, **__: found)
+    monkeypatch.setattr(attention_choice, "shipped_predictor", lambda _: None)
+    model = SimpleNamespace(model=SimpleNamespace(config=None))
+    reader: Any = SimpleNamespace(model_name="m", model=model, essays=[], settings=SimpleNamespace(quick=True, seed=0))
+    rows = list(attention_choice.predicts(reader))
+    assert [(row.system, row.bar, row.ok) for row in rows] == [
+        ("DHSA, m, predictor / random", "≥ 1.5", True), ("DHSA, m, predictor / cosine", "≥ 1.5", ok),
+    ]  # fmt: skip
 
 
 def test_memory_is_told_at_both_lengths_with_what_the_paper_says(monkeypatch, tmp_path):

@@ -278,6 +278,19 @@ def test_with_less_effort_the_second_look_is_at_the_most_promising_parts(qwen, s
     assert all(text[one.start : one.end] == one.text for one in reading.excerpts)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_what_is_found_in_a_sentence_longer_than_the_memory_is_kept(qwen, mode):
+    """In a line of a log, say: a part of it, by the letter."""
+    line = "of those who came " * 12 + "the keeper was Orsin Vale and " + "of those who went " * 12
+    text = f"It rained.\n\n{line.strip()}.\n\nNobody came."
+    settings = replace(MODES[mode], budget=32, window=64)
+    reading = pointed(qwen, settings, mill={"Orsin": 5.0}).retrieve(text, QUESTION)
+    assert len(PlainTokens(qwen).encode(line)) > 128
+    assert any("Orsin" in one.text for one in reading.excerpts)
+    assert all(text[one.start : one.end] == one.text for one in reading.excerpts)
+    assert reading.stats.memory_tokens <= 32
+
+
 def test_sequential_shows_what_was_kept_before_each_window(qwen, story):
     reader = pointed(qwen, replace(MODES["sequential"], floor=0.1), keeper={"Orsin Vale": 0.4})
     reader.read(story, QUESTION)

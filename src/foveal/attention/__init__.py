@@ -10,6 +10,7 @@ Names load when they are used, and PyTorch and transformers with them; importing
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import fields
 from numbers import Integral, Real
@@ -134,10 +135,30 @@ DENSE = "dense"
 
 
 def method_for(name: str, tokens: int) -> BlockMethod | None:
-    """The method called `name` for a text of `tokens`; "auto" is dense attention (None) below `LONG`."""
-    if name == AUTO:
-        return method_by_name("flexprefill") if tokens >= LONG else None
-    return None if name == DENSE else method_by_name(name)
+    """The method called `name` for a text of `tokens`; "auto" is dense attention (None) below `LONG`.
+
+    Options may stand behind the name, as in "flexprefill:gamma=0.9,tau=0"; behind "auto" those of FlexPrefill. Errors
+    as those of `method_by_name`; InputError: what stands there are no options.
+    """
+    called, _, behind = name.partition(":")
+    method = method_by_name("flexprefill" if called == AUTO else called, **_options(behind))
+    return None if called == DENSE or (called == AUTO and tokens < LONG) else method
+
+
+def _options(given: str) -> dict[str, object]:
+    """Of "name=value,name=value" the values, each a number, true, false, or else a word."""
+    found: dict[str, object] = {}
+    for one in filter(None, given.split(",")):
+        option, equals, value = one.partition("=")
+        if not equals or not option.strip():
+            raise InputError(
+                f"The options {given!r} of a method are none; write NAME=VALUE, as in flexprefill:gamma=0.9."
+            )
+        try:
+            found[option.strip().replace("-", "_")] = json.loads(value)
+        except json.JSONDecodeError:
+            found[option.strip().replace("-", "_")] = value.strip()
+    return found
 
 
 def methods() -> dict[str, str]:

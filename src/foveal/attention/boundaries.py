@@ -207,8 +207,10 @@ class BoundaryPredictor(nn.Module):
         heads: int = 4,
         encoder: str = "attn",
         standardise: bool = True,
+        gated: bool = False,
     ) -> None:
-        """`channels`: C = key heads × head size; `heads` of the encoder's attention; `standardise`, see `features`.
+        """`channels`: C = key heads × head size; `heads` of the encoder's attention; `standardise`, see `features`;
+        `gated`, see boundary_encoders.py.
 
         InputError: settings that make no predictor.
         """
@@ -220,13 +222,17 @@ class BoundaryPredictor(nn.Module):
                 f"A predictor got channels={channels}, window={window}, hidden={hidden}, heads={heads}; all must be "
                 "positive and channels a multiple of heads."
             )
+        if gated and encoder == "cnn":
+            raise InputError(
+                "The encoder 'cnn' makes one vector of a side and has no tokens to weigh; leave out gated."
+            )
         self.settings = {
             "channels": channels, "window": window, "hidden": hidden, "heads": heads, "encoder": encoder,
-            "standardise": standardise,
+            "standardise": standardise, "gated": gated,
         }  # fmt: skip
         self.channels, self.window = channels, window
         self.width = 2 * channels if standardise else channels
-        self.encoder, width = ENCODERS[encoder](self.width, window, hidden, heads)
+        self.encoder, width = ENCODERS[encoder](self.width, window, hidden, heads, gated)
         self.fused = nn.Linear(4 * width + 1, hidden)
         self.score = nn.Linear(hidden, 1)
 
@@ -280,9 +286,17 @@ class BoundaryPredictor(nn.Module):
 
     @torch.no_grad()
     def predict(self, k: Tensor) -> Tensor:
-        """Keys (B, G, L, d) to the probability of a boundary behind each token (B, L); leaves training mode."""
+        """Keys (B, G, L, d) to the probability of a boundary behind each token (B, L); leaves training mode.
+
+        InputError: keys of another C.
+        """
         self.eval()
         x = k.transpose(1, 2).flatten(2)
+        if x.shape[-1] != self.channels:
+            raise InputError(
+                f"The boundary predictor reads {self.channels} key channels, those of the model that it was trained "
+                f"on; {x.shape[-1]} came. Train one for this model (docs/dhsa.md), or cut by boundaries='fixed'."
+            )
         offsets, length, before, behind = self._offsets(x), x.shape[1], self.window - 1, self.window
         logits = []
         with torch.autocast("cpu", torch.bfloat16, enabled=_in_bfloat16(k)):

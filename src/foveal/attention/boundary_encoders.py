@@ -5,6 +5,8 @@ stack   four of them, each LayerNorm first, with residual and dropout, then Laye
 cnn     no attention: a depth-wise convolution makes one vector of each side, then 1×1 to `hidden`
 tokens  no attention: two layers of `hidden` on each token alone (ours; the fastest, and it learns best)
 
+Of a side's tokens the mean is taken; `gated`: weighted by a softmax of what a bias-free scorer gives each (not in cnn).
+
 Shapes  tokens (B, n + 2w - 1, C) -> the two sides of each of the n windows, (B, n, E) each; C features, twice
         as many as the keys have channels where these are standardised
 Source  DHSA (Xiong et al., arXiv 2510.24606)
@@ -38,26 +40,45 @@ class _Attention(nn.Module):
         return encoded
 
 
+class _Pooled(nn.Module):
+    """A side's tokens (…, w, E) to its vector (…, E)."""
+
+    def __init__(self, width: int, gated: bool) -> None:
+        super().__init__()
+        self.gate = nn.Linear(width, 1, bias=False) if gated else None
+
+    def forward(self, side: Tensor) -> Tensor:
+        """Their mean, or by weights that add up to 1."""
+        if self.gate is None:
+            return side.mean(-2)
+        scores: Tensor = self.gate(side)
+        return (scores.softmax(-2) * side).sum(-2)
+
+    def sides(self, encoded: Tensor, window: int) -> tuple[Tensor, Tensor]:
+        """The two sides of encoded windows (B, n, 2w, E)."""
+        return self(encoded[:, :, :window]), self(encoded[:, :, window:])
+
+
 class _AttentionEncoder(nn.Module):
     """Encoder "attn"; a token's projections serve all the windows that it stands in."""
 
-    def __init__(self, channels: int, window: int, heads: int) -> None:
+    def __init__(self, channels: int, window: int, heads: int, gated: bool) -> None:
         super().__init__()
-        self.window = window
+        self.window, self.pooled = window, _Pooled(channels, gated)
         self.attention = _Attention(channels, heads)
         self.norm = nn.LayerNorm(channels)
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         projected = _windows(self.attention.project(tokens), 2 * self.window)
-        return _sides(self.norm(self.attention(projected)), self.window)
+        return self.pooled.sides(self.norm(self.attention(projected)), self.window)
 
 
 class _StackEncoder(nn.Module):
     """Encoder "stack"."""
 
-    def __init__(self, channels: int, window: int, heads: int) -> None:
+    def __init__(self, channels: int, window: int, heads: int, gated: bool) -> None:
         super().__init__()
-        self.window = window
+        self.window, self.pooled = window, _Pooled(channels, gated)
         self.blocks: Sequence[_Attention] = nn.ModuleList(_Attention(channels, heads) for _ in range(_DEPTH))  # type: ignore[assignment]
         self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(_DEPTH + 1))
         self.dropout = nn.Dropout(_DROPOUT)
@@ -66,7 +87,7 @@ class _StackEncoder(nn.Module):
         x = _windows(tokens, 2 * self.window)
         for block, norm in zip(self.blocks, self.norms, strict=False):  # the last norm follows the last block
             x = x + self.dropout(block(block.project(norm(x))))
-        return _sides(self.norms[-1](x), self.window)
+        return self.pooled.sides(self.norms[-1](x), self.window)
 
 
 class _ConvolutionEncoder(nn.Module):
@@ -84,17 +105,20 @@ class _ConvolutionEncoder(nn.Module):
 
 
 class _TokenEncoder(nn.Module):
-    """Encoder "tokens"; a side is the mean of its tokens."""
+    """Encoder "tokens"."""
 
-    def __init__(self, channels: int, window: int, hidden: int) -> None:
+    def __init__(self, channels: int, window: int, hidden: int, gated: bool) -> None:
         super().__init__()
-        self.window = window
+        self.window, self.pooled = window, _Pooled(hidden, gated)
         self.first = nn.Linear(channels, hidden)
         self.second = nn.Linear(hidden, hidden)
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         encoded = gelu(self.second(gelu(self.first(tokens))))
-        sides = avg_pool1d(encoded.transpose(1, 2), self.window, 1).transpose(1, 2)  # (B, n + w, hidden)
+        if self.pooled.gate is None:
+            sides = avg_pool1d(encoded.transpose(1, 2), self.window, 1).transpose(1, 2)  # (B, n + w, hidden)
+        else:
+            sides = self.pooled(_windows(encoded, self.window))
         return sides[:, : -self.window], sides[:, self.window :]
 
 
@@ -103,14 +127,9 @@ def _windows(tokens: Tensor, size: int) -> Tensor:
     return tokens.unfold(1, size, 1).transpose(-1, -2).contiguous()
 
 
-def _sides(encoded: Tensor, window: int) -> tuple[Tensor, Tensor]:
-    """The means of the two sides of encoded windows (B, n, 2w, C)."""
-    return encoded[:, :, :window].mean(2), encoded[:, :, window:].mean(2)
-
-
-ENCODERS: dict[str, Callable[[int, int, int, int], tuple[nn.Module, int]]] = {
-    "attn": lambda channels, window, _, heads: (_AttentionEncoder(channels, window, heads), channels),
-    "cnn": lambda channels, window, hidden, _: (_ConvolutionEncoder(channels, window, hidden), hidden),
-    "stack": lambda channels, window, _, heads: (_StackEncoder(channels, window, heads), channels),
-    "tokens": lambda channels, window, hidden, _: (_TokenEncoder(channels, window, hidden), hidden),
+ENCODERS: dict[str, Callable[[int, int, int, int, bool], tuple[nn.Module, int]]] = {
+    "attn": lambda channels, window, _, heads, gated: (_AttentionEncoder(channels, window, heads, gated), channels),
+    "cnn": lambda channels, window, hidden, *_: (_ConvolutionEncoder(channels, window, hidden), hidden),
+    "stack": lambda channels, window, _, heads, gated: (_StackEncoder(channels, window, heads, gated), channels),
+    "tokens": lambda channels, window, hidden, _, gated: (_TokenEncoder(channels, window, hidden, gated), hidden),
 }

@@ -54,6 +54,7 @@ class Recipe:
     heads: int = 4
     encoder: str = "tokens"  # ("attn")
     standardise: bool = True  # (False)
+    gated: bool = False  # whether a side's tokens are weighed (an option there, too)
 
     def __post_init__(self) -> None:
         """InputError: a number that cannot be."""
@@ -115,7 +116,7 @@ def train_boundary_predictor(
         predictor = BoundaryPredictor(
             samples[0].key.shape[1] * samples[0].key.shape[3],
             window=recipe.window, hidden=recipe.hidden, heads=recipe.heads, encoder=recipe.encoder,
-            standardise=recipe.standardise,
+            standardise=recipe.standardise, gated=recipe.gated,
         )  # fmt: skip
         fit(predictor, samples, recipe, report)
         return predictor, measure(model, predictor, held_out, length=recipe.length, on_progress=report)

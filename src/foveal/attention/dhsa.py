@@ -22,6 +22,9 @@ Source    arXiv 2510.24606 and its code; ours: selection by head (the code avera
           the root-length pooling (chunks.py), decoding (a to-do in the code), in which an answer is fixed chunks of
           its own (paper: one chunk, which in a long answer leaves no room for the prompt) and keys decide within the
           chunks (paper: all of a chunk, `compared=1`)
+Cuts      as many as boundaries_from allows, whatever the scores (the code asks for a score above a threshold): with 0.5
+          the same mass is kept, and a text in which nothing was above it would be one chunk. The tail is cut like the
+          rest (the code: never): its queries look at everything, and what was generated finds a place of the question
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ import logging
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -40,7 +44,7 @@ from foveal.attention.blocks import BLOCK, Blocks
 from foveal.attention.boundaries import BoundaryPredictor, boundaries_from, fixed_boundaries, label_boundaries
 from foveal.attention.chunks import POOLINGS, block_scores, chunk_means, top_tokens, upsample
 from foveal.attention.dhsa_step import Held, Spans, known_by, looked_at
-from foveal.attention.estimates import block_means, largest
+from foveal.attention.estimates import block_means, check_finite, check_pair, largest
 from foveal.attention.method import BlockMethod
 from foveal.attention.nearest_attention import Runs, nearest_attention
 from foveal.attention.profiles import architecture_of
@@ -57,6 +61,8 @@ KEY_BLOCK = 32
 KEPT = 4
 """Texts whose chunks a layer keeps: conversations that take turns are not cut anew at each step."""
 
+Starts = tuple[int, ...]
+
 log = logging.getLogger("foveal.attention")
 
 
@@ -71,6 +77,7 @@ class DHSA(BlockMethod):
     budget: int | None = None
     density: float | None = None
     boundaries: Literal["predicted", "fixed", "oracle"] = "predicted"  # where keys are cut into chunks
+    starts: Starts | None = None  # the chunks' first tokens, such as sentences', rising, in place of `boundaries`
     predictor: BoundaryPredictor | None = None  # None: the one that is shipped for the model
     pooling: str = "sqrt_centred"  # how a vector is made of a chunk's keys, one of chunks.POOLINGS
     local: int = BLOCK  # the last keys before a query, in tokens, that are always seen
@@ -86,19 +93,19 @@ class DHSA(BlockMethod):
         """InputError: both budget and density, or a value out of its range."""
         if self.budget is not None and self.density is not None:
             raise InputError("DHSA got both a budget and a density; give one.")
-        if self.budget is not None and self.budget < self.local + self.sink:
-            raise InputError(
-                f"DHSA got a budget of {self.budget} keys, which cannot hold {self.local} local and {self.sink} first "
-                "ones. Raise it."
-            )
         if self.density is not None and not 0 < self.density <= 1:
             raise InputError(f"DHSA got a density of {self.density}; it must lie above 0 and at most be 1.")
-        if self.boundaries not in ("predicted", "fixed", "oracle"):
-            raise InputError(f"DHSA cuts at 'predicted', 'fixed' or 'oracle' boundaries, not at {self.boundaries!r}.")
+        self._check_cuts()
         if min(self.local, self.sink, self.dense_tail) < 0 or self.chunk < 1 or self.local < 1:
             raise InputError(
                 f"DHSA got local {self.local}, sink {self.sink}, dense_tail {self.dense_tail}, chunk {self.chunk}; "
                 "local and chunk must be at least 1 token, the others at least 0."
+            )
+        if self.budget is not None and self.budget < self._always:
+            raise InputError(
+                f"DHSA got a budget of {self.budget} keys, which cannot hold {self.local} local and {self.sink} first "
+                f"ones: with the {self.query_block} of a query's own block, in blocks of {self.key_block}, these are "
+                f"{self._always}. Raise it."
             )
         if not 1 <= self.compared < 2:
             raise InputError(
@@ -111,16 +118,38 @@ class DHSA(BlockMethod):
         if self.pooling not in POOLINGS:
             raise InputError(f"No pooling is called {self.pooling!r}. There are: {', '.join(POOLINGS)}.")
 
+    def _check_cuts(self) -> None:
+        if self.boundaries not in ("predicted", "fixed", "oracle"):
+            raise InputError(f"DHSA cuts at 'predicted', 'fixed' or 'oracle' boundaries, not at {self.boundaries!r}.")
+        if self.starts is not None and self.boundaries != "predicted":
+            raise InputError(f"DHSA got both starts of chunks and {self.boundaries!r} boundaries; give one.")
+        if self.starts is not None and any(a >= b for a, b in pairwise((-1, *self.starts))):
+            raise InputError(f"DHSA got the starts {self.starts[:8]}…; they must be tokens from 0 on that rise.")
+
     def budget_for(self, keys: int) -> int:
         """Keys for each query of a text of `keys` tokens."""
         if self.budget is not None:
             return self.budget
         if self.density is None and keys <= LONG:
             return BUDGET
-        return max(self.local + self.sink, int((DENSITY if self.density is None else self.density) * keys))
+        return max(self._always, int((DENSITY if self.density is None else self.density) * keys))
+
+    @property
+    def _always(self) -> int:
+        """Keys of the blocks that are looked at in any case."""
+        return (self._local_blocks + -(-self.sink // self.key_block)) * self.key_block
+
+    @property
+    def _local_blocks(self) -> int:
+        """Key blocks up to a query block's end; its own are among them, as every query sees itself."""
+        return max(-(-self.local // self.key_block), self.query_block // self.key_block)
 
     def prefill(self, query: Tensor, key: Tensor, context: Context) -> Blocks | None:
-        """The blocks of each head; None where the budget holds the whole text."""
+        """The blocks of each head; None where the budget holds the whole text.
+
+        InputError: queries and keys that do not fit, or hold NaN or infinity, or keys of another model's predictor.
+        """
+        check_pair(query, key)
         keys = key.shape[2]
         if self.budget_for(keys) >= keys and not self.sparse_decode:
             return None
@@ -139,6 +168,9 @@ class DHSA(BlockMethod):
     def cut(self, query: Tensor, key: Tensor, context: Context) -> Tensor:
         """The chunks' starts and the end (n + 1,) of one text's keys (1, G, K, d)."""
         keys = key.shape[2]
+        if self.starts is not None:  # those beyond the keys are of what is read later
+            inner = [start for start in self.starts if 0 < start < keys]
+            return torch.tensor([0, *inner, keys], device=key.device)
         if self.boundaries == "fixed":
             return fixed_boundaries(keys, self.chunk).to(key.device)
         if self.boundaries == "oracle":
@@ -146,7 +178,9 @@ class DHSA(BlockMethod):
                 raise InputError("Oracle boundaries need all queries: read the text in one piece.")
             return boundaries_from(label_boundaries(query, key, scale=context.scale)[0], threshold=0.0)
         predictor = self.predictor or shipped_predictor(context.module.config)
-        return boundaries_from(predictor.to(key.device).predict(key)[0])
+        scores = predictor.to(key.device).predict(key)
+        check_finite(query, key, scores)
+        return boundaries_from(scores[0])
 
     # -- where to look ---------------------------------------------------------------------------------------------
 
@@ -154,11 +188,12 @@ class DHSA(BlockMethod):
         """The key blocks (1, H, query blocks, key blocks) that each block of queries looks at."""
         asked = block_means(query, self.query_block, lead=self.lead(query, key))
         folded = asked.view(1, key.shape[1], -1, asked.shape[3])  # the heads of a group share its keys
+        check_finite(query, key, asked, vectors)
         scores = block_scores((folded @ vectors.transpose(-1, -2)).view(*asked.shape[:3], -1), bounds, self.key_block)
         rows, columns = self.grid(query, key)
         last = rows + self.query_block // self.key_block - 1
         causal = columns <= last[:, None]
-        local = causal & (columns > last[:, None] - -(-self.local // self.key_block))
+        local = causal & (columns > last[:, None] - self._local_blocks)
         always = local | (columns * self.key_block < self.sink)
         ranked = scores.masked_fill(~causal, -torch.inf).masked_fill(always & causal, torch.inf)
         budget, keys = self.budget_for(key.shape[2]), key.shape[2]

@@ -11,9 +11,30 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from foveal.errors import InputError
 from foveal.models.compiled import library
 
 SOURCE = "attention/native/last_masses.cpp"
+
+
+def check_pair(query: Tensor, key: Tensor) -> None:
+    """InputError: these are no queries and keys of the same texts in the shapes above, the queries last of the keys."""
+    fits = query.dim() == key.dim() == 4 and query.shape[0] == key.shape[0] and query.shape[3] == key.shape[3]
+    if not fits or not key.shape[1] or query.shape[1] % key.shape[1] or query.shape[2] > key.shape[2]:
+        raise InputError(
+            f"Queries {tuple(query.shape)} and keys {tuple(key.shape)} do not fit; give (B, H, Q, D) and (B, G, K, D), "
+            "H a multiple of G, Q at most K."
+        )
+
+
+def check_finite(query: Tensor, key: Tensor, *made: Tensor) -> None:
+    """InputError: what was made of queries and keys holds what is no number; it says which of both do."""
+    if not all(bool(part.isfinite().all()) for part in made):
+        which = [name for name, part in (("Queries", query), ("Keys", key)) if not part.isfinite().all()]
+        raise InputError(
+            f"{' and '.join(which) or 'Products of queries and keys'} hold NaN or infinity, by which nothing can be "
+            "chosen. Load the model in bfloat16 or float32 if it was in float16; else its weights are damaged."
+        )
 
 
 def capped(scores: Tensor, softcap: float | None) -> Tensor:

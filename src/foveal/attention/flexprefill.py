@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.special import entr
 
 from foveal.attention.blocks import BLOCK, Blocks
-from foveal.attention.estimates import block_means, capped, last_masses, to_blocks
+from foveal.attention.estimates import block_means, capped, check_finite, last_masses, to_blocks
 from foveal.attention.method import BlockMethod
 from foveal.attention.patterns import on_diagonals
 from foveal.errors import InputError
@@ -92,20 +92,25 @@ class FlexPrefill(BlockMethod):
         return SHORT + 1 if self.min_budget is None else 1 + max(2 * self.block, self.min_budget)
 
     def prefill(self, query: Tensor, key: Tensor, context: Context) -> Blocks | None:
-        """The blocks of each head; None where gamma asks for all."""
+        """The blocks of each head; None where gamma asks for all.
+
+        InputError: queries and keys that do not fit, or hold NaN or infinity.
+        """
+        rows, places = self.grid(query, key)
         if self.gamma == 1 or self._least(key.shape[2]) >= key.shape[2]:
             return None
         columns, slashes = last_masses(query, key, self.block, scale=context.scale, softcap=context.softcap)
         by_block = to_blocks(columns, self.block)
         distance = self._distance(query, key, by_block, context)
+        check_finite(query, key, distance)  # the last queries look at every key
         aware = distance < self.tau
-        rows, places = self.grid(query, key)
-        keep = self._vertical_slash(columns, slashes, aware, rows, places)
+        kept = self._up_to_gamma(columns, aware), self._diagonals(slashes, aware)
+        keep = kept[0][:, :, None] | on_diagonals(kept[1], rows, places)
         if aware.any():
             keep = keep | self._query_aware(query, key, rows, places, aware, context)
         if self.dense_last:
             keep = keep | ((rows + 1) * self.block > key.shape[2] - self.dense_last)[:, None]
-        notes = {"query-aware": aware, "distance": distance}
+        notes = {"query-aware": aware, "distance": distance, "columns": kept[0].sum(-1), "diagonals": kept[1].sum(-1)}
         return self.blocks(keep, query, key).noted(notes)
 
     # -- which pattern ---------------------------------------------------------------------------------------------
@@ -120,16 +125,18 @@ class FlexPrefill(BlockMethod):
 
     # -- which blocks ----------------------------------------------------------------------------------------------
 
-    def _vertical_slash(self, columns: Tensor, slashes: Tensor, aware: Tensor, rows: Tensor, places: Tensor) -> Tensor:
-        """Columns and diagonals up to gamma; the least budget of each where the head is query-aware."""
-        keep_columns = self._up_to_gamma(columns, aware)
-        keep_slashes = self._up_to_gamma(slashes, aware)
+    def _diagonals(self, slashes: Tensor, aware: Tensor) -> Tensor:
+        """The diagonals of blocks (B, H, blocks) that are kept, of the distances' mass (B, H, K)."""
+        kept = self._up_to_gamma(slashes, aware)
         if self.paired:
-            keep_slashes[..., 1:] |= keep_slashes[..., :-1].clone()
-        return keep_columns[:, :, None] | on_diagonals(keep_slashes, rows, places)
+            kept[..., 1:] |= kept[..., :-1].clone()
+        return kept
 
     def _up_to_gamma(self, mass: Tensor, aware: Tensor) -> Tensor:
-        """The blocks (B, H, blocks) of columns or distances that are kept, of their mass by token (B, H, K)."""
+        """The blocks (B, H, blocks) of columns or distances that are kept, of their mass by token (B, H, K).
+
+        The least budget where the head is query-aware.
+        """
         by_block = to_blocks(mass, self.block)
         if self.budget == "tokens":
             count = reached(mass, self.gamma) // self.block + 1

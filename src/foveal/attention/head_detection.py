@@ -8,6 +8,11 @@ A head copies a token where the query that produced w looks most at a place of t
 run is the share of the sentence's places that it copied: a set of places, so that repeated words cannot push it above
 1 (the published code adds them up). A run counts only if the answer was right: more than half of the words asked for.
 
+With `by="reason"` sentences hold two things, of which the question wants one that it tells by a comparison; a head's
+score is then what it pays to the sentence, word for word or not: at each step the attention to those of its best
+places, as many as the sentence has, that lie in it, over all steps and by the sentence's places (HeadKV, arXiv
+2410.19258).
+
 Several sentences stand in one text, which is read once; each question is asked behind it alone, and the others are
 distractors. Sentences are put in as text and found again by characters; one that cannot be found is an error.
 
@@ -19,7 +24,7 @@ Source    Wu et al., ICLR 2025 (arXiv 2404.15574): score, filter, thresholds. Gr
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +33,7 @@ import torch
 from torch import Tensor
 
 from foveal.attention.estimates import capped
-from foveal.attention.head_needles import retrieval_needles
+from foveal.attention.head_needles import reasoning_needles, retrieval_needles
 from foveal.attention.memory_decoding import MethodDecoder
 from foveal.attention.profiles import architecture_of, whole_layers
 from foveal.attention.retrieval_heads import HeadScores
@@ -73,7 +78,7 @@ class DetectionSettings:
 
 @dataclass(frozen=True)
 class Run:
-    """One question: whether it was answered, and what each head copied ("layer-head" -> share; others copied none)."""
+    """One question: whether it was answered, and what each head scored ("layer-head" -> share; others 0)."""
 
     needle: str
     length: int
@@ -100,10 +105,62 @@ class CopyWatch:
             scores = capped(folded @ key[0].float().transpose(1, 2) * context.scale, context.softcap)
             if context.mask.window is not None:  # a Mistral: all of its layers slide, over windows that may hold a text
                 scores[..., : -context.mask.window] = -torch.inf
-            self.looked[context.layer] = scores.reshape(query.shape[1], -1).argmax(-1).cpu() + context.mask.k_offset
+            self.note(context.layer, scores.reshape(query.shape[1], -1), context.mask.k_offset)
+
+    def note(self, layer: int, scores: Tensor, offset: int) -> None:
+        """Take in a query's scores (H, K), of which the first key stands at place `offset`."""
+        self.looked[layer] = scores.argmax(-1).cpu() + offset
+
+    def shares(
+        self, looks: Sequence[Mapping[int, Tensor]], told: Sequence[int], ids: Sequence[int], own: Sequence[int]
+    ) -> dict[str, float]:
+        """What each head scored by its looks at each step, when the tokens `told` came: those of a sentence, at the
+        places `own` of the prompt's `ids`."""
+        return {
+            f"{layer}-{head}": len(copied(seen, told, ids, own)) / len(own)
+            for layer in sorted(self.layers)
+            for head, seen in enumerate(zip(*(one[layer].tolist() for one in looks), strict=True))
+        }
 
     def seen(self, rows: Tensor, context: Context) -> None:
         """The model's own attention."""
+
+
+class PaidWatch(CopyWatch):
+    """As `CopyWatch`; it notes the best `most` places of each head, and what it pays to them."""
+
+    most = 1
+
+    def note(self, layer: int, scores: Tensor, offset: int) -> None:
+        """As above: (2, H, most), what is paid and the places."""
+        best = scores.softmax(-1).topk(min(self.most, scores.shape[1]))
+        self.looked[layer] = torch.stack([best.values.double(), (best.indices + offset).double()]).cpu()
+
+    def shares(
+        self, looks: Sequence[Mapping[int, Tensor]], told: Sequence[int], ids: Sequence[int], own: Sequence[int]
+    ) -> dict[str, float]:
+        """As above: what was paid to places of the sentence, over all steps, by the sentence's places."""
+        del told, ids  # whatever the tokens are
+        inside = torch.tensor(own, dtype=torch.double)
+        found: dict[str, float] = {}
+        for layer in sorted(self.layers):
+            paid, places = torch.stack([one[layer] for one in looks]).unbind(1)
+            sums = (paid * torch.isin(places, inside)).sum((0, 2)) / len(own)
+            found |= {f"{layer}-{head}": value for head, value in enumerate(sums.tolist())}
+        return found
+
+
+WATCHES: dict[str, tuple[type[CopyWatch], Callable[[int, int], list[Needle]]]] = {
+    "copy": (CopyWatch, retrieval_needles),
+    "reason": (PaidWatch, reasoning_needles),
+}
+"""Ways to detect: what watches the heads, and what is hidden where nothing is said."""
+
+
+def _way(by: str) -> tuple[type[CopyWatch], Callable[[int, int], list[Needle]]]:
+    if by not in WATCHES:
+        raise InputError(f"Heads are detected by {' or '.join(WATCHES)}, not by {by!r}.")
+    return WATCHES[by]
 
 
 def copied(looked: Sequence[int], tokens: Sequence[int], ids: Sequence[int], places: Sequence[int]) -> set[int]:
@@ -119,12 +176,13 @@ def detect(
     model: LanguageModel,
     settings: DetectionSettings | None = None,
     *,
+    by: str = "copy",
     texts: Sequence[str] | None = None,
     needles: Sequence[Needle] | None = None,
     store: Path | None = None,
     on_run: Callable[[int, int, Run], None] | None = None,
 ) -> HeadScores:
-    """The copy scores of every head of `model`.
+    """The scores of every head of `model`, of the kind `by`: "copy", or "reason".
 
     `texts`: what the haystacks are made of (default: Python's manual); `needles`: sentences to hide in turn (default:
     drawn). With `store` each text's runs are kept as they come, and a stopped detection goes on. `on_run(done, total,
@@ -132,6 +190,7 @@ def detect(
     is of another model, or of other texts, or there are fewer needles than stand in a text.
     """
     settings = settings or DetectionSettings()
+    watch, drawn = _way(by)
     whole = whole_layers(model.model.config)
     if not whole:
         raise InputError(f"Every layer of {model.name} slides over the text: it has no retrieval heads.")
@@ -142,13 +201,14 @@ def detect(
         )
     texts = list(texts or _manual())
     total = len(settings.lengths) * settings.texts * settings.per_text
-    needles = list(needles or retrieval_needles(total, settings.seed))
+    needles = list(needles or drawn(total, settings.seed))
     if len(needles) < settings.per_text:
         raise InputError(
             f"{len(needles)} needles came, and {settings.per_text} are hidden in each text. Give as many, or detect "
             "with fewer per_text."
         )
-    told = repr((model.fingerprint, settings.answer_tokens, texts)).encode("utf-8", "surrogatepass")
+    hangs_on = (model.fingerprint, settings.answer_tokens, texts, *([] if by == "copy" else [by]))
+    told = repr(hangs_on).encode("utf-8", "surrogatepass")
     detection = hashlib.sha256(told).hexdigest()[:16]
     done = _stored(store, detection)
     runs: list[Run] = []
@@ -156,7 +216,7 @@ def detect(
         key = [(one.question, length, depth) for one, depth in planned]
         if not all(place in done for place in key):
             text = _turned(texts, number)
-            for run in _runs_of(model, whole, text, length, planned, settings.answer_tokens):
+            for run in _runs_of(model, watch(whole), text, length, planned, settings.answer_tokens):
                 done[run.needle, run.length, run.depth] = replace(run, detection=detection)
             if store:
                 write_lines(store, done.values())
@@ -164,11 +224,31 @@ def detect(
             runs.append(done[place])
             if on_run:
                 on_run(len(runs), total, runs[-1])
-    return scores_of(model, settings, runs, whole)
+    return scores_of(model, settings, runs, whole, by)
+
+
+def answered_without(model: LanguageModel, needles: Sequence[Needle], *, answer_tokens: int = 50) -> list[bool]:
+    """Whether each question is answered behind no text at all: then the model knew, and its heads need not have copied.
+
+    The control of a detection with sentences of one's own; the drawn ones hold invented names and numbers.
+    """
+    head, ask = prompt_parts(model, "")
+    ids = model.encode(head)
+    decoder = MethodDecoder(model.model)
+    state, found = decoder.read(ids), []
+    for needle in needles:
+        state = rewound(decoder, state, ids)
+        told, _ = _answered(model, decoder, state, CopyWatch(()), ask(needle.question), answer_tokens)
+        found.append(_right(model.tokenizer.decode(told, skip_special_tokens=True), needle))
+    return found
+
+
+def _right(answer: str, needle: Needle) -> bool:
+    return rouge(answer, needle.answer)["rouge1"].recall > RIGHT
 
 
 def scores_of(
-    model: LanguageModel, settings: DetectionSettings, runs: Sequence[Run], whole: Sequence[int]
+    model: LanguageModel, settings: DetectionSettings, runs: Sequence[Run], whole: Sequence[int], by: str = "copy"
 ) -> HeadScores:
     """The scores over the runs that were answered. InputError: none was."""
     right = [run for run in runs if run.right]
@@ -188,7 +268,7 @@ def scores_of(
     sliding = sorted(set(range(config.num_hidden_layers)) - set(whole))
     return HeadScores(
         table,
-        "copy",
+        by,
         model.name,
         model.fingerprint,
         architecture_of(config),
@@ -196,9 +276,9 @@ def scores_of(
     )
 
 
-def store_name(model: LanguageModel, settings: DetectionSettings) -> str:
+def store_name(model: LanguageModel, settings: DetectionSettings, by: str = "copy") -> str:
     """A file name for the runs of this detection: another model, or other settings, have another."""
-    told = f"{model.fingerprint} {settings}"
+    told = f"{model.fingerprint} {settings}" + ("" if by == "copy" else f" {by}")
     return f"runs-{hashlib.sha256(told.encode()).hexdigest()[:16]}.jsonl"
 
 
@@ -223,7 +303,7 @@ def _turned(texts: Sequence[str], number: int) -> list[str]:
 
 def _runs_of(
     model: LanguageModel,
-    whole: Sequence[int],
+    watch: CopyWatch,
     texts: Sequence[str],
     length: int,
     planned: Sequence[tuple[Needle, float]],
@@ -234,19 +314,16 @@ def _runs_of(
     planted = plant_all(hay, [one for one, _ in planned], [depth for _, depth in planned])
     head, ask = prompt_parts(model, planted[0].text)
     ids, places = placed(model, head, planted)
-    watch = CopyWatch(whole)
     decoder = MethodDecoder(model.model, watch)
     state = decoder.read(ids)
     for (needle, depth), own in zip(planned, places, strict=True):
         state = rewound(decoder, state, ids)
+        if isinstance(watch, PaidWatch):
+            watch.most = len(own)
         told, looks = _answered(model, decoder, state, watch, ask(needle.question), most)
         answer = model.tokenizer.decode(told, skip_special_tokens=True)
-        right = rouge(answer, needle.answer)["rouge1"].recall > RIGHT
-        shares = {
-            f"{layer}-{head_number}": len(copied(seen, told, ids, own)) / len(own)
-            for layer in whole
-            for head_number, seen in enumerate(zip(*(one[layer] for one in looks), strict=True))
-        }
+        right = _right(answer, needle)
+        shares = watch.shares(looks, told, ids, own)
         kept = {name: share for name, share in shares.items() if share}
         yield Run(needle.question, length, depth, right, answer.strip(), kept)
 
@@ -289,8 +366,8 @@ def rewound(decoder: MethodDecoder, state: State, ids: Sequence[int]) -> State:
 
 def _answered(
     model: LanguageModel, decoder: MethodDecoder, state: State, watch: CopyWatch, ask: Sequence[int], most: int
-) -> tuple[list[int], list[dict[int, list[int]]]]:
-    """The answer's tokens, and for each what every watched head looked at most when it was produced."""
+) -> tuple[list[int], list[dict[int, Tensor]]]:
+    """The answer's tokens, and for each what was noted of every watched head when it was produced."""
     if state.lengths[0] + len(ask) + most > model.context_tokens:
         raise InputError(
             f"Text, question and answer take {state.lengths[0] + len(ask) + most} tokens, and {model.name} has "
@@ -299,12 +376,12 @@ def _answered(
     decoder.step(state, [ask[:-1]])
     decoder.step(state, [ask[-1:]])  # alone: its row produces the first token
     told: list[int] = []
-    looks: list[dict[int, list[int]]] = []
+    looks: list[dict[int, Tensor]] = []
     for token in tokens(decoder, state, Sampling(max_tokens=most), stop_ids=model.stop_ids):
         if told and _breaks(model, token):
             break
         told.append(token)
-        looks.append({layer: places.tolist() for layer, places in watch.looked.items()})
+        looks.append(dict(watch.looked))
     return told, looks
 
 

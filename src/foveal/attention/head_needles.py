@@ -1,6 +1,8 @@
 """Sentences to hide and questions that have them said again, word for word: what retrieval heads are detected with.
 
 A score of 1 needs the model to generate the whole sentence, so each question asks for one that the answer repeats.
+Others need a step of thought: two things are said, and the question tells by a comparison which of them it wants.
+
 Names and numbers are drawn, so that no model can know an answer and no two seeds give the same tokens. They differ from
 the needles of `foveal.evaluation`: what chooses the heads never measures them.
 """
@@ -75,6 +77,31 @@ _TRIPLES = (
     ),
 )
 
+_COMPARED = (
+    (
+        "{name} is {number} years old and keeps a tame {first}, while {other} is {less} and keeps a tame {second}.",
+        (
+            "Which animal does the older of {name} and {other} keep?",
+            "Which animal does the younger of {name} and {other} keep?",
+        ),
+    ),
+    (
+        "{name} owes the bank {number} crowns for a {first}, and {other} owes it {less} crowns for a {second}.",
+        (
+            "{name} and {other} both owe money for an animal; for which one is more owed?",
+            "{name} and {other} both owe money for an animal; for which one is less owed?",
+        ),
+    ),
+    (
+        "In {town} the {first} of {name} weighs {number} pounds, and the {second} of {other} weighs {less} pounds.",
+        (
+            "Which is heavier, the animal of {name} or that of {other}, and what is it?",
+            "Which is lighter, the animal of {name} or that of {other}, and what is it?",
+        ),
+    ),
+)
+_ANIMALS = ("badger", "falcon", "goose", "heron", "lynx", "marmot", "otter", "raven", "stoat", "tortoise")
+
 _NAMES = ("Mr Halloran", "Aunt Philippa", "Doctor Osei", "Old Bertil", "Captain Varga", "Miss Tanaka", "Uncle Dragan")
 _TOWNS = ("Velmora", "Saint Oswin", "Karlstrand", "Ashgrove", "Puerto Lindo", "Nordheim", "Quillby", "Tessaly")
 _DRINKS = ("elderflower", "ginger", "walnut", "juniper", "apricot", "almond", "tamarind", "rosemary", "cinnamon")
@@ -89,6 +116,24 @@ def retrieval_needles(count: int, seed: int = 0) -> list[Needle]:
     while len(forms) < count:
         forms += draw.sample(_TRIPLES, len(_TRIPLES))
     return [_filled(form, draw) for form in forms[:count]]
+
+
+def reasoning_needles(count: int, seed: int = 0) -> list[Needle]:
+    """`count` needles of two things, of which the question wants one without naming it. InputError: fewer than 1."""
+    if count < 1:
+        raise InputError(f"{count} needles were asked for; ask for at least 1.")
+    draw = random.Random(f"reasoning {seed}")
+    return [_compared(*_COMPARED[number % len(_COMPARED)], draw) for number in range(count)]
+
+
+def _compared(form: str, questions: tuple[str, str], draw: random.Random) -> Needle:
+    (name, other), (first, second) = draw.sample(_NAMES, 2), draw.sample(_ANIMALS, 2)
+    number = draw.randint(51, 98)
+    slots = {"name": name, "other": other, "first": first, "second": second, "town": draw.choice(_TOWNS)}
+    slots |= {"number": str(number), "less": str(draw.randint(21, number - 9))}
+    wants = draw.randrange(2)  # the thing with more, which is said first, or the one with less
+    sentence, question = form.format(**slots), questions[wants].format(**slots)
+    return Needle("literal", (sentence,), question, (first, second)[wants])
 
 
 def _filled(form: tuple[str, str, str], draw: random.Random) -> Needle:

@@ -12,6 +12,8 @@ shape. All of its weights learn where `rank` is None.
 
 Shapes    windows (B, T) of ordinary tokens, T = LandmarkSettings.window_tokens
 Source    arXiv 2305.16300, sections 4.1 and 4.2, its recipes scaled down; pass keys: Mohtashami and Jaggi, section 4.2
+Against   the paper's rates fall by a cosine to a fifth, its second beta is 0.95, its gradients are not clipped; here it
+          is the one loop of foveal.training: rates fall in a line to 0, PyTorch's betas, gradients clipped at 1
 """
 
 from __future__ import annotations

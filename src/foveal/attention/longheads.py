@@ -32,10 +32,10 @@ from torch import Tensor
 from foveal.attention.dense import dense_attention
 from foveal.attention.longheads_cache import LongHeadsCache
 from foveal.attention.longheads_choice import FORCED, KINDS
-from foveal.attention.longheads_layers import ChunkedText, LongHeadsLayer, Shape
+from foveal.attention.longheads_layers import ChunkedText, LongHeadsLayer, Shape, selected
 from foveal.attention.memory_parts import Scores
 from foveal.attention.owned_layers import Turn, layer_of
-from foveal.attention.rotation import trained_window
+from foveal.attention.rotation import rotations_of, trained_window
 from foveal.errors import InputError, UnknownName
 
 if TYPE_CHECKING:
@@ -113,6 +113,26 @@ class LongHeads:
     def free(self, shape: Shape) -> int:
         """Chunks that a query may choose."""
         return 0 if self.representation == "none" else shape.chunks - FORCED
+
+    def select(
+        self, query: Tensor, key: Tensor, value: Tensor, model: Any, *, layer: int = 0, scale: float | None = None
+    ) -> Tensor:
+        """The choice alone: which chunks the queries of each whole chunk from `begin` on see.
+
+        Of one text: queries (H, N, D), keys and values (G, N, D) of `model`'s layer number `layer`, not turned ->
+        chunks (H, n, k), ascending, the forced ones among them, by `share="group"` (G, n, k). n is 0 where the text
+        is not longer than `begin`. InputError: shapes that do not fit, a model without rotary positions.
+        """
+        fits = query.dim() == key.dim() == value.dim() == 3 and key.shape[:2] == value.shape[:2]
+        if not fits or query.shape[1:] != key.shape[1:] or not len(key) or len(query) % len(key):
+            raise InputError(
+                f"Chunks were to be chosen by queries {tuple(query.shape)} among keys {tuple(key.shape)} with values "
+                f"{tuple(value.shape)}; it needs (heads, tokens, width) and twice (groups, tokens, width) of one text."
+            )
+        shape = self.shape_for(model.config)
+        rotations = rotations_of(model, reach=self.reach(model.config))
+        rotation = rotations.for_layer(model.base_model.layers[layer].self_attn)
+        return selected(self, shape, rotation, query, key, value, scale or query.shape[-1] ** -0.5)
 
     def make_cache(self, model: Any, *, tokens: int | None = None) -> LongHeadsCache:  # noqa: ARG002
         """An empty cache for `model`, however long its text will be. InputError: it has layers of another kind."""

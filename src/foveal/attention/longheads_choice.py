@@ -61,12 +61,21 @@ def _by_attention(queries: Tensor, keys: Tensor, values: Tensor, scale: float) -
     return ((asked @ wide.transpose(-1, -2) * scale).softmax(-1) @ wide)[:, :, 0]
 
 
-def scores(kind: str, queries: Tensor, vectors: Tensor) -> Tensor:
-    """How much queries (H, Q, D), not turned, want each chunk of vectors (H, m, R): (H, Q, m) float32."""
+def asking(kind: str, queries: Tensor) -> Tensor:
+    """What queries (…, D), not turned, ask a chunk's vector with: (…, R) float32.
+
+    Scores are linear in it, so that its mean over some queries gives the mean of their scores.
+    """
     wide = queries.float()
-    if kind == "minmax":  # the largest product that a key within the bounds may have
-        wide = torch.cat([wide.clamp(min=0), wide.clamp(max=0)], -1)
-    return wide @ vectors.transpose(-1, -2)
+    return torch.cat([wide.clamp(min=0), wide.clamp(max=0)], -1) if kind == "minmax" else wide
+
+
+def scores(kind: str, queries: Tensor, vectors: Tensor) -> Tensor:
+    """How much queries (H, Q, D), not turned, want each chunk of vectors (H, m, R): (H, Q, m) float32.
+
+    minmax: the largest product that a key within the bounds may have.
+    """
+    return asking(kind, queries) @ vectors.transpose(-1, -2)
 
 
 def drawn(seeds: Sequence[int], places: Tensor, heads: int, chunks: int) -> Tensor:
@@ -94,4 +103,4 @@ def choose(wanted: Tensor, chunk: Tensor, free: int) -> Tensor:
 
 def by_group(wanted: Tensor, groups: int) -> Tensor:
     """Scores (H, …) added up over the heads of each group: (G, …)."""
-    return wanted.view(groups, -1, *wanted.shape[1:]).sum(1)
+    return wanted.view(groups, len(wanted) // groups, *wanted.shape[1:]).sum(1)

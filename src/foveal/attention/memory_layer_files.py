@@ -73,7 +73,7 @@ def write_layer(making: Path, number: int, layer: MemoryLayer | LongHeadsLayer |
             raise InputError(f"A cache of {len(layer.sequences)} texts came; one that has read a single text is kept.")
         one = layer.sequences[0]
         arrays = {"window_keys": one.window.keys.numpy(), "window_values": one.window.values.numpy()}
-        told |= {"kind": one.kind, "sinks": one.window.sinks}
+        told |= {"kind": one.kind, "sinks": one.window.sinks, "built": dict(one.built)}
         if one.hidden:
             arrays |= _hidden_arrays(one.hidden)
     for name, array in arrays.items():
@@ -121,7 +121,8 @@ def open_layer(
             f"The text was kept with the index {told['kind']}; {kind} learns from queries that are gone. Keep it anew."
         )
     hidden = None if kind == "none" else _open_hidden(method, kind, mapped, dtype)
-    layer.resume(Parts(held, hidden, kind), told["length"])
+    built = told.get("built", {}) if kind == told["kind"] else {}  # of texts kept before this was noted: nothing
+    layer.resume(Parts(held, hidden, kind, built), told["length"])
     return layer
 
 

@@ -210,11 +210,10 @@ def exact(queries: Tensor, keys: Rows, values: Rows, scores: Scores) -> Part:
     return merge(parts)
 
 
-def exact_sum(queries: Tensor, keys: Rows, scores: Scores) -> Tensor:
-    """The log-sum-exp (H, Q) over all hidden keys."""
+def exact_products(queries: Tensor, keys: Rows) -> Tensor:
+    """The products (H, Q, n) float32 with all hidden keys, of which some are widened at a time."""
     pieces = [piece for part in keys.parts for piece in torch.split(part, AT_ONCE, 1)]
-    sums = [scores(every_product(queries, Rows(piece))).logsumexp(-1) for piece in pieces]
-    return torch.stack(sums).logsumexp(0)
+    return torch.cat([every_product(queries, Rows(piece)) for piece in pieces], -1)
 
 
 # -- what takes the place of an index, as a baseline -------------------------------------------------------------------

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from foveal.attention.blocks import BLOCK, Blocks
 from foveal.attention.dense import cost_of_blocks, dense_attention
-from foveal.attention.estimates import block_means
+from foveal.attention.estimates import block_means, check_finite, check_pair
 from foveal.attention.kernel import block_attention
 from foveal.attention.masks import Mask
 from foveal.errors import InputError
@@ -82,7 +82,11 @@ class BlockMethod(ABC):
     # -- for subclasses --------------------------------------------------------------------------------------------
 
     def grid(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-        """The number, counted from the start of the text, of each query's block (in key blocks) and of each key's."""
+        """The number, counted from the start of the text, of each query's block (in key blocks) and of each key's.
+
+        InputError: queries and keys that do not fit, or blocks that do not.
+        """
+        check_pair(query, key)
         if self.query_block % self.key_block:
             raise InputError(f"Query blocks of {self.query_block} are no multiple of key blocks of {self.key_block}.")
         first, end = (key.shape[2] - query.shape[2]) // self.query_block, -(-key.shape[2] // self.query_block)
@@ -94,9 +98,13 @@ class BlockMethod(ABC):
         return (key.shape[2] - query.shape[2]) % self.query_block
 
     def mean_scores(self, query: Tensor, key: Tensor, scale: float) -> Tensor:
-        """The scaled products of block means (B, H, query blocks, key blocks), float32."""
+        """The scaled products of block means (B, H, query blocks, key blocks), float32.
+
+        InputError: queries or keys that hold NaN or infinity.
+        """
         asked = block_means(query, self.query_block, lead=self.lead(query, key))
         held = block_means(key, self.key_block)
+        check_finite(query, key, asked, held)
         folded = asked.view(len(asked), held.shape[1], -1, asked.shape[3])  # the heads of a group share its keys
         return (folded @ held.transpose(-1, -2) * scale).view(*asked.shape[:3], -1)
 

@@ -2,7 +2,8 @@
 
 Streaming       the first tokens and the last before each query (StreamingLLM, Xiao et al., ICLR 2024)
 VerticalSlash   a fixed number of key columns and of diagonals, chosen by the attention of the last queries
-                (MInference's pattern, Jiang et al., NeurIPS 2024, with one size for every head)
+                (MInference's pattern, Jiang et al., NeurIPS 2024, with one size for every head, in whole blocks, and by
+                the last 128 queries: by its 64 less attention is kept)
 BlockTopK       for each query block the key blocks of the highest product of block means
 RandomBlocks    blocks at random: what any choice must beat
 Dense           everything, by the same kernel: what a report shows of no choice at all
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor
 
 from foveal.attention.blocks import BLOCK, Blocks
-from foveal.attention.estimates import by_share, last_masses, to_blocks
+from foveal.attention.estimates import by_share, check_finite, last_masses, to_blocks
 from foveal.attention.method import BlockMethod
 from foveal.errors import InputError
 
@@ -71,6 +72,7 @@ class VerticalSlash(BlockMethod):
 
     vertical: int = 1024
     slash: int = 1024
+    paired: bool = True  # keep both diagonals of blocks that a band of distances touches
     name: ClassVar[str] = "vertical-slash"
 
     def __post_init__(self) -> None:
@@ -80,12 +82,15 @@ class VerticalSlash(BlockMethod):
 
     def prefill(self, query: Tensor, key: Tensor, context: Context) -> Blocks | None:
         """The columns and diagonals that the last queries look at most."""
+        rows, places = self.grid(query, key)
         masses = last_masses(query, key, self.key_block, scale=context.scale, softcap=context.softcap)
+        check_finite(query, key, *masses)
         columns, slashes = (to_blocks(mass, self.key_block) for mass in masses)
         columns[..., 0] = slashes[..., 0] = torch.inf
         chosen = _top(columns, -(-self.vertical // self.key_block))
         diagonals = _top(slashes, -(-self.slash // self.key_block))
-        rows, places = self.grid(query, key)
+        if self.paired:
+            diagonals[..., 1:] |= diagonals[..., :-1].clone()
         return self.blocks(chosen[:, :, None] | on_diagonals(diagonals, rows, places), query, key)
 
 
@@ -106,8 +111,8 @@ class BlockTopK(BlockMethod):
 
     def prefill(self, query: Tensor, key: Tensor, context: Context) -> Blocks | None:
         """The best blocks of each row."""
-        scores = self.mean_scores(query, key, context.scale)
         rows, columns = self.grid(query, key)
+        scores = self.mean_scores(query, key, context.scale)
         return self.blocks(by_share(scores, rows, columns, self.density), query, key)
 
 

@@ -126,7 +126,7 @@ class Report:
         title = f"{held} looks, density {self.density:.3f}, recall {self.recall:.3f}"
         if not self.looks:
             title = "All dense: texts too short for the method, or with masks of their own"
-        table = Table(title=title)
+        table = Table(title=title, box=None, pad_edge=False)
         for column in ("layer", "queries", "keys", "density", "of heads", "recall", *names, "choosing", "looking"):
             table.add_column(column, justify="right")
         for look in self.looks:

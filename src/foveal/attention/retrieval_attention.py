@@ -192,7 +192,10 @@ class RetrievalCache(Cache):
         return found
 
     def statistics(self) -> dict[str, Any]:
-        """What was looked at, by layer and as a mean; shares are of the hidden keys (scanned) or of the mass."""
+        """What was looked at, by layer and as a mean; shares are of the hidden keys (scanned), of the mass, or of the
+        best keys (recall, where `exact_every` has it measured). `built`: of all layers' indexes the seconds, and as a
+        mean what they are like (links of a key, share of the keys that the projection reached, keys attached, …).
+        """
         layers = {layer.number: layer.tally.means() for layer in self.memories}
         told = [one for one in layers.values() if one["steps"]]
         names = sorted({name for one in told for name in one})
@@ -204,9 +207,17 @@ class RetrievalCache(Cache):
             "index": ", ".join(kinds),
             "fast_bytes": sum(layer.fast_bytes for layer in self.memories),
             "slow_bytes": sum(layer.slow_bytes for layer in self.memories),
+            "built": self._built(),
             "mean": mean,
             "layers": layers,
         }
+
+    def _built(self) -> dict[str, float]:
+        """Of the indexes, which took these seconds together: the mean of what each tells."""
+        told = [one.built for layer in self.memories for one in layer.sequences if one.built]
+        names = sorted({name for one in told for name in one} - {"bytes"})
+        sums = {name: sum(one.get(name, 0.0) for one in told) for name in names}
+        return {name: value if name == "seconds" else value / len(told) for name, value in sums.items()}
 
     def explain(self) -> str:
         """The same as a table."""
@@ -218,6 +229,9 @@ class RetrievalCache(Cache):
 
         told = self.statistics()
         title = f"{told['tokens']:,} tokens, {told['hidden']:,} hidden behind: {told['index'] or 'nothing yet'}"
+        if built := told["built"]:
+            title += f", built in {built['seconds']:,.1f} s"
+            title += f" ({built['degree']:.1f} links a key)" if "degree" in built else ""
         table = Table(title=title)
         for column in (
             "layer",
@@ -227,12 +241,13 @@ class RetrievalCache(Cache):
             "in the window",
             "missed (est.)",
             "recovered",
+            "best keys found",
         ):
             table.add_column(column, justify="right")
         for number, one in told["layers"].items():
-            recovered = f"{one['recovered']:.2%}" if "recovered" in one else ""
+            measured = [f"{one[name]:.2%}" if name in one else "" for name in ("recovered", "recall")]
             shares = [f"{one[name]:.2%}" for name in ("scanned", "window", "missed")]
-            table.add_row(str(number), f"{one['steps']:.0f}", f"{one['visited']:,.0f}", *shares, recovered)
+            table.add_row(str(number), f"{one['steps']:.0f}", f"{one['visited']:,.0f}", *shares, *measured)
         return table
 
 

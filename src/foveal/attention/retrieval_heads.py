@@ -7,6 +7,10 @@ query    the share of a query's attention, less that of an empty query, that goe
          (QRHead, EMNLP 2025, arXiv 2506.09944). `query_heads.py` measures it: other heads, better for ranking
 gates    how much a key-value head needs the whole text (DuoAttention, arXiv 2410.10819). `head_gates.py` trains them:
          best for choosing whose cache stays whole
+reason   what a head gives to a planted sentence while the model answers by a step of thought, word for word or not
+         (HeadKV, arXiv 2410.19258). `head_detection.py` measures it, too
+repeats  what a head gives to earlier copies of a text that repeats itself, and to what followed there (RazorAttention,
+         arXiv 2407.15891). `head_repetition.py` measures it in one pass, without needles
 
     scores = head_scores(model, "copy", home)          # one's own (`foveal heads detect`), else shipped, else an error
     scores.above(0.1), scores.top(16), scores.of_groups(2)
@@ -47,6 +51,8 @@ KINDS = {
     "copy": "what it copied out of a planted sentence",
     "query": "what a query gives to the passages it asks for",
     "gates": "how much it needs the whole text",
+    "reason": "what it gives to a planted sentence that answers by a step of thought",
+    "repeats": "what it gives to earlier copies of a text that repeats itself",
 }
 
 Head = tuple[int, int]
@@ -59,8 +65,9 @@ log = logging.getLogger("foveal.attention")
 class HeadScores:
     """What every head scored in every run: `runs` (R, L, H), in 0 to 1 (kind "query": may be below 0).
 
-    `kind`: "copy" (Wu et al., ICLR 2025, arXiv 2404.15574), "query" (QRHead, EMNLP 2025, arXiv 2506.09944) or "gates"
-    (DuoAttention, arXiv 2410.10819). A head is (layer, head), both from 0.
+    `kind`: "copy" (Wu et al., ICLR 2025, arXiv 2404.15574), "query" (QRHead, EMNLP 2025, arXiv 2506.09944), "gates"
+    (DuoAttention, arXiv 2410.10819), "reason" (HeadKV, arXiv 2410.19258; over many steps it may pass 1) or "repeats"
+    (RazorAttention, arXiv 2407.15891). A head is (layer, head), both from 0.
     """
 
     runs: Tensor  # (R, L, H) float32
@@ -136,6 +143,11 @@ class HeadScores:
             for number in range(self.runs.shape[2])
         ]
         return f'{head},\n "scores": {{\n' + ",\n".join(lines) + "\n }\n}\n"
+
+    def as_published(self) -> str:
+        """The scores alone, in one line, as the paper's authors publish theirs: {"layer-head": [score of each run]}."""
+        names = [(layer, head) for layer in range(self.runs.shape[1]) for head in range(self.runs.shape[2])]
+        return json.dumps({f"{a}-{b}": [round(one, 4) for one in self.runs[:, a, b].tolist()] for a, b in names}) + "\n"
 
     def save(self, path: Path) -> Path:
         """Write the file, whole or not at all."""

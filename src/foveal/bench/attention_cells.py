@@ -20,7 +20,10 @@ from foveal.evaluation.grid import Cell, Outcome, System, run
 from foveal.evaluation.likelihood import nats_per_token
 from foveal.evaluation.ruler import TASKS, Sample, accuracy, answer_tokens, make
 
-LOOKING = ("blocks", "dense", "estimates", "kernel", "method", "prefill")
+LOOKING = (
+    *("blocks", "dense", "estimates", "kernel", "method", "prefill", "patterns"),
+    *("boundaries", "boundary_encoders", "chunks"),  # by which DHSA cuts and scores
+)
 """Modules of `foveal.attention` that every method's cells depend on."""
 
 

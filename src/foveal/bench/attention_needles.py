@@ -1,7 +1,8 @@
 """bench attention, needles: of those that dense attention finds, what sparse attention does, by length and depth.
 
 grid        one number at ten depths of each length, under FlexPrefill, and under sinks and a window of its density,
-            which must be seen to fail in the middle: else the needles are no test
+            which must be seen to fail in the middle: else the needles are no test; and two numbers of one name, half a
+            text apart, both asked for
 sentence    the spec's sentence in essays at ten depths, under DHSA over 1,024 keys, with and without its dense tail;
             an answer is found from a ROUGE-1 recall of a half on. Beside it means of blocks, and sinks and a window
 decoding    answers over 1,024 keys a step beside those over all
@@ -9,6 +10,7 @@ decoding    answers over 1,024 keys a step beside those over all
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import signature
@@ -25,7 +27,7 @@ from foveal.bench.attention_matched import at_density, looks
 from foveal.bench.attention_models import PromptReader, cut
 from foveal.evaluation.grid import Cell, key
 from foveal.evaluation.haystack import plant
-from foveal.evaluation.needles import Needle
+from foveal.evaluation.needles import FAMILY_NAMES, GIVEN_NAMES, Needle
 from foveal.evaluation.rouge import rouge_n
 from foveal.evaluation.ruler import Sample, make
 from foveal.evaluation.scripts import words
@@ -68,8 +70,41 @@ def needles(reader: PromptReader, length: int) -> dict[Sample, int]:
     return made
 
 
+def two_needles(reader: PromptReader, length: int) -> dict[Sample, int]:
+    """Two numbers of one name for each depth, that of the first; the other stands half a text further, or before."""
+    text, made = _haystack(reader, length - 30), {}  # twice as much is planted
+    for number, depth in enumerate(depths_of(reader)):
+        draw = random.Random(f"two {reader.settings.seed} {number}")
+        name = f"{draw.choice(GIVEN_NAMES)} {draw.choice(FAMILY_NAMES)}"
+        numbers = tuple(str(one) for one in draw.sample(range(10**6, 10**7), 2))
+        depths = sorted((float(depth), (depth + 50.0) % 100))
+        told = Needle("two", tuple(f"One magic number of {name} is {one}." for one in numbers), "", "")
+        question = f"What are all the magic numbers of {name} by the text above?"
+        prefix = f"According to the text, the magic numbers of {name} are"
+        context = plant(text, told, depths).text
+        tokens = reader.count(f"{context}\n\n{question}\n{prefix}")
+        made[Sample("niah_multivalue", context, question, numbers, prefix, length, tokens, number)] = depth
+    return made
+
+
 def grid(reader: PromptReader, lengths: Sequence[int]) -> Iterator[Row]:
-    """FlexPrefill's share of dense attention's needles."""
+    """FlexPrefill's share of dense attention's needles, one by one and two at once."""
+    yield from _one_needle(reader, lengths)
+    sparse: list[float] = []
+    for length in lengths:
+        at = two_needles(reader, length)
+        cells = measured(reader, {"dense": Dense(), "flexprefill@0.95": FlexPrefill(gamma=0.95)}, list(at))
+        dense, mine = (_right(cells, at, name) for name in ("dense", "flexprefill@0.95"))
+        kept = [float(mine[sample] == 1) for sample, right in dense.items() if right == 1]
+        taken = fmean(cell.density for cell in cells if cell.system == "flexprefill@0.95")
+        note = f"{len(kept)} pairs that dense attention finds, of {len(at)}; density {taken:.3f}"
+        yield Row.of(f"two needles, {length // 1024}k, flexprefill@0.95", "share of dense's", _mean(kept), note=note)
+        sparse += kept if length > DENSE_TO else []
+    note = f"{len(sparse)} pairs in texts that it does not read densely"
+    yield Row.of("two needles, flexprefill@0.95", "share of dense's", _mean(sparse), at_least=KEPT, note=note)
+
+
+def _one_needle(reader: PromptReader, lengths: Sequence[int]) -> Iterator[Row]:
     kept: dict[str, list[tuple[int, int, float]]] = {"flexprefill@0.95": [], "streaming": []}  # length, depth, right
     for length in lengths:
         at = needles(reader, length)
@@ -147,15 +182,18 @@ def recall_of(answer: str) -> float:
 
 def _sentences(reader: PromptReader, length: int) -> list[Sample]:
     """The sentence at each depth of essays."""
-    room = length - 80  # for the sentence, the question and what is around them
-    text = str(reader.model.tokenizer.decode(reader.tokens(room), skip_special_tokens=True))
-    made = []
+    text, made = _haystack(reader, length), []
     for number, depth in enumerate(depths_of(reader)):
         context = plant(text, SENTENCE, [float(depth)]).text
         tokens = reader.count(f"{context}\n\n{SENTENCE.question}\n{BEGUN}")
         answers = (SENTENCE.answer,)
         made.append(Sample("niah_single", context, SENTENCE.question, answers, BEGUN, length, tokens, number))
     return made
+
+
+def _haystack(reader: PromptReader, length: int) -> str:
+    """Essays, with room for needles, a question and what is around them."""
+    return str(reader.model.tokenizer.decode(reader.tokens(length - 80), skip_special_tokens=True))
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ ALONE = {
     ("FlexPrefill, gamma 0.95", 16_384): 1.7,
     ("FlexPrefill, gamma 0.9", 16_384): 2.2,
     ("FlexPrefill, gamma 0.95", 32_768): 3.0,
+    ("FlexPrefill, gamma 0.9", 32_768): 3.0,
     ("DHSA, an eighth of the keys", 16_384): 1.6,
     ("DHSA, 1,024 keys", 16_384): 2.5,
 }

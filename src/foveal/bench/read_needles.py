@@ -1,13 +1,14 @@
 """bench read, needles: what of a long text is kept, and what is answered from it.
 
 Needles of three kinds (evaluation/needles.py) at ten depths in essays (a quick run: five). All of a length stand in one
-text and are asked in one pass, each question with its own memory. At equal tokens: BM25 and MiniLM over the same
-sentences, the last 8k tokens. Controls that a fake would fail: another needle's question, shuffled sentences, heads
-drawn at random.
+text and are asked in one pass, each question with its own memory. At equal tokens, at 16k and 64k: BM25 and MiniLM over
+the same sentences, the last 8k tokens; where it fits, the whole text in the model's prompt. Controls that a fake would
+fail: another needle's question, shuffled sentences, heads drawn at random.
 """
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Iterator, Sequence
@@ -30,6 +31,13 @@ from foveal.reading.events import Done, Reading, WindowRead
 
 KINDS = ("literal", "paraphrase", "two-hop")
 DEPTHS = tuple(range(5, 100, 10))
+LENGTHS, QUICK = (16_000, 64_000, 256_000), (8_000,)
+COMPARED = 64_000
+"""Tokens up to which other choosers are asked, too."""
+
+BEHIND = 512
+"""Tokens of a prompt beside a whole text, and of its answer."""
+
 REPORTED = (64_000, 256_000)
 """Tokens after which the rate of the long pass is told, besides its end."""
 
@@ -43,10 +51,9 @@ ABOUT_ESSAYS = (
 
 def needles(bench: Bench, pictures: Path) -> Iterator[Row]:
     """Rows at each length, then comparisons and controls at the first."""
-    quick = bench.settings.quick
     cells: list[Cell] = []
-    first = 8_000 if quick else 16_000
-    for length in (first,) if quick else (first, 64_000):
+    lengths = QUICK if bench.settings.quick else LENGTHS
+    for length in lengths:
         planted = planted_at(bench, length)
         start = time.perf_counter()
         readings = bench.reader.read_many(planted[0].text, [one.needle.question for one in planted])
@@ -54,8 +61,13 @@ def needles(bench: Bench, pictures: Path) -> Iterator[Row]:
         new = [_cell(one, reading, length, took) for one, reading in zip(planted, readings, strict=True)]
         cells += new
         yield from _rows(new, length, bars=True)
-        if length == first:
+        tokens = readings[0].stats.tokens
+        note = f"{len(planted)} questions in one pass, their answers included"
+        yield Row.of(f"Foveal, needles, {length // 1000}k", "tokens/s", tokens / took, note=note)
+        if length <= COMPARED:
             yield from _peers(bench, planted, new, length)
+        if length == lengths[0]:
+            yield from _whole(bench, planted, length)
             yield from _controls(bench, planted, new)
             yield from _parts(bench, planted)
     heat_map(cells, pictures / "read-needles.png", "retained", title="Needles kept, 1,024 tokens of memory")
@@ -124,10 +136,28 @@ def _peers(bench: Bench, planted: Sequence[Planted], ours: Sequence[Cell], lengt
             if compared:  # with many tokens another may keep all, too
                 least = 0.01 if budget == few else 0.0
                 ahead = mine[compared] - kept[compared]
-                yield Row.of(f"Foveal less {name}, {compared}", metric, ahead, at_least=least)
+                yield Row.of(f"Foveal less {name}, {compared}, {length // 1000}k", metric, ahead, at_least=least)
     last = _by_kind(planted, [bench.last(one.text, "", budget=8192) for one in planted])
     for kind, value in last.items():
         yield Row.of(f"last 8k tokens, {kind} needles, {length // 1000}k", "retention", value)
+
+
+def _whole(bench: Bench, planted: Sequence[Planted], length: int) -> Iterator[Row]:
+    """The same model's answers with the whole text before it, where its positions hold that."""
+    text = planted[0].text
+    tokens, name = bench.count(text), "whole text in the prompt"
+    if tokens + BEHIND > bench.model.context_tokens:
+        note = f"not run: {tokens:,} tokens, and {bench.model.context_tokens:,} positions"
+        yield Row.of(f"{name}, {length // 1000}k", "answers", math.nan, note=note)
+        return
+    told = [bench.answer(text, [(0, len(text))], one.needle.question) for one in planted]
+    for kind in KINDS:
+        right = [
+            contains(answer, one.needle.answer)
+            for one, answer in zip(planted, told, strict=True)
+            if one.needle.kind == kind
+        ]
+        yield Row.of(f"{name}, {kind} needles, {length // 1000}k", "answers", fmean(right))
 
 
 def _by_kind(planted: Sequence[Planted], kept: Sequence[Sequence[Range]]) -> dict[str, float]:

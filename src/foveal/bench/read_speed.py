@@ -5,7 +5,8 @@ int8        the reader that looks in int8 beside the one that does not, and how 
 growth      seconds over tokens on a log-log line: 1 is linear
 first       a process that reads a file of two pages, from its start to the first and the last token of the answer
 decoding    tokens of the answer against transformers' `generate` (bench/decode.py)
-exactness   the recorder against transformers' eager attention, in float32, and a whole pass against float64
+exactness   the recorder against transformers' eager attention, in float32, and a whole pass against float64; the scores
+            that the published package marks tokens by, against loops
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from foveal.evaluation.speed import paired
 from foveal.evaluation.tables import Row, largest
 from foveal.models.language import load_language_model
 from foveal.reading import InfiniRetri
+from foveal.reading.published import token_scores
 from foveal.reading.sentences import packed
 
 PREFILL = 2048
@@ -134,12 +136,33 @@ def exactness(bench: Bench) -> Iterator[Row]:
         yield Row.of(
             f"recorder, {name}", "largest difference from eager", worst, at_most=1e-5, note="float32, 512 tokens"
         )
+        yield token_score_row(name, recorder.attention[layers[-1]][0], eager[layers[-1]][0])
         whole = Recorder(rows, dict.fromkeys(layers))
         watch(model, ids, whole)
         exact = _eager(model.double(), ids, rows, layers)
         ours, theirs = _largest(whole.attention, exact), _largest(eager, exact)
         note = f"ours {ours:.1e}, eager {theirs:.1e} from float64"
         yield Row.of(f"a whole pass, {name}", "error in float32 / eager's", ours / theirs, at_most=1.5, note=note)
+
+
+def token_score_row(name: str, recorded: Tensor, eager: Tensor) -> Row:
+    """Scores by the recorded attention (H, R, K) of the last R of K tokens, beside loops over eager's.
+
+    Phrases of an odd and of an even number of tokens; token j of N: the sum over rows i of w_i² G'[i, j], G' that of G
+    over its phrase, w_i what row i pays to the rows.
+    """
+    ours, theirs = (part.sum(0).double().cpu().numpy() for part in (recorded, eager))
+    count, rows = theirs.shape[1] - theirs.shape[0], range(theirs.shape[0])
+    worst = []
+    for phrase in (7, 8):
+        before, after = math.ceil((phrase - 1) / 2), (phrase - 1) // 2
+        found = token_scores(ours[:, :count], ours[:, count:].sum(1, keepdims=True), phrase)
+        for j in range(count):
+            near = range(max(0, j - before), min(count, j + after + 1))
+            score = sum(theirs[i, count:].sum() ** 2 * sum(theirs[i, u] for u in near) for i in rows)
+            worst.append(abs(found[j] - score) / score)
+    note = "phrases of 7 and of 8 tokens, by loops over eager attention"
+    return Row.of(f"token scores, {name}", "largest relative difference", largest(*worst), at_most=1e-4, note=note)
 
 
 class _Eager:

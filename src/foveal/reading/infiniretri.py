@@ -358,7 +358,9 @@ class InfiniRetri:
 
     def _windows(self, task: _Task) -> Windows:
         settings = self.settings
-        return Windows(task.text, self.looking.tokens, settings.window, settings.longest, task.effort, task.check)
+        # What no memory holds could not be kept at all; by itself a part may have some tokens more.
+        longest = min(settings.longest, settings.budget * 3 // 4)
+        return Windows(task.text, self.looking.tokens, settings.window, longest, task.effort, task.check)
 
     def _require_room(self, questions: Sequence[str]) -> None:
         """InputError: window, memory and a question exceed the model's positions."""
