@@ -84,9 +84,12 @@ def test_each_distributions_masses_stand_beside_the_published_ones(settings, bas
     assert all(0 < row.value < 1 for row in claim.values())
     assert claim["contrastive, T = 1"].value == pytest.approx(claim["even"].value, rel=0.15)
     assert claim["contrastive, T = 1"].bar.startswith("≤")
-    assert {name for name, row in claim.items() if row.bar} == {
-        "even", "Dirichlet unigram (PROP)", "contrastive, T = 1", "contrastive, T = 0.02", bprop.DRAWN
-    }  # fmt: skip
+    assert {name for name, row in claim.items() if row.bar} == {*bprop.MEASURED, bprop.DRAWN}
+    assert claim["unigram"].bar == "0.119 to 0.139"
+    assert claim["raw attention"].bar == "≥ 0.147"
+    assert claim["contrastive, T = 0.005"].bar == "≥ 0.213"
+    others = list(bprop.word_rows(bprop.Abstracts.of(Judged.of(settings), name=base), known=False))  # of another set
+    assert {row.system for row in others if row.bar} == {"contrastive, T = 1", "contrastive, T = 0.02", bprop.DRAWN}
     assert [name for name, row in stops.items() if row.bar] == ["contrastive, T = 0.02", bprop.DRAWN]
     assert float(claim[bprop.DRAWN].bar.removeprefix("≥ ")) == pytest.approx(
         1.3 * claim["Dirichlet unigram (PROP)"].value, rel=1e-2

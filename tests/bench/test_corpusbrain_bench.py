@@ -142,7 +142,24 @@ def test_labels_choose_and_test_claims_decide_nothing(settings, small, monkeypat
     assert rows["small model: every title by beams", "titles a second"].bar == "≥ 200"
     alone, fused = (rows[f"SciFact claims, {name}", "ndcg@10"].value for name in ("BM25", "50 labels, with BM25"))
     assert fused == alone  # of weight 0
+    asked = rows["SciFact claims, 50 labels, with BM25", "ndcg@10"]
+    assert asked.bar == f"≥ {alone - 0.05:.4g}"  # the last of all, by the few that there are
+    assert asked.ok
     assert rows["small model", "bytes"].value > rows["tree of titles", "bytes"].value > 0
+
+
+def test_words_and_vectors_stand_beside_what_is_written(settings):
+    """Vectors where there is time for 40,000 sentences."""
+    probes = corpusbrain.scifact_probes(Judged.of(settings), settings)
+    full = by_name(corpusbrain.reference_rows(probes, replace(settings, quick=False)))
+    assert {system for system, _ in full} == {"SciFact, BM25: sentence", "SciFact, MiniLM: sentence"}
+    pairs = probes.tests["sentence"]
+    run = probes.meaning(pairs, "scifact", settings)
+    found = [max(scores, key=lambda name: (scores[name], name)) for scores in run.values()]  # ties: the largest id
+    first = sum(name in judged for name, judged in zip(found, probes.qrels(pairs).values(), strict=True)) / len(pairs)
+    assert full["SciFact, MiniLM: sentence", "recall@1"].value == pytest.approx(first)
+    quick = by_name(corpusbrain.reference_rows(probes, settings))
+    assert {system for system, _ in quick} == {"SciFact, BM25: sentence"}
 
 
 def test_the_decoder_is_held_against_the_plain_definition(settings, small):

@@ -140,7 +140,9 @@ def test_a_bar_is_stricter_without_quick():
     assert bench._bar("keyword-1", "recall@10", 1.0) == 0.10
     assert bench._bar("keyword-3", "ndcg@10", 1.0) == 0.03
     assert bench._bar("query", "ndcg@10", 0.5) == 0.0
-    assert bench._bar("P-o-P-16", "ndcg@10", 1.0) is None
+    assert bench._bar("P-o-P-16", "ndcg@10", 1.0) == 1e-4  # more than the plain encoder finds
+    assert bench._bar("P-o-P-64", "recall@10", 0.5) == 0.0
+    assert bench._bar("keyword-1", "ndcg@10", 1.0) is None
 
 
 def test_costs_are_measured_against_the_plain_encoder(data, monkeypatch):
@@ -205,6 +207,36 @@ def test_limits_weight_comes_from_other_people(settings, monkeypatch, tmp_path):
     assert f"BM25S alone has {alone:.4f}, which meets the bar without a bridge" in fused.note
 
 
+def test_each_methods_bridge_is_measured_on_limit_by_one_side_and_by_both(data, monkeypatch, tmp_path):
+    """Cosines of the vectors that the trained bridge gives, not of the plain encoder's."""
+    made = people(6, likes=4, seed=3)
+    folder = tmp_path / "limit-small"
+    (folder / "qrels").mkdir(parents=True)
+    for name, texts in (("corpus", made.corpus), ("queries", made.queries)):
+        (folder / f"{name}.jsonl").write_text(
+            "".join(json.dumps({"_id": i, "text": t}) + "\n" for i, t in texts.items())
+        )
+    judged = "".join(f"{q}\t{d}\t1\n" for q, found in made.judged.items() for d in found)
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + judged)
+    monkeypatch.setattr(lexsembridge_parts, "ARMS", {arm: bench.ARMS[arm] for arm in ("SLR", "LLR", bench.CONTROL)})
+    data.settings = replace(data.settings, data=tmp_path)
+    seen = {}
+    monkeypatch.setattr(
+        lexsembridge_parts, "_limit_values",
+        lambda _, system, run, note: iter(seen.update({system: (run, note)}) or ()),
+    )  # fmt: skip
+    assert list(lexsembridge_parts.limit_bridges(data)) == []
+    assert list(seen) == [f"{arm}, {sides}" for arm in ("SLR", "LLR") for sides in ("queries only", "both sides")]
+    bridge = data.bridge(*data.trained("LLR"))
+    query, document = next(iter(made.queries.items())), next(iter(made.corpus.items()))
+    sides = {"queries only": data.encoder.encode([document[1]]), "both sides": bridge.encode_query([document[1]])}
+    for side, vectors in sides.items():
+        run, note = seen[f"LLR, {side}"]
+        expected = float(bridge.encode_query([query[1]])[0] @ vectors[0])
+        assert run[query[0]][document[0]] == pytest.approx(expected, abs=1e-4)
+        assert note == "trained on SciFact"
+
+
 def test_images_are_measured_by_every_crop(settings):
     draw = np.random.default_rng(0)
     images = [np.kron(draw.integers(0, 256, (4, 4, 3)), np.ones((4, 4, 1))).astype(np.uint8) for _ in range(60)]
@@ -243,7 +275,8 @@ def test_the_whole_bench_goes_through_its_parts(settings, monkeypatch):
     """In order, each once; a bridge in a cache is used again."""
     called = []
     monkeypatch.setattr(bench, "FineGrained", lambda _: "data")
-    for name in ("scifact", "cost_rows", "both_rows", "limit_rows", "images"):
+    parts = ["scifact", "cost_rows", "both_rows", "limit_rows", "limit_bridges", "images"]
+    for name in parts:
         monkeypatch.setattr(bench, name, lambda given, name=name: iter(called.append((name, given)) or ()))
     assert list(bench.lexsembridge(settings)) == []
-    assert [name for name, _ in called] == ["scifact", "cost_rows", "both_rows", "limit_rows", "images"]
+    assert [name for name, _ in called] == parts

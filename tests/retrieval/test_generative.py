@@ -553,6 +553,8 @@ def test_a_library_without_a_model_says_how_to_train_one(library, t5):
     t5.save(library.settings.home / "models" / "brain", learned=TITLES[:-1])
     with pytest.raises(UnknownName, match="Trained here: brain"):
         GenerativeRetriever.over(library, None, model="other")
+    with pytest.raises(ModelUnavailable, match=r"models holds no model of titles: it has no config\.json"):
+        GenerativeRetriever.over(library, None, model=str(library.settings.home / "models"))
 
 
 def test_titles_that_were_not_learned_are_told(library, t5, caplog):

@@ -84,6 +84,10 @@ def test_a_set_and_its_text_are_one_input_masked_in_the_text_only(tokenizer):
     assert min(asked) >= 4
     assert {made["labels"][place] for place in asked} == {a1}
     assert all(made["ids"][place] == a1 for place in range(4, 23) if place not in asked)
+    twos = replace(features, masking=replace(features.masking, continues=frozenset({b1})), most_masked=5)
+    for seed in range(9):  # words of two tokens: a third one would make six
+        labels = twos.of_set(("b2",), [a1, b1] * 10, np.random.default_rng(seed))["labels"]
+        assert sum(label != IGNORED for label in labels) == 4
     plain = replace(features, masking=None).of_set(("b1",), text, np.random.default_rng(0))
     assert set(plain["labels"]) == {IGNORED}
     long = features.of_set(("b1",) * 90, text, np.random.default_rng(0))

@@ -262,7 +262,14 @@ def test_a_text_with_few_words_gives_no_pair_and_a_set_longer_than_it_repeats_wo
     assert word_sets(empty, NONE_OUT, np.random.default_rng(0)) == []
 
 
-@pytest.mark.parametrize("wrong", [{"pairs": 0}, {"length": 0}, {"length": -1.0}, {"least": 0}, {"margin": -0.1}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"pairs": 0}, {"length": 0}, {"length": -1.0}, {"length": 1e30}, {"length": math.inf}, {"length": math.nan},
+        {"least": 0}, {"margin": -0.1}, {"margin": math.inf}, {"margin": math.nan},
+    ],
+    ids=str,
+)  # fmt: skip
 def test_sets_are_checked(wrong):
     with pytest.raises(InputError, match="Word sets"):
         Sets(**wrong)

@@ -16,6 +16,7 @@ from title_models import TINY, plain_scores
 from typer.testing import CliRunner
 
 from foveal.errors import InputError
+from foveal.evaluation.kilt import KiltQuery
 from foveal.models.title_models import MENTION, load_title_model
 from foveal.retrieval.constrained_beams import BeamSettings, search_titles
 from foveal.retrieval.generative import CorpusBrain
@@ -38,6 +39,7 @@ from foveal.training.corpusbrain_pairs import (
     TitledText,
     TitlePair,
     hold_out,
+    kilt_pairs,
     mention_links,
     pairs_of,
     units,
@@ -221,6 +223,25 @@ def test_a_text_of_repeated_units_keeps_two_and_asks_each_once():
         kept, held = hold_out([text_of([refrain, refrain, verse, "of the town", "of the land"])], each=2, seed=seed)
         assert {pair.source for pair in held} == {refrain, verse}
         assert len(held) == len(kept[0].paragraphs) == 2
+
+
+def test_kilts_queries_ask_for_their_targets(caplog):
+    """Template questions of relations are sources beside the input; titles of other collections are left out."""
+    queries = [
+        KiltQuery("1", "Butt [SEP] led", (), (), ("Home  Rule", "Elsewhere", "Isaac Butt"), ("Who led?", " ")),
+        KiltQuery("2", "no answer", ()),
+        KiltQuery("3", "of another collection", (), targets=("Elsewhere",)),
+    ]  # fmt: skip
+    titles = ["Isaac Butt", "Home Rule"]
+    found = kilt_pairs(queries, titles)
+    assert [(one.source, one.titles) for one in found] == [
+        ("Butt [SEP] led", ("Home Rule", "Isaac Butt")),
+        ("Who led?", ("Home Rule", "Isaac Butt")),
+    ]
+    assert "2 of 3 queries ask for no title of this collection" in caplog.text
+    assert len(Lessons.of_pairs(found, titles).draw(0)) == 2
+    with pytest.raises(InputError, match="None of 2 queries asks for a title"):
+        kilt_pairs(queries[1:], titles)
 
 
 def test_units_are_cut_and_cleaned():
@@ -422,6 +443,30 @@ def test_the_command_learns_a_folder_and_its_judged_queries(tmp_path):
     assert (tmp_path / "h" / "runs" / "train" / "mine" / "report.json").is_file()
     with pytest.raises(InputError, match="--split names judgements"):
         CliRunner().invoke(app, ["--split", "train"], catch_exceptions=False)
+    (folder / "qrels" / "none.tsv").write_text("query-id\tcorpus-id\tscore\nq0\td0\t0\nq1\td1\t0\n")
+    for split, says in (("test", "The splits of this collection: none, train"), ("none", "holds no query")):
+        wrong = ["--data", folder, "--split", split, "--steps", 2, "--home", tmp_path / split]
+        with pytest.raises(InputError, match=says):  # at once, not when the documents are learned
+            CliRunner().invoke(app, list(map(str, wrong)), catch_exceptions=False)
+        assert not (tmp_path / split / "runs").exists()
+
+
+def test_judged_queries_that_ask_for_no_titled_document_are_refused_at_once(tmp_path):
+    from foveal.cli.train_corpusbrain import _judged
+
+    (tmp_path / "qrels").mkdir()
+    for name in ("corpus", "queries"):
+        lines = "".join(json.dumps({"_id": f"{name[0]}{n}", "title": "", "text": f"text {n}"}) + "\n" for n in range(9))
+        (tmp_path / f"{name}.jsonl").write_text(lines)
+    judged = "".join(f"q{n}\tc{n}\t1\n" for n in range(9))
+    (tmp_path / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\n" + judged)
+    with pytest.raises(InputError, match="0 to learn from and 0 to choose by ask for a document with a title"):
+        _judged(tmp_path, "train", [], 0)
+    titled = [TitledText(f"c{n}", f"Title {n}", ("text",)) for n in range(9)]
+    learnt, dev = _judged(tmp_path, "train", titled, 0)
+    assert {(one.source, one.titles) for one in (*learnt, *dev)} == {(f"text {n}", (f"Title {n}",)) for n in range(9)}
+    assert learnt
+    assert dev
 
 
 def test_the_command_numbers_titles_that_the_base_writes_alike(tmp_path):

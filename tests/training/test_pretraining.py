@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -216,6 +217,10 @@ def test_whole_words_are_asked_whole(seed):
             assert (place in asked) == (place - 1 in asked)
     ordinary = sum(token not in rule.special for token in ids)
     assert round(0.3 * ordinary) <= len(asked) <= round(0.3 * ordinary) + 1
+    few = mask_tokens(ids, np.random.default_rng(seed), replace(rule, rate=1.0), most=3)[1]
+    held = {place for place, label in enumerate(few) if label != IGNORED}
+    assert 2 <= len(held) <= 3  # a word that would make them four is passed over
+    assert all((place in held) == (place - 1 in held) for place in range(1, len(ids)) if ids[place] in rule.continues)
 
 
 @few

@@ -15,6 +15,7 @@ from foveal.errors import InputError, ModelUnavailable
 from foveal.library import Library
 from foveal.ranking.judged import Judged
 from foveal.settings import Settings
+from foveal.training import encoders
 from foveal.training.encoders import ARMS
 from foveal.training.examples import Examples
 from foveal.training.rerankers import OBJECTIVES
@@ -131,5 +132,6 @@ def test_help_names_every_choice():
     assert "reranker" in listed
     shown = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["train", "encoder", "--help"]).stdout
     assert all(arm in shown for arm in ARMS)
+    assert all(objective in shown for objective in encoders.OBJECTIVES)
     shown = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["train", "reranker", "--help"]).stdout
     assert all(objective in shown for objective in OBJECTIVES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,9 +14,10 @@ from foveal.errors import InputError, UnknownName
 from foveal.models import load_encoder
 from foveal.models.bert import BertEncoder
 from foveal.training import encoders, model_folders
-from foveal.training.encoders import ARMS, EncoderSettings, train_encoder
+from foveal.training.encoders import ARMS, OBJECTIVES, EncoderSettings, train_encoder
 from foveal.training.examples import Examples
 from foveal.training.loop import LoopSettings
+from foveal.training.losses import LossSettings, make_loss
 from foveal.training.negatives import spread
 from foveal.training.report import read_report
 from foveal.training.searches import WordSearch
@@ -111,6 +113,23 @@ def test_every_arm_trains(topics, tiny_encoder, tmp_path, arm):
     assert load_encoder(str(folder)).dimension == 16
 
 
+@pytest.mark.parametrize(
+    "objective",
+    [pytest.param(one, marks=() if one == "cached" else pytest.mark.slow) for one in OBJECTIVES if one != "in-batch"],
+)
+def test_every_objective_trains(topics, tiny_encoder, tmp_path, monkeypatch, objective):
+    """T2 (cached), T3 (memory bank), T9 (passage-centric), T10 (symmetric), T11 (Matryoshka) end to end."""
+    made = []
+    monkeypatch.setattr(encoders, "make_loss", lambda name, *given: (made.append(name), make_loss(name, *given))[1])
+    chosen = LossSettings(mini_batch=3, bank=32, momentum=0.9, dimensions=(16, 8))
+    settings = replace(FAST, objective=objective, loss=chosen, loop=replace(LOOP, steps=32))
+    _, report = trained(topics, tiny_encoder, tmp_path, settings)
+    assert made == [objective]
+    assert report.settings["objective"] == objective
+    before, after = report.measured["dev"]
+    assert after["ndcg@10"] > before["ndcg@10"] + 0.1
+
+
 def test_without_a_teacher_words_and_base_together_teach(topics, tiny_encoder, tmp_path):
     """T8: the blend's scores, spread as the settings ask; a weak teacher may teach wrongly, which the guard sees."""
     settings = replace(FAST, arm="kl", negatives=2, teacher_spread=3.0, loop=replace(LOOP, steps=1))
@@ -131,11 +150,13 @@ def test_the_blend_is_the_sum_of_what_words_and_the_base_say_of_the_candidates(
             asked.append(len(queries))
             return super().__call__(queries, k)
 
+    exact = partial(load_encoder, dtype="float32")  # else many texts may be encoded in int8, one alone is not
+    monkeypatch.setattr(encoders, "load_encoder", exact)
     monkeypatch.setattr(encoders, "WordSearch", Counted)
     kept, report = mined(topics, tiny_encoder, tmp_path, "kl")
     assert report.what.startswith("encoder, kl")
     assert len(asked) == 1  # the first search, of all queries together
-    words, encoder = WordSearch(topics.corpus), load_encoder(str(tiny_encoder))
+    words, encoder = WordSearch(topics.corpus), exact(str(tiny_encoder))
     summed = {}
     for query, said in kept["scores"].items():
         found = words([topics.queries[query]], len(topics.corpus))[0]
@@ -270,6 +291,13 @@ def test_a_smaller_window_holds_while_training_only(topics, tiny_encoder, tmp_pa
 def test_settings_and_sets_are_checked(topics, tiny_encoder, tmp_path):
     with pytest.raises(UnknownName, match="in-batch, bm25, mined, filtered, ance"):
         EncoderSettings(arm="luck")
+    for name in ("luck", "kl"):  # kl wants a teacher's scores, which are no matter of the objective
+        with pytest.raises(
+            UnknownName, match=r"in-batch, symmetric, cached, passage-centric, memory-bank, matryoshka\.$"
+        ):
+            EncoderSettings(objective=name)
+    with pytest.raises(InputError, match="'cached' would count for nothing"):
+        EncoderSettings(arm="kl", objective="cached")
     for wrong in ({"negatives": 0}, {"skip": 40}, {"margin": 1.0}, {"window": 2}):
         with pytest.raises(InputError):
             EncoderSettings(**wrong)

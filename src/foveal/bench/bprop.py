@@ -46,18 +46,26 @@ from foveal.training.bprop_sampling import (
 OTHERS, WORDS = 150, 220
 """Abstracts of the collection that no test claim is judged with, and words of an abstract that are read."""
 
-BARS: Mapping[str, Mapping[str, float]] = {
-    "even": {"at_least": 0.058, "at_most": 0.068},
-    "Dirichlet unigram (PROP)": {"at_least": 0.14, "at_most": 0.16},
-    "contrastive, T = 0.02": {"at_least": 0.19},
-}
 MEASURED = {
     "even": 0.063, "unigram": 0.129, "Dirichlet unigram (PROP)": 0.150, "raw attention": 0.157,
     "saturated attention": 0.103, "contrastive, T = 1": 0.067, "contrastive, T = 0.1": 0.107,
     "contrastive, T = 0.05": 0.151, "contrastive, T = 0.02": 0.201, "contrastive, T = 0.01": 0.218,
     "contrastive, T = 0.005": 0.223,
 }  # fmt: skip
-"""What was measured for the spec."""
+"""What was measured for the spec. Of stop words nothing is taken over but the limit: which they are is up to a list."""
+
+BARS: Mapping[str, Mapping[str, float]] = {
+    "even": {"at_least": 0.058, "at_most": 0.068},
+    "unigram": {"at_least": 0.119, "at_most": 0.139},
+    "Dirichlet unigram (PROP)": {"at_least": 0.14, "at_most": 0.16},
+    **{
+        name: {"at_least": round(figure - 0.01, 3)}
+        for name, figure in MEASURED.items()
+        if "attention" in name or (name.startswith("contrastive") and name != "contrastive, T = 1")
+    },
+    "contrastive, T = 0.02": {"at_least": 0.19},
+}
+"""The controls are to be as they were, what looks at attention no worse than a hundredth."""
 
 ADVANTAGE, STOPS = 1.3, 0.02
 """Of the shipped contrast: claim words as a multiple of PROP's, and the most mass on stop words."""

@@ -18,6 +18,7 @@ from foveal.evaluation.metrics import Run
 from foveal.models.lexsembridge import BridgeSettings
 from foveal.models.lexsembridge_reading import REACH
 from foveal.retrieval.flat import flat_search
+from foveal.retrieval.lexsembridge import LexSemBridge
 from foveal.training.examples import Examples
 from foveal.training.lexsembridge import LexSemBridgeSettings, train_lexsembridge, with_tasks
 from foveal.training.loop import LoopSettings
@@ -89,6 +90,12 @@ class FineGrained:
             self.learnt, self.encoder_name, replace(ARMS[arm], loop=loop), home=self.home, dev=self.dev,
             vectors=self.vectors,
         )  # fmt: skip
+
+    def bridge(self, folder: Path | None, report: Report) -> LexSemBridge:
+        """The bridge of an arm, also of one that was not kept."""
+        return LexSemBridge.load(
+            folder or self.home / "runs" / "train" / report.name / "rejected", encoder=self.encoder
+        )
 
     @property
     def encoder_name(self) -> str:

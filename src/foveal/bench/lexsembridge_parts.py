@@ -17,7 +17,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from foveal.bench.known_sets import held_to, is_collection_of
-from foveal.bench.lexsembridge_data import DEPTH, FineGrained
+from foveal.bench.lexsembridge_data import ARMS, CONTROL, DEPTH, FineGrained
 from foveal.bench.people import people
 from foveal.bench.quality import bm25s_run
 from foveal.bench.retrieval_late import limit
@@ -234,12 +234,30 @@ def limit_rows(settings: BenchSettings) -> Iterator[Row]:
         yield Row.of("LIMIT: what the bridge adds to BM25S", metric, together[metric] - alone[metric], note=note)
 
 
+def limit_bridges(data: FineGrained) -> Iterator[Row]:
+    """The bridges that SciFact trained, each method for queries and for both sides; LIMIT's names are new to them."""
+    collection = load_beir(data.settings.folder("limit-small", ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv")))
+    texts = [record.whole for record in collection.corpus.values()]
+    plain = data.encoder.encode(texts)
+    for arm in (arm for arm in ARMS if arm != CONTROL):
+        bridge = data.bridge(*data.trained(arm))
+        queries = bridge.encode_query(list(collection.queries.values()))
+        for sides, documents in (("queries only", plain), ("both sides", bridge.encode_query(texts))):
+            run = _cosines(collection, queries, documents)
+            yield from _limit_values(collection, f"{arm}, {sides}", run, "trained on SciFact")
+
+
 def bridged_run(collection: Collection, settings: BenchSettings, *, both: bool) -> Run:
     """Cosines of the collection's own untrained bridge."""
     texts, encoder = [record.whole for record in collection.corpus.values()], settings.encoder()
     chosen = BridgeSettings(reach=REACH, fuse_passage=both)
     bridge = LexSemBridge.of_collection(encoder, texts, settings=chosen)
-    scores = bridge.encode_query(list(collection.queries.values())) @ bridge.encode_document(texts).T
+    queries = bridge.encode_query(list(collection.queries.values()))
+    return _cosines(collection, queries, bridge.encode_document(texts))
+
+
+def _cosines(collection: Collection, queries: np.ndarray, documents: np.ndarray) -> Run:
+    scores = queries @ documents.T
     return {
         query: {name: float(score) for name, score in zip(collection.corpus, row, strict=True)}
         for query, row in zip(collection.queries, scores, strict=True)

@@ -64,6 +64,7 @@ def step_rows(case: Case, *, quick: bool) -> Iterator[Row]:
     note = f"{fast[1] / 1e6:.2f} MB a layer, read at every step"
     yield Row.of("fast memory, 128k / 32k hidden", "ratio", fast[1] / fast[0], at_most=1.001, note=note)
     yield from _against_full(layers[HIDDEN], keys, queries, runs=5 if quick else 15)
+    yield against_flat(layers[HIDDEN], keys, queries, runs=5 if quick else 15)
     yield from _crossing(layers[HIDDEN // 4], keys, queries)
 
 
@@ -138,6 +139,16 @@ def _against_full(layer: MemoryLayer, keys: Tensor, queries: Tensor, *, runs: in
     visited = layer.tally.visited / max(1, layer.tally.steps)
     note = f"{ratio}; {visited:,.0f} drawn keys visited; full: {best}"
     yield Row.of("one step's attention, 128k hidden", "times as fast as full", ratio.median, at_least=2, note=note)
+
+
+def against_flat(layer: MemoryLayer, keys: Tensor, queries: Tensor, *, runs: int) -> Row:
+    """The same step where every hidden key is scored, exactly, over that of the graph."""
+    every = _settled(replace(layer.method, index="flat"), Flat(Rows(keys)), keys)
+    scan, walk = _stepper(every, queries), _stepper(layer, queries)
+    with torch.inference_mode():
+        ratio = paired(scan, walk, runs=runs, warmup=3)
+    name = f"one step's attention, {keys.shape[1] // 1024}k hidden"
+    return Row.of(name, "times as fast as the flat index", ratio.median, at_least=1, note=str(ratio))
 
 
 def _seconds(call: Callable[[], object], times: int = 3) -> float:

@@ -67,7 +67,7 @@ def bprop(
         chosen.loop, epochs=epochs, steps=steps, batch=batch, learning_rate=learning_rate, seed=seed, patience=None,
         mixed=True,
     )  # fmt: skip
-    texts = _texts(data, settings)
+    texts = titled_texts(data, settings)
     with training.progress() as on_progress:
         folder, report = pretrain_bprop(
             texts, base, replace(chosen, loop=loop), home=settings.home, name=name, on_progress=on_progress, anew=anew,
@@ -80,7 +80,7 @@ def bprop(
     training.told(report, folder, use, settings, as_json=as_json)
 
 
-def _texts(data: Path | None, settings: Settings) -> dict[str, str]:
+def titled_texts(data: Path | None, settings: Settings) -> dict[str, str]:
     """Texts by id, each with its title before it."""
     if data is not None:
         return _of_folder(data)

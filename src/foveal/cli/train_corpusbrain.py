@@ -66,12 +66,14 @@ def corpusbrain(
     given = {"epochs": epochs, "steps": steps, "batch": batch, "learning_rate": learning_rate, "patience": patience}
     given = {"seed": seed, **{key: value for key, value in given.items() if value is not None}}
     texts = _texts(data, settings, base)
+    judged = _judged(data, split, texts, seed) if split and data is not None else None  # before hours of training
     with training.progress() as on_progress:
         options: dict[str, Any] = {"home": settings.home, "cache": settings.cache, "anew": anew}
         options["on_progress"] = on_progress
         report, folder = _pretrained(texts, base, tasks, mentions, given, {**options, "name": name})
-        if split and data is not None:
-            report, folder = _fine_tuned(data, split, texts, folder or base, given, {**options, "name": _tuned(name)})
+        if judged:
+            titles = [text.title for text in texts]
+            report, folder = _fine_tuned(judged, titles, folder or base, given, {**options, "name": _tuned(name)})
     use = f"Search with it: foveal search … --retriever generative:{report.name} {training.of_home(settings)}"
     training.told(report, folder if report.kept else None, use, settings, as_json=as_json)
 
@@ -100,29 +102,40 @@ def _pretrained(
     return report, folder
 
 
-def _fine_tuned(
-    data: Path, split: str, texts: Sequence[TitledText], base: str | Path | None, given: Mapping[str, Any],
-    options: Mapping[str, Any],
-) -> tuple[Report, Path | None]:  # fmt: skip
-    """Learn judged queries, a tenth of which choose among the steps."""
+def _judged(data: Path, split: str, texts: Sequence[TitledText], seed: int) -> tuple[list[TitlePair], list[TitlePair]]:
+    """What judged queries ask for, by title: to learn from, and a tenth that chooses among the steps."""
     from foveal.evaluation.beir import load_beir
-    from foveal.retrieval.title_measures import title_metrics
-    from foveal.training.corpusbrain import CorpusBrainSettings, Lessons, train_corpusbrain
     from foveal.training.corpusbrain_pairs import TitlePair
     from foveal.training.examples import Examples
 
     titles = {text.id: text.title for text in texts}
-    learnt, dev = Examples.of(load_beir(data, split)).split(seed=given["seed"])
 
-    def judged(examples: Examples) -> list[TitlePair]:
+    def pairs(examples: Examples) -> list[TitlePair]:
         found = ((q, tuple(titles[d] for d in ids if d in titles)) for q, ids in examples.positives.items())
         return [TitlePair(examples.queries[q], named, "judged") for q, named in found if named]
 
-    chosen = _settings(CorpusBrainSettings(), str(base) if base else None, {"epochs": FINE_TUNING, **given})
-    lessons = Lessons.of_pairs(judged(learnt), list(titles.values()))
-    folder, report = train_corpusbrain(
-        lessons, str(base) if base else None, chosen, dev=judged(dev), judge=title_metrics, **options
-    )
+    learnt, dev = map(pairs, Examples.of(load_beir(data, split)).split(seed=seed))
+    if not learnt or not dev:
+        raise InputError(
+            f"Of the queries that {split}.tsv judges {len(learnt)} to learn from and {len(dev)} to choose by ask for a "
+            "document with a title and a text; it needs some of each. Judge more, or leave out --split."
+        )
+    return learnt, dev
+
+
+def _fine_tuned(
+    judged: tuple[list[TitlePair], list[TitlePair]], titles: list[str], base: str | Path | None,
+    given: Mapping[str, Any], options: Mapping[str, Any],
+) -> tuple[Report, Path | None]:  # fmt: skip
+    """Learn judged queries, a part of which choose among the steps."""
+    from foveal.retrieval.title_measures import title_metrics
+    from foveal.training.corpusbrain import CorpusBrainSettings, Lessons, train_corpusbrain
+
+    learnt, dev = judged
+    named = str(base) if base else None
+    chosen = _settings(CorpusBrainSettings(), named, {"epochs": FINE_TUNING, **given})
+    lessons = Lessons.of_pairs(learnt, titles)
+    folder, report = train_corpusbrain(lessons, named, chosen, dev=dev, judge=title_metrics, **options)
     return report, folder
 
 

@@ -41,7 +41,7 @@ class BridgeSettings:
     fuse_passage: bool = False  # True needs a new index
     scale: float = 1.0  # what SLR's s begins with
     vocabulary_filter: bool = False  # units that are there weigh as much as the heaviest one
-    ignore_special_tokens: bool = True
+    ignore_special_tokens: bool = True  # False: of SLR and CLR; LLR weighs them in no case, as the published code
     reach: float | None = None  # most that log v may spread over its d numbers (standard deviation); the paper: None
     rank: int | None = None  # W = A B with so many columns of A; None: all of W
 
@@ -133,9 +133,8 @@ class Bridge(nn.Module):
         if self.mix is not None:  # from a generator of its own: two bridges begin alike
             nn.init.normal_(self.mix, std=dimension**-0.5, generator=torch.Generator().manual_seed(0))
         self.bias = nn.Parameter(torch.zeros(dimension))  # c
-        self.register_buffer(
-            "ignored", torch.tensor(special if settings.ignore_special_tokens else (), dtype=torch.long)
-        )
+        without = settings.ignore_special_tokens or settings.method == "LLR"
+        self.register_buffer("ignored", torch.tensor(special if without else (), dtype=torch.long))
         self.scale = self.place = None
         self.summary: Any = None
         of_code = settings.variant == "code"

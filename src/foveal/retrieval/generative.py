@@ -2,6 +2,7 @@
 
     brain = CorpusBrain.of(load_title_model(folder), {document_id: title, …})
     brain.retrieve(["who led the Home Rule party?"], k=5)        # [[TitleHit(document, title, score, probability), …]]
+    brain.retrieve_several(["who led it, and after whom?"], k=5)      # several documents in one answer: TitlesHit
     library.search("who led the Home Rule party?", retriever="generative")
 
 Source    CorpusBrain: Chen et al., CIKM 2022, arXiv 2208.07652; GENRE: De Cao et al., ICLR 2021
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import sha256
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from foveal.models.title_models import TitleModel
     from foveal.retrieval.constrained_beams import BeamSettings
     from foveal.retrieval.open_tables import Moment
+    from foveal.retrieval.title_answers import TitlesHit
     from foveal.retrieval.title_trie import TitleTrie
 
 log = logging.getLogger("foveal.retrieval")
@@ -209,19 +211,33 @@ class CorpusBrain:
         from foveal.retrieval.constrained_beams import BeamSettings, search_titles
 
         require_k(k)
-        numbers: Sequence[int] = range(len(self.titles))
-        settings, trie = settings or BeamSettings(), self.trie
-        if candidates is not None:
-            trie, numbers = self._of(candidates)
+        trie, numbers = self._of(candidates)
         if k > len(trie):
             log.warning("%d titles were asked for; there are %d, and all are given.", k, len(trie))
+        settings = settings or BeamSettings()
         settings = replace(settings, beams=max(settings.beams, min(k, len(trie))))
-        asked = [place for place, query in enumerate(queries) if query.strip() and self.model.knows(query)]
-        found: list[list[TitleHit]] = [[] for _ in queries]
-        written = search_titles(self.model, trie, [queries[place] for place in asked], k, settings) if asked else []
-        for place, titles in zip(asked, written, strict=True):
-            found[place] = [self._hit(numbers[one.title], one.score, one.log_probability) for one in titles]
-        return found
+        written = self._of_known(queries, lambda asked: search_titles(self.model, trie, asked, k, settings))
+        return [[self._hit(numbers[one.title], one.score, one.log_probability) for one in found] for found in written]
+
+    def retrieve_several(
+        self,
+        queries: Sequence[str],
+        k: int = 10,
+        *,
+        most: int = 5,
+        candidates: Sequence[str] | None = None,
+        settings: BeamSettings | None = None,
+    ) -> list[list[TitlesHit]]:
+        """At most `k` answers a query, of one to `most` documents each: what ISS and LPS teach. Else as `retrieve`."""
+        from foveal.retrieval.constrained_beams import BeamSettings
+        from foveal.retrieval.title_answers import search_answers, titles_hit
+
+        require_k(k)
+        trie, numbers = self._of(candidates)
+        settings = settings or BeamSettings()
+        settings = replace(settings, beams=max(settings.beams, k))
+        written = self._of_known(queries, lambda asked: search_answers(self.model, trie, asked, k, settings, most=most))
+        return [[titles_hit(one, numbers, self.documents, self.titles) for one in found] for found in written]
 
     def score(self, query: str, titles: Sequence[str]) -> npt.NDArray[Any]:
         """The log-probability (N,) of each title for the query, its end included: exact, for any titles at all."""
@@ -244,9 +260,19 @@ class CorpusBrain:
                 return query
             words //= 2
 
-    def _of(self, candidates: Sequence[str]) -> tuple[TitleTrie, list[int]]:
+    def _of_known(self, queries: Sequence[str], search: Callable[[list[str]], list[list[Any]]]) -> list[list[Any]]:
+        """What `search` finds for the queries of which the model knows a token; for others nothing."""
+        asked = [place for place, query in enumerate(queries) if query.strip() and self.model.knows(query)]
+        found: list[list[Any]] = [[] for _ in queries]
+        for place, one in zip(asked, search([queries[place] for place in asked]) if asked else [], strict=True):
+            found[place] = one
+        return found
+
+    def _of(self, candidates: Sequence[str] | None) -> tuple[TitleTrie, Sequence[int]]:
         from foveal.retrieval.title_trie import TitleTrie
 
+        if candidates is None:
+            return self.trie, range(len(self.titles))
         unknown = [title for title in candidates if title not in self._numbers]
         if unknown or not candidates:
             said = f"the candidate {unknown[0]!r}, which is no title here" if unknown else "no candidates"

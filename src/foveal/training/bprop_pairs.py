@@ -52,7 +52,7 @@ class PairFeatures:
         labels = [IGNORED] * len(kept)
         if self.masking and kept:
             rate = min(self.masking.rate, self.most_masked / len(kept))
-            kept, labels = mask_tokens(kept, rng, replace(self.masking, rate=rate))
+            kept, labels = mask_tokens(kept, rng, replace(self.masking, rate=rate), most=self.most_masked)
         before = [self.tokenizer.cls_token_id, *asked, self.tokenizer.sep_token_id]
         return {
             "ids": [*before, *kept, self.tokenizer.sep_token_id],

@@ -39,6 +39,9 @@ UNITS = ("score", "deviation")
 HIGHEST = 100.0
 """Of c(t)."""
 
+LONGEST = 1000
+"""Words of a set, on average, at most: queries have fewer, and a text hardly has as many."""
+
 TRIES = 50
 """Draws of a pair that is to keep a margin, before it is given up."""
 
@@ -87,10 +90,11 @@ class Sets:
     left_out: tuple[str, ...] = field(default=STOP_WORDS, repr=False)  # never drawn
 
     def __post_init__(self) -> None:
-        if self.pairs < 1 or not self.length > 0 or self.least < 1 or not self.margin >= 0:
+        if self.pairs < 1 or not 0 < self.length <= LONGEST or self.least < 1 or not 0 <= self.margin < math.inf:
             raise InputError(
                 f"Word sets got pairs={self.pairs}, length={self.length}, least={self.least}, margin={self.margin}; "
-                "they need at least 1 pair, a length above 0, at least 1 word, and a margin of 0 or more."
+                f"they need at least 1 pair and 1 word, a length above 0 and up to {LONGEST}, and a finite margin of 0 "
+                "or more."
             )
 
 

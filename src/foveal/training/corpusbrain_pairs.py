@@ -16,14 +16,18 @@ Repeats   the pairs of document i in pass p come from (seed, p, i) alone
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from foveal.errors import InputError
+from foveal.evaluation.kilt import KiltQuery
+
+log = logging.getLogger("foveal.training")
 
 TASKS = ("ISS", "LPS", "HIP")
 MARKER = "::::"
@@ -239,6 +243,30 @@ def _mentioned(text: str, named: Collection[str], sizes: Mapping[str, Sequence[i
                 done = start + size
                 yield title
                 break
+
+
+def kilt_pairs(queries: Iterable[KiltQuery], titles: Collection[str]) -> list[TitlePair]:
+    """What fine-tuning on a file of KILT's learns: its inputs, and their template questions, ask for its targets.
+
+    Targets that are none of `titles` are left out; a warning counts the queries that so ask for nothing. InputError:
+    all of them do.
+    """
+    named = {" ".join(title.split()): title for title in titles}
+    made: list[TitlePair] = []
+    count = lost = 0
+    for query in queries:
+        here = tuple(named[one] for title in query.targets if (one := " ".join(title.split())) in named)
+        sources = [source for source in dict.fromkeys((query.input, *query.templates)) if source.strip()]
+        made += [TitlePair(source, here, "KILT") for source in sources if here]
+        count, lost = count + 1, lost + (not here)
+    if not made:
+        raise InputError(
+            f"None of {count} queries asks for a title of this collection of {len(named)}, so there is nothing to "
+            "learn of them. Give a file with answers (KILT's train or dev), and the pages that it asks for."
+        )
+    if lost:
+        log.warning("%d of %d queries ask for no title of this collection, and teach nothing.", lost, count)
+    return made
 
 
 def hold_out(

@@ -33,7 +33,7 @@ from foveal.training.dynamic_negatives import Refresh
 from foveal.training.examples import ApartBatches, Examples, Negatives, Rows, Scores, check_corpus
 from foveal.training.first_stage import dev_part
 from foveal.training.loop import Job, LoopSettings, identity, train
-from foveal.training.losses import LossSettings, make_loss
+from foveal.training.losses import DISTILLATIONS, LOSSES, LossSettings, make_loss
 from foveal.training.negatives import (
     Teacher,
     below_positive,
@@ -69,6 +69,9 @@ class Arm:
     negatives: int = 1  # of a row, where nothing else is said
 
 
+OBJECTIVES = tuple(name for name in LOSSES if name not in DISTILLATIONS)
+"""Losses of rows alone, for the arms that learn no teacher's scores."""
+
 ARMS = {
     "in-batch": Arm("only the other queries' answers"),
     "bm25": Arm("what words find", ("words",)),
@@ -99,7 +102,7 @@ class EncoderSettings:
     """How an encoder is trained."""
 
     arm: str = "mined"
-    objective: str = "in-batch"  # a loss of `losses.LOSSES`, where no teacher is asked
+    objective: str = "in-batch"  # of OBJECTIVES, where no teacher's scores are learnt
     typos: float = 0.0  # share of the queries that get a slip, another one each epoch (misspelling.py)
     negatives: int | None = None  # of a row, drawn anew each epoch from those down to `depth`; None: as the arm has it
     depth: int = 30
@@ -116,6 +119,15 @@ class EncoderSettings:
     def __post_init__(self) -> None:
         if self.arm not in ARMS:
             raise UnknownName(f"No way of training an encoder is called {self.arm!r}. There are: {', '.join(ARMS)}.")
+        if self.objective not in OBJECTIVES:
+            raise UnknownName(
+                f"No objective of an encoder is called {self.objective!r}. There are: {', '.join(OBJECTIVES)}."
+            )
+        if ARMS[self.arm].distils and self.objective != OBJECTIVES[0]:
+            raise InputError(
+                f"The arm {self.arm!r} learns a teacher's scores by a loss of its own, so that the objective "
+                f"{self.objective!r} would count for nothing. Leave it out, or choose another arm."
+            )
         for name in ("negatives", "depth", "refresh_epochs", "dev_documents"):
             value = getattr(self, name)
             if value is not None and value < 1:

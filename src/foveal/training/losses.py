@@ -302,6 +302,10 @@ LOSSES: dict[str, Callable[[Any, LossSettings], nn.Module]] = {
 """The losses that need nothing but rows. `InBatchTeacher` needs a teacher, `joint_listwise` a ranker."""
 
 
+DISTILLATIONS = ("margin-mse", "kl", "adversarial")
+"""Of these the losses that want a teacher's scores."""
+
+
 def make_loss(name: str, model: Any, settings: LossSettings | None = None) -> nn.Module:
     """The loss called `name` for a SentenceTransformer. UnknownName lists those there are."""
     if name not in LOSSES:

@@ -58,10 +58,13 @@ class Masking:
         )
 
 
-def mask_tokens(ids: Sequence[int], rng: np.random.Generator, masking: Masking) -> tuple[Ids, Ids]:
+def mask_tokens(
+    ids: Sequence[int], rng: np.random.Generator, masking: Masking, *, most: int | None = None
+) -> tuple[Ids, Ids]:
     """The ids with some changed, and the labels: the original where it is asked, IGNORED elsewhere.
 
-    Asked are exactly max(1, round(rate · ordinary tokens)); with whole words up to a word more, as none is cut.
+    Asked are exactly max(1, round(rate · ordinary tokens)); with whole words up to a word more, as none is cut. A word
+    that would make them more than `most` is passed over, as in BERT's code.
     """
     words = _words(ids, masking)
     wanted = max(1, round(masking.rate * sum(map(len, words))))
@@ -69,7 +72,8 @@ def mask_tokens(ids: Sequence[int], rng: np.random.Generator, masking: Masking) 
     for number in rng.permutation(len(words)):
         if len(asked) >= wanted:
             break
-        asked += words[number]
+        if most is None or len(asked) + len(words[number]) <= most:
+            asked += words[number]
     changed, labels = list(ids), [IGNORED] * len(ids)
     for place, drawn in zip(asked, rng.random(len(asked)), strict=True):
         labels[place] = ids[place]

@@ -1,0 +1,57 @@
+"""train pretraining: an encoder from texts alone, by a task that needs no query."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from foveal.cli import training
+from foveal.cli.output import AsJson, Home
+from foveal.cli.train_bprop import titled_texts
+
+
+def pretraining(
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with corpus.jsonl, as BEIR has it; without it the library's passages.")
+    ] = None,
+    task: Annotated[
+        str, typer.Option(help="ict, simcse, contriever (views of a text), condenser, cocondenser, retromae (masks).")
+    ] = "ict",
+    base: Annotated[
+        str, typer.Option(help="Encoder to begin with: a name of `foveal models`, a folder, or a hub id.")
+    ] = "minilm",
+    name: training.Name = None,
+    window: Annotated[int, typer.Option(min=3, help="Tokens of a text read while training: fewer is faster.")] = 128,
+    epochs: Annotated[float | None, typer.Option(min=0.01, help="Passes over the texts, each drawn anew.")] = None,
+    steps: training.Steps = None,
+    batch: Annotated[int | None, typer.Option(min=2, help="Texts of a batch.")] = None,
+    learning_rate: training.Rate = None,
+    seed: training.Seed = 0,
+    patience: training.Patience = None,
+    anew: training.Anew = False,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Pre-train a sentence encoder on texts, without a query. Stopped with Ctrl-C, the same command goes on."""
+    from foveal.settings import Settings
+    from foveal.text.units import sentences
+    from foveal.training.pretrained_encoders import PretrainingSettings, pretrain_encoder
+
+    settings = Settings.load(home)
+    chosen = PretrainingSettings(task=task, window=window)
+    loop = training.loop_of(
+        chosen.loop, epochs=epochs, steps=steps, batch=batch, learning_rate=learning_rate, seed=seed, patience=patience,
+        mixed=True,
+    )  # fmt: skip
+    texts = titled_texts(data, settings)
+    with training.progress() as on_progress:
+        folder, report = pretrain_encoder(
+            texts, base, replace(chosen, loop=loop), sentences=sentences, home=settings.home, name=name,
+            on_progress=on_progress, anew=anew, cache=settings.cache,
+        )  # fmt: skip
+    use = f"Go on with judged queries: foveal train encoder --base {report.name} {training.of_home(settings)}; or "
+    use += f"use it as it is: foveal admin encoder {report.name}"
+    training.told(report, folder, use, settings, as_json=as_json)
