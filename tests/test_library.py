@@ -293,7 +293,7 @@ def test_what_another_adds_while_a_librarys_encoder_loads_stays(library, own_set
         library.add([files])
         return make_segmenter(*given, **options)
 
-    monkeypatch.setattr("foveal.library.make_segmenter", slowly)
+    monkeypatch.setattr("foveal.retrieval.creation.make_segmenter", slowly)
     with pytest.raises(LibraryError, match="made with the segmenter 'headings', not 'fixed'"):
         Library.open(settings=own_settings, segmenter="fixed")
     assert len(library.documents()) == 4

@@ -28,6 +28,7 @@ POINTS = {
     "store.passages-written": "passages of a batch are in the store, its documents are not yet visible",
     "store.documents-written": "a batch is visible, passages that it replaced are not yet deleted",
     "store.before-index": "all documents are visible, the indexes do not cover them yet",
+    "store.encoded-anew": "passages that are encoded anew are whole, and not yet those of the library",
     "store.write": "just before anything is written to the store",
     "reading.before-state": "a reader's new state is written beside the old one, but not yet in its place",
     "reading.before-memory": "the Titans reader has read on, and its memory is not yet written",

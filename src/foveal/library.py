@@ -22,20 +22,22 @@ from typing import TYPE_CHECKING, Any
 
 from foveal.errors import InputError, LibraryError, UnknownDocument
 from foveal.models.characters import scalar
-from foveal.models.offline import OFFLINE
 from foveal.ranking.chosen import Usual, by_now
 from foveal.registry import RETRIEVERS, lookup
 from foveal.retrieval import tables
 from foveal.retrieval.adding import AddReport as AddReport
 from foveal.retrieval.adding import OwnWork, Work
+from foveal.retrieval.creation import create_library, is_empty
+from foveal.retrieval.encoding_anew import encode_anew, whole_name
 from foveal.retrieval.filters import DOCUMENT_COLUMNS, literal, sql
 from foveal.retrieval.indexing import Indexer, storable
 from foveal.retrieval.lexical import LexicalRetriever
 from foveal.retrieval.pruning import address_of, gone
+from foveal.retrieval.renaming import rename
 from foveal.retrieval.rows import Entry
 from foveal.retrieval.rows import Stats as Stats
 from foveal.retrieval.store import Store
-from foveal.settings import Settings, expanded
+from foveal.settings import Settings
 from foveal.text.loading import Skipped, Source, discover
 from foveal.text.segmenter_by_name import make_segmenter
 from foveal.text.sources import load_settings
@@ -59,6 +61,7 @@ class Library:
         self.store = store
         self.settings = settings
         self._usual = Usual()
+        self._made = store.made_with
 
     @classmethod
     def open(
@@ -84,11 +87,11 @@ class Library:
         if not tables.exists(uri):
             if not create:
                 raise LibraryError(f"There is no library in {chosen.place} yet. Make one: foveal add FILE_OR_FOLDER")
-            _create(chosen, encoder or chosen.encoder, segmenter or chosen.segmenter)
+            create_library(chosen, encoder or chosen.encoder, segmenter or chosen.segmenter)
         library = cls(Store.open(uri), chosen)
-        if create and not library._agrees(encoder, segmenter) and library._is_empty():
+        if create and not library._agrees(encoder, segmenter) and is_empty(library.store):
             kept = library.store.settings
-            _create(chosen, encoder or kept["encoder"], segmenter or kept["segmenter"], anew=True)
+            create_library(chosen, encoder or kept["encoder"], segmenter or kept["segmenter"], anew=True)
             library = cls(Store.open(uri), chosen)
         library._require("encoder", encoder)
         library._require("segmenter", segmenter)
@@ -309,10 +312,14 @@ class Library:
         """
         if re.fullmatch(r"[0-9a-f]{32}", which):
             return self.store.text(which, revision)
+        return self.store.text(self.only(which).id, revision)
+
+    def only(self, which: str) -> Entry:
+        """The one document that `find` finds. UnknownDocument: none, or several."""
         entries = self.find(which)
         if len(entries) > 1:
             raise UnknownDocument(f"{which} holds {len(entries)} documents; give the id of one (see `foveal list`).")
-        return self.store.text(entries[0].id, revision)
+        return entries[0]
 
     def find(self, which: str) -> list[Entry]:
         """The documents that an id, its beginning, a path, a folder or a URL names. UnknownDocument: none.
@@ -336,9 +343,13 @@ class Library:
     def remove(self, which: str | Sequence[Entry]) -> list[Entry]:
         """Remove what `find(which)` finds, or just these entries, and return them."""
         entries = self.find(which) if isinstance(which, str) else list(which)
-        with self.store.writing():
+        with self.store.writing(going_on=True):
             self.store.remove([entry.id for entry in entries])
         return entries
+
+    def rename(self, which: str | Entry, title: str) -> Entry:
+        """Give the document that `which` names another title, or "" its own back (`retrieval.renaming`)."""
+        return rename(self.store, self.only(which) if isinstance(which, str) else which, title)
 
     def stats(self) -> Stats:
         """Counts and sizes."""
@@ -358,6 +369,13 @@ class Library:
         with self.store.writing():
             self.store.refresh_indexes(compact=True)
 
+    def encode_anew(self, encoder: str, *, on_progress: Callable[[int, int], None] = lambda _done, _of: None) -> int:
+        """Let another `encoder` make all vectors; the old ones serve until they are whole. Passages encoded."""
+        from foveal.models import load_encoder
+
+        made = load_encoder(encoder, cache=self.settings.cache, home=self.settings.home)
+        return encode_anew(self.store, made, str(whole_name(encoder)), on_progress=on_progress)
+
     @cached_property
     def encoder(self) -> Encoder:
         """The encoder that made this library's vectors. LibraryError: it is another one by now, or there is none."""
@@ -371,7 +389,7 @@ class Library:
         if encoder.fingerprint != self.store.settings["fingerprint"]:
             raise LibraryError(
                 f"The encoder {name} is not the one that made this library's vectors (its files have changed), so "
-                "they cannot be compared. Put the old model back, or add the sources to a new library (another --home)."
+                f"they cannot be compared. Put the old model back, or encode all anew: foveal admin encoder {name}"
             )
         return encoder
 
@@ -388,11 +406,11 @@ class Library:
         on_progress: Callable[[AddReport], None],
         work: Work | None = None,
     ) -> AddReport:
-        self._follow()
         work = work or OwnWork(self)
-        encode = None if self.store.settings["encoder"] == "none" else work.encode
-        indexer = Indexer(self.store, work.segment, encode, lambda _: on_progress(report), ahead=work.ahead)
-        with self.store.writing():
+        with self.store.writing(going_on=True):
+            self._follow()
+            encode = None if self.store.settings["encoder"] == "none" else work.encode
+            indexer = Indexer(self.store, work.segment, encode, lambda _: on_progress(report), ahead=work.ahead)
             indexer.index(documents, report)
             with report.timed("index"):
                 if report.added or report.updated or self.store.stale():
@@ -401,45 +419,19 @@ class Library:
 
     def _follow(self) -> None:
         """Be the library that lies here by now: another process may have made it anew, with another encoder."""
-        if self.store.follow():
+        self.store.follow()
+        if self._made != (made := self.store.made_with):
+            self._made = made
             for name in ("encoder", "segmenter"):
                 self.__dict__.pop(name, None)
 
-    def _is_empty(self) -> bool:
-        return not any(self.store.counts().values())
-
     def _agrees(self, encoder: str | None, segmenter: str | None) -> bool:
         kept = self.store.settings
-        return _resolved(encoder) in (None, kept["encoder"]) and segmenter in (None, kept["segmenter"])
+        return whole_name(encoder) in (None, kept["encoder"]) and segmenter in (None, kept["segmenter"])
 
     def _require(self, kind: str, given: str | None) -> None:
         stored = self.store.settings[kind]
-        if _resolved(given) not in (None, stored):
-            raise LibraryError(
-                f"This library was made with the {kind} {stored!r}, not {given!r}, and keeps it. "
-                f"Leave the choice out, or make a new library with {given!r} (another --home)."
-            )
-
-
-def _resolved(encoder: str | None) -> str | None:
-    """An encoder's name; a folder by its whole path, so that it is found from anywhere."""
-    folder = expanded(encoder) if encoder else None
-    return str(folder.resolve()) if folder and folder.is_dir() and encoder not in OFFLINE else encoder
-
-
-def _create(settings: Settings, encoder_name: str, segmenter_name: str, *, anew: bool = False) -> None:
-    """Make the library, unless another process was first. `anew`: also over one that is empty, still."""
-    uri = settings.library_uri
-    name = str(_resolved(encoder_name))
-    encoder = None
-    if name != "none":
-        from foveal.models import load_encoder
-
-        encoder = load_encoder(name, cache=settings.cache, home=settings.home)
-    make_segmenter(segmenter_name, encoder, home=settings.home)  # says now what would go wrong at the first document
-    values = {"encoder": name, "segmenter": segmenter_name}
-    if encoder:
-        values |= {"fingerprint": encoder.fingerprint, "dimension": str(encoder.dimension)}
-    with tables.writer_lock(uri):  # looked at again: loading the encoder took its time
-        if not tables.exists(uri) or (anew and Library(Store.open(uri), settings)._is_empty()):
-            tables.create(uri, values, encoder.dimension if encoder else None)
+        if whole_name(given) not in (None, stored):
+            other = "encode it anew: foveal admin encoder" if kind == "encoder" else "make another (--home) with"
+            said = f"This library was made with the {kind} {stored!r}, not {given!r}, and keeps it. "
+            raise LibraryError(f"{said}Leave the choice out, or {other} {given}")

@@ -229,6 +229,7 @@ BENCHES = {
     "report-citations": "foveal.bench.report_citations:citation_rows",
     "report-memory": "foveal.bench.report_memory:memory_rows",
     "report-race": "foveal.bench.report_race:race_rows",
+    "report-kills": "foveal.bench.report_kills:kill_rows",
     "report-planners": "foveal.bench.report_planners:planners",
     "report-library": "foveal.bench.report_library:library",
     "segment-learned": "foveal.bench.segment_learned:learned",

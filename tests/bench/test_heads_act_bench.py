@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,7 +19,7 @@ from foveal.attention.masks import Mask
 from foveal.attention.profiles import architecture_of
 from foveal.attention.sinks import SinkRule
 from foveal.bench import heads_act_gain
-from foveal.bench.heads_act_cost import LOST, harm_row
+from foveal.bench.heads_act_cost import LOST, given_row, harm_row, memory_rows
 from foveal.bench.heads_act_data import SEARCH, TEST, examples, search_parts, words
 from foveal.bench.heads_act_exact import _compared, _drawn, by_definition
 from foveal.bench.heads_act_gain import (
@@ -183,3 +185,23 @@ def test_harm_is_what_calibration_loses():
     assert (round(row.value, 2), row.ok) == (-1.39, True)
     assert harm_row("", before, [(False, 1.0), *after[1:]], at_least=-LOST).ok is False  # two of 72
     assert "72 codes; 1.00 before" in row.note
+
+
+def test_of_codes_that_are_not_given_none_can_be_lost():
+    none, some = [(False, 9.0)] * 72, [(True, 0.1)] * 6 + [(False, 9.0)] * 66
+    assert harm_row("", none, none, at_least=-LOST).ok  # which says nothing
+    assert given_row(none, -LOST).ok is False
+    assert given_row(some, -LOST).ok
+    assert given_row(some[:8], -12.5).bar == "≥ 0.25"  # one of eight is 12.5 points
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a process tells its peak on Linux alone")
+def test_a_matrix_of_tokens_by_tokens_shows_above_the_model(model, settings, monkeypatch):
+    """At 2,048 tokens it is little beside the model itself."""
+    model_bytes, dense, matrix = 2_900_000_000, 250_000_000, 2048 * 2048 * 4 * 3
+    reader = SimpleNamespace(tokens=lambda count: [0] * count)
+    monkeypatch.setattr("foveal.bench.heads_act_cost.PromptReader", lambda _: reader)
+    for more, told in ((0, [True, True]), (matrix, [True, False])):
+        peaks = iter([model_bytes + dense, model_bytes + dense + more])
+        monkeypatch.setattr("foveal.bench.heads_act_cost._peak", lambda *_, peaks=peaks: (next(peaks), model_bytes))
+        assert [row.ok for row in memory_rows(replace(settings, quick=True), [(0, 1)])] == told

@@ -12,13 +12,23 @@ from tiny import HEADS, tiny
 
 from foveal.attention.head_ablation import Ablated
 from foveal.attention.head_cache import HeadCache
+from foveal.attention.head_repetition import RepeatSettings
 from foveal.attention.head_tracing import Trace, TracedToken
 from foveal.attention.retrieval_heads import HeadScores
 from foveal.bench.heads_attribution import Told, _both, _copied
-from foveal.bench.heads_compression import OURS, Cell, _bars, _cells, _grid_methods, _methods, grid_rows
+from foveal.bench.heads_compression import (
+    OURS,
+    Cell,
+    _bars,
+    _cells,
+    _grid_methods,
+    _methods,
+    grid_rows,
+    repeat_scores,
+)
 from foveal.bench.heads_data import ReadText, answered, keys, read_text
 from foveal.bench.heads_detect import PUBLISHED, _alike, _counted, _few_runs, _stable, published_rows
-from foveal.bench.heads_masking import _needle_bars, _story
+from foveal.bench.heads_masking import _needle_bars, _short, _solved, _story, sum_rows
 from foveal.bench.heads_ranking import order_rows
 from foveal.bench.settings import BenchSettings
 from foveal.errors import InputError
@@ -90,7 +100,8 @@ def test_cells_go_on_where_they_were_stopped(text, tmp_path, monkeypatch):
 
 def test_bars_are_met_or_not():
     right = {"full cache": 0.8, "razor (gates)": 0.79, "snapkv": 0.5, "streaming": 0.8, "random heads, draw 1": 0.3}
-    assert [row.ok for row in _bars(right)] == [True, True, False, True]
+    right |= {"razor (repeats)": 0.3}
+    assert [row.ok for row in _bars(right)] == [True, True, False, True, False]
     mine, others = Ablated("10 strongest", 10, 0.2, 1.0), [0.9, 0.8]
     assert [row.ok for row in _needle_bars(17, 0.9, mine, others)] == [True, True, True, True]
     assert [row.ok for row in _needle_bars(10, 0.9, mine, others)] == [True, None, True, True]
@@ -99,7 +110,7 @@ def test_bars_are_met_or_not():
 
 def test_drawn_heads_are_held_against_found_ones_by_the_same_policy(text):
     gates = HeadScores(torch.rand(1, 3, HEADS), "gates")
-    methods = dict(_methods(gates, gates, draws=2))
+    methods = dict(_methods(gates, gates, gates, draws=2))
     assert {methods[name].policy for name in methods if name.startswith("random")} == {methods[OURS].policy}
     grid = dict(_grid_methods(gates, 0.25))
     assert {method.keep for method in grid.values()} == {0.25}
@@ -116,8 +127,18 @@ def test_shorter_texts_have_rows_of_bytes_and_bars_over_their_lengths(model, set
     rows = list(grid_rows(settings, model, gates, gates))
     assert len(rows) == 2 * 2 * 5 + 2 * 4
     assert all("MB freed" in row.note for row in rows[:20])
+    assert all((row.bar == "≥ 0.001") == row.system.startswith("full cache") for row in rows[:20])
+    assert not any(row.ok for row in rows[:20] if not row.value)  # where it answers nothing, nothing is behind it
     assert all(row.bar == "≥ 0.01" for row in rows[20:])
     assert "4 questions" in rows[20].note
+
+
+def test_heads_by_repetition_are_measured_once(model, settings, monkeypatch):
+    asked = RepeatSettings(tokens=20, copies=2)
+    first = repeat_scores(settings, model, asked)
+    assert first.kind == "repeats"
+    monkeypatch.setattr("foveal.bench.heads_compression.detect_repeats", None)
+    assert repeat_scores(settings, model, asked).as_json() == first.as_json()
 
 
 def test_the_order_of_head_sets_begins_with_random_ones():
@@ -169,10 +190,24 @@ def test_head_scores_of_any_models_are_counted(tmp_path):
         list(published_rows(BenchSettings(data=tmp_path / "none")))
 
 
-def test_sums_have_one_answer():
+def test_sums_have_one_answer(model):
+    draw = random.Random(1)
     for _ in range(20):
-        story = _story(random.Random(1))
+        story, short = _story(draw), _short(draw)
         assert story["answer"] == int(str(story["a"])) + int(str(story["b"])) - int(str(story["c"])) >= 0
+        assert short["answer"] == int(str(short["a"])) + int(str(short["b"]))
+    for steps, one in ((True, story), (False, short)):
+        assert _solved(model, None, [one], one, steps=steps) in (True, False)  # every name of its text is there
+
+
+def test_sums_that_nobody_solves_cannot_show_that_nothing_was_lost():
+    found = {("nothing", True): 0.9, ("nothing", False): 0.9, ("strongest", True): 0.5, ("strongest", False): 0.85}
+    found |= {("others", True): 0.85, ("others", False): 0.9}
+    assert [row.ok for row in sum_rows(found, "")] == [True] * 6
+    hard = {key: 0.1 * (key[0] == "nothing") if not key[1] else value for key, value in found.items()}
+    assert [row.ok for row in sum_rows(hard, "")] == [True, False, True, True, True, True]
+    assert [row.ok for row in sum_rows(found | {("strongest", False): 0.7}, "")][3] is False
+    assert [row.ok for row in sum_rows(found | {("strongest", True): 0.85}, "")][2] is False
 
 
 def test_an_answer_points_at_the_sentence_that_got_its_votes():

@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from tiny import tiny
 
+from foveal.attention import LongHeads
 from foveal.attention.rotation import rotations_of
 from foveal.bench import memory_longheads_tasks as tasks
 from foveal.bench.memory_longheads import exact_rows
-from foveal.bench.memory_longheads_heads import captured, mass_row, question_text
+from foveal.bench.memory_longheads_heads import (
+    AGAIN,
+    DENSE,
+    ENDS,
+    RANDOM,
+    Answered,
+    answered,
+    captured,
+    longer,
+    mass_row,
+    passkey,
+    question_text,
+    told_rows,
+)
+from foveal.bench.memory_longheads_heads import OURS as READ_DENSELY
 from foveal.bench.memory_longheads_model import (
     ASK,
     PARTS,
@@ -109,6 +125,34 @@ def test_masses_are_held_against_what_was_measured_in_a_full_run():
     assert mass_row("random", 0.4, "", quick=False).ok is False  # no control
     assert mass_row("mean_rope", 0.4, "", quick=True).ok is None
     assert "0.63 when specified" in mass_row("mean_rope", 0.4, "", quick=True).note
+
+
+def test_a_text_that_is_read_once_is_asked_as_if_it_was_read_for_each(tmp_path):
+    model = tiny("qwen", tmp_path)
+    seen = LongHeads(chunk_size=16, attention_length=64)
+    found = longer(model, 384, 1, 0, seen)
+    assert list(found) == [DENSE, READ_DENSELY, RANDOM, ENDS, AGAIN]
+    prompt, every = passkey(model, 384, 0.5, 0, multiple=16), replace(seen, begin=768)
+    for name, kind in ((READ_DENSELY, "attention"), (RANDOM, "random"), (ENDS, "none")):
+        method = replace(seen, representation=kind)
+        assert found[name] == [answered(model, prompt, method, read_by=replace(method, begin=768))]
+    assert found[DENSE] == [answered(model, prompt, every)]
+    assert found[DENSE][0].heads == 12
+    assert found[ENDS][0].heads == 0
+
+
+def test_longer_texts_are_held_against_dense_attention_and_random_chunks():
+    def told(right: float, heads: int) -> list[Answered]:
+        return [Answered(number < 4 * right, heads, "") for number in range(4)]
+
+    found = {DENSE: told(1, 336), READ_DENSELY: told(1, 30), RANDOM: told(0.5, 10), ENDS: told(0, 0)}
+    found[AGAIN] = told(0.5, 28)
+    rows = list(told_rows(found, "4 texts of 16,384 tokens"))
+    assert [row.ok for row in rows] == [True, True, True, True, None, True]
+    assert "30 of 336 heads saw the key" in rows[1].note
+    worse = found | {READ_DENSELY: told(0.75, 29), RANDOM: told(0.75, 10), ENDS: told(0.75, 0)}
+    assert [row.ok for row in told_rows(worse, "")] == [True, False, False, False, None, False]
+    assert next(told_rows(found | {DENSE: told(0, 336)}, "")).ok is False
 
 
 def test_flat_means_perplexity_and_no_worse_means_no_worse():

@@ -8,8 +8,9 @@ from tiny import tiny
 
 from foveal.attention.memory_decoding import MemoryDecoder
 from foveal.attention.memory_parts import Scores, Snapped
+from foveal.attention.roar_graph import RoarSettings
 from foveal.bench.code import code_digest
-from foveal.bench.memory_retrieval import exact_rows
+from foveal.bench.memory_retrieval import _at_long, exact_rows
 from foveal.bench.memory_retrieval_data import KINDS, Case, read_text
 from foveal.bench.memory_retrieval_search import (
     K,
@@ -20,7 +21,7 @@ from foveal.bench.memory_retrieval_search import (
     visits_for,
     within_scan,
 )
-from foveal.bench.memory_retrieval_speed import UNSEEN, _stepper, looked_bytes
+from foveal.bench.memory_retrieval_speed import UNSEEN, _layer, _stepper, against_flat, looked_bytes
 from foveal.bench.memory_retrieval_tasks import TOP_K, answer_rows, opened, stepped
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.files import stored_lines, write_lines
@@ -54,6 +55,15 @@ def test_a_cell_tells_what_was_visited_found_and_left_out(made):
         assert guessed == pytest.approx(true, abs=0.05)
         assert 6 < cell.mahalanobis[0] < 10
         assert cell.controls["most frequent pivot, sinks hidden"] <= 1
+
+
+def test_peers_are_held_against_the_graph_at_the_longest_length_that_they_are_built_at(made):
+    rows = {row.system: row for row in _at_long(made, made)}
+    for kind, bar in (("hnsw", "≤ 0.3333"), ("hnsw, centred", None), ("ivf", None), ("ivf, centred", None)):
+        row = rows[f"keys for recall 0.95, roar / {kind}, 900 hidden"]
+        assert row.bar == bar
+        assert row.note.startswith("median of 2 pairs; not reached by")
+    assert rows["RetrievalAttention, 900 hidden"].bar == "≤ 0.05"
 
 
 def test_cells_come_back_from_their_file(made, tmp_path):
@@ -175,6 +185,17 @@ def test_every_head_of_a_group_asks_by_a_query_of_its_own():
     assert len({tuple(one.tolist()) for one in asked}) == 3 * 14
     own = {tuple(one.bfloat16().tolist()) for one in queries[1, -UNSEEN:]}  # of the second group's drawn queries
     assert all(tuple(one.tolist()) in own for one in layer.queries[0][7:])
+
+
+def test_a_graph_is_timed_beside_all_keys():
+    draw = torch.Generator().manual_seed(0)
+    keys, queries = torch.randn(2, 1024, 64, generator=draw).bfloat16(), torch.randn(2, 2048, 64, generator=draw)
+    layer = _layer(keys, queries, RoarSettings(queries=64))
+    row = against_flat(layer, keys, queries, runs=1)
+    assert (row.system, row.metric) == ("one step's attention, 1k hidden", "times as fast as the flat index")
+    assert row.bar == "≥ 1"
+    assert row.value > 0
+    assert layer.tally.steps == 4  # the graph's own, and no others
 
 
 @pytest.mark.parametrize("index", ["flat", "roar"])

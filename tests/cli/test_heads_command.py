@@ -53,16 +53,31 @@ def test_query_heads_are_measured_kept_and_shown(place):
     assert "layer.head" in done.stdout
     told = json.loads(heads(place, "show", model, "--by", "query", "--json").stdout)
     assert (told["by"], told["runs"], len(told["heads"])) == ("query", 1, 12)
+    assert told["settings"]["metric"] == "mass"
+    asked = ("--by", "query", "--examples", str(place / "examples.jsonl"), "--metric", "ndcg")
+    ranked = json.loads(heads(place, "detect", model, *asked, "--json").stdout)
+    assert ranked["settings"]["metric"] == "ndcg"
+    assert {round(one["score"], 2) for one in ranked["heads"]} <= {0.63, 1.0}  # second, or first, of two
+    asked = (*asked[:-1], "luck")
+    assert "scored by mass or ndcg, not by 'luck'" in heads(place, "detect", model, *asked, status=1).said
+
+
+def test_heads_are_measured_by_a_text_that_repeats_itself(place):
+    model = str(place / "model")
+    assert "layer.head" in heads(place, "detect", model, "--by", "repeats", "--tokens", "20").stdout
+    told = json.loads(heads(place, "show", model, "--by", "repeats", "--json").stdout)
+    assert (told["by"], told["runs"], len(told["heads"])) == ("repeats", 1, 12)
 
 
 def test_a_model_that_answers_nothing_is_told_of(place):
     asked = ("--text", str(place / "host.txt"), "--length", "160", "--texts", "1")
-    failed = heads(place, "detect", str(place / "model"), *asked, status=1)
-    assert "answered none of 3 questions" in failed.said
+    for by in ("copy", "reason"):
+        failed = heads(place, "detect", str(place / "model"), "--by", by, *asked, status=1)
+        assert "answered none of 3 questions" in failed.said
 
 
 def test_the_runs_of_a_detection_stay_where_its_scores_could_not_be_kept(place, monkeypatch):
-    def right(model, settings, **_: object) -> list[Run]:
+    def right(model, settings, **_: object) -> HeadScores:
         return scores_of(model, settings, [Run("q", 4096, 50.0, True, "a", {"1-2": 0.5})], [0, 1, 2])
 
     def full(*_: object) -> None:
@@ -86,6 +101,20 @@ def test_scores_are_shown_and_drawn(place):
     assert picture.read_bytes().startswith(b"\x89PNG")
     told = json.loads(heads(place, "show", "--file", str(place / "copy.json"), "--json").stdout)
     assert told["model"] == "tiny"
+
+
+def test_scores_are_written_as_they_are_published(place):
+    out = place / "published.json"
+    done = heads(place, "show", "--file", str(place / "copy.json"), "--published", str(out))
+    assert str(out) in done.said
+    (line,) = out.read_text().splitlines()
+    table = json.loads(line)
+    assert len(table) == 12
+    assert table["2-3"] == [0.05, 0.05]
+    told = json.loads(heads(place, "show", "--file", str(out), "--json").stdout)
+    assert (
+        told["heads"] == json.loads(heads(place, "show", "--file", str(place / "copy.json"), "--json").stdout)["heads"]
+    )
 
 
 def test_heads_are_masked(place):
@@ -133,7 +162,10 @@ def test_a_traced_source_stands_in_the_text_as_it_is():
     [
         (("show", "MODEL", "--by", "gates"), 1, "Nobody measured"),
         (("show", "MODEL", "--by", "gates"), 1, "Do it once: foveal heads detect"),
-        (("show", "MODEL", "--by", "luck"), 2, "there are copy, query, gates"),
+        (("show", "MODEL", "--by", "luck"), 2, "there are copy, query, gates, reason, repeats"),
+        (("detect", "MODEL", "--by", "reason", "--steps", "3"), 2, "would change nothing with --by reason"),
+        (("detect", "MODEL", "--by", "repeats"), 1, "Repeat at most 1024 tokens"),
+        (("detect", "MODEL", "--tokens", "30"), 2, "--tokens: would change nothing with --by copy"),
         (("show", "--file", "rain.txt"), 1, "holds no head scores"),
         (("detect", "MODEL", "--text", "missing.txt"), 1, "cannot be read"),
         (("detect", "MODEL", "--by", "query", "--examples", "rain.txt"), 1, "cannot be read"),

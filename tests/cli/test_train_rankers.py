@@ -425,6 +425,33 @@ def test_blockrank_must_beat_the_first_stage_too(judged, tmp_path):
     assert (again["kept"], again["measured"]) == (told["kept"], told["measured"])
 
 
+def test_blockrank_learns_from_lists_of_a_file(tmp_path):
+    """JSON lines of a query, its candidates and its answers; no library is there."""
+    lists = tmp_path / "lists.jsonl"
+    rows = [
+        {
+            "query": f"the old {thing}",
+            "documents": [{"doc_id": one, "text": f"The old {one} is in the mill."} for one in THINGS[:4]],
+            "answer_ids": [thing],
+        }
+        for thing in THINGS[:4]
+    ]
+    lists.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    model, home = tiny("qwen", tmp_path / "tiny"), tmp_path / "home"
+    few = ["--model", model.folder, "--layer", "1", "--objective", "aux", "--documents", "3", "--steps", "1"]
+    told = train("blockrank", "--lists", lists, "--name", "listed", *few, home=home)
+    assert told["what"] == "BlockRank, aux, lora"
+    assert (home / "models" / "listed" / "blockrank.json").is_file() == told["kept"]
+    rows[1]["answer_ids"] = ["nobody"]
+    lists.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    said = refused("blockrank", "--lists", lists, *few, home=home)
+    assert f"{lists}, line 2" in said
+    assert "names the answer 'nobody', which is none of its 4 documents" in said
+    assert "lists.jsonl" in refused("blockrank", "--lists", tmp_path / "no" / "lists.jsonl", *few, home=home)
+    said = refused("blockrank", "--lists", lists, "--first-stage", "lexical", home=home)
+    assert said.startswith("--lists has queries, candidates and answers of its own; leave out --data")
+
+
 @pytest.mark.slow
 def test_a_blockrank_that_keeps_what_it_reads(judged, tmp_path, monkeypatch):
     """Trained with --kept, a library is read for it, and a search reads no passage; one without is refused."""

@@ -20,6 +20,7 @@ from foveal.errors import LibraryBusy, LibraryError
 from foveal.library import Library
 from foveal.retrieval import lease, tables
 from foveal.retrieval import store as module
+from foveal.retrieval.encoding_anew import encode_anew
 from foveal.retrieval.filters import sql
 from foveal.retrieval.indexing import Indexed, Indexer
 from foveal.retrieval.store import Store
@@ -125,6 +126,18 @@ def test_a_library_that_is_made_anew_there_is_followed_though_its_versions_count
     assert Store.open(uri).moment()[0] == before[0]  # the versions tell nothing
     assert texts(reader.lexical("first second", 5)) == ["second"]
     assert reader.entries()[0].revision.startswith(reader.lexical("second", 5)[0].revision)
+
+
+def test_a_library_there_is_encoded_anew_and_its_readers_follow(bucket, at_once):
+    store = make(f"{bucket}/encoded-anew")
+    put(store, document("a", "the quick brown fox\n"), document("b", "a lazy dog sleeps\n"))
+    reader, new = Store.open(store.uri), HashedWords(dimension=48, salt="new")
+    assert encode_anew(store, new, "new") == 2
+    for one in (store, reader, Store.open(store.uri)):
+        one.follow()
+        assert one.dimension == 48
+        assert texts(one.nearest(new.encode(["b a lazy dog sleeps"])[0], 1)) == ["a lazy dog sleeps"]
+        assert texts(one.lexical("fox", 5)) == ["the quick brown fox"]
 
 
 def test_two_writers_take_turns(bucket, at_once):

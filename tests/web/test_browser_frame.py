@@ -147,3 +147,39 @@ def test_nothing_moves_when_the_scripts_have_come(page: Any, base: str) -> None:
         places.append(page.locator(".account").bounding_box())
         assert page.locator("[data-theme-switch]").is_visible() is scripts
     assert places[0] == places[1]
+
+
+def test_what_a_refused_form_held_stands_again_on_its_page_once(page: Any, base: str) -> None:
+    question = "What is the keeper called?\nAnd since when?"
+    page.goto(f"{base}/ask")
+    page.locator("#question").fill(question)
+    page.evaluate("document.querySelector('main form [name=token]').value = 'of another day'")
+    page.get_by_role("button", name="Ask").click()
+    assert page.locator("[data-typed] textarea").input_value() == question
+    page.goto(f"{base}/library")
+    assert page.locator("#pasted").input_value() == ""
+    page.goto(f"{base}/ask")
+    page.get_by_text("What you wrote before is here again.").wait_for()
+    assert page.locator("#question").input_value() == question
+    page.reload()
+    assert page.get_by_text("What you wrote before").count() == 0
+
+
+def test_on_a_phone_ones_own_pages_stand_in_one_line_and_the_open_one_is_in_sight(
+    browser: Any, app: FastAPI, base: str
+) -> None:
+    database = app.state.site.database
+    add(database, "cy@example.org", login="cy", role="admin")
+    link = request_link(database, "cy@example.org", ip="cy", browser="c")
+    key = use_link(database, link.token, browser="c").token
+    context = browser.new_context(viewport={"width": 390, "height": 800})
+    context.set_default_timeout(40_000)
+    context.add_cookies([{"name": SESSION, "value": key, "url": base}])
+    page = context.new_page()
+    page.goto(f"{base}/admin")  # the last of them
+    line, here = page.locator(".yours").bounding_box(), page.locator(".yours [aria-current]").bounding_box()
+    assert line["height"] < 64
+    assert line["x"] <= here["x"]
+    assert here["x"] + here["width"] <= line["x"] + line["width"] + 1
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    context.close()

@@ -20,6 +20,7 @@ from reading_site import FACT, STORY, Held, OwnModels, made_app, text_of, visiti
 from sqlalchemy.exc import OperationalError
 from test_jobs import events_of
 
+from foveal import faults
 from foveal.settings import Settings
 from foveal.web.app import create_app
 from foveal.web.job import Job, JobSettings
@@ -308,7 +309,7 @@ class Told:
         return False
 
     def find(self, key: str) -> KeptJob:
-        return KeptJob(key, "ask", self.asked[key], "running", {}, None, "", 1)
+        return KeptJob(key, "ask", self.asked[key], "running", {}, None, "", 1, faults.now())
 
     def let_go(self, _: object) -> None: ...
 

@@ -73,6 +73,10 @@ def test_a_program_adds_finds_asks_and_removes(client: TestClient) -> None:
     asked = client.get(f"/api/library/{which}/text", params={"revision": place["revision"], **span}).json()
     assert (asked["text"], asked["next"]) == (place["quote"], None)
 
+    named = shapes.Document.model_validate(client.patch(f"/api/library/{which}", json={"title": "Mills"}).json())
+    assert (named.id, named.title, named.revision) == (which, "Mills", found.revision)
+    assert client.get(f"/api/library/{which}").json()["title"] == "Mills"
+
     assert client.delete(f"/api/library/{which}").status_code == 204
     assert client.get(f"/api/library/{which}").status_code == 404
 

@@ -368,12 +368,23 @@ def test_a_search_as_of_a_day_sees_nothing_later(visitor):
     assert "Second bridge" not in text_of(page.text)
     assert 'name="as_of" value="2023-12-31"' in page.text
     assert "as_of=2023-12-31&amp;judge=1" in page.text
+    assert "About something of now: " in text_of(page.text)  # what the search took the query to be about
+    assert "Events taken for it" not in visitor.client.get("/library?q=bridge+of+Orsin&retriever=lexical").text
+    without = visitor.client.get("/library?q=bridge+of+Orsin&as_of=2023-12-31&no_events=1")
+    assert "Events taken for it: none." in text_of(without.text)
+    assert 'name="no_events" value="1" checked' in without.text
+    assert "no_events=1&amp;judge=1" in without.text
+    told = visitor.client.get("/api/library/search?q=bridge+of+Orsin&as_of=2023-12-31&events=false").json()
+    assert told["note"].endswith("Events taken for it: none.")
     wrong = {"retriever=lexical&as_of=2023-12-31": "Choose fresh, or clear the day", "as_of=yesterday": "yesterday"}
     for query, said in wrong.items():
         answer = visitor.client.get(f"/library?q=bridge&{query}")
         assert answer.status_code == 400
         assert said in text_of(answer.text)
         assert 'role="alert"' in answer.text
+    trained = text_of(visitor.client.get("/library?q=bridge&retriever=fresh:mine&as_of=2023-12-31").text)
+    assert "As of” goes with" not in trained  # a model's fresh search has a moment, too; this one is not there
+    assert "mine" in trained
 
 
 def test_nothing_is_removed_while_something_is_added(visitor, app):
@@ -383,6 +394,24 @@ def test_nothing_is_removed_while_something_is_added(visitor, app):
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "10")
     assert "is being added to just now. Nothing was removed" in text_of(answer.text)
     assert "The mill" in visitor.client.get("/library").text
+
+
+def test_a_document_gets_another_title_and_its_own_back(visitor, app):
+    visitor.add(("mill.md", STORY.encode()))
+    which = visitor.only()
+    assert f'href="/library/{which}/rename"' in visitor.client.get(f"/library/{which}").text
+    form = visitor.client.get(f"/library/{which}/rename").text
+    assert 'value="The mill"' in form
+    assert visitor.client.post(f"/library/{which}/rename", data={"title": "No token"}).status_code == 403
+    answer = visitor.post(f"/library/{which}/rename", title="A & B <b>")
+    assert '<h1 dir="auto">A &amp; B &lt;b&gt;</h1>' in answer.text
+    assert "Its source calls it “ The mill ”" in text_of(visitor.client.get(f"/library/{which}/rename").text)
+    too_long = visitor.post(f"/library/{which}/rename", title="x" * 301)
+    assert (too_long.status_code, "300 characters" in text_of(too_long.text)) == (400, True)
+    with app.state.site.library.store.writing():
+        busy = visitor.post(f"/library/{which}/rename", title="Busy")
+    assert (busy.status_code, "Nothing was renamed" in text_of(busy.text)) == (503, True)
+    assert "The mill" in visitor.post(f"/library/{which}/rename", title=" ").text
 
 
 def test_no_error_tells_where_the_home_lies(visitor, tmp_path):

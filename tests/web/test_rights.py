@@ -58,6 +58,7 @@ writers       POST /api/research/runs · POST /api/research/solve · GET /papers
 writers       POST /api/papers · POST /api/library · POST /api/library/files · POST /api/ask
 writers       POST /api/library/{which}/read
 keepers       GET /library/{which}/remove · POST /library/{which}/remove · POST /jobs/{key}/cancel
+keepers       GET /library/{which}/rename · POST /library/{which}/rename · PATCH /api/library/{which}
 keepers       DELETE /api/library/{which} · DELETE /api/jobs/{key}
 owner         POST /research/{key}/cancel · POST /research/{key}/now · POST /research/{key}/go-on
 owner         POST /research/{key}/edit · POST /research/{key}/share · POST /research/{key}/remove

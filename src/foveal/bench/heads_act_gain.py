@@ -49,6 +49,8 @@ from foveal.evaluation.selection import Gain, passing
 from foveal.evaluation.tables import Row
 from foveal.models.language import LanguageModel
 
+SEARCHED = 67
+"""Examples of each of the three sets that heads are searched by, 200 in all; the paper has 900 of a set."""
 UNCONFIRMED = 8
 """Heads that are tried where none was confirmed."""
 ASKED = 1.0
@@ -97,7 +99,7 @@ def strongest(made: Calibration) -> tuple[Calibration, str]:
 
 def searched(settings: BenchSettings, model: LanguageModel) -> Calibration:
     """The calibration of the model by the search sets."""
-    each, validation = (8, 24) if settings.quick else (32, 80)
+    each, validation = (8, 24) if settings.quick else (SEARCHED, 80)
     own, others = search_parts(settings, each, validation)
     asked = SearchSettings(seed=settings.seed, strategy="halving" if settings.quick else "exhaustive")
     store = settings.cache / "act" / f"search-{search_key(model, own, asked)}-{asked.strategy}.jsonl"

@@ -4,12 +4,13 @@ A long text of essays holds 24 keys, one of which is asked for; it is read once,
 cache, as it would in a conversation about a text. So no policy has seen the question when it chooses; SnapKV also in
 its own setting, where the question was read over everything before it chose (nothing is saved until then).
 
-razor (gates)  the key-value heads with the highest gates (head_gates.py) keep everything, the others their ends and one
-               key for the rest: the default
-duo (gates)    the same without that key
-duo (copy)     the heads with the best copy scores
-headkv         tokens by the same gates
-random         as many key-value heads, drawn; by the policy of the default, so that only the heads differ
+razor (gates)    the key-value heads with the highest gates (head_gates.py) keep everything, the others their ends and
+                 one key for the rest: the default
+razor (repeats)  the same by the heads that RazorAttention itself protects (head_repetition.py)
+duo (gates)      as the default, without that key
+duo (copy)       the heads with the best copy scores
+headkv           tokens by the same gates
+random           as many key-value heads, drawn; by the policy of the default, so that only the heads differ
 
 The full run also asks behind 2,000, 4,000 and 8,000 tokens, at a half and a quarter of the cache: each policy by the
 heads that were found and by heads that are drawn, beside a window. What is asked there holds over the three lengths.
@@ -22,7 +23,7 @@ here: DuoAttention's speed on a GPU.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -31,8 +32,9 @@ import torch
 
 from foveal.attention.head_cache import HeadCache
 from foveal.attention.head_gates import train_gates
+from foveal.attention.head_repetition import RepeatSettings, detect_repeats
 from foveal.attention.prefill import prefill
-from foveal.attention.retrieval_heads import HeadScores, find_scores, head_scores
+from foveal.attention.retrieval_heads import HeadScores, find_scores, head_scores, load_scores
 from foveal.bench.attention_models import QWEN
 from foveal.bench.code import code_digest
 from foveal.bench.heads_data import Key, Observed, ReadText, answered, read_text
@@ -44,11 +46,15 @@ from foveal.models.key_values import rewind
 from foveal.models.language import LanguageModel, load_language_model
 
 KEEP = 0.395
-OURS = "razor (gates)"
+OURS, REPEATS = "razor (gates)", "razor (repeats)"
 KEYS = 24
 LONG, QUICK = 32_000, 4_000
+QUICK_REPEATED = 500
+"""Tokens of the text that repeats itself, in a quick run."""
 LENGTHS, SHARES, FEWER = (2_000, 4_000, 8_000), (0.5, 0.25), 12
 """Tokens of the shorter texts, shares of the cache that are kept of them, and questions behind each."""
+ANSWERED = 0.001
+"""What the full cache must answer: where it answers nothing, no smaller one is behind."""
 POLICIES = {"razor": OURS, "duo": "duo (gates)", "headkv": "headkv (gates)"}
 
 
@@ -68,9 +74,10 @@ def compression(settings: BenchSettings) -> Iterator[Row]:
     """The rows of `foveal bench heads-compression`."""
     model = load_language_model(QWEN)
     gates, copy = find_scores(model, "gates") or train_gates(model), head_scores(model)
+    repeats = repeat_scores(settings, model, RepeatSettings(tokens=QUICK_REPEATED) if settings.quick else None)
     text = read_text(settings, model, QUICK if settings.quick else LONG, KEYS, settings.seed)
-    systems = {"full cache": None, **dict(_methods(gates, copy, draws=1 if settings.quick else 2))}
-    store = settings.cache / "heads" / f"compression-{_digest(text, gates, copy, KEEP)}.jsonl"
+    systems = {"full cache": None, **dict(_methods(gates, copy, repeats, draws=1 if settings.quick else 2))}
+    store = settings.cache / "heads" / f"compression-{_digest(text, (gates, copy, repeats), KEEP)}.jsonl"
     where = f"{len(text.ids):,} tokens, {KEYS} questions"
     right: dict[str, float] = {}
     made: list[Row] = []
@@ -78,7 +85,7 @@ def compression(settings: BenchSettings) -> Iterator[Row]:
     for name, own in _cells(text, systems, store):
         right[name] = fmean(cell.right for cell in own)
         note = f"{fmean(cell.nats for cell in own):.3f} nats a token; {own[0].held / 1e6:.0f} MB"
-        made.append(Row.of(f"{name}, {where}" if name == "full cache" else name, "answers", right[name], note=note))
+        made.append(_answers(name, f"{name}, {where}" if name == "full cache" else name, right[name], note))
         yield made[-1]
         share = own[0].share if name == OURS else share
     yield Row.of(OURS, "times as small as the full cache", 1 / share, at_least=2.5)
@@ -91,6 +98,14 @@ def compression(settings: BenchSettings) -> Iterator[Row]:
         yield from grid_rows(settings, model, gates, copy)
 
 
+def repeat_scores(settings: BenchSettings, model: LanguageModel, asked: RepeatSettings | None) -> HeadScores:
+    """The heads that go by earlier copies, measured once; as its file says them, so that cells are known again."""
+    code = code_digest("foveal.attention.head_repetition", within="foveal.attention")
+    told = f"{model.fingerprint} {model.dtype} {asked or RepeatSettings()} {code}"
+    path = settings.cache / "heads" / f"repeats-{hashlib.sha256(told.encode()).hexdigest()[:16]}.json"
+    return load_scores(path if path.is_file() else detect_repeats(model, asked).save(path))
+
+
 def grid_rows(settings: BenchSettings, model: LanguageModel, gates: HeadScores, copy: HeadScores) -> Iterator[Row]:
     """Shorter texts at a half and a quarter of the cache: found heads beside drawn ones and a window, in bytes held."""
     every: dict[float, dict[str, list[Cell]]] = {keep: {} for keep in SHARES}
@@ -98,7 +113,7 @@ def grid_rows(settings: BenchSettings, model: LanguageModel, gates: HeadScores, 
         text = read_text(settings, model, length, FEWER, settings.seed)
         for keep, told in every.items():
             systems = {"full cache": None, **dict(_grid_methods(gates, keep))}
-            store = settings.cache / "heads" / f"compression-{_digest(text, gates, copy, keep)}-grid.jsonl"
+            store = settings.cache / "heads" / f"compression-{_digest(text, (gates, copy), keep)}-grid.jsonl"
             own = dict(_cells(text, systems, store))
             yield from _held_rows(own, f"{len(text.ids):,} tokens, {keep:.0%} asked for")
             for name, cells in own.items():
@@ -128,7 +143,11 @@ def _held_rows(cells: Mapping[str, list[Cell]], where: str) -> Iterator[Row]:
         own = cells[name]
         nats = fmean(cell.nats for cell in own)
         note = f"{nats:.3f} nats a token; {own[0].held / 1e6:.1f} MB held, {(full - own[0].held) / 1e6:.1f} MB freed"
-        yield Row.of(f"{name}, {where}", "answers", fmean(cell.right for cell in own), note=note)
+        yield _answers(name, f"{name}, {where}", fmean(cell.right for cell in own), note)
+
+
+def _answers(name: str, system: str, right: float, note: str) -> Row:
+    return Row.of(system, "answers", right, at_least=ANSWERED if name == "full cache" else None, note=note)
 
 
 def grid_bars(cells: Mapping[str, list[Cell]], where: str) -> Iterator[Row]:
@@ -144,10 +163,10 @@ def grid_bars(cells: Mapping[str, list[Cell]], where: str) -> Iterator[Row]:
     yield Row.of(f"{OURS} less streaming, {where}", "points", ahead, at_least=0.01, note=note)
 
 
-def _digest(text: ReadText, gates: HeadScores, copy: HeadScores, keep: float) -> str:
+def _digest(text: ReadText, scores: Sequence[HeadScores], keep: float) -> str:
     """What the cells depend on."""
     code = code_digest("foveal.attention.head_cache", __name__, within="foveal.attention")
-    told = f"{text.model.fingerprint} {text.ids} {gates.as_json()} {copy.as_json()} {keep} {code}"
+    told = f"{text.model.fingerprint} {text.ids} {' '.join(one.as_json() for one in scores)} {keep} {code}"
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
@@ -167,10 +186,13 @@ def _bars(found: dict[str, float]) -> Iterator[Row]:
     for other in ("snapkv", "streaming"):
         yield Row.of(f"{OURS} less {other}", "points", 100 * (ours - found[other]), at_least=0.01)
     drawn = [value for name, value in found.items() if name.startswith("random")]
-    yield Row.of(f"{OURS} less random heads", "points", 100 * (ours - fmean(drawn)), at_least=0.01)
+    for name in (OURS, REPEATS):
+        yield Row.of(f"{name} less random heads", "points", 100 * (found[name] - fmean(drawn)), at_least=0.01)
 
 
-def _methods(gates: HeadScores, copy: HeadScores, *, draws: int) -> Iterator[tuple[str, HeadCache]]:
+def _methods(
+    gates: HeadScores, copy: HeadScores, repeats: HeadScores, *, draws: int
+) -> Iterator[tuple[str, HeadCache]]:
     yield OURS, HeadCache(keep=KEEP, scores=gates)
     yield "duo (gates)", HeadCache(policy="duo", keep=KEEP, scores=gates)
     yield "snapkv", HeadCache(policy="snapkv", keep=KEEP)
@@ -179,6 +201,7 @@ def _methods(gates: HeadScores, copy: HeadScores, *, draws: int) -> Iterator[tup
         yield f"random heads by razor, draw {seed + 1}", HeadCache(keep=KEEP, scores=drawn_scores(gates, seed))
     yield "duo (copy)", HeadCache(policy="duo", keep=KEEP, scores=copy)
     yield "headkv (gates)", HeadCache(policy="headkv", keep=KEEP, scores=gates)
+    yield REPEATS, HeadCache(keep=KEEP, scores=repeats)
 
 
 def _full(text: ReadText, name: str) -> list[Cell]:

@@ -3,7 +3,8 @@
 published   shares of heads by score, the heads that are always active, correlations within and across families, how
             few runs suffice; recounted from the score files of the paper's authors (data/retrieval_heads)
 models      sentences unlike those that the shipped scores were made with, hidden in essays of 4k tokens: shares of
-            heads, agreement of two halves and with the shipped scores, activation
+            heads, agreement of two halves and with the shipped scores, activation; as a control some of the questions
+            behind no text
 
 Runs are kept as they come: a stopped bench goes on. Not run here: the paper's grid of 600 runs up to 50k tokens, and
 its models of 6B parameters and more.
@@ -19,7 +20,7 @@ from statistics import fmean
 import numpy as np
 import torch
 
-from foveal.attention.head_detection import DetectionSettings, detect, store_name
+from foveal.attention.head_detection import DetectionSettings, answered_without, detect, store_name
 from foveal.attention.head_needles import retrieval_needles
 from foveal.attention.retrieval_heads import RETRIEVAL, STRONG, HeadScores, find_scores, load_scores
 from foveal.bench.attention_models import GEMMA, QWEN
@@ -55,6 +56,9 @@ TIE = 0.0501
 FAMILIES = (("Mistral-7B-v0.2-hf", "Mixtral-8x7B-v0.1"), ("Qwen1.5-14B", "Qwen1.5-14B-Chat"))
 LENGTHS = {QWEN: 4096, GEMMA: 1024}
 """Tokens of a text; Gemma 3 270M answers next to nothing over 4,096."""
+ASKED_WITHOUT = 6
+"""Questions of the first sentences, asked behind no text."""
+
 SEED = 11
 """Of the sentences; the shipped scores were made with seed 0."""
 
@@ -169,8 +173,12 @@ def model_rows(settings: BenchSettings, name: str) -> Iterator[Row]:
     grid = DetectionSettings(lengths=(LENGTHS[name],), texts=2 if settings.quick else 8, seed=SEED)
     store = settings.cache / "heads" / f"essays-{store_name(model, grid)}"
     total = grid.texts * grid.per_text
-    found = detect(model, grid, texts=essays(settings), needles=retrieval_needles(total, SEED), store=store)
+    needles = retrieval_needles(total, SEED)
+    found = detect(model, grid, texts=essays(settings), needles=needles, store=store)
     where = f"{name}, {LENGTHS[name]:,} tokens"
+    known = answered_without(model, needles[:ASKED_WITHOUT])
+    note = f"{len(known)} questions"
+    yield Row.of(f"control: {name}, no text", "questions answered", fmean(known), at_most=0, note=note)
     note = f"{found.settings['answered']} of {found.settings['asked']} runs answered"
     yield Row.of(where, "heads above 0.1, share", found.share(RETRIEVAL), at_most=FEW_RETRIEVE, note=note)
     yield Row.of(where, "heads above 0.5, share", found.share(STRONG), at_most=FEW_STRONG)

@@ -56,8 +56,10 @@ class Asked:
 
 
 def records(settings: BenchSettings, scale: Scale) -> Iterator[Row]:
-    """The rows; nothing in a quick run before a full one has trained the arm."""
+    """The rows; in a quick run before a full one has trained the arm one that says so."""
     if settings.quick and not list((settings.cache / "landmark").glob("records-*/done.json")):
+        note = "not run: a full run trains their arm, and quick ones measure it from then on"
+        yield Row.of("records", "answers", float("nan"), note=note)
         return
     model, count = record_model(settings, scale), 32 if settings.quick else 96
     window = scale.few.window_tokens - 1

@@ -31,6 +31,7 @@ SIZES: Mapping[str, tuple[int, ...]] = {
     "Choi": (700, 49_105),  # documents, sentences
     "the shared terms": (306,),  # documents
     "Telugu pairs": (297,),  # of the test
+    "TeClass": (3_927,),  # pairs of the test
     "Clickbait": (32_000,),  # headlines
     "Hawkes": (64, 9_984),  # sequences to test with, their events
     "Reuters-21578": (21_577,),  # dated items

@@ -2,7 +2,8 @@
 
 needle  about 4,000 tokens, chunks of 64, 8 of them seen: the chance to see one by accident is 8 %. Once the text is
         read densely and only the answer is sparse, once LongHeads reads, too. Counted are the heads of 336 whose choice
-        for the last token of the question holds the needle's chunk
+        for the last token of the question holds the needle's chunk. A full run also asks fewer texts of 8,000 and
+        16,000 tokens, each of which is read densely once for all ways of asking
 mass    12,000 tokens of paragraphs with one that answers (RULER's qa, of XQuAD's), chunks of 256, 6 of 44 free: the
         share of the free chunks' true attention that lies in those that each kind of vector chooses, for the last
         queries, beside what was measured when this was specified. By this measure, which is mostly recency, the
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -24,8 +25,11 @@ from torch import Tensor
 
 from foveal.attention import LongHeads
 from foveal.attention.attach import Context
+from foveal.attention.longheads_cache import LongHeadsCache
 from foveal.attention.longheads_choice import KINDS, drawn, in_chunks, represent, scores, spread
+from foveal.attention.longheads_files import opened_layer, stored_layer
 from foveal.attention.memory_decoding import MemoryDecoder
+from foveal.attention.owned_layers import Turn
 from foveal.attention.prefill import prefill
 from foveal.attention.rotation import rotations_of
 from foveal.bench.settings import BenchSettings
@@ -55,6 +59,9 @@ TOLD = 0.001
 """What the model itself must tell: where it tells nothing, no way of reading is worse, and no control fails."""
 
 SEEN = LongHeads(chunk_size=64, attention_length=512)
+LONGER = ((8192, 8), (16_384, 4))
+"""Tokens of longer texts, and how many of them."""
+
 CHUNK, FREE = 256, 6
 
 
@@ -97,10 +104,35 @@ class Answered:
 
 
 @torch.inference_mode()
-def answered(model: LanguageModel, prompt: Passkey, method: LongHeads, *, read_by: LongHeads | None = None) -> Answered:
-    """The answer after the text, which was read by `read_by` if that is another way."""
-    memory = (read_by or method).make_cache(model.model)
-    prefill(model.model, torch.tensor([prompt.text], device=model.device), memory.layers, method=read_by or method)
+def read(model: LanguageModel, prompt: Passkey, method: LongHeads) -> LongHeadsCache:
+    """The text of the prompt, read."""
+    memory = method.make_cache(model.model)
+    prefill(model.model, torch.tensor([prompt.text], device=model.device), memory.layers, method=method)
+    return memory
+
+
+def opened(model: LanguageModel, memory: LongHeadsCache, method: LongHeads) -> LongHeadsCache:
+    """The same text for another way of asking, which goes on by itself."""
+    config, turn = model.model.config, Turn()
+    rotations = rotations_of(model.model, reach=method.reach(config))
+    layers = []
+    for number, layer in enumerate(memory.memories):
+        rotation = rotations.for_layer(model.model.base_model.layers[number].self_attn)
+        layers.append(opened_layer(method, memory.method, number, turn, stored_layer(layer), rotation, config))
+    return LongHeadsCache([*layers], method)
+
+
+@torch.inference_mode()
+def answered(
+    model: LanguageModel,
+    prompt: Passkey,
+    method: LongHeads,
+    *,
+    read_by: LongHeads | None = None,
+    memory: LongHeadsCache | None = None,
+) -> Answered:
+    """The answer after the text, which was read by `read_by` if that is another way, or into `memory`."""
+    memory = memory or read(model, prompt, read_by or method)
     for layer in memory.memories:
         assert layer.text is not None
         layer.method = layer.text.method = method
@@ -152,6 +184,45 @@ def needle_rows(settings: BenchSettings) -> Iterator[Row]:
     note = f"{len(apart)} of {count} keys stand across a border of chunks"
     if apart:
         yield Row.of("LongHeads, across a border", "keys told", fmean(apart), note=note)
+    for length, count in () if settings.quick else LONGER:
+        yield from told_rows(longer(model, length, count, settings.seed), f"{count} texts of {length:,} tokens")
+
+
+DENSE, OURS, AGAIN = "dense", "LongHeads, read densely", "LongHeads, read by LongHeads"
+RANDOM, ENDS = "control: random chunks, read densely", "control: first and last chunks, read densely"
+
+
+def longer(
+    model: LanguageModel, length: int, count: int, seed: int, seen: LongHeads = SEEN
+) -> dict[str, list[Answered]]:
+    """The answers by each way of asking, over texts that are read densely once; and over LongHeads' own reading."""
+    assert seen.chunk_size is not None
+    found: dict[str, list[Answered]] = {}
+    every = replace(seen, begin=2 * length // seen.chunk_size * seen.chunk_size)
+    for number in range(count):
+        depth = 0.15 + 0.7 * (number + 0.5) / count
+        prompt = passkey(model, length, depth, seed, multiple=seen.chunk_size)
+        memory = read(model, prompt, every)
+        ways = {RANDOM: "random", ENDS: "none"}
+        asked = {name: replace(seen, representation=kind, seed=number) for name, kind in ways.items()}
+        for name, method in ({DENSE: every, OURS: seen} | asked).items():
+            found.setdefault(name, []).append(answered(model, prompt, method, memory=opened(model, memory, method)))
+        found.setdefault(AGAIN, []).append(answered(model, prompt, seen))
+    return found
+
+
+def told_rows(found: Mapping[str, Sequence[Answered]], where: str) -> Iterator[Row]:
+    """Keys told, and the heads that saw them, held against dense attention and random chunks as above."""
+    share = fmean(one.right for one in found[DENSE])
+    bars = {DENSE: (TOLD, None), OURS: (share - 0.05, None), RANDOM: (None, 0.5 * share), ENDS: (None, 0.5 * share)}
+    heads = {name: fmean(one.heads for one in told) for name, told in found.items()}
+    for name, told in found.items():
+        least, most = bars.get(name, (None, None))
+        note = f"chunks of 64, 8 seen; {heads[name]:.0f} of 336 heads saw the key" if name != DENSE else ""
+        right = fmean(one.right for one in told)
+        yield Row.of(f"{name}, {where}", "keys told", right, at_least=least, at_most=most, note=note)
+    times = heads[OURS] / max(1.0, heads[RANDOM])
+    yield Row.of(f"{OURS}, {where}", "heads that saw the key, times random", times, at_least=3)
 
 
 NAMES = {

@@ -158,14 +158,16 @@ def _at_short(made: Sequence[HeadCell], *, quick: bool) -> Iterator[Row]:
     yield from _controls(made)
 
 
-def _beside_peers(made: Sequence[HeadCell], where: str) -> Iterator[Row]:
+def _beside_peers(made: Sequence[HeadCell], where: str, length: str = "") -> Iterator[Row]:
+    """Keys visited for the same recall; `length` stands in the rows' names."""
     ours = [visits_for(one.curves["roar"]) for one in made]
     for kind, most in {**dict.fromkeys(PEERS), "hnsw": 1 / 3}.items():
         theirs = [visits_for(one.curves[kind]) for one in made]
         ratios = [mine[0] / other[0] for mine, other in zip(ours, theirs, strict=True)]
         missed = sum(not reached for _, reached in theirs), sum(not reached for _, reached in ours)
         note = f"median of {where}; not reached by {kind} in {missed[0]}, by roar in {missed[1]}: the most tried counts"
-        yield Row.of(f"keys for recall 0.95, roar / {kind}", "ratio", median(ratios), at_most=most, note=note)
+        name = f"keys for recall 0.95, roar / {kind}{length}"
+        yield Row.of(name, "ratio", median(ratios), at_most=most, note=note)
 
 
 def _what_it_gives(made: Sequence[HeadCell], where: str) -> Iterator[Row]:
@@ -241,6 +243,8 @@ def _over_lengths(made: Sequence[HeadCell], lengths: Sequence[int]) -> Iterator[
 
 
 def _at_long(made: Sequence[HeadCell], middle: Sequence[HeadCell]) -> Iterator[Row]:
+    hidden = f"{middle[0].hidden:,} hidden"  # the longest at which the peers are built, too
+    yield from _beside_peers(middle, f"{len(middle)} pairs", f", {hidden}")
     yield from _error_rows(middle)
     yield from _error_rows(made)
     share = float(np.mean([one.recall >= 0.95 for one in made]))

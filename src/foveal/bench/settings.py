@@ -76,7 +76,7 @@ class BenchSettings:
         return text_in(self.file(name, file))
 
     def cached_vectors(self, key_parts: Sequence[str], texts: Sequence[str], encoder: Encoder) -> np.ndarray:
-        """Vectors (len(texts), dimension), float32, encoded once for each encoder, type and texts, then read from the cache.
+        """Vectors (len(texts), dimension), encoded once for each encoder, type and texts, then read from the cache.
 
         `key_parts` (such as "scifact", "corpus") open the file's name, so that a person can tell the files apart.
         """

@@ -75,7 +75,7 @@ def index(
     if not store.dimension:
         raise InputError(
             "This library was made without an encoder, so there are no vectors to index. Words have an index of their "
-            "own. Make a library with an encoder to search by meaning: foveal add … --encoder minilm --home …"
+            "own. To search by meaning, too: foveal admin encoder minilm"
         )
     if name is not None:
         lance_index(name)  # an unknown name is refused before anything is written
@@ -90,6 +90,37 @@ def index(
     if exact and chosen.config is not None:
         said += f" Below {INDEX_FROM:,} passages every search is exact; the index is made when there are so many."
     results().print(said, markup=False, soft_wrap=True)
+
+
+@app.command()
+def encoder(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="A name of `foveal models` or of `foveal train encoder`, a folder, or a hub id. Without it the one "
+            "that the library has is told.",
+            metavar="[NAME]",
+        ),
+    ] = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Encode the library's passages anew, by another encoder; searches go on by the old one until all is done.
+
+    Stopped, the same command goes on. Nothing is added to the library meanwhile.
+    """
+    library = open_library(home)
+    encoded = 0
+    if name is not None:
+        with progress_bar() as bar:
+            task = bar.add_task("Encoding passages", total=None)
+            encoded = library.encode_anew(name, on_progress=lambda done, of: bar.update(task, completed=done, total=of))
+    has, passages = library.store.settings["encoder"], library.store.visible_passages()
+    if as_json:
+        print_json({"encoder": has, "passages": passages, "encoded": encoded})
+        return
+    told = "has no vectors: searches go by words" if has == "none" else f"has its vectors from {has}"
+    results().print(f"The library, {passages:,} passages, {told}.", markup=False, soft_wrap=True)
 
 
 def _index_passages(kind: str, model: str | None, home: Path | None, *, anew: bool, as_json: bool) -> None:

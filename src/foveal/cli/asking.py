@@ -31,8 +31,8 @@ Url = Annotated[
 Attention = Annotated[
     str,
     typer.Option(
-        help=f"How long windows attend to themselves: auto, {', '.join(METHODS)} (docs/attention.md); or act, "
-        "act:FILE: the answer is by calibrated heads (docs/act.md)."
+        help=f"How long windows attend to themselves: auto, {', '.join(METHODS)} (docs/attention.md), with options "
+        "as in flexprefill:gamma=0.9; or act, act:FILE: the answer is by calibrated heads (docs/act.md)."
     ),
 ]
 Answerer = Annotated[str | None, typer.Option(help="Model of that server.")]
@@ -69,7 +69,8 @@ def ask(
         str | None,
         typer.Option(
             help="Let the model read around the passages and choose sentences, which takes several times as long: "
-            f"auto, {', '.join(METHODS)} (docs/attention.md). Or act, act:FILE: calibrated heads answer (docs/act.md)."
+            f"auto, {', '.join(METHODS)}, with options as in flexprefill:gamma=0.9 (docs/attention.md). "
+            "Or act, act:FILE: calibrated heads answer (docs/act.md)."
         ),
     ] = None,
     url: Url = None,

@@ -44,8 +44,9 @@ def bench(
 
     try:
         report = run(name, settings, json=json_file, on_row=show)
-    except FovealError as error:  # 1 says that a figure fell short, and none did
-        notes().print(Text.assemble(("Error:", "bold red"), f" {error}"), soft_wrap=True)
+    except (FovealError, UnicodeDecodeError) as error:  # 1 says that a figure fell short, and none did
+        said = _not_utf8(error, settings.data) if isinstance(error, UnicodeDecodeError) else str(error)
+        notes().print(Text.assemble(("Error:", "bold red"), f" {said}"), soft_wrap=True)
         raise typer.Exit(2) from error
     if as_json:
         print_json(report.as_json())
@@ -53,3 +54,12 @@ def bench(
         console.print(table(report.rows, title=f"foveal bench {name}"))
     if not report.ok:
         raise typer.Exit(1)
+
+
+def _not_utf8(error: UnicodeDecodeError, data: Path) -> str:
+    """What to do with a file of the data sets that benches take for text; by its beginning it is found."""
+    begins = bytes(error.object[:60]).decode("latin-1")
+    return (
+        f"A file of the data in {data} is not UTF-8 (its byte {error.start:,} is {error.object[error.start]:#x}): the "
+        f"one that begins {begins!r}. Convert it, as by iconv -f latin1 -t utf-8."
+    )

@@ -27,13 +27,17 @@ app = typer.Typer(
 
 SHOWN = 12
 """Heads that are listed."""
-TEXTS, STEPS = 8, 72
-"""Of a detection, and of a training of gates, where nothing is said."""
+TEXTS, STEPS, REPEATED = 8, 72, 2500
+"""Of a detection, of a training of gates, and tokens of a text that repeats itself, where nothing is said."""
+METRIC = "mass"
+"""What heads are judged by in examples of passages, where nothing is said."""
 
 BY = {
     "copy": "what they copy while the model answers",
     "query": "what a query makes them look at",
     "gates": "which need the whole text",
+    "reason": "what they give to a sentence that answers by a step of thought",
+    "repeats": "what they give to earlier copies of a text that repeats itself",
 }
 
 Model = Annotated[str, typer.Argument(help=f"{MODELS[0].upper()}{MODELS[1:]}.")]
@@ -45,17 +49,23 @@ Picture = Annotated[Path | None, typer.Option(help="Draw all heads there, as PNG
 def detect(
     model: Model = DEFAULT_MODEL,
     by: By = "copy",
-    length: Annotated[list[int] | None, typer.Option(help="Tokens of a text; again for more lengths (copy).")] = None,
+    length: Annotated[
+        list[int] | None, typer.Option(help="Tokens of a text; again for more lengths (copy, reason).")
+    ] = None,
     texts: Annotated[
-        int, typer.Option(min=1, help="Texts of each length, three sentences hidden in each (copy).")
+        int, typer.Option(min=1, help="Texts of each length, three sentences hidden in each (copy, reason).")
     ] = TEXTS,
     steps: Annotated[int, typer.Option(min=1, help="Steps of training (gates).")] = STEPS,
+    tokens: Annotated[int, typer.Option(min=2, help="Tokens that stand four times in a text (repeats).")] = REPEATED,
     source: Annotated[
-        list[Path] | None, typer.Option("--text", help="A text to hide sentences in (copy).", dir_okay=False)
+        list[Path] | None, typer.Option("--text", help="A text to hide sentences in (copy, reason).", dir_okay=False)
     ] = None,
     examples: Annotated[
         Path | None, typer.Option(help='JSON lines {"query", "passages", "gold": [places]} (query).', dir_okay=False)
     ] = None,
+    metric: Annotated[
+        str, typer.Option(help="mass: what passages with the answer get; ndcg: how well they are ranked (query).")
+    ] = METRIC,
     picture: Picture = None,
     home: Home = None,
     as_json: AsJson = False,
@@ -64,21 +74,25 @@ def detect(
     from foveal.settings import Settings
 
     _known(by)
+    asks = by in ("copy", "reason")
     _require_of(
         by,
-        copy={"length": length is None, "texts": texts == TEXTS, "text": source is None},
-        query={"examples": examples is None},
+        **{by if asks else "copy": {"length": length is None, "texts": texts == TEXTS, "text": source is None}},
+        query={"examples": examples is None, "metric": metric == METRIC},
         gates={"steps": steps == STEPS},
+        repeats={"tokens": tokens == REPEATED},
     )
     settings = Settings.load(home)
     loaded = language_model(model, settings)
     store = None
-    if by == "copy":
-        scores, store = _copying(loaded, settings.home, tuple(length or (4096,)), texts, source)
+    if asks:
+        scores, store = _asking(loaded, settings.home, tuple(length or (4096,)), texts, source, by)
     elif by == "query":
-        scores = _querying(loaded, examples)
-    else:
+        scores = _querying(loaded, examples, metric)
+    elif by == "gates":
         scores = _gating(loaded, steps)
+    else:
+        scores = _repeating(loaded, tokens)
     path = scores.save_for(settings.home)
     if store:
         store.unlink(missing_ok=True)  # not before they are kept
@@ -92,18 +106,25 @@ def show(
     file: Annotated[
         Path | None, typer.Option(help="A file of head scores instead, also one that the paper's authors published.")
     ] = None,
+    published: Annotated[
+        Path | None, typer.Option(help="Write them there, in the form of the paper's authors.", dir_okay=False)
+    ] = None,
     picture: Picture = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the strongest heads of MODEL, as they were measured or shipped."""
     from foveal.attention.retrieval_heads import head_scores, load_scores
+    from foveal.evaluation.files import whole_file
     from foveal.settings import Settings
 
     _known(by)
     settings = Settings.load(home)
     scores = load_scores(file) if file else head_scores(language_model(model, settings), by, settings.home)
-    _print_scores(scores, picture, as_json, None)
+    if published:
+        with whole_file(published) as partial:
+            partial.write_text(scores.as_published(), encoding="utf-8")
+    _print_scores(scores, picture, as_json, published)
 
 
 @app.command()
@@ -192,8 +213,8 @@ def _require_of(by: str, **usual: dict[str, bool]) -> None:
         raise typer.BadParameter(f"{', '.join(given)}: would change nothing with --by {by}.")
 
 
-def _copying(
-    model: LanguageModel, home: Path, lengths: tuple[int, ...], texts: int, source: Sequence[Path] | None
+def _asking(
+    model: LanguageModel, home: Path, lengths: tuple[int, ...], texts: int, source: Sequence[Path] | None, by: str
 ) -> tuple[HeadScores, Path | None]:
     """The scores, and the file of the runs that they took, if there is one."""
     from foveal.attention.head_detection import DetectionSettings, Run, detect, store_name
@@ -202,7 +223,7 @@ def _copying(
     settings = DetectionSettings(lengths=lengths, texts=texts)
     given = [_text(path) for path in source or []]
     # A text of one's own makes other runs: its state has no name to be found by, so it is not kept.
-    store = None if given else folder_of(home) / store_name(model, settings)
+    store = None if given else folder_of(home) / store_name(model, settings, by)
     with progress_bar() as bar:
         task = bar.add_task("Asking", total=None)
 
@@ -211,7 +232,7 @@ def _copying(
                 task, completed=done, total=total, description="Asking" if run.right else "Asking (not answered)"
             )
 
-        return detect(model, settings, texts=given or None, store=store, on_run=told), store
+        return detect(model, settings, by=by, texts=given or None, store=store, on_run=told), store
 
 
 def _text(path: Path) -> str:
@@ -221,14 +242,14 @@ def _text(path: Path) -> str:
         raise InputError(f"{path} cannot be read as text ({error}). Name a UTF-8 text file.") from error
 
 
-def _querying(model: LanguageModel, examples: Path | None) -> HeadScores:
+def _querying(model: LanguageModel, examples: Path | None, metric: str) -> HeadScores:
     from foveal.attention.query_heads import detect_query_heads, read_examples
 
     given = read_examples(examples) if examples else None
     with progress_bar() as bar:
         task = bar.add_task("Examples", total=None)
         return detect_query_heads(
-            model, given, on_run=lambda done, total: bar.update(task, completed=done, total=total)
+            model, given, metric=metric, on_run=lambda done, total: bar.update(task, completed=done, total=total)
         )
 
 
@@ -240,6 +261,13 @@ def _gating(model: LanguageModel, steps: int) -> HeadScores:
         return train_gates(
             model, GateSettings(steps=steps), on_step=lambda done, _, __: bar.update(task, completed=done)
         )
+
+
+def _repeating(model: LanguageModel, tokens: int) -> HeadScores:
+    from foveal.attention.head_repetition import RepeatSettings, detect_repeats
+
+    with notes().status("Reading a text that repeats itself …"):
+        return detect_repeats(model, RepeatSettings(tokens=tokens))
 
 
 def _print_scores(scores: HeadScores, picture: Path | None, as_json: bool, path: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""add, search, show, remove, stats: one library, from the terminal."""
+"""add, search, show, rename, remove, stats: one library, from the terminal."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from foveal.ranking.cascade import CascadeReport
     from foveal.ranking.explanation import Explanation
     from foveal.retrieval.adding import Work
+    from foveal.retrieval.fresh import Found as Fresh
     from foveal.text.sources import Skipped
     from foveal.types import Hit, Ranker
 
@@ -67,7 +68,7 @@ Where = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Put this module's commands into `app`."""
-    for command in (add, search, show, remove, stats):
+    for command in (add, search, show, rename, remove, stats):
         app.command()(command)
 
 
@@ -83,7 +84,7 @@ def add(
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
-    """Add texts to the library; what is there already, unchanged, is passed over."""
+    """Add texts to the library; what is there already, unchanged, is passed over. Stopped, the same command goes on."""
     from foveal.text.loading import discover
 
     # To a path "" is this folder, and to a person a variable that is not set.
@@ -100,7 +101,7 @@ def add(
         def advance(report: AddReport) -> None:
             done = len(report.added) + len(report.updated)
             ready = max(report.passages, report.encoded)
-            rate = ready / max(1e-9, sum(report.seconds.values()))
+            rate = (ready - report.resumed) / max(1e-9, sum(report.seconds.values()))
             if report.sources_read == report.sources and ready < report.cut:  # what is left is to be encoded
                 text = f"{done:,} documents ({rate:,.0f}/s); passages"
                 bar.update(task, completed=ready, total=report.cut, description=text)
@@ -149,6 +150,9 @@ def search(
     at: Annotated[
         str | None, typer.Option(help="As of this date, such as 2023-05-01: for --retriever fresh.", show_default=False)
     ] = None,
+    no_events: Annotated[
+        bool, typer.Option("--no-events", help="Search without what was going on: for --retriever fresh.")
+    ] = False,
     documents: Annotated[
         bool, typer.Option("--documents", help="Show of each document its best passage alone.")
     ] = False,
@@ -177,13 +181,13 @@ def search(
     library = open_library(settings)
     reports: list[CascadeReport] = []
     ranker = _ranker(rank, library, budget, reports) if ordered else None
-    as_of: dict[str, Any] = {"at": at} if at else {}
+    timely, told_of = _timely(retriever, at, no_events=no_events)
     start = time.perf_counter()
 
     def found(k: int) -> list[Hit]:
         asked = plain_quotes(query)
         return library.search(
-            asked, k, retriever=retriever, rank=ranker or NONE, candidates=candidates, where=where, **as_of
+            asked, k, retriever=retriever, rank=ranker or NONE, candidates=candidates, where=where, **timely
         )
 
     with notes().status("Searching …"):
@@ -196,11 +200,11 @@ def search(
     why = explained if explain else [None] * len(shown)
     if as_json:
         told = [
-            hit_json(hit, entry) | ({"explanation": one.as_json()} if one else {})
+            hit_json(hit, entry) | ({"explanation": one.as_json()} if one else {}) | _age_and_event(hit, told_of)
             for (hit, entry), one in zip(shown, why, strict=True)
         ]
         cascade = {"cascade": reports[-1]} if reports else {}
-        print_json({"query": query, "seconds": round(seconds, 4), **cascade, "hits": told})
+        print_json({"query": query, "seconds": round(seconds, 4), **cascade, **_events(told_of), "hits": told})
     else:
         for place, ((hit, entry), one) in enumerate(zip(shown, why, strict=True), start=1):
             results().print(hit_text(place, hit, entry, query, full=full, explained=one))
@@ -209,8 +213,42 @@ def search(
             tell_unknown_keys(library, where)
         if reports:
             notes().print(str(reports[-1]), markup=False)
+        _tell_events(told_of)
     if picture and explained:
         _draw(explained[0], picture)
+
+
+def _timely(retriever: str | None, at: str | None, *, no_events: bool) -> tuple[dict[str, Any], list[Fresh]]:
+    """The options of a search that knows what is going on, and where it says what it took the query to be about."""
+    told: list[Fresh] = []
+    if retriever is None or retriever.partition(":")[0] != "fresh":
+        if no_events:
+            raise typer.BadParameter("--no-events goes with --retriever fresh: no other search looks at events.")
+        return ({"at": at} if at else {}), told
+    return {"at": at, "events": not no_events, "tell": told.append}, told
+
+
+def _tell_events(told: Sequence[Fresh]) -> None:
+    """What the last search took the query to be about, and how to do without."""
+    for found in told[-1:]:
+        off = " --no-events searches without." if found.matches else ""
+        notes().print(f"{found.said}{off}", markup=False, soft_wrap=True)
+
+
+def _events(told: Sequence[Fresh]) -> dict[str, Any]:
+    """Of JSON: how surely the query is about something of now, and the events that were taken for it."""
+    if not told:
+        return {}
+    events = [{"id": one.event.id, "phrase": one.event.text, "why": one.why} for one in told[-1].matches]
+    return {"about_now": round(told[-1].need, 4), "events": events}
+
+
+def _age_and_event(hit: Hit, told: Sequence[Fresh]) -> dict[str, Any]:
+    """Of JSON: the days from the hit's date, and which of the events its document reports."""
+    if not told:
+        return {}
+    age, match = told[-1].ages.get(hit.passage.span.document_id), told[-1].match_of(hit)
+    return {"age_days": None if age is None else round(age, 2), "event": match and match.event.id}
 
 
 def tell_unknown_keys(library: Library, where: Sequence[str] | None) -> None:
@@ -276,6 +314,22 @@ def show(
         echo(f"{found.text[start:end]}\n")
 
 
+def rename(
+    document: Annotated[str, typer.Argument(help="A document's id (or its beginning), path or URL.")],
+    title: Annotated[str, typer.Argument(help='Its new title; "" gives it its own back.')],
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a document of the library another title, which stays when its source is added again."""
+    with notes().status("Renaming …"):
+        library = open_library(home, said=False)
+        entry = library.rename(document, title)
+    if as_json:
+        print_json({"id": entry.id, "title": entry.title})
+    else:
+        results().print(f"{entry.id[:8]} is called {entry.title!r}.", markup=False)
+
+
 def remove(
     what: Annotated[str, typer.Argument(help="A document's id (or its beginning), a path, a folder or a URL.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
@@ -325,7 +379,9 @@ def _print_report(report: AddReport) -> None:
     counts: dict[str, int] = {kind: len(getattr(report, kind)) for kind in KINDS}
     said = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count) or "nothing found"
     seconds = sum(report.seconds.values())
-    console.print(f"Documents: {said}. {report.passages:,} passage{'s' * (report.passages != 1)} in {seconds:.1f} s.")
+    before = f", {report.resumed:,} of them encoded before," if report.resumed else ""
+    passages = f"{report.passages:,} passage{'s' * (report.passages != 1)}{before}"
+    console.print(f"Documents: {said}. {passages} in {seconds:.1f} s.")
     told = _told(report.skipped)
     for reason in told[:SHOWN_SKIPPED]:
         notes().print(f"  skipped: {reason}", markup=False, soft_wrap=True)

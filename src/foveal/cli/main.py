@@ -37,7 +37,7 @@ LARGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 WHAT = "Foveal reads everything and looks only where it matters: it finds the passage, and answers with the place."
 
 COMMANDS: Mapping[str, tuple[str, ...]] = {
-    "library": ("add", "search", "show", "remove", "stats"),
+    "library": ("add", "search", "show", "rename", "remove", "stats"),
     "listing": ("list",),
     "reading": ("read",),
     "asking": ("ask",),

@@ -21,6 +21,7 @@ from foveal.cli import (
     train_landmark,
     train_language,
     train_lexsembridge,
+    train_pretraining,
     train_rankers,
     train_segmenter,
     train_titans_reader,
@@ -57,6 +58,13 @@ def encoder(
             "or whose scores are learnt: margin-mse, kl, with a --teacher adversarial."
         ),
     ] = "mined",
+    objective: Annotated[
+        str,
+        typer.Option(
+            help="What is made small, where no teacher's scores are: in-batch, symmetric, cached (large batches in "
+            "little memory), passage-centric, memory-bank, matryoshka."
+        ),
+    ] = "in-batch",
     base: Base = "minilm",
     teacher: Annotated[
         str | None,
@@ -79,7 +87,7 @@ def encoder(
     from foveal.training.loop import LoopSettings
 
     settings, loop = asked.settings, asked.loop(LoopSettings(), mixed=True)
-    chosen = EncoderSettings(arm=arm, negatives=negatives, window=window, loop=loop, typos=typos)
+    chosen = EncoderSettings(arm=arm, objective=objective, negatives=negatives, window=window, loop=loop, typos=typos)
     check_teacher(arm, given=teacher is not None)  # before anything is read
     place = None if teacher is None else _reranker(teacher, settings.home)
     judged, test = asked.learnt_from("none" if asked.data else None)
@@ -93,8 +101,8 @@ def encoder(
         )  # fmt: skip
     report = replace(report, notes=(*judged.notes, *report.notes))
     use = (
-        f"Use it in a new library: foveal add … --encoder {folder} --home NEW; or in this one, once it is emptied: "
-        f"foveal remove …, then foveal add … --encoder {report.name} {of_home(settings)}"
+        f"Use it in this library: foveal admin encoder {report.name} {of_home(settings)}; or in a new one: "
+        f"foveal add … --encoder {folder} --home NEW"
     )
     told(report, folder if report.kept else None, use, settings, as_json=asked.as_json)
 
@@ -169,7 +177,9 @@ def late(
 @app.command()
 @command
 def reranker(
-    objective: Annotated[str, typer.Option(help="listwise or bce.")] = "listwise",
+    objective: Annotated[
+        str, typer.Option(help="listwise, bce, listnet, listmle, plistmle, ranknet, or lambda.")
+    ] = "listwise",
     base: Base = "minilm",
     first_stage: FirstStage = None,
     negatives: Negatives = None,
@@ -186,6 +196,7 @@ train_rankers.register(app)
 for _command in (
     train_lexsembridge.lexsembridge,
     train_bprop.bprop,
+    train_pretraining.pretraining,
     train_corpusbrain.corpusbrain,
     train_headlines.headline_judge,
     train_headlines.headline_writer,

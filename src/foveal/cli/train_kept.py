@@ -98,15 +98,14 @@ def used(
 
 
 def _require_no_encoder(name: str, settings: Settings) -> None:
-    """InputError: it was trained here, and finds passages: a library keeps the encoder that it was made with."""
+    """InputError: it was trained here, and finds passages: the library is to be encoded by it."""
     from foveal.ranking.by_name import trained_rankers
 
     place = settings.home / "models" / name
     if (place / "modules.json").is_file() and name not in trained_rankers(settings.home):
         raise InputError(
-            f"{name} is an encoder, and orders nothing: a library keeps the encoder that it was made with. Empty it, "
-            f"and add the sources again (foveal remove …, then foveal add … --encoder {name}), or make another: foveal "
-            f"add … --encoder {place} --home NEW"
+            f"{name} is an encoder, and orders nothing: it makes the vectors that searches go by. Encode the library "
+            f"anew with it: foveal admin encoder {name}"
         )
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from foveal.evaluation.legal import LegalCollection
     from foveal.ranking.judged import Judged
     from foveal.ranking.legal_training import Aside
+    from foveal.training.blockrank import RankingList
 
 CROSS_ENCODER = "cross-encoder"
 OF_FEATURES = ("pairwise", "coordinate-ascent", "lambdamart")
@@ -36,8 +40,8 @@ def ranker(
     loss: Annotated[
         str | None,
         typer.Option(
-            help=f"{CROSS_ENCODER}: listwise, bce; the others: hinge, ranknet, softmax, listnet, listmle, "
-            "attention-rank, lambdarank, bce, mse."
+            help=f"{CROSS_ENCODER}: listwise, bce, listnet, listmle, plistmle, ranknet, lambda; the others: hinge, "
+            "ranknet, softmax, listnet, listmle, attention-rank, lambdarank, bce, mse, or a sum: softmax+bce."
         ),
     ] = None,
     base: Annotated[
@@ -129,25 +133,44 @@ def blockrank(
     kept: Annotated[
         bool, typer.Option("--kept", help="No question before a passage: what was read is kept, and searches are fast.")
     ] = False,
+    lists: Annotated[
+        Path | None, typer.Option(help="Learn from JSON lines of a query, its candidates and answer_ids, no library.")
+    ] = None,
     first_stage: FirstStage = None,
     *,
     asked: AskedOfJudged,
 ) -> None:
     """Train a language model to rank by where it looks. Stopped with Ctrl-C, the same command goes on."""
     from foveal.models.language import DEFAULT, load_language_model
-    from foveal.ranking.judged_training import train_blockrank
+    from foveal.ranking.judged_training import train_blockrank, train_lists
     from foveal.training.blockrank import BlockRankSettings
 
     chosen = BlockRankSettings(objective=objective, learned=learned)
     chosen = replace(chosen, loop=asked.loop(chosen.loop), documents=documents or chosen.documents)
     signal = int(layer) if layer.isdecimal() else layer
-    judged, test = asked.learnt_from(first_stage)
+    if lists is None:
+        judged, test = asked.learnt_from(first_stage)
+        train: Callable[..., Any] = partial(train_blockrank, judged)
+    else:
+        test, train = None, partial(train_lists, _listed(lists, asked, first_stage))
     with notes().status("Loading the language model …"):
         loaded = load_language_model(model or DEFAULT, dtype="float32", cache=asked.settings.cache)
     with progress() as on_progress:
         run = asked.run(on_progress, test)
-        folder, report = train_blockrank(judged, loaded, chosen, run=run, layer=signal, kept=kept)
+        folder, report = train(loaded, chosen, run=run, layer=signal, kept=kept)
     asked.told_ranker(report, folder)
+
+
+def _listed(lists: Path, asked: AskedOfJudged, first_stage: str | None) -> list[RankingList]:
+    """The lists of a file. InputError: another source is named beside them, or they are none."""
+    from foveal.training.blockrank import read_lists
+
+    if any((asked.data, asked.test_split, asked.judgements, asked.queries, first_stage)):
+        raise InputError(
+            "--lists has queries, candidates and answers of its own; leave out --data, --test-split, --judgements, "
+            "--queries and --first-stage."
+        )
+    return read_lists(lists)
 
 
 @command

@@ -143,7 +143,8 @@ def borders(
     gaps: Sequence[tuple[int, float]], opened: Sequence[tuple[int, int]], length: int, path: Path, *, title: str
 ) -> Path:
     """Where a text of `length` characters was cut: `gaps` are places with the probability of a border there, 0 to 1;
-    `opened` the places that begin a segment, with their level in the tree (1: the top, the thickest line).
+    `opened` the places that begin a segment, with their level in the tree (1: the top, the thickest line). Without gaps
+    there is no scale: where it is cut is all that is known.
     """
     if length < 1:
         raise InputError("A picture of borders got a text of no characters; give one with some.")
@@ -156,6 +157,8 @@ def borders(
         axis.vlines(places, 0, values, color=COLOURS[0], linewidth=1.2)
         axis.plot(places, values, linestyle="", marker="o", markersize=3, color=COLOURS[0])
     axis.set(title=plain(title), xlabel="character", ylabel="probability of a border", xlim=(0, length), ylim=(0, 1))
+    if not gaps:
+        axis.set(ylabel="", yticks=[])
     return saved(figure, path)
 
 

@@ -129,14 +129,19 @@ def search_titles(
     require_same_tokens(model, trie)
     order = sorted(range(len(queries)), key=lambda place: len(queries[place]))  # alike in length: little is padding
     found: dict[int, list[Written]] = {}
-    beams = max(settings.beams, settings.first_beams or 0)
-    fitting = min(BEAMS_AT_ONCE, NUMBERS_AT_ONCE // model.vocabulary) // beams
-    together = max(1, min(settings.queries_at_once, fitting))
+    together = queries_together(model, settings)
     for first in range(0, len(order), together):
         places = order[first : first + together]
         batch = _search(model, trie, [queries[place] for place in places], k, settings)
         found.update(zip(places, batch, strict=True))
     return [found[place] for place in range(len(queries))]
+
+
+def queries_together(model: TitleModel, settings: BeamSettings) -> int:
+    """Queries that are searched for at once, so that their beams fit into the memory."""
+    beams = max(settings.beams, settings.first_beams or 0)
+    fitting = min(BEAMS_AT_ONCE, NUMBERS_AT_ONCE // model.vocabulary) // beams
+    return max(1, min(settings.queries_at_once, fitting))
 
 
 def require_same_tokens(model: TitleModel, trie: TitleTrie) -> None:

@@ -1,7 +1,8 @@
 """Documents into a store: cut, encode, write, in batches that a kill cannot tear.
 
 Passages of many documents are encoded together, `BATCH` at a time; a document is published once all of its passages
-are stored. What was published stays; what was not is done again by the next `add`, and only that.
+are stored. What was published stays. Of a document that was not, the passages that were encoded stay, too, unseen: the
+next `add` of it goes on behind them, and deletes what nobody went on with.
 Batches may be encoded elsewhere, several at once (`ahead`): they hold the same passages and are written in the same
 order, so that the tables come out the same.
 """
@@ -11,8 +12,8 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -20,16 +21,21 @@ from typing import Any
 
 import numpy as np
 
-from foveal.errors import InputError
-from foveal.retrieval.rows import Prepared, passage_rows
+from foveal.errors import FovealError, InputError
+from foveal.retrieval.filters import literal
+from foveal.retrieval.rows import OWN_TITLE, Current, Prepared, passage_rows, titled
 from foveal.retrieval.store import Store
+from foveal.retrieval.tables import EDITIONS
 from foveal.types import Document, Passage
 
 BATCH = 1024
-"""Passages encoded and written together: a few seconds of work, the most that a kill costs."""
+"""Passages encoded and written together."""
 
-PIECE = 256
+PIECE = 64
 """Passages encoded between two reports: seconds on a slow machine, which is how long a stop waits."""
+
+UNWRITTEN_S = 30.0
+"""Seconds of encoding after which it is written, though the batch is not full: the most that a kill costs."""
 
 TITLE_SHOWN, HEADING_SHOWN = 300, 120
 """Characters of a title and of a heading path that stand before a passage in what search sees of it."""
@@ -51,6 +57,7 @@ class Indexed:
     cut: int = 0  # passages of documents that are new or changed
     passages: int = 0
     encoded: int = 0  # passages that have vectors, those too whose document is not whole yet
+    resumed: int = 0  # of these, what an earlier run encoded that was stopped
     characters: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -79,22 +86,36 @@ class Indexer:
 
     def index(self, documents: Iterable[Document], done: Indexed) -> None:
         """Add the documents that are new or changed, and count in `done`."""
-        batch = _Batch(self, done)
+        batch, begun = _Batch(self, done), self.store.begun()
         for document, edition, known in self._changed(documents, done):
             with done.timed("segment"):
                 passages = [passage for passage in self.segment(document) if passage.text.strip()]
             done.cut += len(passages)
-            batch.add(document, edition, passages, known=known)
+            there = self._there(document, edition, passages) if (document.id, edition) in begun else 0
+            if there and self.encode:
+                done.encoded, done.resumed = done.encoded + there, done.resumed + there
+            batch.add(document, edition, passages, known=known, there=there)
             self.on_progress(done)
         batch.flush()
+        self.store.repair()
         self.on_progress(done)
+
+    def _there(self, document: Document, edition: str, passages: Sequence[Passage]) -> int:
+        """The first passages that a run which was stopped has stored; they go where they are not today's."""
+        stored = self.store.begun_passages(document.id, edition)
+        first = passages[: len(stored)]
+        if stored == [(one.span.start, one.span.end, indexed_text(document, one)) for one in first]:
+            return len(stored)
+        self.store.discard([edition])
+        return 0
 
     def edition(self, document: Document) -> str:
         """A hash of all that decides the document's rows: the same edition need not be indexed again."""
         settings = self.store.settings
         parts = (
             document.id, document.revision, document.title, document.url, document.published_at, document.pages,
-            sorted(document.metadata.items()), settings.get("segmenter"), settings.get("fingerprint"),
+            sorted(document.metadata.items()), settings.get("segmenter"),
+            settings.get(EDITIONS, settings.get("fingerprint")) or None,
             *([people] if (people := _people(document)) else []),
         )  # fmt: skip
         return hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
@@ -105,16 +126,24 @@ class Indexer:
         waiting = iter(documents)
         while chunk := _timed_slice(waiting, LOOKED_UP, done, self.on_progress):
             known = self.store.current([document.id for document in chunk])
+            given = self._given_titles([one for one in chunk if one.id in known], known)
             for document in chunk:
                 if document.id in seen:
                     continue
                 seen.add(document.id)
+                document = titled(document, given[document.id]) if document.id in given else document
                 edition = self.edition(document)
                 if document.id in known and known[document.id].edition == edition:
                     done.unchanged.append(document.id)
                 else:
                     yield document, edition, document.id in known
             self.on_progress(done)
+
+    def _given_titles(self, documents: Sequence[Document], known: Mapping[str, Current]) -> dict[str, str]:
+        """Id -> title of those that a person renamed (`renaming.py`): they keep it."""
+        other = [one.id for one in documents if known[one.id].edition != self.edition(one)]
+        found = self.store.entries(f"id IN ({','.join(map(literal, other))})") if other else []
+        return {entry.id: entry.title for entry in found if OWN_TITLE in entry.metadata}
 
 
 def _timed_slice(
@@ -153,8 +182,11 @@ class _Batch:
         self._complete: list[tuple[Prepared, bool]] = []
         self._begun: deque[_Begun] = deque()
 
-    def add(self, document: Document, edition: str, passages: Sequence[Passage], *, known: bool) -> None:
-        for passage in passages:
+    def add(
+        self, document: Document, edition: str, passages: Sequence[Passage], *, known: bool, there: int = 0
+    ) -> None:
+        """Let a document wait; the first `there` of its passages are in the store."""
+        for passage in passages[there:]:
             self._waiting.append((document, edition, passage))
             if len(self._waiting) >= BATCH:
                 self._begin()
@@ -171,26 +203,48 @@ class _Batch:
         indexed = [indexed_text(document, passage) for document, _, passage in self._waiting]
         vectors: Any = None
         if indexed and self._indexer.encode:
-            vectors = self._encoded(indexed, self._indexer.encode)
+            if self._indexer.ahead:
+                with self._done.timed("encode"):
+                    vectors = self._indexer.encode(indexed)  # the call that gives them
+            else:
+                written, vectors = self._encoded(indexed, self._indexer.encode)
+                del self._waiting[:written], indexed[:written]
         self._begun.append(_Begun(self._waiting, indexed, vectors, self._complete))
         self._waiting, self._complete = [], []
         while len(self._begun) > self._indexer.ahead:
             self._finish()
 
-    def _encoded(self, indexed: Sequence[str], encode: Callable[[Sequence[str]], Any]) -> Any:
-        """The vectors, or with `ahead` the call that gives them."""
-        if self._indexer.ahead:
-            with self._done.timed("encode"):
-                return encode(indexed)
+    def _encoded(self, indexed: Sequence[str], encode: Callable[[Sequence[str]], Any]) -> tuple[int, Any]:
+        """How many were written on the way, and the vectors of the rest. A stop writes what is encoded by then."""
+        written, vectors, since = 0, list[Any](), time.monotonic()
 
-        def told(piece: Sequence[str]) -> Any:
-            with self._done.timed("encode"):
-                vectors = encode(piece)
-            self._done.encoded += len(piece)
-            self._indexer.on_progress(self._done)
-            return vectors
+        def write() -> None:
+            nonlocal written, since
+            end = written + sum(map(len, vectors))
+            if end > written:
+                part = _Begun(self._waiting[written:end], list(indexed[written:end]), None, [])
+                self._write(part, np.concatenate(vectors))
+            written, since = end, time.monotonic()
+            vectors.clear()
 
-        return in_pieces(told, indexed)
+        try:
+            for first in range(0, len(indexed), PIECE):
+                piece = indexed[first : first + PIECE]
+                if vectors and time.monotonic() - since > UNWRITTEN_S:
+                    write()
+                with self._done.timed("encode"):
+                    vectors.append(encode(piece))
+                self._done.encoded += len(piece)
+                self._indexer.on_progress(self._done)
+        except BaseException:
+            with suppress(FovealError):  # what stopped it is to be told
+                write()
+            raise
+        return written, np.concatenate(vectors)
+
+    def _write(self, begun: _Begun, vectors: Any) -> None:
+        with self._done.timed("write"):
+            self._indexer.store.append(list(self._rows(begun, vectors)))
 
     def _finish(self) -> None:
         """Write the batch begun first, then publish its documents: all of their passages are stored now."""
@@ -201,8 +255,7 @@ class _Batch:
                 with self._done.timed("encode"):
                     vectors = vectors()
                 self._done.encoded += len(begun.passages)
-            with self._done.timed("write"):
-                self._indexer.store.append(list(self._rows(begun, vectors)))
+            self._write(begun, vectors)
         with self._done.timed("write"):
             self._indexer.store.publish([prepared for prepared, _ in begun.complete])
         for prepared, known in begun.complete:

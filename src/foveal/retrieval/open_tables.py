@@ -41,8 +41,10 @@ from one again."""
 class OpenTables:
     """The tables of the library at `uri`. Threads may share it."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, passages: str = tables.PASSAGES) -> None:
+        """Open them; `passages` is the name of the table that these are in."""
         self._uri = uri
+        self._passages = passages
         self._pinned = tables.is_remote(uri)
         self._database: Any = tables.connect(uri, pinned=self._pinned)
         self._lock = threading.Lock()
@@ -91,7 +93,9 @@ class OpenTables:
         with tables.lance_errors(self._uri):
             documents = self._database.open_table("documents")
             while True:
-                found = Tables(documents, self._database.open_table("passages"), self._database.open_table("revisions"))
+                found = Tables(
+                    documents, self._database.open_table(self._passages), self._database.open_table("revisions")
+                )
                 if not self._pinned:
                     return found
                 documents = self._database.open_table("documents")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -23,6 +23,10 @@ PLACES = ["document_id", "edition", "start", "end", "heading"]
 FOUND = [*PLACES, "indexed"]
 """Columns of a passage that a search asks for: reading the texts is a third of its work. `text_at`, which would take as
 long again, follows from the passage's length: its text ends what is indexed."""
+
+
+OWN_TITLE = "own_title"
+"""In the metadata of a document that was renamed: the title that its source gave it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,7 @@ class Prepared:
     document: Document
     edition: str
     passages: int
+    added_at: datetime | None = None  # None: now
 
 
 def hits(found: Sequence[Found], source: str) -> list[Hit]:
@@ -151,8 +156,13 @@ def row_of(prepared: Prepared) -> dict[str, Any]:
         "text": document.text,
         "characters": len(document.text),
         "passages": prepared.passages,
-        "added_at": faults.now(),
+        "added_at": prepared.added_at or faults.now(),
     }
+
+
+def titled(document: Document, title: str) -> Document:
+    """The document under a title that a person gave it; its own is kept beside."""
+    return replace(document, title=title, metadata={**document.metadata, OWN_TITLE: document.title})
 
 
 def as_json(metadata: Mapping[str, Scalar]) -> str:

@@ -66,6 +66,7 @@ class Store(StoreSearch):
     def __init__(self, uri: str, settings: Mapping[str, str]) -> None:
         super().__init__(uri, settings)
         self._right = Right(uri)
+        self._left = False  # whether an earlier writer's unfinished work is there
 
     @classmethod
     def open(cls, uri: str) -> Store:
@@ -178,9 +179,7 @@ class Store(StoreSearch):
         if current is None:
             return []
         condition = f"document_id = {literal(document_id)} AND edition = {literal(current.edition)}"
-        with tables.lance_errors(self.uri):
-            builder = self._passages.search().where(condition).select(["start", "end", "heading"])
-            rows = builder.limit(max(1, self._passages.count_rows())).to_arrow().to_pylist()
+        rows = self.passages_where(condition, ["start", "end", "heading"]).to_pylist()
         return sorted((row["start"], row["end"], row["heading"]) for row in rows)
 
     def counts(self) -> dict[str, int]:
@@ -191,6 +190,12 @@ class Store(StoreSearch):
                 "passages": self._passages.count_rows(),
                 "revisions": self._revisions.count_rows(),
             }
+
+    def passages_where(self, condition: str, columns: Sequence[str]) -> pa.Table:
+        """These columns of the passages for which the SQL `condition` holds."""
+        with tables.lance_errors(self.uri):
+            builder = self._passages.search().where(condition).select(list(columns))
+            return builder.limit(max(1, self._passages.count_rows())).to_arrow()
 
     def visible_passages(self) -> int:
         """Passages of the documents that are there: without those that are being written, or that a kill left."""
@@ -235,25 +240,39 @@ class Store(StoreSearch):
         if document_id not in (current := self.current([document_id])):
             return None
         condition = f"document_id = {literal(document_id)} AND edition = {literal(current[document_id].edition)}"
-        with tables.lance_errors(self.uri):
-            builder = self._passages.search().where(condition).select(["start", "vector"])
-            rows = builder.limit(self._passages.count_rows()).to_arrow().to_pylist()
+        rows = self.passages_where(condition, ["start", "vector"]).to_pylist()
         first = min(rows, key=lambda row: row["start"], default=None)
         return None if first is None else np.asarray(first["vector"], dtype=np.float32)
 
     # -- writing ------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Be the one writer. What an earlier writer left half-done is deleted first. LibraryBusy: there is one."""
+    def writing(self, *, going_on: bool = False) -> Iterator[None]:
+        """Be the one writer. What an earlier writer left half-done is deleted first. LibraryBusy: there is one.
+
+        `going_on`: it stays, for who goes on with it (`begun`), until `repair`.
+        """
         with tables.writer_lock(self.uri) as self._right:
             self._tables.refresh()
-            if tables.read_settings(self.uri).get("writing") == "yes":
-                self._repair()
+            self.follow()
+            self._left = tables.read_settings(self.uri).get("writing") == "yes"
+            if not going_on:
+                self.repair()
             tables.write_setting(self.uri, "writing", "yes")
             yield
             self._right.check()
-            tables.write_setting(self.uri, "writing", "no")
+            if not self._left:
+                tables.write_setting(self.uri, "writing", "no")
+
+    def begun(self) -> frozenset[tuple[str, str]]:
+        """Document and edition of passages that an earlier writer stored and did not publish; inside `writing`."""
+        return frozenset(self._unseen()) if self._left else frozenset()
+
+    def begun_passages(self, document_id: str, edition: str) -> list[tuple[int, int, str]]:
+        """Start, end and indexed text of the passages that are stored under an edition, in the order of the text."""
+        condition = f"document_id = {literal(document_id)} AND edition = {literal(edition)}"
+        rows = self.passages_where(condition, ["start", "end", "indexed"]).to_pylist()
+        return sorted((row["start"], row["end"], row["indexed"]) for row in rows)
 
     def append(self, rows: Sequence[pa.Table]) -> None:
         """Put passages into the store, by one commit. They stay invisible until their document is published."""
@@ -298,6 +317,16 @@ class Store(StoreSearch):
                 self._right.check()
                 self._passages.delete(f"edition IN ({given})")
 
+    def change_passages(self, values: Mapping[str, str]) -> None:
+        """Let settings change, the table of passages among them: by one commit. Inside `writing`."""
+        self._about_to_write()
+        tables.write_settings(self.uri, values)
+        with tables.lance_errors(self.uri):  # on an object store readers look at the documents alone
+            for row in self._documents.search().select(["id", "edition"]).limit(1).to_arrow().to_pylist():
+                self._documents.update(where=f"id = {literal(row['id'])}", values={"edition": row["edition"]})
+        self._tables.refresh()
+        self.follow()
+
     def _about_to_write(self) -> None:
         """LibraryBusy: this process may not write any more."""
         self._right.check()
@@ -327,9 +356,9 @@ class Store(StoreSearch):
         faults.point("store.before-index")
         with tables.lance_errors(self.uri):
             self._about_to_write()
-            _ensure(self._documents, "id", BTree())
-            _ensure(self._passages, "document_id", BTree())
-            _ensure(self._passages, "indexed", tables.full_text())
+            tables.ensure(self._documents, "id", BTree())
+            tables.ensure(self._passages, "document_id", BTree())
+            tables.ensure(self._passages, "indexed", tables.full_text())
             for name in tables.outdated(self._passages.list_indices()):
                 self._passages.create_index("indexed", config=tables.full_text(), name=name, replace=True)
             self._ensure_vector_index()
@@ -339,6 +368,7 @@ class Store(StoreSearch):
             settings = tables.connect(self.uri).open_table("settings")
             for table in (self._documents, self._passages, self._revisions, settings):
                 table.optimize(cleanup_older_than=kept, delete_unverified=False)
+            tables.drop_left(self.uri, kept)
             if tables.is_remote(self.uri):
                 clean(tables.connect(self.uri), kept)
 
@@ -370,7 +400,7 @@ class Store(StoreSearch):
         if not self.dimension or index.config is None or self._passages.count_rows() < INDEX_FROM:
             return False
         made = settings.get(lance_indexes.MADE, lance_indexes.DEFAULT)
-        return made != index.name or not _has_index(self._passages, "vector")
+        return made != index.name or not tables.has_index(self._passages, "vector")
 
     def _keep_revisions(self, changed: Sequence[Prepared], replaced: Mapping[str, Current]) -> None:
         """Copy the rows that are about to be replaced by another text, once each, to `revisions`."""
@@ -391,27 +421,24 @@ class Store(StoreSearch):
                 self._right.check()
                 self._revisions.delete(f"id IN ({','.join(map(literal, gone[first : first + LOOKED_UP]))})")
 
-    def _repair(self) -> None:
-        """Delete passages of editions that no document carries, and what a killed `remove` left of replaced texts."""
+    def repair(self) -> None:
+        """Delete what an earlier writer left: passages that no search shows, replaced texts of removed documents."""
+        if self._left:
+            self.discard(sorted({edition for _, edition in self._unseen()}))
+            self._drop_orphans()
+            self._left = False
+
+    def _unseen(self) -> set[tuple[str, str]]:
+        """Document and edition of the passages that no search shows."""
         with tables.lance_errors(self.uri):
             count = max(1, self._passages.count_rows())
             stored = self._passages.search().select(["document_id", "edition"]).limit(count).to_arrow()
         pairs = set(zip(stored["document_id"].to_pylist(), stored["edition"].to_pylist(), strict=True))
         current = self.current(sorted({document_id for document_id, _ in pairs}))
-        self.discard(sorted(e for d, e in pairs if d not in current or current[d].edition != e))
-        self._drop_orphans()
-
-
-def _has_index(table: LanceTable, column: str) -> bool:
-    return any(index.columns == [column] for index in table.list_indices())
+        return {(d, e) for d, e in pairs if d not in current or current[d].edition != e}
 
 
 def _drop_index(table: LanceTable, column: str) -> None:
     for index in table.list_indices():
         if index.columns == [column]:
             table.drop_index(index.name)
-
-
-def _ensure(table: LanceTable, column: str, config: Any) -> None:
-    if not _has_index(table, column):
-        table.create_index(column, config=config)

@@ -58,7 +58,7 @@ class StoreSearch:
     def __init__(self, uri: str, settings: Mapping[str, str]) -> None:
         self.uri = uri
         self.settings = dict(settings)
-        self._tables = OpenTables(uri)
+        self._tables = OpenTables(uri, tables.passages_table(settings))
         self._settled = self._tables.settled()  # then the settings were those of the library
         self._held: HeldVectors | None = None
         self._remembered: tuple[Moment | None, dict[str, Current | None]] = (None, {})  # of the documents then
@@ -68,6 +68,11 @@ class StoreSearch:
         """Length of the vectors; None in a library without."""
         stated = self.settings.get("dimension")
         return int(stated) if stated else None
+
+    @property
+    def made_with(self) -> tuple[str | None, ...]:
+        """What decides the passages and vectors of this library."""
+        return tuple(self.settings.get(key) for key in MADE_WITH)
 
     @property
     def index(self) -> LanceIndex:
@@ -157,18 +162,20 @@ class StoreSearch:
         """Changes whenever the documents do, or another library lies at their place."""
         return self._tables.moment()
 
-    def follow(self) -> bool:
-        """Take over the settings of a library that another process made anew here; whether there was anything new.
+    def follow(self) -> None:
+        """Take over the settings of a library that another process made, or encoded, anew here (see `made_with`).
 
         LibraryError: what lies there by now is of a newer Foveal, or damaged.
         """
         settled = self._tables.settled()
         if settled == self._settled:
-            return False
+            return
         tables.schema_of(self.uri)
         before, self.settings = self.settings, tables.read_settings(self.uri)
+        if tables.passages_table(before) != (passages := tables.passages_table(self.settings)):
+            self._tables = OpenTables(self.uri, passages)
+            self._held = HeldVectors(self._tables) if self._held else None
         self._settled = settled
-        return any(before.get(key) != self.settings.get(key) for key in MADE_WITH)
 
     def hold_vectors(self) -> None:
         """Keep vectors and places in memory, for searches that need no texts (see `HeldVectors`)."""

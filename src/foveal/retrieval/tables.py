@@ -1,9 +1,10 @@
 """The tables of a library: their columns, their schema version, and the writer's lock.
 
-    settings   (key, value)                  schema version, encoder and segmenter of the library
+    settings   (key, value)                  schema version, encoder and segmenter of the library, its table of passages
     documents  one row per document          its text and origin; a document exists when it has a row here
     revisions  (id, revision)                texts that a changed source has replaced: citations keep pointing to them
     passages   one row per passage           place, indexed text, vector; belongs to one *edition* of its document
+               (passages_… once they were encoded anew, see `encoding_anew.py`)
     writer     one row, on object stores     who may write (see `lease.py`); in a folder the file .writer is the lock
 
 An edition is a hash of all that decides a document's passages (text, origin, segmenter, encoder). A passage is visible
@@ -17,12 +18,13 @@ import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from foveal import faults
 from foveal.errors import LibraryBusy, LibraryCorrupt, LibraryError, LibraryTooNew
 from foveal.evaluation.files import other_holder
 from foveal.retrieval.lance_import import lancedb
@@ -34,6 +36,7 @@ from foveal.settings import make_home, store_uri
 if TYPE_CHECKING:
     from lancedb import DBConnection
     from lancedb.index import FTS
+    from lancedb.table import LanceTable
 
 SCHEMA = 1
 """Version of the tables that this Foveal writes."""
@@ -51,6 +54,13 @@ PINNED = timedelta(seconds=2)
 
 MADE = "foveal-made"
 """Key of the documents' schema under which each library has a number of its own, that comes with a table's opening."""
+
+PASSAGES, EDITIONS = "passages", "editions"
+"""Settings: the table of passages, where it is another one by now, and the fingerprint that editions are made with:
+that of the first encoder, so that passages which are encoded anew keep theirs."""
+
+ENCODING, ENCODED_AT = "encoding", "encoded_at"
+"""Settings: the table of passages that is being made, and when the last one was whole."""
 
 _TIME = pa.timestamp("us", "UTC")
 
@@ -124,7 +134,8 @@ def exists(uri: str) -> bool:
         database = connect(uri)
         names = set(database.list_tables().tables)
         made = "settings" in names and _is_written(database, "settings")  # the table that is made last
-        missing = {"settings", "documents", "revisions", "passages"} - names
+        passages = passages_table(read_settings(uri)) if made else PASSAGES
+        missing = {"settings", "documents", "revisions", passages} - names
         held = [name for name in ("documents", "passages", "revisions") if name in names]
         full = not made and any(database.open_table(name).count_rows() for name in held if _is_written(database, name))
     if (made and missing) or full:
@@ -193,10 +204,68 @@ def read_settings(uri: str) -> dict[str, str]:
 
 def write_setting(uri: str, key: str, value: str) -> None:
     """Set one value, by one commit."""
+    write_settings(uri, {key: value})
+
+
+def write_settings(uri: str, values: Mapping[str, str]) -> None:
+    """Set values, by one commit."""
     with lance_errors(uri):
         table = connect(uri).open_table("settings")
-        row = pa.table({"key": [key], "value": [value]}, schema=SETTINGS)
-        table.merge_insert("key").when_matched_update_all().when_not_matched_insert_all().execute(row)
+        rows = pa.table({"key": list(values), "value": list(values.values())}, schema=SETTINGS)
+        table.merge_insert("key").when_matched_update_all().when_not_matched_insert_all().execute(rows)
+
+
+def passages_table(settings: Mapping[str, str]) -> str:
+    """The name of a library's table of passages."""
+    return settings.get(PASSAGES, PASSAGES)
+
+
+def open_or_create(uri: str, name: str, schema: pa.Schema) -> LanceTable:
+    """The table of that name, made empty where there is none."""
+    with lance_errors(uri):
+        database = connect(uri)
+        if name in database.list_tables().tables and _is_written(database, name):
+            return database.open_table(name)
+        return database.create_table(name, schema=schema, mode="overwrite")
+
+
+def drop(uri: str, names: Iterable[str]) -> None:
+    """Delete these tables, where they are there."""
+    with lance_errors(uri):
+        database = connect(uri)
+        for name in {*database.list_tables().tables} & {*names}:
+            database.drop_table(name)
+
+
+def drop_left(uri: str, older: timedelta) -> None:
+    """Delete tables of passages that are the library's no more since so long."""
+    settings = read_settings(uri)
+    since = settings.get(ENCODED_AT, "")
+    if since and faults.now() - datetime.fromisoformat(since) > older:
+        with lance_errors(uri):
+            names = {name for name in connect(uri).list_tables().tables if name.startswith(PASSAGES)}
+        drop(uri, names - {passages_table(settings), settings.get(ENCODING, "")})
+        write_setting(uri, ENCODED_AT, "")
+
+
+def index_words(passages: LanceTable) -> None:
+    """Let the indexes of a table of passages, but for that of vectors, be there and cover all rows."""
+    from lancedb.index import BTree
+
+    ensure(passages, "document_id", BTree())
+    ensure(passages, "indexed", full_text())
+    passages.optimize()
+
+
+def ensure(table: LanceTable, column: str, config: Any) -> None:
+    """Make the index of a column, where there is none."""
+    if not has_index(table, column):
+        table.create_index(column, config=config)
+
+
+def has_index(table: LanceTable, column: str) -> bool:
+    """Whether a column has an index."""
+    return any(index.columns == [column] for index in table.list_indices())
 
 
 def schema_of(uri: str, *, newest: int = SCHEMA) -> int:

@@ -14,7 +14,7 @@ def trained_folder(
     """The folder of a trained model, which holds a file called `about`: of that name, or, None, the one trained last.
 
     `name` may also be a folder that holds `held` (None: `about`). `kind` ("model of titles") and `command` are what an
-    error says. UnknownName: no model is called so. ModelUnavailable: none was trained here.
+    error says. UnknownName: no model is called so. ModelUnavailable: none was trained here, or the folder holds none.
     """
     models = home / "models"
     trained = sorted((path.stat().st_mtime_ns, path.parent) for path in models.glob(f"*/{about}"))
@@ -25,6 +25,10 @@ def trained_folder(
     for place in (models / name, expanded(name)):
         if (place / (held or about)).is_file():
             return place
+    if (folder := expanded(name)).is_dir():
+        raise ModelUnavailable(
+            f"{folder} holds no {kind}: it has no {held or about}. Name the folder of one, or train one: {command}"
+        )
     there = ", ".join(sorted(path.name for _, path in trained)) or "none yet"
     raise UnknownName(
         f"No {kind} is called {str(name)!r}. Trained here: {there}; or give a folder. To train one: {command}"

@@ -37,12 +37,13 @@ def build_indexes(store: Store, *, workers: int, at_least: int = DISTRIBUTED_FRO
 
     MissingExtra: lance-ray is not installed.
     """
-    table = tables.connect(store.uri).open_table("passages")
+    name = tables.passages_table(store.settings)
+    table = tables.connect(store.uri).open_table(name)
     rows, built = table.count_rows(), []
     if rows < at_least:
         return []
     lance_ray = require("lance_ray", extra="scale")
-    uri = f"{store.uri.rstrip('/')}/passages.lance"
+    uri = f"{store.uri.rstrip('/')}/{name}.lance"
     with tables.lance_errors(store.uri):
         words = [index for index in table.list_indices() if index.columns == ["indexed"]]
         if not words or sum(index.num_unindexed_rows or 0 for index in words) * 2 >= rows:

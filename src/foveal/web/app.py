@@ -47,6 +47,7 @@ from foveal.web.limits import uploading
 from foveal.web.measured import Measured, Measures
 from foveal.web.models import LocalModels, Models
 from foveal.web.pages import page
+from foveal.web.refused import what_was_sent
 from foveal.web.rights import SignInFirst
 from foveal.web.safety import HEADERS, BodyLimit, BrowserCookie, Headers, HeadOnly, NoNul, secret_of
 from foveal.web.settings import WebSettings, load_web
@@ -70,6 +71,7 @@ ROUTERS: tuple[str, ...] = (
     "papers_api",
     "papers_pages",
     "cards",
+    "job_pages",
     "streams",
     "judging",
     "why_pages",
@@ -257,4 +259,5 @@ def _told(request: Request, status: int, message: str, headers: Any = None, *, s
     if request.url.path.startswith("/api/") or "application/json" in request.headers.get("accept", ""):
         return JSONResponse({"error": message}, status, headers)
     known = {"status": status, "message": message, "sign_in_first": sign_in_first}
+    known |= what_was_sent(request, status, message)
     return page(request, "error.html", known, status=status, headers=headers)

@@ -1,4 +1,4 @@
-"""A document of the library by its id; who may take it out: whoever added it through the site, or may remove any.
+"""A document of the library by its id; who may rename it or take it out: whoever added it here, or may do so to any.
 
     entry_of(site, "5eba7d"); may_remove(request, entry); taken_out(site, entry)
 
@@ -69,22 +69,32 @@ def note_added(site: Site, whose: str, report: AddReport, library: Library) -> N
         logger.warning("who added %d documents could not be noted: %s", len(added), error)
 
 
+def renamed(site: Site, entry: Entry, title: str) -> Entry:
+    """Give a document another title. HTTPException 503: not while others are added."""
+    try:
+        return site.library.rename(entry, title)
+    except LibraryBusy:
+        raise _busy("renamed") from None
+
+
 def taken_out(site: Site, entry: Entry) -> None:
     """Remove a document, and the file that was kept of an upload. HTTPException 503: not while others are added."""
     kept = upload_of(site.settings, entry.source)
     try:
         site.library.remove([entry])
     except LibraryBusy:
-        raise HTTPException(
-            503, "The library is being added to just now. Nothing was removed; come again once that is done.",
-            {"Retry-After": str(BUSY_AFTER_S)},
-        ) from None  # fmt: skip
+        raise _busy("removed") from None
     if kept:
         forget(Given(kept, kept.name, entry.source, kept))
     try:
         additions.forget(site.database, [entry.id])
     except (SQLAlchemyError, FovealError) as error:  # it is out all the same; of one that comes anew the time differs
         logger.warning("who added a document that is gone is still noted: %s", error)
+
+
+def _busy(done: str) -> HTTPException:
+    said = f"The library is being added to just now. Nothing was {done}; come again once that is done."
+    return HTTPException(503, said, {"Retry-After": str(BUSY_AFTER_S)})
 
 
 def entry_of(site: Site, which: str) -> Entry:

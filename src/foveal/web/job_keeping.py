@@ -3,7 +3,8 @@
     jobs.keeping = Keeping(jobs, lambda: KeptJobs(site.database), rebuilt)
     jobs.keeping.begin()               # a thread: says that ours are ours, and looks for what others left
 
-Kept       work that has a `kind`, `to_row()` (what it takes to do it again) and `result()` (what its page shows)
+Kept       work that has a `kind`, `to_row()` (what it takes to do it again) and `result()` (what its page shows);
+           where `check_here()` says that this machine cannot do it, it is left to others
 Again      what was taken over begins anew: asking and reading change nothing, adding passes over what is there already,
            and a run of research goes on from its events
 Database   away: nothing new is accepted (503); what runs goes on, and its end is stored once the database is back
@@ -15,6 +16,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -113,14 +115,20 @@ class Keeping:
     def find(self, key: str) -> Job | None:
         """A job of another process."""
         kept = self.kept.find(key)
-        if kept is None:
-            return None
+        return self._made_again(kept) if kept is not None else None
+
+    def of(self, whose: str, most: int) -> list[tuple[Job, datetime]]:
+        """The newest jobs of whoever that is, and when each was begun, as the database has them."""
+        made = [(self._made_again(kept), kept.created_at) for kept in self.kept.asked_with(WHOSE, whose, most)]
+        return [(job, began) for job, began in made if job is not None]
+
+    def _made_again(self, kept: KeptJob) -> Job | None:
         asked, whose = _parted(kept.asked)
         try:
             work = self._rebuilt(kept.kind, asked, kept.shown)
         except FovealError:
             return None
-        return _as_kept(Job(work, JobSettings(), key, whose), kept)
+        return _as_kept(Job(work, JobSettings(), kept.key, whose), kept)
 
     def wish(self, key: str, wish: str) -> None:
         """Ask whoever has it."""
@@ -153,7 +161,9 @@ class Keeping:
         for one in self.kept.left():
             asked, whose = _parted(one.asked)
             try:
-                work = self._rebuilt(one.kind, asked, None)
+                work: Any = self._rebuilt(one.kind, asked, None)
+                if check := getattr(work, "check_here", None):
+                    check()
             except FovealError as error:  # its file lies on another machine
                 logger.info("the job %s is left to others: %s", one.key, error)
                 continue

@@ -23,6 +23,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from fastapi import HTTPException
@@ -92,6 +93,12 @@ class Jobs:
                 404, "This is not kept here any more, or never was: results stay for a day at most. Ask again."
             )
         return elsewhere
+
+    def of(self, whose: str, most: int) -> list[tuple[Job, datetime]]:
+        """The newest jobs of whoever that is, and when each was begun; of this process as it has them."""
+        found = self.keeping.of(whose, most) if self.keeping is not None else []
+        with self._lock:
+            return [(self._jobs.get(job.id, job), began) for job, began in found]
 
     def elsewhere(self, key: str) -> Job | None:
         """A job that is not this process's, and waits, runs, or is about to be taken over."""

@@ -53,6 +53,7 @@ class KeptJob:
     shown: Mapping[str, Any] | None
     error: str
     tries: int
+    created_at: datetime
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,13 @@ class KeptJobs:
         with self.database.reading() as session:
             row = session.get(JobRow, key)
             return _kept(row) if row is not None else None
+
+    def asked_with(self, name: str, value: str, most: int) -> list[KeptJob]:
+        """The newest jobs that were asked with that value."""
+        words = json.dumps({name: value}, ensure_ascii=False)[1:-1]  # as `put` wrote it, where no text can stand for it
+        found = select(JobRow).where(JobRow.asked.contains(words, autoescape=True))
+        with self.database.reading() as session:
+            return [_kept(row) for row in session.scalars(found.order_by(JobRow.created_at.desc()).limit(most))]
 
     def wish(self, key: str, wish: str) -> None:
         """Ask of whoever has a job to stop it ("cancel") or to come to an end ("now"). One that nobody has ends."""
@@ -190,6 +198,7 @@ def _kept(row: JobRow) -> KeptJob:
         shown=json.loads(row.shown) if row.shown else None,
         error=row.error,
         tries=row.tries,
+        created_at=row.created_at,
     )
 
 

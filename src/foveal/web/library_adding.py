@@ -58,15 +58,18 @@ class AddWork:
 
     @classmethod
     def remade(cls, site: Site, asked: Mapping[str, Any], result: Mapping[str, Any] | None) -> AddWork:
-        """From what the database has of it. InputError: a file that was sent is not on this machine."""
+        """From what the database has of it."""
         given = whole(tuple[Given, ...], asked["given"])
         if result is not None:
             outcome = whole(tuple[Added, ...], result["outcome"])
             return cls(given, lambda: site.library, outcome=outcome, passages=result["passages"])
-        for one in given:
+        return cls.of(site, given)
+
+    def check_here(self) -> None:
+        """InputError: a file that was sent is not on this machine."""
+        for one in self.given:
             if one.kept is not None and not one.kept.is_file():
                 raise InputError(f"{one.name} was sent to another machine, and is not here.")
-        return cls.of(site, given)
 
     @classmethod
     def of(cls, site: Site, given: tuple[Given, ...]) -> AddWork:

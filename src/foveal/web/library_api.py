@@ -6,6 +6,7 @@
     POST   /api/library/files                   files, as a browser sends a form (multipart), in fields `files`
     GET    /api/library/search?q=…&k=10         passages; retriever, rank, where, as_of, each as on the page
     GET    /api/library/{which}                 a document;  …/text?start=0&end=2000  its characters
+    PATCH  /api/library/{which}                 {"title": "…"}: another title, or with "" its own
     DELETE /api/library/{which}                 takes it out
     POST   /api/library/{which}/read            {"question": "…", "effort": "normal"}
     POST   /api/ask                             {"question": "…"}
@@ -24,9 +25,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from foveal.errors import InputError
 from foveal.models.characters import scalar
+from foveal.retrieval.renaming import LONGEST
 from foveal.web import api_shapes as shapes
 from foveal.web.ask_pages import ask_work
-from foveal.web.documents import NeedsOwn, checked_revision, entry_of, taken_out
+from foveal.web.documents import NeedsOwn, checked_revision, entry_of, renamed, taken_out
 from foveal.web.job import Job, Work
 from foveal.web.library_adding import MOST_FILES, AddWork, given_by
 from foveal.web.library_search import LONGEST_QUERY, search_passages
@@ -68,6 +70,13 @@ class NewDocuments(BaseModel):
     sources: list[Annotated[Words, Field(max_length=2000)]] = Field(default_factory=list, max_length=MOST_FILES)
     text: Words = ""
     title: Words = Field(default="", max_length=200, description="Of the text; without it its first line.")
+
+
+class NewTitle(BaseModel):
+    """Another title for a document."""
+
+    model_config = ConfigDict(extra="forbid")
+    title: Words = Field(max_length=LONGEST, description="Empty: the one that its source gave it.")
 
 
 class NewQuestion(BaseModel):
@@ -119,13 +128,17 @@ def search(
     rank: str = "",
     where: str = "",
     as_of: str = "",
+    events: bool = True,
     each: bool = False,
 ) -> shapes.Hits:
-    """Passages that fit a question, the best first; `each`: of each document the best one alone."""
+    """Passages that fit a question, the best first; `each`: of each document the best one alone.
+
+    `events=false`: the search “fresh” does without what was going on.
+    """
     if not q.strip() or not site_of(request).has_library:
         return shapes.Hits(hits=[], note="")
     found, note = search_passages(
-        request, q.strip(), retriever=retriever, rank=rank, where=where, as_of=as_of, each=each, most=k
+        request, q.strip(), retriever=retriever, rank=rank, where=where, as_of=as_of, events=events, each=each, most=k
     )
     return shapes.Hits(hits=[shapes.hit_of(one) for one in found], note=note)
 
@@ -185,6 +198,13 @@ def text(
         id=found.id, revision=found.revision, start=start, end=last, characters=size, text=found.text[start:last],
         next=last if last < wanted else None,
     )  # fmt: skip
+
+
+@router.patch("/library/{which}", dependencies=[*writes, Depends(NeedsOwn("rename"))])
+def rename(request: Request, which: str, body: NewTitle) -> shapes.Document:
+    """Give a document another title: by whoever added it, a moderator or an admin."""
+    site = site_of(request)
+    return shapes.document_of(renamed(site, entry_of(site, which), body.title))
 
 
 @router.delete("/library/{which}", status_code=204, dependencies=[*writes, Depends(NeedsOwn("remove"))])

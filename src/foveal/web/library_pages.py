@@ -3,6 +3,8 @@
 GET  /library?q=…                     documents, or what a search finds; retriever, rank and filter by name; `judge=1`
                                       with grades beside each passage (judging.py)
 POST /library/add                     files, and a URL, arXiv id or text: starts a job, and leads to its page
+GET  /library/{which}/rename          the form for another title
+POST /library/{which}/rename          gives it; an empty one gives the document its own back
 GET  /library/{which}/remove          asks whether it is meant
 POST /library/{which}/remove          removes the document, and the file that was kept of an upload
 """
@@ -18,8 +20,10 @@ from fastapi.responses import RedirectResponse
 from foveal.errors import FovealError, InputError
 from foveal.evaluation.judgements import GRADES
 from foveal.ranking.chosen import chosen
+from foveal.retrieval.renaming import LONGEST
+from foveal.retrieval.rows import OWN_TITLE
 from foveal.web.answers import author_of
-from foveal.web.documents import NeedsOwn, entry_of, own_among, taken_out
+from foveal.web.documents import NeedsOwn, entry_of, own_among, renamed, taken_out
 from foveal.web.jobs import LIBRARY
 from foveal.web.library_adding import AddWork, given_by
 from foveal.web.library_search import LONGEST_QUERY, Found, search_passages
@@ -37,7 +41,7 @@ LISTED = 50
 
 NOTHING_ASKED = {
     "query": "", "retriever": "", "rank": "", "where": "", "as_of": "", "found": (), "wrong": "", "judging": False,
-    "each": False, "note": "", "asked": {},
+    "each": False, "no_events": False, "note": "", "asked": {},
 }  # fmt: skip
 EMPTY = {"why": "", "pasted": ""}
 
@@ -52,11 +56,13 @@ def library_page(
     rank: str = "",
     where: str = "",
     as_of: str = "",
+    no_events: bool = False,
     each: bool = False,
     p: int = 1,
     judge: bool = False,
 ) -> Response:
-    """Documents, or what a search finds; `each`: of each document the best passage alone."""
+    """Documents, or what a search finds; `each`: of each document the best passage alone; `no_events`: by “fresh”
+    without what was going on."""
     site = site_of(request)
     query, found, wrong, note = q.strip()[:LONGEST_QUERY], list[Found](), "", ""
     how = {"retriever": retriever, "rank": rank, "where": where, "as_of": as_of}
@@ -64,15 +70,17 @@ def library_page(
         limited("search")(request)
         try:
             found, note = search_passages(
-                request, query, retriever=retriever, rank=rank, where=where, as_of=as_of, each=each, judging=judge
-            )
+                request, query, retriever=retriever, rank=rank, where=where, as_of=as_of, events=not no_events,
+                each=each, judging=judge,
+            )  # fmt: skip
         except FovealError as error:  # said beside the form, which keeps what was typed
             wrong = site.told(error)
-    grouped = {"each": "1"} if each else {}
+    grouped = {name: "1" for name, chosen in (("no_events", no_events), ("each", each)) if chosen}
     shown: dict[str, object] = {
         "query": query,
         "asked": {"q": query} | how | grouped,
         "each": each,
+        "no_events": no_events,
         "found": found,
         "wrong": wrong,
         "note": note,
@@ -139,6 +147,21 @@ router.add_api_route(  # the one form that may be large
     dependencies=[Depends(guarded), Depends(Needs("add"))],
     route_class_override=Uploads,
 )
+
+
+@router.get("/library/{which}/rename", dependencies=[Depends(NeedsOwn("rename"))])
+def ask_for_title(request: Request, which: str) -> Response:
+    """The form for another title."""
+    entry = entry_of(site_of(request), which)
+    values = {"entry": entry, "own_title": entry.metadata.get(OWN_TITLE), "longest": LONGEST}
+    return page(request, "library/rename.html", values)
+
+
+@router.post("/library/{which}/rename", dependencies=[Depends(guarded), Depends(NeedsOwn("rename"))])
+def rename(request: Request, which: str, title: Annotated[str, Form()] = "") -> Response:
+    """Give a document another title, or its own back."""
+    site = site_of(request)
+    return RedirectResponse(f"/library/{renamed(site, entry_of(site, which), title).id}", 303)
 
 
 @router.get("/library/{which}/remove", dependencies=[Depends(NeedsOwn("remove"))])

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
 
@@ -25,6 +25,9 @@ from foveal.web.offered import check_ranker, check_retriever
 from foveal.web.passage_marks import Marked, marked_words
 from foveal.web.ranked import Within, within
 from foveal.web.site import site_of
+
+if TYPE_CHECKING:
+    from foveal.retrieval.fresh import Found as Fresh
 
 LONGEST_QUERY = 2000
 
@@ -61,20 +64,23 @@ def search_passages(
     rank: str,
     where: str,
     as_of: str,
+    events: bool = True,
     each: bool = False,
     judging: bool = False,
     most: int = FOUND,
 ) -> tuple[list[Found], str]:
-    """The passages, and what is to be said of how they were ordered."""
+    """The passages, and what is to be said of how they were ordered. `events`: if “fresh” looks at what goes on."""
     site = site_of(request)
     check_retriever(retriever, site.settings.home)
     as_of = as_of.strip()
-    if as_of and retriever not in ("", "fresh"):
+    retriever = retriever or ("fresh" if as_of else "")
+    timely = retriever.partition(":")[0] == "fresh"
+    if as_of and not timely:
         raise InputError(
             f"“As of” goes with the search “fresh”, not with “{retriever}”. Choose fresh, or clear the day."
         )
-    moment: dict[str, Any] = {"at": as_of} if as_of else {}  # of the search that knows what was fresh
-    retriever = retriever or ("fresh" if moment else "")
+    told: list[Fresh] = []
+    moment: dict[str, Any] = {"at": as_of or None, "events": events, "tell": told.append} if timely else {}
     ranker, bounded = _ranker(request, rank, chosen(site.settings, retriever=retriever, rank=rank))
     candidates = bounded.candidates if bounded else None
 
@@ -85,7 +91,7 @@ def search_passages(
         )  # fmt: skip
 
     hits = best_of_each(passages, most) if each else passages(most)
-    note = bounded.said() if bounded else ""
+    note = " ".join([*([bounded.said()] if bounded else []), *(one.said for one in told[-1:])])
     entries = site.library.entries([hit.passage.span.document_id for hit in hits])
     pairs = [(hit, entry) for hit in hits if (entry := entries.get(hit.passage.span.document_id))]
     found = [_found(hit, entry, query) for hit, entry in pairs]

@@ -21,7 +21,7 @@ from foveal.papers.periods import short_date
 from foveal.papers.person import Person
 from foveal.web.browsers import browser_name
 from foveal.web.markup import html_of, plain
-from foveal.web.rights import rights
+from foveal.web.rights import lists_jobs, rights
 from foveal.web.safety import token_of
 from foveal.web.signed_in import sign_in_address, signed_in
 from foveal.web.site import base_url, site_of
@@ -60,6 +60,7 @@ def page(
         "person": person,
         "sign_in": sign_in_address(request),
         "may": rights(request),
+        "lists_jobs": lists_jobs(request),
         "sends_mail": site_of(request).mail is not None,
         "to_decide": _to_decide(request, person),
     }

@@ -2,7 +2,7 @@
 
     writers     who may add, ask, read, research, grade      who may remove
     nobody      nobody                                       nobody
-    members     whoever is signed in                         moderators, admins; of a document who added it
+    members     whoever is signed in                         moderators, admins; of a document who added it (or rename)
     anyone      anyone                                       anyone
 
     @router.post("/ask", dependencies=[Depends(guarded), Depends(Needs("ask"))])       # 403 where it is not allowed
@@ -25,6 +25,7 @@ from foveal.papers.accounts import Person
 from foveal.web.jobs import Job
 from foveal.web.limits import asked_by
 from foveal.web.signed_in import FOR_PROGRAMS as PROGRAMS
+from foveal.web.signed_in import SignInFirst as SignInFirst
 from foveal.web.signed_in import sign_in_address, signed_in
 from foveal.web.site import site_of
 
@@ -37,14 +38,15 @@ ACTS: Mapping[str, str] = MappingProxyType(
         "research": "research",
         "judge": "grade what a search finds",
         "remove": "remove documents",
+        "rename": "rename documents",
     }
 )
 """What changes the site or costs it something, and how a page calls it."""
 
-RESERVED = {"remove": "moderate"}
+RESERVED = {"remove": "moderate", "rename": "moderate"}
 """Acts that need a right of a role (papers/person.py) where members write, unless it is of one's own (documents.py)."""
 
-KEEPERS = {"remove": "Only whoever added a document, moderators and admins remove it."}
+KEEPERS = {act: f"Only whoever added a document, moderators and admins {act} it." for act in ("remove", "rename")}
 """What those are told who may not."""
 
 LOOK_ONLY = "Visitors may look around here, but not add, ask or remove."
@@ -58,10 +60,6 @@ FOR_PROGRAMS = (
     "it needs a token, which its person makes in the settings of this site (/settings/tokens), and the program sends "
     "as Authorization: Bearer foveal_…"
 )
-
-
-class SignInFirst(HTTPException):
-    """403, where to sign in helps; 401 to a program, which has a token to send."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +109,14 @@ def whose_job(request: Request) -> str:
     """Whose a job is that begins now: a person's where members write; else an address's, "" for this machine itself."""
     person = signed_in(request) if site_of(request).options.writers == "members" else None
     return _of(person) if person is not None else asked_by(request)
+
+
+def lists_jobs(request: Request) -> bool:
+    """Whether whoever asks has a list of jobs (job_pages.py): not where strangers who write would share one."""
+    options = site_of(request).options
+    if options.writers == "members":
+        return signed_in(request) is not None
+    return options.writers == "anyone" and not options.base_url and "*" not in options.hosts
 
 
 def person_number(whose: str) -> int | None:

@@ -52,6 +52,12 @@ HEADERS = {
 }
 
 
+WRITTEN = ("question", "text", "pasted", "reason", "description", "goal", "cover", "without")
+"""Fields in which a person writes more than a word."""
+
+STALE = "The page that this was sent from had gone stale: the browser’s session has changed since it was opened."
+
+
 class Headers:
     """ASGI middleware: adds `HEADERS` to every answer that does not set them itself."""
 
@@ -215,8 +221,14 @@ async def guarded(request: Request) -> None:
     """Dependency of routes that write: 403 unless the request comes from a page of ours."""
     if request.method not in UNSAFE:
         return
-    if not (same_site(request) and await _has_token(request)):
-        said = "This request does not come from a page of this site. Open the page again, and repeat."
+    ours = same_site(request)
+    if ours:
+        request.state.sent = await _sent(request)  # a page that refuses it shows it (refused.py)
+    if not (ours and await _has_token(request)):
+        stale = ours and bool(await _field(request))
+        said = (
+            STALE if stale else "This request does not come from a page of this site. Open the page again, and repeat."
+        )
         raise HTTPException(403, said + (ELSEWHERE if "authorization" in request.headers else ""))
 
 
@@ -232,9 +244,28 @@ def same_site(request: Request) -> bool:
         return False
 
 
-async def _has_token(request: Request) -> bool:
+async def _sent(request: Request) -> list[tuple[str, str]] | None:
+    """The fields of the form but for its token; None where files are among them, which no page can send again."""
+    fields = [(name, value) for name, value in (await request.form()).multi_items() if name != FIELD]
+    texts = [(name, value) for name, value in fields if isinstance(value, str)]
+    files = [value for _, value in fields if not isinstance(value, str) and value.filename]
+    return None if files else texts
+
+
+def typed(request: Request) -> list[tuple[str, str]]:
+    """Field and text of what a person wrote into the form that was sent."""
+    return [
+        (name, text) for name, text in getattr(request.state, "sent", None) or () if name in WRITTEN and text.strip()
+    ]
+
+
+async def _field(request: Request) -> str:
     form = await request.form()  # also where the header tells: a request's turn begins once its form has come whole
-    given = request.headers.get(HEADER) or str(form.get(FIELD, ""))
+    return request.headers.get(HEADER) or str(form.get(FIELD, ""))
+
+
+async def _has_token(request: Request) -> bool:
+    given = await _field(request)
     return any(hmac.compare_digest(given.encode(), _signed(request, key).encode()) for key in _keys(request.cookies))
 
 

@@ -31,7 +31,7 @@ from foveal.papers.sessions import SESSION_LIFE, local_path, session_of
 from foveal.papers.tokens import PREFIX, person_of_token
 from foveal.web.limits import asked_from
 from foveal.web.safety import COOKIE as BROWSER
-from foveal.web.safety import SESSION, same_site
+from foveal.web.safety import SESSION, same_site, typed
 from foveal.web.site import site_of
 
 COOKIE = SESSION
@@ -78,6 +78,10 @@ def ours(request: Request) -> None:
         raise HTTPException(403, "This request comes from a page of another site.")
 
 
+class SignInFirst(HTTPException):
+    """403 or 401, where to sign in helps: its page has the way there."""
+
+
 def must_sign_in(request: Request) -> Person:
     """The person, or a way to the page to sign in, which leads back here."""
     person = signed_in(request)
@@ -90,6 +94,8 @@ def must_sign_in(request: Request) -> Person:
         raise HTTPException(401, "Sign in first.", {"hx-redirect": address})
     if "application/json" in request.headers.get("accept", ""):
         raise HTTPException(401, "Sign in first.")
+    if request.method != "GET" and typed(request):
+        raise SignInFirst(401, "Your session had ended, so this was not taken.")
     raise HTTPException(303, "Sign in first.", {"location": address})
 
 

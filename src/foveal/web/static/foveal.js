@@ -11,6 +11,10 @@
     try { localStorage.setItem("foveal-theme", root.dataset.theme); } catch { /* holds for this page */ }
   });
 
+  // where one's own pages stand in a line that is drawn aside, the one that is open is in sight
+  const open = document.querySelector(".yours [aria-current]");
+  open?.parentElement.scrollTo({ left: open.offsetLeft - (open.parentElement.clientWidth - open.offsetWidth) / 2 });
+
   // whoever subscribes means an hour of their own; what was typed stays
   for (const field of document.querySelectorAll("[data-own-zone]")) {
     if (field.value === field.defaultValue) field.value = Intl.DateTimeFormat().resolvedOptions().timeZone || field.value;
@@ -47,6 +51,33 @@
   document.addEventListener("click", (event) => {
     for (const menu of opened()) if (!menu.contains(event.target)) menu.open = false;
   });
+
+  // what was written and not taken stands again on the page that it was written on, after signing in: for an hour
+  const KEPT = "foveal-typed", KEPT_MS = 3_600_000;
+  const refused = document.querySelector("[data-typed] form");
+  const offer = (kept) => {
+    const found = kept.fields
+      .map(([name, text]) => [document.querySelector(`main form[method="post"] textarea[name="${CSS.escape(name)}"]:not([readonly])`), text])
+      .filter(([field]) => field && !field.value.trim());
+    for (const [field, text] of found) field.value = text;
+    if (!found.length) return;
+    localStorage.removeItem(KEPT);
+    const said = document.createElement("p");
+    said.className = "notice";
+    said.setAttribute("role", "status");
+    said.textContent = "What you wrote before is here again.";
+    found[0][0].closest("form").before(said);
+  };
+  try {
+    if (refused) {
+      const fields = [...refused.querySelectorAll("textarea")].map((field) => [field.name, field.value]);
+      localStorage.setItem(KEPT, JSON.stringify({ at: Date.now(), page: refused.parentElement.dataset.typed, fields }));
+      refused.addEventListener("submit", () => localStorage.removeItem(KEPT));
+    }
+    const kept = JSON.parse(localStorage.getItem(KEPT));
+    if (kept && Date.now() - kept.at > KEPT_MS) localStorage.removeItem(KEPT);
+    else if (kept && !refused && kept.page === location.pathname) offer(kept);
+  } catch { /* nothing is kept in this browser, or not by us */ }
 
   // "/" goes to where one searches or asks
   document.addEventListener("keydown", (event) => {
