@@ -146,7 +146,7 @@ def test_years_other_than_the_paper_s_are_tested_whole(settings, monkeypatch):
     law = SimpleNamespace(test=test, arms=())
     systems = SimpleNamespace(
         words=one, minilm=(), fused=lambda _: {"R04-1": {"a": 1.0}}, alone=lambda _: {"R04-1": {"a": 1.0}},
-        trained=lambda _: one,
+        trained=lambda _: one, law=law,
     )  # fmt: skip
     monkeypatch.setattr(rank_legal_coliee, "coliee", lambda *_: law)
     monkeypatch.setattr(rank_legal_coliee, "Systems", lambda _: systems)

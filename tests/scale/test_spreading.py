@@ -129,7 +129,7 @@ def test_an_index_of_words_takes_the_place_of_those_before_even_after_a_kill(bef
     table = WordTable(list(before))
     monkeypatch.setattr(tables, "connect", lambda _: table)
     monkeypatch.setitem(sys.modules, "lance_ray", table)
-    store = SimpleNamespace(uri="library", index=SimpleNamespace(name="ivf-rq"))
+    store = SimpleNamespace(uri="library", settings={}, index=SimpleNamespace(name="ivf-rq"))
     assert build_indexes(store, workers=2, at_least=1) == ["indexed"]
     assert len(table.names) == 1
     assert table.fewest >= 1  # a reader finds one at any time

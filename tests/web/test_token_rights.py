@@ -48,7 +48,7 @@ def test_a_program_with_a_token_is_its_person_and_gets_no_cookie(app: FastAPI) -
         "name": "",
         "role": "member",
         "may": {"add": True, "submit": True, "ask": True, "read": True, "research": True, "judge": True}
-        | {"remove": False},
+        | {"remove": False, "rename": False},
     }
     begun = client.post("/api/library", json={"text": "A text of the mill at the river"})
     assert begun.status_code == 202
