@@ -48,8 +48,9 @@ SPARE = 2
 MADE_WITH = ("encoder", "fingerprint", "dimension", "segmenter")
 """Settings that a library keeps, so that where they differ it is another one."""
 
-RETRIES = 5
-"""Times that a search begins again because documents were published meanwhile."""
+RETRIES = 50
+"""Times that a search begins again because documents were published meanwhile: on a busy machine a writer of many small
+documents can be faster than a search, several times on end."""
 
 
 class StoreSearch:
