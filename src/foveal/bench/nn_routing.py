@@ -203,14 +203,15 @@ SHORT = Recall(32, 4, 64, 0, asked=3)
 STAGES = (
     (SHORT, 32, 600),
     (Recall(64, 8, 64, 0, within=32, after=32, asked=2), 16, 600),
-    (Recall(128, 8, 64, 0, within=32, after=64, asked=2), 16, 1000),
+    (Recall(96, 8, 64, 0, within=32, after=48, asked=2), 16, 600),
+    (Recall(128, 8, 64, 0, within=32, after=64, asked=2), 16, 600),
     (Recall(256, 8, 64, 0, within=64, after=128, asked=2), 16, 400),
     (Recall(512, 8, 64, 0, within=64, after=256, asked=2), 16, 300),
 )
 """Rows, how many a step, steps: short texts first, in which a key is bound to its value, then some pairs beyond windows
 of 32, then all. Each pair is asked for twice, in the test once: questions are of their key's cluster, too, and where
 they are many they push the pair out of its window."""
-QUICK_STAGES = ((SHORT, 32, 400), (STAGES[2][0], 16, 200))
+QUICK_STAGES = ((SHORT, 32, 400), (STAGES[3][0], 16, 200))
 
 
 def recall(settings: BenchSettings) -> Iterator[Row]:
