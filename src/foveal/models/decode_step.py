@@ -58,9 +58,9 @@ class DecodeStep:
         self._lean = lean(model)
 
     def __call__(
-        self, ids: Tensor, layers: Sequence[KeyValues], lengths: Sequence[int], *, last: bool = False
+        self, ids: Tensor, layers: Sequence[KeyValues], lengths: Sequence[int], *, last: int | None = None
     ) -> Tensor:
-        """Logits (rows, N, vocabulary) for ids (rows, N) behind `lengths` tokens; `last`: of the last token alone.
+        """Logits (rows, N, vocabulary) for ids (rows, N) behind `lengths` tokens; `last`: of so many last ones alone.
 
         Layers that hold something must have room for them.
         """
@@ -73,9 +73,9 @@ class DecodeStep:
                 seen[layer.window] = place.seen(layer.window)
             x = layer(x, turns[layer.kind], partial(_attended, layer, held, place, seen[layer.window]))
             held.length = place.end
-        if last:
-            x = x.view(place.rows, place.tokens, -1)[:, -1]
-        return self._lean.logits(x).view(place.rows, 1 if last else place.tokens, -1)
+        wanted = place.tokens if last is None else last
+        x = x.view(place.rows, place.tokens, -1)[:, place.tokens - wanted :]
+        return self._lean.logits(x.flatten(0, 1)).view(place.rows, wanted, -1)
 
 
 def _attended(

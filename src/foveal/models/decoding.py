@@ -7,7 +7,8 @@ A prompt is read in chunks, which bounds the memory and lets a call be cancelled
 LM head. Whole chunks that a prompt shares with the one read before into the same `State`, or with any that a
 `PrefixCache` keeps, are not read again, and since chunks always begin at the same places, an answer is the same to the
 bit with and without that. Known architectures
-decode by `DecodeStep`, many conversations at once; all others by their own forward, one at a time.
+decode by `DecodeStep`, many conversations at once; all others by their own forward, one at a time. What is quoted from
+the prompt comes several tokens a step (prompt_lookup.py).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from foveal.models.decode_step import DecodeStep
 from foveal.models.key_values import KeyValues, cache_of, rewind, stacked
 from foveal.models.lean import supports
 from foveal.models.prefix_cache import PrefixCache, restore
+from foveal.models.prompt_lookup import PromptLookup
 from foveal.models.threads import Threads
 
 CHUNK = {"cpu": 256, "cuda": 2048}
@@ -142,12 +144,26 @@ class Decoder:
         logits: Tensor = output.logits[0]
         return logits
 
-    @torch.inference_mode()
     def step(self, state: State, ids: Sequence[Sequence[int]]) -> None:
         """Read tokens (rows, N) behind each row; many tokens only for one row."""
         if not state.lean:
             state.logits = self.extend(state, ids[0], rows=1)
             return
+        state.logits = self._stepped(state, ids, 1)[:, -1]
+
+    def trust(self, state: State, ids: Sequence[int], drafts: Sequence[int]) -> Tensor:
+        """Read `ids` and then `drafts` behind the one row of a lean state; logits (1 + drafts, vocabulary) of `ids`'
+        last token and of each draft. `forget` those that are not kept."""
+        return self._stepped(state, [[*ids, *drafts]], 1 + len(drafts))[0]
+
+    def forget(self, state: State, count: int) -> None:
+        """Forget the last `count` tokens of the one row of a lean state."""
+        state.lengths = [state.lengths[0] - count]
+        rewind(state.cache.layers, state.lengths[0])
+
+    @torch.inference_mode()
+    def _stepped(self, state: State, ids: Sequence[Sequence[int]], last: int) -> Tensor:
+        """Logits (rows, last, vocabulary) of the last tokens."""
         with self._turn:
             if self._step is None:
                 self._step = DecodeStep(self.model)
@@ -155,9 +171,9 @@ class Decoder:
                 if layer.is_initialized:
                     layer.reserve(max(state.lengths) + len(ids[0]))
             with self._threads.chosen():
-                logits = self._step(torch.tensor(ids, device=self.device), state.cache.layers, state.lengths, last=True)
+                logits = self._step(torch.tensor(ids, device=self.device), state.cache.layers, state.lengths, last=last)
         state.lengths = [length + len(ids[0]) for length in state.lengths]
-        state.logits = logits[:, -1]
+        return logits
 
     def batch(
         self, prompts: Sequence[Sequence[int]], *, into: State | None = None, cancel: Cancel | None = None
@@ -220,15 +236,22 @@ def tokens(
     stop_ids: Sequence[int] = (),
     cancel: Cancel | None = None,
     guide: Guide | None = None,
+    prompt: Sequence[int] | None = None,
 ) -> Iterator[int]:
-    """The tokens that follow what `state` (one row) holds: up to a stop token, a complete answer, or max_tokens."""
+    """The tokens that follow what `state` (one row) holds: up to a stop token, a complete answer, or max_tokens.
+
+    `prompt`: what the state has read. Where it is given, and the state is lean, words that are quoted from it are read
+    ahead; the tokens are the same, but for the rounding of products of one token and of several.
+    """
     generator = torch.Generator().manual_seed(sampling.seed)
-    given = 0
+    lookup = PromptLookup(prompt) if prompt is not None and state.lean else None
+    logits, drafts = state.logits, list[int]()  # logits behind the last token, then behind each draft
+    given = kept = 0
     while True:
         if cancel:
             cancel.check()
-        logits = guide.mask(state.logits[0]) if guide else state.logits[0]
-        token = drawn(logits, sampling, generator)
+        row = guide.mask(logits[kept]) if guide else logits[kept]
+        token = drawn(row, sampling, generator)
         if token in stop_ids:
             if guide:
                 guide.end()
@@ -241,7 +264,17 @@ def tokens(
         given += len(new)
         if given == sampling.max_tokens or (guide and guide.done):
             return
-        decoder.step(state, [new])
+        if lookup is None:
+            decoder.step(state, [new])
+            logits = state.logits
+            continue
+        lookup.add(new)
+        if drafts[kept : kept + len(new)] == new:
+            kept += len(new)
+            continue
+        decoder.forget(state, len(drafts) - kept)
+        drafts, kept = lookup.draft(sampling.max_tokens - given - 1), 0
+        logits = decoder.trust(state, new, drafts)
 
 
 def decode_rows(

@@ -66,7 +66,7 @@ class LocalChat:
     def _pieces(self, prompt: list[int], sampling: Sampling, cancel: Cancel | None) -> Iterator[str]:
         text = self._text(prompt, sampling)
         with self._read(prompt, cancel) as state:
-            for token in self._tokens(state, sampling, cancel):
+            for token in self._tokens(state, prompt, sampling, cancel):
                 yield from filter(None, [text.add(token)])
                 if text.ended:
                     return
@@ -99,7 +99,7 @@ class LocalChat:
         wanted = parsing(sampling)
         sampling = self._fitted(prompt, replace(wanted, stop=()))
         with self._read(prompt, cancel) as state:
-            ids = list(self._tokens(state, sampling, cancel, guide=guide))
+            ids = list(self._tokens(state, prompt, sampling, cancel, guide=guide))
         if not guide.done:
             raise InputError(
                 f"{self.name} was not done with its {schema.__name__} after {len(ids)} tokens; raise max_tokens "
@@ -210,10 +210,15 @@ class LocalChat:
             yield self.decoder.prefill(prompt, into=state, cancel=cancel)
 
     def _tokens(
-        self, state: State, sampling: Sampling, cancel: Cancel | None, guide: JsonGuide | None = None
+        self,
+        state: State,
+        prompt: Sequence[int],
+        sampling: Sampling,
+        cancel: Cancel | None,
+        guide: JsonGuide | None = None,
     ) -> Iterator[int]:
         stop_ids = self.language_model.stop_ids
-        return tokens(self.decoder, state, sampling, stop_ids=stop_ids, cancel=cancel, guide=guide)
+        return tokens(self.decoder, state, sampling, stop_ids=stop_ids, cancel=cancel, guide=guide, prompt=prompt)
 
     def _text(self, prompt: list[int], sampling: Sampling) -> AnswerText:
         tokenizer = self.language_model.tokenizer
