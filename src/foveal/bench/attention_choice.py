@@ -228,6 +228,7 @@ def captured_mass(settings: BenchSettings, model: str, kept: Kept, *, known: boo
         MEAN + TOGETHER: partial(heads_together, replace(oracle, pooling="mean")),
         PUBLISHED + TOGETHER: partial(heads_together, replace(oracle, pooling="sqrt")),
         f"predicted chunks{TOGETHER}": partial(heads_together, method),
+        **shared_by_layers(method, kept),
         "sinks and window": sinks_and_window,
         "predicted chunks, in the kernel's blocks": partial(in_blocks, method),
     }
@@ -313,6 +314,17 @@ def heads_together(method: DHSA, query: Tensor, key: Tensor, context: Context) -
     """Queries and keys averaged over heads first, as the published code does: one choice for all."""
     bounds = method.cut(query, key, context)
     return method.token_keep(query.mean(1, keepdim=True), key.mean(1, keepdim=True), bounds)
+
+
+def shared_by_layers(method: DHSA, kept: Kept) -> dict[str, Keep]:
+    """The chunks of the first of these layers for all of them, and its choice, too."""
+    first = next(iter(kept.values()))
+    bounds = method.cut(*first)
+    chosen = method.token_keep(*first[:2], bounds)
+    return {
+        f"predicted chunks of layer {min(kept)}": lambda query, key, _: method.token_keep(query, key, bounds),
+        f"choice of layer {min(kept)}": lambda *_: chosen,
+    }
 
 
 def random_chunks(method: DHSA, seed: int, query: Tensor, key: Tensor, context: Context) -> Tensor:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from foveal.attention import AttentionMethod, Context, Report
+from foveal.attention import DHSA, AttentionMethod, Context, Report
+from foveal.attention.dhsa import shipped_predictor
 from foveal.attention.prefill import prefill
 from foveal.bench.settings import BenchSettings
 from foveal.errors import InputError
@@ -78,8 +79,10 @@ class PromptReader:
     def read(
         self, ids: Sequence[int], method: AttentionMethod | None = None, *, report: Report | None = None
     ) -> Prompted:
-        """Read a prompt under `method`; None: dense."""
+        """Read a prompt under `method`; None: dense. DHSA cuts by the shipped predictor, whatever was trained here."""
         report = Report(rows=0) if report is None else report
+        if isinstance(method, DHSA) and method.boundaries == "predicted" and not (method.predictor or method.starts):
+            method = replace(method, predictor=shipped_predictor(self.model.model.config))
         layers = [KeyValues() for _ in range(self.model.model.config.num_hidden_layers)]
         begun = time.perf_counter()
         logits = prefill(self.model.model, torch.tensor([list(ids)]), layers, method=method, report=report)

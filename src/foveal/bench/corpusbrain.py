@@ -36,8 +36,8 @@ from foveal.evaluation.metrics import Run, compare, evaluate
 from foveal.evaluation.tables import Row
 from foveal.models.title_models import TitleModel, load_title_model
 from foveal.retrieval.constrained_beams import BeamSettings, search_titles
+from foveal.retrieval.corpusbrain import told_apart
 from foveal.retrieval.fusion_weights import tuned_weight
-from foveal.retrieval.generative import told_apart
 from foveal.retrieval.title_measures import title_metrics
 from foveal.retrieval.title_trie import TitleTrie
 from foveal.settings import Settings

@@ -21,7 +21,7 @@ from foveal.evaluation.tables import Row
 from foveal.models import load_chat
 from foveal.models.title_models import load_title_model
 from foveal.reading.asking import Asked, Asker
-from foveal.retrieval.generative import CorpusBrain, told_apart
+from foveal.retrieval.corpusbrain import CorpusBrain, told_apart
 from foveal.retrieval.title_measures import title_metrics
 from foveal.settings import Settings
 from foveal.text.units import sentences

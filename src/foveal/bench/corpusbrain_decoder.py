@@ -38,7 +38,7 @@ from foveal.models.language import DEFAULT, load_language_model
 from foveal.models.title_models import IGNORED, CausalTitles, Seq2SeqTitles, TitleModel, padded
 from foveal.registry import require
 from foveal.retrieval.constrained_beams import BeamSettings, search_titles
-from foveal.retrieval.generative import told_apart
+from foveal.retrieval.corpusbrain import told_apart
 from foveal.retrieval.title_trie import TitleTrie
 from foveal.text.units import sentences
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from foveal.bench.settings import BenchSettings
 from foveal.errors import InputError
-from foveal.evaluation.files import csv_rows
+from foveal.evaluation.files import csv_rows, present
 from foveal.evaluation.headlines import HeadlinePair, HeadlineSet
 
 LABELS = {"agree": "HREL", "disagree": "HREL", "discuss": "MREL", "unrelated": "LREL"}
@@ -43,10 +43,10 @@ class Parts(NamedTuple):
 def fnc(settings: BenchSettings) -> HeadlineSet:
     """All pairs; `url` is the body's id. InputError: the set is not there whole."""
     folder = settings.folder("fnc1", ("bodies.csv", "stances.csv"))
-    bodies = {row["body_id"]: row["text"] for _, row in csv_rows(_file(folder, "bodies.csv"), ("body_id", "text"))}
+    bodies = {row["body_id"]: row["text"] for _, row in csv_rows(present(folder, "bodies.csv"), ("body_id", "text"))}
     pairs = []
     columns = ("label", "body_id", "headline")
-    for number, (where, row) in enumerate(csv_rows(_file(folder, "stances.csv"), columns)):
+    for number, (where, row) in enumerate(csv_rows(present(folder, "stances.csv"), columns)):
         if row["label"] not in LABELS or row["body_id"] not in bodies:
             raise InputError(
                 f"{where} has the label {row['label']!r} and the body {row['body_id']!r}; one is unknown. "
@@ -112,9 +112,11 @@ def related(settings: BenchSettings, language: str) -> Related:
     folder = settings.data / "semrel"
     split = "test" if _there(folder, f"{language}_test.csv") else "dev"
     settings.folder("semrel", (f"{language}_{split}.csv",))
-    pairs, scores = _scored(_file(folder, f"{language}_{split}.csv"))
+    pairs, scores = _scored(present(folder, f"{language}_{split}.csv"))
     others = [name for name in ("train", "dev") if name != split and _there(folder, f"{language}_{name}.csv")]
-    learnt = [text for name in others for pair in _scored(_file(folder, f"{language}_{name}.csv"))[0] for text in pair]
+    learnt = [
+        text for name in others for pair in _scored(present(folder, f"{language}_{name}.csv"))[0] for text in pair
+    ]
     return Related(language, split, tuple(pairs), tuple(scores), tuple(learnt))
 
 
@@ -132,7 +134,7 @@ def _scored(path: Path) -> tuple[list[tuple[str, str]], list[float]]:
 def clickbait(settings: BenchSettings) -> tuple[list[str], Ints]:
     """Headlines, and 1 for each that is clickbait; of other labels the second by name. InputError: not two of them."""
     folder = settings.folder("classification/clickbait", ("all.csv",))
-    path = _file(folder, "all.csv")
+    path = present(folder, "all.csv")
     rows = [row for _, row in csv_rows(path, ("label", "headline"))]
     labels = sorted({row["label"] for row in rows})
     if len(labels) != 2:
@@ -167,8 +169,4 @@ def _number(name: str) -> tuple[int, str]:
 
 
 def _there(folder: Path, name: str) -> bool:
-    return any((folder / f"{name}{end}").is_file() for end in ("", ".gz"))
-
-
-def _file(folder: Path, name: str) -> Path:
-    return folder / name if (folder / name).is_file() else folder / f"{name}.gz"
+    return present(folder, name).is_file()

@@ -9,8 +9,8 @@
     million     one pass over a million tokens (the full run only)
 
 Each but `layers` is also a bench of its own: `foveal bench read-speed`, `read-needles`, `read-peer`, `read-longdoc`,
-`read-absent`, `read-million`. Pictures go to `pictures/` in the bench's cache. Needs the data sets essays and longdoc;
-the million tokens are those of the program `bible` (Debian: bible-kjv) where it is installed, else of text/.
+`read-absent`, `read-million`. Pictures go to `pictures/` in the bench's cache. Needs the data sets essays, longdoc and
+xquad; the million tokens are those of the program `bible` (Debian: bible-kjv) where it is installed, else of text/.
 """
 
 from __future__ import annotations

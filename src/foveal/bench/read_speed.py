@@ -5,6 +5,7 @@ int8        the reader that looks in int8 beside the one that does not, and how 
 growth      seconds over tokens on a log-log line: 1 is linear
 first       a process that reads a file of two pages, from its start to the first and the last token of the answer
 decoding    tokens of the answer against transformers' `generate` (bench/decode.py)
+drafts      answers that quote, several tokens a step (read_drafts.py)
 exactness   the recorder against transformers' eager attention, in float32, and a whole pass against float64; the scores
             that the published package marks tokens by, against loops
 """
@@ -29,6 +30,7 @@ from torch import Tensor
 from foveal.attention import Context, Recorder, attach, watch
 from foveal.attention.profiles import whole_layers
 from foveal.bench.decode import decode_rates
+from foveal.bench.read_drafts import drafts
 from foveal.bench.read_needles import ABOUT_ESSAYS
 from foveal.bench.readers import MODEL, Bench
 from foveal.evaluation.needle import growth
@@ -51,6 +53,7 @@ def speed(bench: Bench) -> Iterator[Row]:
     yield from growing(bench)
     yield from decoding(bench)
     yield from first_answer(bench)
+    yield from drafts(bench)
 
 
 def rate(bench: Bench) -> Iterator[Row]:
