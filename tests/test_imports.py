@@ -38,6 +38,28 @@ def test_importing_a_package_imports_no_engine():
     assert _imported(f"import {packages}") & {"torch", "transformers", "lancedb", "pyarrow", "fastapi"} == set()
 
 
+def test_a_servers_model_answers_without_an_engine():
+    """PyTorch and transformers take longer to import than the server takes to answer."""
+    asked = """
+import foveal.cli.asking
+from foveal.models.openai_chat import OpenAIChat
+from foveal.reading.asking import Asker
+from foveal.types import Document, Hit, Passage, Span
+
+class Server(OpenAIChat):
+    def stream(self, messages, sampling=None, *, cancel=None):
+        yield "The key hangs behind the clock. [1]"
+
+text = "The key hangs behind the clock."
+document = Document.of("key.txt", text, "Key")
+asker = Asker(lambda which, revision: document, Server("small", "http://127.0.0.1:9/v1"))
+hit = Hit(Passage(Span(document.id, 0, len(text)), text), 1.0, "test", document.revision)
+*_, answer = asker.stream("Where is the key?", [hit])
+assert answer.citations[0].quote == text
+"""
+    assert _imported(asked) & {"torch", "transformers"} == set()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("first", ["import foveal.attention.attach", "import foveal.attention"])
 def test_a_function_stays_what_it_is_though_a_module_has_its_name(first):

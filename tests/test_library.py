@@ -15,9 +15,11 @@ import pytest
 from honest import HashedWords, document
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from text.books import epub
 
 from foveal import faults
 from foveal.errors import (
+    Cancelled,
     InputError,
     LibraryCorrupt,
     LibraryError,
@@ -28,6 +30,7 @@ from foveal.errors import (
 )
 from foveal.library import Library
 from foveal.registry import RETRIEVERS, SEGMENTERS
+from foveal.retrieval import adding
 from foveal.retrieval.adding import OwnWork
 from foveal.settings import Settings
 from foveal.text.sample import manual
@@ -597,6 +600,34 @@ def test_each_document_that_is_read_is_told_and_then_how_much_of_them_is_encoded
     assert encoded[0][0] < encoded[0][1]  # there is something left to wait for
 
 
+def test_the_pages_of_a_long_source_are_told_while_it_is_read(library, tmp_path, monkeypatch):
+    monkeypatch.setattr(adding, "LONG_S", 0.0)
+    (tmp_path / "a b.epub").write_bytes(epub({f"{n}.xhtml": f"<p>Chapter {n}.</p>" for n in range(3)}))
+    (tmp_path / "c.txt").write_text("No pages here.")
+    told = list[str]()
+
+    def hear(report):
+        told.append(f"{report.part.name} {report.part.read}/{report.part.of}" if report.part else "-")
+
+    report = library.add([tmp_path / "a b.epub", tmp_path / "c.txt"], on_progress=hear)
+    assert told[:3] == ["a b.epub 1/3", "a b.epub 2/3", "a b.epub 3/3"]
+    assert set(told[3:]) == {"-"}
+    assert len(report.added) == 2
+
+    def stop(report):
+        if report.part and report.part.read == 2:
+            raise Cancelled("Stopped.")
+
+    (tmp_path / "d.epub").write_bytes(epub({f"{n}.xhtml": f"<p>Part {n}.</p>" for n in range(3)}))
+    with pytest.raises(Cancelled):
+        library.add([tmp_path / "d.epub"], on_progress=stop)
+    assert len(library.documents()) == 2
+    monkeypatch.setattr(adding, "LONG_S", 60.0)
+    told.clear()
+    library.add([tmp_path / "d.epub"], on_progress=hear)
+    assert set(told) == {"-"}  # what takes no time needs no telling
+
+
 def test_no_name_is_not_the_folder_that_one_is_in(library, files, monkeypatch):
     library.add([files])
     monkeypatch.chdir(files)
@@ -605,6 +636,12 @@ def test_no_name_is_not_the_folder_that_one_is_in(library, files, monkeypatch):
             library.remove(nothing)
     assert len(library.documents()) == 4
     assert len(library.find(".")) == 4
+
+
+@pytest.mark.parametrize("query", [None, 5, b"rods", ["rods"]], ids=["none", "number", "bytes", "list"])
+def test_a_query_that_is_no_text_is_refused(library, query):
+    with pytest.raises(InputError, match="needs one text"):
+        library.search(query)
 
 
 @pytest.mark.parametrize(("first", "then"), [("none", "minilm"), ("minilm", "none")])

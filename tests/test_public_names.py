@@ -7,17 +7,23 @@ import inspect
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import typer
 
 import foveal
 import foveal.nn
 from foveal.registry import LAYERS
 
-PACKAGES = ("attention", "evaluation", "models", "nn", "ranking", "reading", "retrieval", "text", "training")
+PACKAGES = (
+    "attention", "evaluation", "models", "nn", "papers", "ranking", "reading", "research", "retrieval", "text",
+    "training",
+)  # fmt: skip
 
 
 def _for_type_checkers(module: str) -> dict[str, str]:
@@ -34,8 +40,14 @@ def test_packages_are_reached_from_foveal_without_an_import_of_their_own():
     assert done.stdout.split() == [f"foveal.{name}" for name in PACKAGES]
 
 
-SEEN = ("attention", "evaluation", "nn", "ranking", "training")
+SEEN = ("attention", "evaluation", "nn", "ranking", "reading", "research", "training")
 """Packages whose names load when they are used."""
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_a_package_says_what_it_is_and_foveal_offers_it(name):
+    assert name in foveal.__all__
+    assert "\n" in (getattr(foveal, name).__doc__ or "")
 
 
 @pytest.mark.parametrize("name", ["foveal", *(f"foveal.{one}" for one in SEEN)])
@@ -46,6 +58,39 @@ def test_what_is_offered_is_what_completion_and_type_checkers_see(name):
     held = {one for one, value in vars(module).items() if not isinstance(value, ModuleType)}
     assert set(_for_type_checkers(module.__name__)) == set(module.__all__) - held
     assert not hasattr(module, "Libary")
+
+
+NAMED_AFTER_PAPERS = {
+    "attention": ("act", "dhsa", "flexprefill", "landmark", "longheads", "retrieval_attention", "retrieval_heads"),
+    "nn": ("aaren", "codebook", "lama", "routing", "stepnet", "titans"),
+    "papers": ("headlines",),
+    "ranking": ("attentive_cnn", "blockrank", "paraformer"),
+    "reading": ("infiniretri",),
+    "research": ("mindsearch",),
+    "retrieval": ("corpusbrain", "events", "lexsembridge"),
+    "text": ("segmentation",),
+    "training": ("bprop",),
+}
+
+
+@pytest.mark.parametrize(
+    "module", [f"foveal.{one}.{name}" for one, names in NAMED_AFTER_PAPERS.items() for name in names]
+)
+def test_a_system_stands_in_the_module_of_its_name(module):
+    assert find_spec(module)
+
+
+def test_models_are_trained_under_train_and_nowhere_else():
+    from foveal.cli.main import tree
+
+    def paths(group: typer.Typer, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+        for command in group.registered_commands:
+            yield (*above, str(command.name or getattr(command.callback, "__name__", "")))
+        for one in group.registered_groups:
+            assert one.typer_instance is not None
+            yield from paths(one.typer_instance, (*above, str(one.name)))
+
+    assert [path for path in paths(tree()) if path[0] != "train" and "train" in " ".join(path)] == []
 
 
 def test_type_checkers_find_each_layer_where_the_registry_does():

@@ -16,7 +16,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from foveal import attention, errors, evaluation, models, nn, ranking, reading, retrieval, text, training, types
+    from foveal import (
+        attention,
+        errors,
+        evaluation,
+        models,
+        nn,
+        papers,
+        ranking,
+        reading,
+        research,
+        retrieval,
+        text,
+        training,
+        types,
+    )
     from foveal.library import Library
     from foveal.types import Answer, Citation, Document, Hit, Passage, Span
 
@@ -41,8 +55,10 @@ __all__ = [
     "evaluation",
     "models",
     "nn",
+    "papers",
     "ranking",
     "reading",
+    "research",
     "retrieval",
     "text",
     "training",

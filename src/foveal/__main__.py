@@ -1,6 +1,16 @@
-"""python -m foveal: the command line, for where its script is not on the path."""
+"""The script `foveal`, and `python -m foveal` for where it is not on the path."""
 
-from foveal.cli.main import run
+import sys
+
+
+def run() -> None:
+    """The command line; Ctrl-C while it is being loaded stops it as it does later."""
+    try:
+        from foveal.cli.main import run as commands
+    except KeyboardInterrupt:
+        sys.exit(130)
+    commands()
+
 
 if __name__ == "__main__":
     run()

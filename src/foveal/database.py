@@ -11,6 +11,7 @@ Times      aware, in UTC, in both (`Moment`): SQLite would forget the zone
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
@@ -21,10 +22,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import Connection, DateTime, Dialect, Engine, MetaData, create_engine, event, exc, inspect
-from sqlalchemy.engine import make_url
+from sqlalchemy import (
+    Connection,
+    CursorResult,
+    DateTime,
+    Dialect,
+    Engine,
+    Executable,
+    MetaData,
+    create_engine,
+    event,
+    exc,
+    inspect,
+)
+from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.types import TypeDecorator
 
@@ -146,6 +159,21 @@ def add_unless_taken(session: Session, row: Base) -> bool:
     return True
 
 
+def rows_changed(session: Session, statement: Executable) -> int:
+    """Carry out an update or a delete, and say how many rows it changed."""
+    return cast("CursorResult[Any]", session.execute(statement)).rowcount
+
+
+def storable_text(text: str) -> str:
+    """A text as every database takes it: no NUL, no half of a character."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode()
+
+
+def storable_json(value: object) -> str:
+    """A value as a text of JSON that every database takes."""
+    return storable_text(json.dumps(value, ensure_ascii=False))
+
+
 def engine_of(url: str) -> Engine:
     """An engine with what we want of its database set on each connection. MissingExtra: no driver for PostgreSQL."""
     if url.startswith("postgresql+psycopg"):
@@ -154,8 +182,11 @@ def engine_of(url: str) -> Engine:
         require("psycopg", extra="postgres")
     if not url.startswith("sqlite"):
         seconds = {"connect_timeout": CONNECT_S} if "psycopg" in url else {}
-        return create_engine(url, pool_pre_ping=True, pool_timeout=CONNECT_S, connect_args=seconds)
+        served = create_engine(url, pool_pre_ping=True, pool_timeout=CONNECT_S, connect_args=seconds)
+        event.listen(served, "handle_error", _unfit)
+        return served
     engine = create_engine(url, connect_args={"timeout": BUSY_S})
+    event.listen(engine, "handle_error", _unfit)
     event.listen(engine, "connect", _sqlite_connection)
     event.listen(engine, "begin", _sqlite_begin)
     return engine
@@ -225,6 +256,20 @@ def is_dead(holder: str) -> bool:
 def shown(url: str) -> str:
     """A database's URL without its password."""
     return make_url(url).render_as_string(hide_password=True)
+
+
+def _unfit(failure: ExceptionContext) -> None:
+    """Say of a value that no column takes what is wrong with it: drivers raise what is no database's error."""
+    if isinstance(failure.original_exception, OverflowError):
+        raise InputError(f"A number is too large for the database. Give one of at most {2**63 - 1:,}.")
+    if isinstance(failure.original_exception, UnicodeEncodeError):
+        raise InputError(
+            "A text for the database holds half of a surrogate pair, which is no character. Type it anew, or decode "
+            "its bytes anew."
+        )
+    if isinstance(failure.sqlalchemy_exception, exc.DataError):
+        said = str(failure.original_exception)[:200]
+        raise InputError(f"The database does not take a value that was given ({said}). Give another one.")
 
 
 def _sqlite_connection(connection: Any, _: Any) -> None:

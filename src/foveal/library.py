@@ -117,7 +117,7 @@ class Library:
         found = list(discover(sources, settings))
         report = AddReport(sources=sum(isinstance(one, Source) for one in found))
         report.skipped += [one for one in found if isinstance(one, Skipped)]
-        work = work or OwnWork(self)
+        work = work or OwnWork(self, on_progress=on_progress)
         documents = work.load([one for one in found if isinstance(one, Source)], settings, report)
         try:
             self._index(documents, report, on_progress, work)
@@ -155,6 +155,8 @@ class Library:
         metadata (see `retrieval.filters`); `options` go to the retriever (hybrid: fusion="weighted" or "rrf",
         dense_weight, depth; lexsembridge and generative: model).
         """
+        if not isinstance(query, str):
+            raise InputError(f"A search got {query!r:.60} for its query; it needs one text.")
         query = scalar(query)
         found = self.retriever(retriever, where=where, **options)
         if budget_ms is not None and not isinstance(rank, str):

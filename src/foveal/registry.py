@@ -67,6 +67,7 @@ METHODS = {
     "random": "foveal.attention.patterns:RandomBlocks",
     "flexprefill": "foveal.attention.flexprefill:FlexPrefill",
     "dhsa": "foveal.attention.dhsa:DHSA",
+    "dhsa-blocks": "foveal.attention.dhsa_blocks:DHSABlocks",
 }
 
 MEMORIES = {
@@ -185,6 +186,8 @@ BENCHES = {
     "heads-compression": "foveal.bench.heads_compression:compression",
     "heads-attribution": "foveal.bench.heads_attribution:attribution",
     "heads-ranking": "foveal.bench.heads_ranking:ranking",
+    "heads-landmark": "foveal.bench.heads_landmark:landmark",
+    "heads-act": "foveal.bench.heads_act:act",
     "retrieval": "foveal.bench.retrieval:retrieval",
     "retrieval-fusion": "foveal.bench.retrieval_fusion:fusion",
     "retrieval-late": "foveal.bench.retrieval_late:late",
@@ -218,6 +221,7 @@ BENCHES = {
     "search": "foveal.bench.search:search",
     "ann": "foveal.bench.ann:ann",
     "segment": "foveal.bench.segment:segment",
+    "segment-learned": "foveal.bench.segment_learned:learned",
     "headlines": "foveal.bench.headlines:headlines",
     "headlines-judge": "foveal.bench.headlines:judged",
     "headlines-writer": "foveal.bench.headlines_writer:writer_rows",
@@ -232,7 +236,6 @@ BENCHES = {
     "report-kills": "foveal.bench.report_kills:kill_rows",
     "report-planners": "foveal.bench.report_planners:planners",
     "report-library": "foveal.bench.report_library:library",
-    "segment-learned": "foveal.bench.segment_learned:learned",
     "papers": "foveal.bench.papers:papers",
     "papers-csfcube": "foveal.bench.papers_csfcube:csfcube",
     "papers-known": "foveal.bench.papers_known:known",
@@ -248,15 +251,13 @@ BENCHES = {
     "nn-routing": "foveal.bench.nn_routing:routing",
     "layers": "foveal.bench.layers:layers",
     "layers-stepnet": "foveal.bench.layers_stepnet:stepnet",
+    "layers-codebook": "foveal.bench.layers_codebook:codebook",
+    "layers-lama": "foveal.bench.layers_lama:lama",
     "scale": "foveal.bench.scale:scale",
     "scale-library": "foveal.bench.scale_library:library",
     "scale-ray": "foveal.bench.scale_ray:ray_rows",
     "scale-faults": "foveal.bench.scale_faults:faults",
     "scale-web": "foveal.bench.scale_web:web",
-    "layers-codebook": "foveal.bench.layers_codebook:codebook",
-    "layers-lama": "foveal.bench.layers_lama:lama",
-    "heads-landmark": "foveal.bench.heads_landmark:landmark",
-    "heads-act": "foveal.bench.heads_act:act",
 }
 
 

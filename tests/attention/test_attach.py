@@ -47,6 +47,7 @@ from transformers.masking_utils import (
 from foveal.attention import BlockTopK, FlexPrefill, Recorder, attach
 from foveal.attention.masks import Mask
 from foveal.errors import InputError
+from foveal.nn import TitansConfig, TitansLM
 
 LENGTH = 24
 
@@ -571,6 +572,15 @@ def test_a_model_that_cannot_be_switched_is_refused():
     for _ in range(2):
         with pytest.raises(InputError, match="BloomForCausalLM cannot be switched"), attach(model):
             pass
+    assert model.config._attn_implementation == before
+
+
+def test_a_model_without_layers_that_attend_is_refused():
+    """transformers lets any implementation be set on a model that it finds no attention in."""
+    model = TitansLM(TitansConfig(vocab_size=32, hidden_size=16, num_hidden_layers=1))
+    before = model.config._attn_implementation
+    with pytest.raises(InputError, match="TitansLM cannot be switched"), attach(model, Dense()):
+        pass
     assert model.config._attn_implementation == before
 
 

@@ -22,6 +22,8 @@ from transformers import (
     LlamaForCausalLM,
     ModernBertDecoderConfig,
     ModernBertDecoderForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
 )
 
 from foveal.attention import LongHeads, Recorder, RetrievalAttention, attach, longheads_choice, memory_by_name
@@ -564,3 +566,23 @@ def test_what_was_looked_at_is_told_where_later_tokens_were_not_noted(attention_
         model(input_ids=IDS[:, 18:31], **{CACHE: memory})
     assert before.shape == (18,)
     torch.testing.assert_close(memory.looked(), torch.nn.functional.pad(before, (0, 13)))
+
+
+@pytest.mark.parametrize("method", [SMALL, RetrievalAttention(n_sink=4, n_local=8, top_k=16)])
+def test_a_window_as_long_as_the_models_positions_is_none(method):
+    """Phi-3 of 128k names one of twice that; taken for one, no layer of it would be the method's."""
+    small = {
+        "vocab_size": 97, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "max_position_embeddings": 256, "pad_token_id": 0, "initializer_range": 0.4,
+    }  # fmt: skip
+    ids, told = torch.randint(97, (1, 200), generator=torch.Generator().manual_seed(0)), []
+    for window in (None, 512):
+        torch.manual_seed(0)
+        model = Phi3ForCausalLM(Phi3Config(**small, sliding_window=window)).eval()
+        with attach(model, method), torch.inference_mode():
+            memory = method.make_cache(model)
+            model(ids[:, :190], **{CACHE: memory})
+            told.append(torch.cat([model(ids[:, [place]], **{CACHE: memory}).logits for place in range(190, 200)]))
+    assert torch.equal(*told)
+    dense = model(ids).logits[0, 190:]
+    assert not torch.allclose(told[1][:, 0], dense, atol=1e-3)  # it does look elsewhere

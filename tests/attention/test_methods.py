@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rich import get_console
 from tiny import CACHE, tiny
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import DynamicCache, MistralConfig, MistralForCausalLM
 
 from foveal.attention import (
     CACHES,
@@ -660,6 +660,44 @@ def test_all_blocks_give_what_the_model_gives(model):
     torch.testing.assert_close(logits(model, ids), expected)
 
 
+@pytest.fixture(scope="module")
+def mistral() -> MistralForCausalLM:
+    """All of its layers have a window, of 100 tokens."""
+    torch.manual_seed(0)
+    config = MistralConfig(
+        vocab_size=300,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        sliding_window=100,
+        initializer_range=0.3,
+        eos_token_id=None,
+    )
+    return MistralForCausalLM(config).eval()
+
+
+def test_a_window_that_holds_the_whole_text_leaves_it_to_the_method(mistral):
+    """Phi-3 of 128k names a window of 262,144 tokens, and the first Mistral one of 4,096: most texts are shorter."""
+    for length, looked in ((100, [0, 1]), (101, [])):
+        expected = logits(mistral, tokens(length))
+        with attach(mistral, Everything()) as attached:
+            torch.testing.assert_close(logits(mistral, tokens(length)), expected, atol=1e-4, rtol=1e-4)
+        assert [look.layer for look in attached.report.looks] == looked
+    assert "All dense: layers whose window of 100 tokens slides over the text (2 times)." in str(attached.report)
+
+
+@pytest.mark.parametrize("cache", ["dynamic", "static"])
+def test_what_is_written_past_a_window_is_what_the_model_writes(mistral, cache):
+    """The prompt fits into the window, what is written behind it does not."""
+    asked = {"max_new_tokens": 20, "do_sample": False, "cache_implementation": cache}
+    expected = mistral.generate(tokens(90), **asked)
+    with attach(mistral, Everything()) as attached:
+        assert mistral.generate(tokens(90), **asked).equal(expected)
+    assert len(attached.report.looks) == 2
+
+
 def test_a_report_keeps_the_last_looks(attention_models):
     """A model that serves is attached for days."""
     model = attention_models["qwen"].model
@@ -819,7 +857,7 @@ def test_the_report_is_a_table_and_a_picture(model, tmp_path, monkeypatch):
     told = str(attached.report)
     for name in ("query-aware", "distance", "columns", "diagonals", "recall", "choosing", "looking"):
         assert f" {name}" in told  # in 120 columns, none is cut
-    assert attached.report.picture(tmp_path / "blocks.png").stat().st_size > 1000
+    assert attached.report.picture(str(tmp_path / "blocks.png")).stat().st_size > 1000  # as most people name a file
     with attach(model, method, report=Report(keep_blocks=True)) as again:
         for _ in range(2):
             logits(model, tokens(200))
@@ -915,7 +953,22 @@ def test_short_texts_and_masks_of_ones_own_stay_dense(model):
         torch.testing.assert_close(logits(model, ids), logits(model, ids))
     assert not attached.report.looks
     assert attached.report.density == 1
-    assert "All dense: texts too short for the method" in " ".join(str(attached.report).split())
+    told = " ".join(str(attached.report).split())
+    assert told.startswith("All dense: ")
+    assert "texts too short for the method, which begins at 2,049 tokens" in told
+
+
+def test_a_report_says_why_nothing_was_looked_at(model):
+    ids, holes = tokens(150), torch.ones(1, 150, dtype=torch.long)
+    holes[0, 70] = 0
+    own = torch.ones(150, 150, dtype=torch.bool).tril()[None, None]
+    with attach(model, Everything()) as attached:
+        assert "the method was to choose for no prompt" in str(attached.report)
+        logits(model, ids, attention_mask=own)
+        logits(model, ids, attention_mask=holes)
+    told = " ".join(str(attached.report).split())
+    assert "masks of their own" in told
+    assert "padding in their midst" in told
 
 
 def test_a_method_that_raises_leaves_the_model_as_it_was(model):

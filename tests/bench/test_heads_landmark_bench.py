@@ -11,7 +11,7 @@ import torch
 from foveal.attention import LandmarkSettings, ReadSettings
 from foveal.attention.landmark_training import DecoderSize, own_decoder
 from foveal.bench import heads_landmark_records as bench_records
-from foveal.bench.heads_landmark import _other_ways, novels
+from foveal.bench.heads_landmark import _other_ways, novels, perplexity
 from foveal.bench.heads_landmark_arms import (
     ASK,
     RECORD,
@@ -24,6 +24,7 @@ from foveal.bench.heads_landmark_arms import (
     asked_texts,
 )
 from foveal.bench.heads_landmark_exact import exact
+from foveal.bench.heads_landmark_variants import context_miss, variants
 from foveal.bench.settings import BenchSettings
 
 SIZE = DecoderSize(layers=1, width=16, heads=2, vocabulary=300)
@@ -96,6 +97,19 @@ def test_arms_are_trained_once_and_measured(tmp_path):
     assert len(list((tmp_path / "cache" / "landmark").iterdir())) == 3
     first = {row.system: row.value for row in rows}
     assert {row.system: row.value for row in novels(again)} == first
+
+
+@pytest.mark.slow
+def test_the_context_miss_token_is_trained_once_and_read_at_every_cutoff(tmp_path):
+    settings = BenchSettings(data=_books(tmp_path / "data"), cache=tmp_path / "cache", quick=True)
+    rows = {row.system: row for row in variants(Novels(settings, TINY), perplexity)}
+    assert [row.ok for name, row in rows.items() if "groups" in name] == [True, True]
+    assert rows["context-miss token, cutoff 1 / 0"].note == "100% of the looks at blocks dropped"
+    assert len([name for name in rows if "cutoff" in name]) == 4
+    kept = sorted(one.name.rpartition("-")[0] for one in (tmp_path / "cache" / "landmark").iterdir())
+    assert kept == ["context-miss", "landmark"]
+    one, again = (context_miss(Novels(settings, TINY)).state_dict() for _ in range(2))
+    assert all(torch.equal(weight, again[name]) for name, weight in one.items())
 
 
 def test_records_that_a_quick_run_leaves_out_are_told(tmp_path):

@@ -92,6 +92,13 @@ def test_subscriptions_are_listed_without_what_makes_tokens(home):
     assert "Nobody's subscription is bounced." in run("admin", "subscriptions", "--state", "bounced", "--home", home)
 
 
+def test_a_subscription_to_what_changed_is_listed_as_that(home, server):
+    run("research", "watch", "How fast is it?", "--mail", "bo@example.org", "--home", home)
+    [row] = [line for line in run("admin", "subscriptions", "--home", home).splitlines() if "changes" in line]
+    assert "watched" in row
+    assert "UTC" not in row
+
+
 def test_leaving_by_address_by_token_and_for_good(home, server):
     database = Database.open(Settings.load(home))
     one = subscriptions(database)[1]

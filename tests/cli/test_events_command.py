@@ -48,10 +48,26 @@ def test_events_of_a_feed(feed, tmp_path):
     assert "Quake hits" in shown  # the table is folded
     whole = run("events", feed, "--at", "2023-05-12", "--event", top["id"], home=tmp_path).stdout
     assert whole.count("Quake hits the coast near Elazig w") == 5
-    assert "No event" in run("events", feed, "--at", "2020-01-01", home=tmp_path).stdout
     future = json.loads(run("events", feed, "--at", "2023-05-03", "--json", home=tmp_path).stdout)
     assert future["no_evidence"]["future"] > 0
     assert not any("Quake" in event["phrase"] for event in future["events"])
+
+
+@pytest.mark.parametrize(
+    ("at", "said"),
+    [
+        ("2020-01-01", "No event by 2020-01-01: the first document is of 2023-05-01."),
+        ("2025-05-12", "No event as of 2025-05-12: the last document is of 2023-05-12. As of then: --at 2023-05-12."),
+    ],
+)
+def test_where_no_event_is_the_dates_say_why(at, said, feed, tmp_path):
+    assert " ".join(run("events", feed, "--at", at, home=tmp_path).stdout.split()) == said
+
+
+def test_where_nothing_is_dated_it_says_so(tmp_path):
+    plain = tmp_path / "plain.jsonl"
+    plain.write_text(json.dumps({"id": "a", "title": "A page without any date", "text": "nothing"}))
+    assert "No event: no document is dated." in run("events", plain, home=tmp_path).stdout
 
 
 def test_words_that_burst_and_a_picture(feed, tmp_path):

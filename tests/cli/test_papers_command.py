@@ -219,6 +219,9 @@ def test_a_curators_day(filled):
     told = json.loads(run(filled, "pick", "--day", "2026-10-03", "--json"))
     assert [one["paper"] for one in told["picks"]] == [second, third, first]
     assert third not in told["queue"]
+    shown = run(filled, "pick")
+    assert shown.index("nothing picked") < shown.index("2026-10-03: 3 picked") < shown.index(f"3. {first}")
+    assert [one["paper"] for one in json.loads(run(filled, "pick", "--json"))["planned"]] == [second, third, first]
     run(filled, "pick", third, second, first, "--day", "2026-10-03", "--order")
     said = run(filled, "pick", second, "--day", "2026-10-03", "--remove")
     assert "2 picked" in said
@@ -345,6 +348,12 @@ def test_an_export_of_a_time_without_papers_says_so(filled):
     done = CliRunner().invoke(app, ["papers", "export", "--day", "2020-01-01", "--home", str(filled)])
     assert (done.exit_code, done.stdout) == (0, "")
     assert "nothing is exported" in " ".join(done.stderr.split())
+
+
+def test_an_export_of_papers_by_name_takes_no_time_beside_it(filled):
+    done = CliRunner().invoke(app, ["papers", "export", "2605.01234", "--day", "soon", "--home", str(filled)])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "Papers are named" in " ".join(done.stderr.split())
 
 
 def _one(home: Path) -> str:

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from foveal.cli.main import app
-from foveal.errors import FovealError
+from foveal.errors import FovealError, InputError
 
 
 def run(home: Path, *words: str, given: str | None = None) -> str:
@@ -48,6 +48,12 @@ def test_people_are_added_listed_given_roles_exported_and_removed(tmp_path: Path
     assert [act["action"] for act in acts] == ["delete person", "set role", "add person", "add person"]
     assert "delete person" in run(tmp_path, "audit", "-n", "1")
     assert "Nothing was done" in run(tmp_path, "audit", "--target", "person:nobody")
+
+
+def test_an_invitation_needs_mail_before_anybody_is_added(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"foveal.toml says: host, sender, url, postal"):
+        run(tmp_path, "user", "add", "bo@example.org", "--invite")
+    assert "Nobody yet" in run(tmp_path, "user", "list")
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def test_efforts(place, effort):
 
 @pytest.mark.parametrize("effort", ["fast", "0", "1.5", "-1", "nan", ""])
 def test_an_effort_that_there_is_not(place, effort):
-    done = read(place, f"--effort={effort}", status=2)
+    done = read(place, f"--effort={effort}", "--model", "none that is here", status=2)  # before a model is looked for
     assert "needs quick, normal, full, or a share such as 0.25" in done.said
 
 
@@ -161,7 +161,7 @@ def test_a_server_needs_a_models_name(place):
 @pytest.mark.parametrize(
     ("options", "status", "said"),
     [
-        (["--mode", "both"], 1, "map and sequential"),
+        (["--mode", "both", "--model", "none that is here"], 2, "map and sequential"),
         (["--window", "10"], 2, "--window"),
         (["--budget", "1"], 2, "--budget"),
         (["--follow", "17"], 2, "--follow"),
@@ -274,6 +274,42 @@ def test_ask_a_server_without_a_model_here(place):
     assert found["confidence"] is None
     assert "[1] “The keeper of the mill is Orsin Vale.”" in shown.stdout
     assert re.search(r"\d passages of 1 document; \d+\.\d s", shown.said)
+
+
+@pytest.mark.parametrize("command", ["ask", "read"])
+def test_the_sources_of_an_answer_are_written_for_a_list_of_references(place, tmp_path, command):
+    with serving({"/v1/chat/completions": completion("The keeper is Orsin Vale [1].")}) as server:
+        options = ["--url", server.url("/v1"), "--answerer", "m"]
+        for name in ("a.bib", "a.json", "a.ris"):
+            more = [*options, "--cite", str(tmp_path / name)]
+            if command == "ask":
+                done = call(place, "ask", QUESTION, "--retriever", "lexical", *more)
+            else:
+                done = read(place, *more)
+            assert "1 source in " in done.said
+    start = STORY.index("The keeper")
+    note = f"Cited: characters {start} to {start + 37}. text {revision_of(STORY)[:16]}"
+    assert f"  note = {{{note}}}," in (tmp_path / "a.bib").read_text()
+    (item,) = json.loads((tmp_path / "a.json").read_text())
+    assert (item["title"], item["source"], item["note"]) == ("The mill", str(place / "mill.md"), note)
+    assert f"N1  - {note}\r\n".encode() in (tmp_path / "a.ris").read_bytes()
+
+
+def test_an_answer_without_sources_writes_no_file(place, tmp_path):
+    done = ask(place, "--cite", str(tmp_path / "a.bib"), question="xylophone?")
+    assert "Nothing is cited" in done.said
+    assert not (tmp_path / "a.bib").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("a.docx", ".bib (BibTeX), .json (CSL-JSON), .ris (RIS)"), ("none/a.bib", "is not there"), ("", "folder")],
+    ids=["no format", "no folder", "a folder"],
+)
+def test_a_file_for_sources_that_cannot_be_is_wrong_usage(place, tmp_path, name, said):
+    (tmp_path / "folder.bib").mkdir()
+    target = tmp_path / (name or "folder.bib")
+    assert said in ask(place, "--cite", str(target), status=2).said.replace("directory", "folder")
 
 
 def test_ask_what_no_word_of_the_library_fits(place):

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from foveal.cli.main import app
+from foveal.errors import UnknownName
 
 
 @pytest.mark.parametrize("form", [["--json"], []], ids=["json", "text"])
@@ -29,3 +30,12 @@ def test_a_look_that_failed_is_an_exit_status_in_every_form(tmp_path, monkeypatc
     assert "gone" in " ".join(listed.split("How fast?")[1].split())  # why it failed
     rest = told.invoke(app, ["research", "watch", "run", *form, *at])  # it is tried again in an hour
     assert (rest.exit_code, rest.stdout.strip()) == (0, "[]" if form else "No watched question is due.")
+
+
+@pytest.mark.parametrize("source", ["", "nosuch", "nosuch:place"])
+def test_a_kind_of_source_that_there_is_not_is_refused_at_once(tmp_path, source):
+    at = ["--home", str(tmp_path / "home")]
+    done = CliRunner().invoke(app, ["research", "watch", "How fast?", "--source", source, *at])
+    assert isinstance(done.exception, UnknownName)
+    assert "There are: library, papers" in str(done.exception)
+    assert CliRunner().invoke(app, ["research", "watch", "list", "--json", *at]).stdout.strip() == "[]"

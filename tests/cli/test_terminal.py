@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import time
@@ -125,7 +126,7 @@ def test_words_that_would_do_nothing_are_refused(home, tmp_path):
     assert "by its NAME" in run("papers", "topics", "--query", "q", home=tmp_path, status=2).stderr
     assert "There are: unconfirmed" in run("admin", "subscriptions", "--state", "x", home=tmp_path, status=1).stderr
     assert "https://papers.example.org" in run("serve", "--url", "papers.org", home=tmp_path, status=2).stderr
-    assert "is no date" in run("train", "events", "--before", "soon", home=tmp_path, status=1).stderr
+    assert "Error: 'soon' is no date" in run("train", "events", "--before", "soon", home=tmp_path, status=1).stderr
     assert "--url got" in run("serve", "--url", "http://[x", home=tmp_path, status=2).stderr
     series = tmp_path / "series.csv"
     series.write_text("date,a\n" + "".join(f"2024-01-01,{n}\n" for n in range(300)))
@@ -223,3 +224,63 @@ def test_ctrl_c_while_the_commands_are_made_is_no_traceback(monkeypatch, capsys)
         main.run()
     assert end.value.code == 130
     assert "Stopped." in capsys.readouterr().err
+
+
+def test_ctrl_c_while_the_program_is_loaded_is_no_traceback(tmp_path):
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt\n")  # what is loaded first, stopped there
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from foveal.__main__ import run; run()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_ctrl_c_that_a_library_tells_as_a_missing_part_of_it_is_no_traceback(monkeypatch, capsys):
+    def loading(_):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as stop:
+            raise ModuleNotFoundError("Could not import module 'TrainerCallback'.") from stop
+
+    monkeypatch.setattr(main, "tree", loading)
+    with pytest.raises(SystemExit) as end:
+        main.run()
+    assert end.value.code == 130
+    assert "Stopped." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("too_large", "said"),
+    [
+        (lambda: bytes(10**20), "larger than any"),
+        (lambda: bytearray(10**15), "memory does not suffice"),
+        (lambda: pytest.importorskip("torch").empty(10**20), "larger than any"),
+        (lambda: pytest.importorskip("torch").empty(10**9, 10**6), "memory does not suffice"),
+    ],
+    ids=["a number", "memory", "a size of a tensor", "memory of a tensor"],
+)
+def test_a_size_that_no_machine_has_is_told_in_a_line(monkeypatch, capsys, too_large, said):
+    monkeypatch.setattr(main, "tree", lambda _: too_large)
+    with pytest.raises(SystemExit) as stopped:
+        main.run()
+    shown = capsys.readouterr().err
+    assert stopped.value.code == 1
+    assert said in shown
+    assert len(shown.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("search", "ferry"), ("events",), ("segment", "FILE"), ("stiffness", "minilm"), ("heads", "sinks", "FILE")],
+    ids=lambda words: words[0],
+)
+def test_a_picture_that_cannot_be_drawn_is_said_before_the_work(home, tmp_path, command):
+    (tmp_path / "a.md").write_text("The ferry leaves at six.\n")
+    (tmp_path / "folder.png").mkdir()
+    words = [str(tmp_path / "a.md") if word == "FILE" else word for word in command]
+    for name, said in (
+        ("drawn.PNG", "must end in .png"),
+        ("folder.png", "directory|folder"),
+        ("a.md/x.png", "Nothing"),
+    ):
+        told = run(*words, "--picture", tmp_path / name, home=home, status=2)
+        assert re.search(said, told.stderr)
+        assert not told.stdout

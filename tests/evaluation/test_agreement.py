@@ -92,7 +92,7 @@ def test_a_full_disk_loses_nothing_that_was_kept(tmp_path, monkeypatch):
 def test_damage_is_named(tmp_path):
     path = tmp_path / "votes.jsonl"
     path.write_text('{"item": "1"}\n')
-    with pytest.raises(InputError, match=r"line 1, is no vote"):
+    with pytest.raises(InputError, match=r"line 1, is no vote \(it needs item, headline, annotator, label, at\)"):
         read_votes(path)
     assert read_votes(tmp_path / "none.jsonl") == []
     with pytest.raises(InputError, match="no annotator"):

@@ -112,8 +112,11 @@ def test_other_files_are_refused(tmp_path):
     (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(b"headline,article\nh,a\n")[:-9])
     with pytest.raises(InputError, match="cut off or damaged"):
         read_pairs(tmp_path / "cut.csv.gz")
-    with pytest.raises(InputError, match="does not exist"):
+    with pytest.raises(InputError, match=r"There is no file .*none"):
         read_pairs(tmp_path / "none.csv")
+    (tmp_path / "old.csv").write_bytes("headline,article\nCafé,So\n".encode("latin-1"))
+    with pytest.raises(InputError, match=r"not UTF-8 text .* Save it as UTF-8"):
+        read_pairs(tmp_path / "old.csv")
     (tmp_path / "list.jsonl").write_text("[1]\n")
     with pytest.raises(InputError, match="lacks article, headline"):
         read_pairs(tmp_path / "list.jsonl")

@@ -200,5 +200,6 @@ def test_rows_without_text_or_label_are_named(tmp_path, content, said):
     (tmp_path / "some.csv").write_text(content)
     with pytest.raises(InputError, match=re.escape(said)):
         read_texts(tmp_path / "some.csv")
-    with pytest.raises(InputError, match="does not exist"):
-        read_texts(tmp_path / "other.csv")
+    for no_file in (tmp_path / "other.csv", tmp_path):
+        with pytest.raises(InputError, match="There is no file"):
+            read_texts(no_file)

@@ -184,6 +184,26 @@ def test_a_refused_request_is_not_repeated(server, routes):
     assert server.asked(PATH) == 1
 
 
+LISTED = json.dumps({"object": "list", "data": [{"id": "small", "object": "model"}, {"id": "large"}, {"name": "x"}]})
+
+
+@pytest.mark.parametrize(
+    ("listed", "told"),
+    [
+        pytest.param(page(LISTED, "application/json"), r" It has: small, large\. The address", id="a list"),
+        pytest.param(page("[]", "application/json"), r" The address", id="another list"),
+        pytest.param(page("<html>", "text/html"), r" The address", id="a page"),
+        pytest.param(failing(500), r" The address", id="a failure"),
+    ],
+)
+def test_a_model_that_is_not_there_is_told_beside_those_that_are(server, routes, listed, told):
+    routes[PATH], routes["/v1/models"] = failing(404), listed
+    for ask in (chat(server).chat, lambda asked: list(chat(server).stream(asked))):
+        with pytest.raises(InputError, match=rf"has no model 'tiny', or is no such address \(.*not now\)\.{told}"):
+            ask(ASK)
+    assert server.asked(PATH) == 2
+
+
 def test_a_refused_key_names_the_variable(server, routes, monkeypatch):
     routes[PATH] = failing(401)
     monkeypatch.setenv("OPENAI_API_KEY", "secret")

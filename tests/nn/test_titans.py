@@ -11,6 +11,7 @@ from nn.streams import assert_same_state, assert_streams, drawn, first_half_chan
 
 from foveal.errors import InputError
 from foveal.nn.memory_rule import through
+from foveal.nn.neural_memory import MemoryDiverged
 from foveal.nn.titans import LMM, MAC, MAG, MAL, TitansSettings
 
 KINDS = {"lmm": LMM, "mac": MAC, "mag": MAG, "mal": MAL}
@@ -192,3 +193,12 @@ def test_a_state_of_another_variant_is_refused():
             titans(other)(drawn(1, 5, 8), state)
     with pytest.raises(InputError, match="window 16"):
         titans("mag", window=16)(drawn(1, 5, 8), state)
+
+
+def test_what_a_memory_recalls_too_large_is_an_error_and_no_nan():
+    """The memory's own numbers are finite here; the products of the attention over them are not."""
+    torch.manual_seed(1)
+    layer = MAL(TitansSettings(dim=16, variant="mal", window=16)).eval()
+    x = 1e4 * torch.randn(2, 40, 16)
+    with pytest.raises(MemoryDiverged, match="too large"), torch.no_grad():
+        layer(x)

@@ -13,6 +13,7 @@ from postgres import emptied
 from sqlalchemy import func, inspect, select
 
 from foveal.database import MIGRATIONS, Base, Database, _write_ahead, engine_of, upgrade
+from foveal.errors import InputError
 from foveal.papers.schema import TopicRow
 from foveal.settings import Settings
 
@@ -85,6 +86,23 @@ def test_a_new_file_that_others_open_is_asked_again_and_a_bad_one_is_not() -> No
     with pytest.raises(sqlite3.OperationalError, match="unable to open"):
         _write_ahead(bad)
     assert bad.asked == 1
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_a_value_that_no_column_takes_is_said_to_be_one(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    url = "sqlite" if kind == "sqlite" else emptied(request.getfixturevalue("postgres"))
+    database = Database.open(Settings(home=tmp_path, cache=tmp_path, database=url))
+    for wrong, said in (
+        (select(TopicRow).where(TopicRow.id == "half \udcff"), "half of a surrogate pair"),
+        (select(TopicRow).limit(10**20), "too large|does not take"),
+    ):
+        with pytest.raises(InputError, match=said), database.reading() as session:
+            session.scalars(wrong).all()
+    with database.reading() as session:
+        assert session.scalar(select(func.count()).select_from(TopicRow)) == 0
+    database.close()
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])

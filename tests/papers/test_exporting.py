@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foveal.database import Database
-from foveal.papers.exporting import EXPORTS, as_csv, as_json, bibtex, ris
+from foveal.papers.exporting import EXPORTS, as_csv, as_json, bibtex, csl, ris
 from foveal.papers.records import Named, PaperRecord
 from foveal.papers.store import Paper, PaperStore
 from foveal.papers.upserts import upsert
@@ -95,10 +95,28 @@ def test_ris_in_full(papers):
     assert lines.count("ER  - ") == 2
 
 
+def test_csl_in_full(papers):
+    first, second = json.loads(csl(papers))
+    assert first == {
+        "id": "martin2026braces",
+        "type": "article",
+        "title": RECORD.title,
+        "author": [{"family": "Martin", "given": "Léa N."}, {"family": "Collaboration", "given": "The Eye"}],
+        "issued": {"date-parts": [[2026, 9, 29]]},
+        "publisher": "arXiv",
+        "number": "arXiv:2609.00001",
+        "DOI": "10.1/x",
+        "URL": "https://arxiv.org/abs/2609.00001",
+        "abstract": RECORD.abstract,
+    }
+    assert (second["type"], second["container-title"]) == ("article-journal", "Eyes 1 (2021)")
+
+
 def test_a_paper_that_was_withdrawn_is_cited_as_such(papers):
     gone = [replace(papers[0], withdrawn=True), papers[1]]
     assert bibtex(gone).count("  note = {Withdrawn},\n") == 1
     assert ris(gone).count("\r\nN1  - Withdrawn\r\n") == 1
+    assert [one.get("note") for one in json.loads(csl(gone))] == ["Withdrawn", None]
     assert [row["withdrawn"] for row in csv.DictReader(io.StringIO(as_csv(gone)))] == ["yes", ""]
 
 

@@ -222,6 +222,20 @@ def test_a_ranker_orders_the_first_candidates_and_reads_title_and_abstract(searc
 # -- marks -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("query", "text", "marked"),
+    [
+        ("稀疏注意力", "长文档的稀疏注意力机制", ["稀疏注意力"]),
+        ("疎な注意", "注意と疎な機構", ["注意", "疎な"]),
+        ("力", "注意力", ["力"]),
+        ("注意 attention", "注意机制 for Attention", ["注意", "Attention"]),
+        ("文献", "長い文書", []),
+    ],
+)
+def test_words_that_no_space_parts_are_marked_by_their_pairs(query, text, marked):
+    assert [text[start:end] for start, end in marks_of(query, text, "").title] == marked
+
+
 def test_marks_know_stems_and_accents(search):
     hit = search.search("retrieve document")
     assert words_marked(hit.hits[0].paper, hit.hits[0].marks) == ["Retrieval", "Documents", "Retrieving", "documents"]
@@ -376,6 +390,15 @@ def test_hybrid_is_the_default_and_any_retriever_may_be_named(meaning):
             "Martin" in str(hit.paper.authors) for hit in meaning.search("sparse au:martin", retriever=name).hits
         )
     assert "nearest in meaning" in meaning.search("qqq zzz").note
+
+
+@pytest.mark.parametrize(
+    "query", ["Martin", "Somewhere", "q-bio.BM", "2602.00001", "https://arxiv.org/abs/2602.00001", "Protein"]
+)
+def test_what_names_a_paper_or_stands_beside_its_text_is_no_word_that_nothing_holds(meaning, query):
+    found = meaning.search(query)
+    assert found.hits
+    assert found.note == ""
 
 
 def test_quotes_in_a_pasted_paragraph_are_no_phrases(meaning):

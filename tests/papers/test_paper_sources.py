@@ -116,7 +116,7 @@ def test_questions_to_the_api():
         with pytest.raises(InputError, match="empty query"):
             query_of(wrong)
     for wrong in ("", "doc-0123456789ab", "2609"):
-        with pytest.raises(InputError, match=r"no paper|is no paper's id"):
+        with pytest.raises(InputError, match=r"[Nn]o paper|is no paper's id"):
             ids_of(wrong)
 
 

@@ -222,3 +222,7 @@ def test_keys_are_stable_and_bounded(name: str) -> None:
     assert title_key(f"  {name}\n") == title_key(name)
     assert 1 <= len(name_key(name)) <= 120
     assert name_key(name_key(name)) == name_key(name)
+
+
+def test_a_name_of_bytes_that_are_no_text_has_a_key() -> None:
+    assert name_key("\udcff") not in ("", name_key("\udcfe"))

@@ -61,8 +61,8 @@ def test_every_ranker_of_the_registry_is_there():
 
 @pytest.mark.parametrize(
     "name",
-    ["~no-such-user", "~no-such-user/model", "a" * 300, "a" * 300 + "/b", "a\0b"],
-    ids=["no user", "no user's folder", "long", "long folder", "nought"],
+    ["~no-such-user", "~no-such-user/model", "a" * 300, "a" * 300 + "/b", "a\0b", "", " "],
+    ids=["no user", "no user's folder", "long", "long folder", "nought", "empty", "blank"],
 )
 def test_names_that_no_file_can_have_are_unknown(tmp_path, name):
     with pytest.raises(UnknownName, match="No ranker is called"):

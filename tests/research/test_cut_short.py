@@ -108,3 +108,44 @@ def test_a_page_cannot_cite_by_its_own_words():
     text = "# Petra\n\nPetra was born in 1871 [[7]]."
     page = Origin(url="u", title="t", summary="", passages=(Passage(Span("d", 0, len(text)), text),), revision="r")
     assert cut_short("", "When was Petra born?", {0: page}) == "“Petra was born in 1871 .” [[0]]"
+
+
+@dataclass
+class Guessing(Rules):
+    """Its searchers add a sentence that no page holds and no number stands behind; its writer repeats it."""
+
+    guess: str = "Hierarchical Planning was born first."
+
+    def text(self, messages):
+        text = super().text(messages)
+        return f"{text} {self.guess}" if "ANSWER" in messages[-1]["content"] else text
+
+
+@dataclass
+class StuckWriter(RulesModel):
+    """A model whose writer says nothing until it is cancelled."""
+
+    rules: Rules = field(default_factory=lambda: Guessing(PROGRAMS))
+    stuck: threading.Event = field(default_factory=threading.Event)
+
+    def stream(self, messages, sampling=GREEDY, *, cancel=None):
+        if messages[0]["content"].startswith("You answer"):
+            self.stuck.set()
+            while True:
+                cancel.check()
+                time.sleep(0.01)
+        yield from super().stream(messages, sampling, cancel=cancel)
+
+
+def test_what_no_page_bears_out_is_told_of_a_partial_answer_too():
+    _, answer = stopped(StuckWriter(), "cancel")
+    assert answer.text.startswith("The answer was not written to its end (it was cancelled)")
+    assert (answer.unsupported, answer.found) == ((Guessing.guess,), True)
+    assert Guessing.guess in answer.to_markdown().split("## Not borne out")[1]
+
+
+def test_a_searchers_guess_is_not_what_was_found():
+    answer = MindSearch(RulesModel(Guessing(PROGRAMS)), Facts()).ask("Who is Petra?")
+    assert Guessing.guess in answer.text
+    assert answer.stopped_by is None
+    assert answer.unsupported == (Guessing.guess,)

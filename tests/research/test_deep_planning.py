@@ -17,12 +17,13 @@ from rich.console import Console
 from foveal.cli.research_view import tree as view_of
 from foveal.errors import InputError, UnknownName
 from foveal.models import load_encoder
+from foveal.research.asked_dates import dates_in
 from foveal.research.deep import DeepResearch, settings_of
 from foveal.research.likeness import Likeness, distinct
 from foveal.research.planning import Finding, PlanSettings, SubQuery, choose, next_breadth, predicted
 from foveal.research.planning_tree import C, TreeNode, above, back_up, best_leaf, selected
 from foveal.research.report import Brief
-from foveal.research.scope import brief_of, clarifying, dates_in
+from foveal.research.scope import brief_of, clarifying
 from foveal.research.verification import Verifier, shipped
 
 TODAY = date(2026, 1, 20)

@@ -1,4 +1,4 @@
-"""`foveal research train-planner`, and a planner that is named where there is none."""
+"""`foveal train planner`, and a planner that is named where there is none."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_planner_is_trained_and_told_of(run, tmp_path, monkeypatch):
     monkeypatch.setenv("FOVEAL_CACHE", str(tmp_path / "cache"))
     folder = written(world(), tmp_path / "mills")
     tiny("qwen", tmp_path / "base")
-    given = ("research", "train-planner", folder, "--base", tmp_path / "base", "--reward-steps", 0)
+    given = ("train", "planner", folder, "--base", tmp_path / "base", "--reward-steps", 0)
     made = run(*given, "--epochs", 1, "--layers", 1, "--name", "mine", "--json")
     assert made.exit_code == 0, made.output
     told = json.loads(made.stdout)
@@ -39,7 +39,7 @@ def test_rounds_stand_in_the_report(run, tmp_path, monkeypatch):
     monkeypatch.setenv("FOVEAL_CACHE", str(tmp_path / "cache"))
     folder = written(world(), tmp_path / "mills")
     tiny("qwen", tmp_path / "base")
-    given = ("research", "train-planner", folder, "--base", tmp_path / "base", "--reward-steps", 0, "--rounds", 1)
+    given = ("train", "planner", folder, "--base", tmp_path / "base", "--reward-steps", 0, "--rounds", 1)
     made = run(*given, "--epochs", 1, "--layers", 1, "--name", "mine", "--json")
     assert made.exit_code == 0, made.output
     told = json.loads(made.stdout)
@@ -48,7 +48,7 @@ def test_rounds_stand_in_the_report(run, tmp_path, monkeypatch):
 
 
 def test_a_folder_that_is_no_recording_is_refused(run, tmp_path):
-    made = run("research", "train-planner", tmp_path)
+    made = run("train", "planner", tmp_path)
     assert made.exit_code == 1
     assert "corpus.jsonl" in str(made.exception)
 

@@ -153,3 +153,9 @@ def test_a_value_stays_inside_its_quotes(text):
     assert quoted[0] == quoted[-1] == "'"
     assert quoted[1:-1].replace("''", "").count("'") == 0
     assert quoted[1:-1].replace("''", "'") == text
+
+
+def test_half_a_surrogate_pair_is_in_no_table_and_asks_for_none(store):
+    """A shell's argument with stray bytes brings such halves, which no SQL can carry."""
+    assert literal("a\udcff") == "'a\ufffd'"
+    assert not store.lexical("every", 10, sql("title=Beta\udcff"))

@@ -18,7 +18,8 @@ from foveal.library import Library
 from foveal.models.title_models import CausalTitles, learned_about, load_title_model
 from foveal.retrieval import constrained_beams
 from foveal.retrieval.constrained_beams import BeamSettings, score_titles, search_titles
-from foveal.retrieval.generative import CorpusBrain, GenerativeRetriever, marked, told_apart, unique_titles
+from foveal.retrieval.corpusbrain import CorpusBrain, marked, told_apart, unique_titles
+from foveal.retrieval.generative import GenerativeRetriever
 from foveal.retrieval.snapshots import write_snapshot
 from foveal.retrieval.store import Store
 from foveal.retrieval.title_measures import title_metrics, written_titles

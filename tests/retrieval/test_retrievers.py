@@ -173,3 +173,14 @@ def test_fewer_than_one_passage_is_refused_by_each(store, k):
     for retriever in (lexical, dense, HybridRetriever(lexical, dense)):
         with pytest.raises(InputError, match="at least 1"):
             retriever.search([""], k)
+
+
+def test_half_a_surrogate_pair_in_a_query_is_no_word(store):
+    words = LexicalRetriever(store)
+    assert words.search(["pears \udcff", '"\udcff"'], 3) == [words.search(["pears"], 3)[0], []]
+
+
+@pytest.mark.parametrize("k", [0, -1, 2.5, float("nan"), "3", None])
+def test_a_number_of_passages_that_is_none_is_refused(store, k):
+    with pytest.raises(InputError, match="whole number, at least 1"):
+        LexicalRetriever(store).search(["pears"], k)

@@ -10,7 +10,7 @@ from title_models import QUERIES, title_model
 
 from foveal.errors import InputError
 from foveal.retrieval.constrained_beams import BeamSettings, score_titles, search_titles
-from foveal.retrieval.generative import CorpusBrain
+from foveal.retrieval.corpusbrain import CorpusBrain
 from foveal.retrieval.title_answers import search_answers
 from foveal.retrieval.title_trie import TitleTrie
 

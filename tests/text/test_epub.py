@@ -38,6 +38,13 @@ def test_chapters_are_read_in_their_order_each_once(tmp_path):
     assert found.published_at == datetime(2001, 2, 3, tzinfo=UTC)
 
 
+def test_each_chapter_is_told():
+    told = list[tuple[int, int]]()
+    pages = {"a.xhtml": "<p>One.</p>", "empty.xhtml": "", "b.xhtml": "<p>Two.</p>"}
+    read(epub(pages), on_chapter=lambda done, of: told.append((done, of)))
+    assert told == [(1, 3), (2, 3), (3, 3)]
+
+
 def test_a_book_that_says_little_of_itself_and_one_of_two_authors():
     book = read(epub({"a.xhtml": "<p>Words.</p>"}, metadata=""))
     assert (book.text, book.title, book.author, book.published_at) == ("Words.", None, None, None)

@@ -95,6 +95,16 @@ def test_what_is_not_read_is_said(tmp_path, name, content, reason):
         read_document(tmp_path / name)
 
 
+@pytest.mark.parametrize("source", ["", "  "], ids=["empty", "blank"])
+def test_an_empty_source_is_not_the_folder_one_stands_in(tmp_path, monkeypatch, source):
+    (tmp_path / "private.txt").write_text("What nobody asked for.\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="A source is empty"):
+        discover([source])
+    with pytest.raises(InputError, match="A source is empty"):
+        read_document(source)
+
+
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.txt")
     [skipped] = discover([tmp_path])

@@ -52,6 +52,22 @@ def test_each_page_begins_at_its_offset():
         assert found.text[start:end].count("Page") == 1
 
 
+def test_each_page_is_told_and_who_hears_may_end_it():
+    told = list[tuple[int, int]]()
+    read(made(["one", "two", "three"]), on_page=lambda done, of: told.append((done, of)))
+    assert told == [(1, 3), (2, 3), (3, 3)]
+
+    def stop(done, _of):
+        told.append((done, 0))
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        read(made(["one", "two", "three"]), on_page=stop)
+    assert told[3:] == [(1, 0), (2, 0)]
+    assert read(made(["one"])).pages == (0,)  # pdfium is free again
+
+
 def test_a_page_without_text_begins_where_the_next_one_does():
     found = read(made([f"Page one. {WORDS}.", "", f"Page three. {WORDS}."]))
     assert found.pages[1] == found.pages[2] == found.text.index("Page three")

@@ -19,7 +19,7 @@ from foveal.errors import InputError
 from foveal.evaluation.kilt import KiltQuery
 from foveal.models.title_models import MENTION, load_title_model
 from foveal.retrieval.constrained_beams import BeamSettings, search_titles
-from foveal.retrieval.generative import CorpusBrain
+from foveal.retrieval.corpusbrain import CorpusBrain
 from foveal.retrieval.title_measures import title_metrics
 from foveal.retrieval.title_trie import TitleTrie
 from foveal.settings import Settings

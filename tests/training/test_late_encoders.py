@@ -99,6 +99,12 @@ def test_settings_that_cannot_be_trained_with_are_refused(wrong, says):
         LateEncoderSettings(**wrong)
 
 
+def test_a_window_beyond_the_positions_is_refused_before_a_run_begins(topics, tiny_encoder, tmp_path):
+    with pytest.raises(InputError, match=r"window of 1,000 tokens .* positions for"):
+        trained(topics, tiny_encoder, tmp_path, replace(FAST, window=1000))
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_head_wider_than_the_encoder_is_refused(tiny_encoder):
     with pytest.raises(InputError, match="has 16 to give"):
         late_model(tiny_encoder, replace(FAST, dimension=32))

@@ -288,6 +288,12 @@ def test_a_smaller_window_holds_while_training_only(topics, tiny_encoder, tmp_pa
     assert not np.allclose(*apart)
 
 
+def test_a_window_beyond_the_positions_is_refused_before_a_run_begins(topics, tiny_encoder, tmp_path):
+    with pytest.raises(InputError, match=r"window of 1,000 tokens .* positions for"):
+        trained(topics, tiny_encoder, tmp_path, replace(FAST, window=1000))
+    assert not (tmp_path / "runs").exists()
+
+
 def test_settings_and_sets_are_checked(topics, tiny_encoder, tmp_path):
     with pytest.raises(UnknownName, match="in-batch, bm25, mined, filtered, ance"):
         EncoderSettings(arm="luck")

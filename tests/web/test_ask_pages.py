@@ -51,6 +51,48 @@ def test_a_citation_of_a_pdf_names_its_page(tmp_path: Path):
         assert "Tide mills · page 2" in text_of(asked(visitor))
 
 
+def test_the_sources_of_an_answer_can_be_taken_along(tmp_path: Path):
+    with visiting(made_app(tmp_path, OwnModels(Scripted("Orsin Vale keeps it.")))) as visitor:
+        visitor.add(("tides.pdf", pdf("Water comes twice a day.", f"{FACT} He has two cats.")))
+        answer = visitor.post("/ask", question=QUESTION)
+        page = visitor.waited(answer)
+        links = re.findall(r'href="(/ask/[^"]+/sources\.\w+)"', page)
+        assert [one.rpartition(".")[2] for one in links] == ["bib", "ris", "json"]
+        entry, record, items = (visitor.client.get(one) for one in links)
+        revision = visitor.client.app.state.site.library.documents()[0].revision
+        note = rf"Cited: page 2 \(characters \d+ to \d+\)\. text {revision[:16]}"
+        assert re.search(rf"  note = \{{{note}\}}", entry.text)
+        assert entry.headers["content-type"].startswith("text/x-bibtex")
+        assert 'filename="sources.bib"' in entry.headers["content-disposition"]
+        assert re.search(rf"N1  - {note}\r\n", record.text)
+        (item,) = items.json()
+        assert (item["title"], item["source"]) == ("Tide mills", "tides.pdf")
+        assert str(tmp_path) not in entry.text + record.text + items.text
+        key = answer.url.path.rpartition("/")[2]
+        for wrong in (f"/ask/{key}/sources.docx", "/ask/nothing/sources.bib", f"/library/x/read/{key}/sources.bib"):
+            assert visitor.client.get(wrong).status_code == 404
+
+
+def test_an_answer_that_cites_nothing_has_no_sources(tmp_path: Path):
+    with visiting(made_app(tmp_path, OwnModels(Scripted("not found")))) as visitor:
+        visitor.add(("mill.md", STORY.encode()))
+        answer = visitor.post("/ask", question=QUESTION)
+        assert "/sources." not in visitor.waited(answer)
+        assert visitor.client.get(f"{answer.url.path}/sources.bib").status_code == 404
+
+
+def test_a_question_loads_no_model_that_reads(tmp_path: Path):
+    """Where a server answers, the model of this machine, of gigabytes, waits until a whole document is to be read."""
+
+    class Served(OwnModels):
+        def reader(self) -> None:
+            raise ModelUnavailable("There is none on this machine.")
+
+    with visiting(made_app(tmp_path, Served())) as visitor:
+        visitor.add(("mill.md", STORY.encode()))
+        assert FACT in text_of(asked(visitor))
+
+
 def test_that_the_library_does_not_hold_the_answer_is_said_with_what_came_nearest(tmp_path: Path):
     with visiting(made_app(tmp_path, OwnModels(Scripted("not found")))) as visitor:
         visitor.add(("mill.md", STORY.encode()))

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from reading_site import STORY, made_app, pdf, text_of, visiting
 
 from foveal.text.headings import find_headings
+from foveal.text.topic_outline import Topic
 from foveal.types import Document
-from foveal.web.document_text import blocks_of, borders, covering, hard_breaks, outline, part_of, place_address
+from foveal.web.document_outline import nested
+from foveal.web.document_text import blocks_of, borders, covering, hard_breaks, part_of, place_address
 
 PIECES = st.lists(
     st.sampled_from(["a word ", "Ärger ", "\n", "\n\n", "# Title\n", "<b>&", "\u3042", "   "]), max_size=60
@@ -100,15 +102,20 @@ def test_rows_stay_lines_of_their_own(rows):
     assert hard_breaks(prose, 0, len(prose)) == [len(prose)]  # a capital alone makes no row
 
 
-def test_an_outline_is_of_headings_or_else_of_pages():
-    text = "# A\n\ntext\n\n## B\n\ntext\n\n### C\n\ntext\n"
-    headings = find_headings(text)
-    made = Document.of("test:x", text, "x")
-    assert [(one.title, one.level) for one in outline(made, headings, [0, len(text)])] == [("A", 1), ("B", 2), ("C", 3)]
-    assert [one.title for one in outline(made, headings, [0, len(text)], most=2)] == ["A", "B"]
-    paged = Document.of("test:y", "one two", "y", pages=(0, 4))
-    entries = outline(paged, [], [0, 4, 7])
-    assert [(one.title, one.part, one.anchor) for one in entries] == [("Page 1", 1, "page-1"), ("Page 2", 2, "page-2")]
+def test_topics_stand_below_those_that_are_less_deep():
+    topics = [
+        Topic(0, 1, 1, "A", heading=True), Topic(10, 3, 3, "C", heading=True), Topic(20, 4, 4, "", begins="Some words"),
+        Topic(30, 2, 2, "B", heading=True), Topic(40, 4, 3, "Mill", begins="At the mill"),
+        Topic(50, 1, 1, "D", heading=True),
+    ]  # fmt: skip
+    found = nested(topics, [0, 35, 60])
+    assert [(one.title, one.depth, one.part, one.anchor) for one in found] == [("A", 1, 1, "h-0"), ("D", 1, 2, "h-50")]
+    first, second = found[0].parts
+    assert [(one.title, one.depth) for one in (first, second)] == [("C", 2), ("B", 2)]
+    assert [(one.title, one.begins, one.anchor) for one in first.parts] == [("Some words", "", "p-20")]
+    assert [(one.title, one.begins, one.anchor, one.depth) for one in second.parts] == [
+        ("Mill", "At the mill", "p-40", 3)
+    ]
 
 
 # -- over the app --------------------------------------------------------------------------------------------------
@@ -282,3 +289,54 @@ def test_the_marks_of_a_heading_below_a_heading_are_not_in_sight_in_a_pdf(visito
     page = visitor.client.get(f"/library/{made.id}").text
     hidden = re.findall(r'<span class="hashes" aria-hidden="true">([^<]*)</span>([^<]*)', page)
     assert [(marks, line.strip()) for marks, line in hidden] == [("# ", "Eyes"), ("## ", "Of hawks")]
+
+
+def lines_of(page: str) -> list[str]:
+    """The lines of the contents, as they are read."""
+    nav = page.split('<nav aria-label="Contents">')[1].split("</nav>")[0]
+    return [text_of(one) for one in re.findall(r"<a [^>]*>(.*?)</a>", nav, re.DOTALL)]
+
+
+def anchors_of(page: str) -> list[str]:
+    nav = page.split('<nav aria-label="Contents">')[1].split("</nav>")[0]
+    return re.findall(r'href="[^"#]*#([^"]+)"', nav)
+
+
+def test_contents_are_as_fine_as_a_reader_asks_and_each_line_leads_to_its_place(visitor, app):
+    mill, tide = "The mill grinds grain and flour fills its sacks.", "A tide lifts water, and the moon pulls the sea."
+    text = "\n\n".join(f"{(mill if n % 20 < 10 else tide) * 4} Day {n}." for n in range(60))
+    made = document("days", text, title="Days")
+    app.state.site.library.add_documents([made])
+    usual = visitor.client.get(f"/library/{made.id}").text
+    counts = [int(one) for one in re.findall(r'name="detail"[^>]*>([\d,]+)</button>', usual)]
+    assert counts == sorted(set(counts))
+    assert len(counts) > 1
+    for number, count in enumerate(counts, start=1):
+        page = visitor.client.get(f"/library/{made.id}?detail={number}").text
+        assert len(lines_of(page)) == count
+        assert re.findall(r'value="(\d+)" aria-pressed="true"', page) == [str(number)]
+        assert all(f'id="{one}"' in page for one in anchors_of(page))
+    assert len(lines_of(visitor.client.get(f"/library/{made.id}?detail=99").text)) == counts[-1]
+    for odd in ("0", "-1", "x", "1e9", "٣"):
+        assert lines_of(visitor.client.get(f"/library/{made.id}?detail={odd}").text) == lines_of(usual)
+
+
+def test_headings_are_the_contents_at_first_and_parts_keep_the_detail(visitor, app):
+    sections = [f"## Day {n}\n\n" + "\n\n".join(f"Tide {n}.{k} came in. " * 30 for k in range(6)) for n in range(30)]
+    made = document("log", "# Log\n\n" + "\n\n".join(sections), title="Log")
+    app.state.site.library.add_documents([made])
+    page = visitor.client.get(f"/library/{made.id}").text
+    assert lines_of(page) == ["Log", *(f"Day {n}" for n in range(30))]
+    assert "detail=" not in page.split('<nav aria-label="Contents">')[1]
+    finer = visitor.client.get(f"/library/{made.id}?detail=2").text
+    assert len(lines_of(finer)) > 31
+    assert f"/library/{made.id}?part=2&amp;detail=2" in finer
+    assert '<input type="hidden" name="part" value="2">' in visitor.client.get(f"/library/{made.id}?part=2").text
+
+
+def test_pages_serve_where_there_are_no_topics(visitor):
+    visitor.add(("tides.pdf", pdf("Water comes.", "It goes.")))
+    listed = visitor.client.get("/library").text
+    page = visitor.client.get(re.search(r"/library/[0-9a-f]{32}", listed)[0]).text
+    assert lines_of(page) == ["Page 1", "Page 2"]
+    assert 'name="detail"' not in page

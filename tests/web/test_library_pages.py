@@ -18,10 +18,13 @@ from servers import page, serving
 from text.books import epub, paragraph, word
 
 from foveal.errors import InputError
+from foveal.library import Library
+from foveal.retrieval import adding
 from foveal.retrieval.store import Store
 from foveal.settings import Settings
 from foveal.web import library_pages
-from foveal.web.jobs import Job
+from foveal.web.jobs import Job, JobSettings
+from foveal.web.library_adding import AddWork
 from foveal.web.passage_marks import marked_words
 from foveal.web.uploads import LONGEST_NAME, addresses_in, file_given, pasted_given, safe_name
 
@@ -221,6 +224,18 @@ class Busy:
 
     def __call__(self, _job: Job) -> None:
         assert self.go.wait(60)
+
+
+def test_the_pages_of_a_long_file_are_told_while_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(adding, "LONG_S", 0.0)
+    settings = Settings(home=tmp_path, cache=Settings.load().cache)
+    given = file_given(settings, "tides.pdf", pdf("Water comes twice a day.", "It goes, too."))
+    work = AddWork((given,), lambda: Library.open(settings=settings, encoder="none"))
+    job, told = Job(work, JobSettings(every_s=0)), list[str]()
+    with job.watched(lambda: told.append(job.progress.text)):
+        work(job)
+    assert told.index("Reading tides.pdf: 1 of 2 pages") < told.index("Reading tides.pdf: 2 of 2 pages")
+    assert work.outcome[0].state == "added"
 
 
 def test_a_file_goes_with_the_last_job_that_was_to_add_it(visitor, app, tmp_path):

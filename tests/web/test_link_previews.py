@@ -17,7 +17,13 @@ from foveal.papers.thumbnails import keep, png_of
 from foveal.web import cards
 from foveal.web import papers_views as views
 
-ODD = replace(records(1)[0], id="2611.77777", title='Braces } & "quotes" in $O(n^2)$ <b>', votes=0)
+ODD = replace(
+    records(1)[0],
+    id="2611.77777",
+    title='Braces } & "quotes" in $O(n^2)$ <b>',
+    abstract="It costs $k^2$ steps.",
+    votes=0,
+)
 LISTS = [
     day_address(TODAY),
     views.period_address(Period.around("week", TODAY)),
@@ -54,6 +60,15 @@ def test_every_page_of_papers_names_a_picture_of_ours(client, path):
     assert picture.headers["content-type"] == "image/png"
     assert struct.unpack(">II", picture.content[16:24]) == (1200, 630)
     assert (found["og:image:width"], found["og:image:height"]) == ("1200", "630")
+
+
+def test_titles_outside_the_page_have_their_mathematics_in_letters(client):
+    found, page = told(client, "/papers/2611.77777"), html.fromstring(client.get("/papers/2611.77777").text)
+    shown = 'Braces } & "quotes" in O(n²) <b>'
+    assert (found["og:title"], found["og:image:alt"]) == (shown, shown)
+    assert found["description"] == found["og:description"] == "It costs k² steps."
+    assert page.findtext(".//title") == f"{shown} · Foveal"
+    assert page.xpath("//h1//*[local-name()='math']")
 
 
 def test_papers_and_days_have_pictures_of_their_own(client):
@@ -115,6 +130,9 @@ def test_the_reference_stands_on_the_page_and_in_files(client):
     assert ris.text.startswith("TY  - UNPB\r\n")
     assert ris.text.endswith("ER  - \r\n")
     assert client.get("/papers/2612.99999/bibtex").status_code == 404
+    items = client.get("/papers/2611.77777/csl")
+    assert items.headers["content-type"].startswith("application/vnd.citationstyles.csl+json")
+    assert items.json()[0]["title"] == paper.title
     assert client.get("/papers/../../etc/passwd/bibtex").status_code in (400, 404)
 
 

@@ -78,7 +78,7 @@ moderators    POST /remarks/{number}/hide · POST /remarks/{number}/restore · P
 moderators    GET /admin · GET /admin/claims · POST /admin/claims · POST /admin/removed
 moderators    GET /admin/reports · POST /admin/reports
 moderators    GET /papers/{which:path}/remove · POST /papers/{which:path}/remove · POST /link/{paper:path}
-curators      GET /desk · POST /desk · POST /admin/roles
+curators      GET /desk · POST /desk · POST /admin/roles · POST /admin/people
 """
 
 TOLD = {
@@ -90,7 +90,7 @@ ALL = {(one.method, one.path): one for one in EVERY}
 FIELDS = {
     "login": "somebody", "role": "admin", "paper": PAPER, "claimant": "1", "verdict": "grant", "day": "2026-10-02",
     "act": "pick", "q": "mill", "start": "0", "end": "1", "revision": "x", "grade": "1", "number": "1", "value": "1",
-    "url": "https://github.com/ana/look",
+    "url": "https://github.com/ana/look", "address": "new@example.org",
 }  # fmt: skip
 
 

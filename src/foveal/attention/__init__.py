@@ -25,13 +25,16 @@ if TYPE_CHECKING:
     from foveal.attention.attach import AttentionMethod, Context, attach
     from foveal.attention.blocks import Blocks
     from foveal.attention.dhsa import DHSA
+    from foveal.attention.dhsa_blocks import DHSABlocks
     from foveal.attention.flexprefill import FlexPrefill
     from foveal.attention.head_cache import HeadCache, RoleCache
     from foveal.attention.head_masking import MaskHeads
     from foveal.attention.kernel import block_attention
     from foveal.attention.landmark import landmark_attention
     from foveal.attention.landmark_cache import LandmarkCache, ReadSettings
+    from foveal.attention.landmark_masked import MaskedLandmarks
     from foveal.attention.landmark_model import LandmarkModel, LandmarkSettings
+    from foveal.attention.landmark_variants import LandmarkVariant, LandmarkVariantSettings, VariantReadSettings
     from foveal.attention.longheads import LongHeads
     from foveal.attention.longheads_cache import LongHeadsCache
     from foveal.attention.method import BlockMethod
@@ -50,13 +53,16 @@ _HOMES = {
     **dict.fromkeys(("AttentionMethod", "Context", "attach"), "attach"),
     "Blocks": "blocks",
     "DHSA": "dhsa",
+    "DHSABlocks": "dhsa_blocks",
     "FlexPrefill": "flexprefill",
     **dict.fromkeys(("HeadCache", "RoleCache"), "head_cache"),
     "MaskHeads": "head_masking",
     "block_attention": "kernel",
     "landmark_attention": "landmark",
     **dict.fromkeys(("LandmarkCache", "ReadSettings"), "landmark_cache"),
+    "MaskedLandmarks": "landmark_masked",
     **dict.fromkeys(("LandmarkModel", "LandmarkSettings"), "landmark_model"),
+    **dict.fromkeys(("LandmarkVariant", "LandmarkVariantSettings", "VariantReadSettings"), "landmark_variants"),
     "LongHeads": "longheads",
     "LongHeadsCache": "longheads_cache",
     "BlockMethod": "method",
@@ -73,6 +79,7 @@ _HOMES = {
 __all__ = [
     "ACT",
     "DHSA",
+    "DHSABlocks",
     "AUTO",
     "CACHES",
     "Calibration",
@@ -91,6 +98,9 @@ __all__ = [
     "LandmarkCache",
     "LandmarkModel",
     "LandmarkSettings",
+    "LandmarkVariant",
+    "LandmarkVariantSettings",
+    "MaskedLandmarks",
     "HeadCache",
     "HeadScores",
     "MaskHeads",
@@ -104,6 +114,7 @@ __all__ = [
     "SharedPrefix",
     "SinkRule",
     "Streaming",
+    "VariantReadSettings",
     "VerticalSlash",
     "attach",
     "block_attention",

@@ -99,7 +99,7 @@ def check_labelled(examples: Sequence[Labelled], scoring: str) -> None:
 
 
 def judged(scores: Tensor, gold: int) -> Scored:
-    """From the scores of the labels, and behind them, for `greedy`, one that any of them must exceed."""
+    """From the scores (L,) of the labels, and behind them, for `greedy`, one that any of them must exceed."""
     nats = -float(scores.log_softmax(-1)[gold])
     return Scored(float(int(scores.argmax()) == gold), nats)
 

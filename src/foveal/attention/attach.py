@@ -65,9 +65,7 @@ class Context:
     softcap: float | None = None  # the model's, of scaled scores: c * tanh(s / c)
     report: Report | None = None  # takes in what a sparse method looks at
     sparse_heads: Tensor | None = None  # (H,) bool, the heads that it may look for; None: all
-    memory: dict[int, Any] | None = (
-        None  # what a method keeps of a layer from prefill to decoding, until it is detached
-    )
+    memory: dict[int, Any] | None = None  # by layer, what a method keeps from prefill to decoding; gone when detached
     rotation: Rotation | None = None  # for a method that `needs_unrotated`: what queries and keys were not turned by
 
 
@@ -115,7 +113,7 @@ class Attached:
         chosen = (self.layers is None or layer in self.layers) and (self.heads is None or layer in self.heads)
         return self.method if chosen else None
 
-    def explain(self, picture: Path | None = None) -> None:
+    def explain(self, picture: Path | str | None = None) -> None:
         """Print what the method looked at, layer by layer; see `Report.explain`."""
         self.report.explain(picture)
 
@@ -167,6 +165,8 @@ def attach(
         check_choice(model.config.get_text_config(), recorder.heads)
     rotations = _rotations(model, method, alone=layers is None and heads is None and recorder is None)
     modules = frozenset(id(module) for module in model.modules() if hasattr(module, "layer_idx"))
+    if not modules:
+        raise _not_switched(model)
     attached = Attached(
         model,
         method,
@@ -262,10 +262,14 @@ def _switch(model: Any) -> None:
 def _require_switched(model: Any) -> None:
     """InputError: its decoder still attends by itself."""
     if any(one._attn_implementation != KEY for one in (model.config, model.config.get_text_config())):
-        raise InputError(
-            f"The attention of {type(model).__name__} cannot be switched: its code does not go through "
-            "transformers' AttentionInterface. Use a model that does (Llama, Qwen, Gemma, Mistral, …)."
-        )
+        raise _not_switched(model)
+
+
+def _not_switched(model: Any) -> InputError:
+    return InputError(
+        f"The attention of {type(model).__name__} cannot be switched: its code does not go through transformers' "
+        "AttentionInterface. Use a model that does (Llama, Qwen, Gemma, Mistral, …)."
+    )
 
 
 def _restore(model: Any) -> None:

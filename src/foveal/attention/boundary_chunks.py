@@ -25,7 +25,7 @@ from torch import Tensor
 from foveal.attention.attach import Context
 from foveal.attention.boundaries import BoundaryPredictor, boundaries_from
 from foveal.attention.boundary_training import capture
-from foveal.attention.dhsa import shipped_predictor
+from foveal.attention.dhsa import predictor_for
 from foveal.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,12 +44,12 @@ def segment(
     """The characters (start, end) of the chunks that cover `text`, one for each `tokens` tokens of it at most, but none
     of fewer than 8 tokens. An empty text has none.
 
-    `predictor`: None is the one that is shipped for the model. InputError: there is none, it is another model's, or
-    `tokens` is below 16.
+    `predictor`: None is one that was trained here for the model, else the one that is shipped. InputError: there is
+    none, it is another model's, or `tokens` is below 16.
     """
     if tokens < 16:
         raise InputError(f"Chunks of {tokens} tokens were asked for; boundaries are told apart from 16 on.")
-    predictor = predictor or shipped_predictor(model.model.config.get_text_config())
+    predictor = predictor or predictor_for(model.model.config.get_text_config())
     told = model.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     if not told.input_ids:
         return [(0, len(text))] if text else []

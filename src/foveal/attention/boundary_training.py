@@ -14,7 +14,7 @@ Source    DHSA (Xiong et al., arXiv 2510.24606): labels, loss, predictor
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -208,7 +208,7 @@ def fit(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
     predictor.train()
     for step, sample in enumerate(_shuffled(samples, recipe.epochs), start=1):
-        loss = _loss(predictor, sample, recipe)
+        loss = sample_loss(predictor, sample, recipe)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -229,7 +229,8 @@ def _shuffled(samples: Sequence[Sample], epochs: int) -> Iterator[Sample]:
             yield samples[place]
 
 
-def _loss(predictor: BoundaryPredictor, sample: Sample, recipe: Recipe) -> Tensor:
+def sample_loss(predictor: BoundaryPredictor, sample: Sample, recipe: Recipe) -> Tensor:
+    """The mean focal loss over the positions of a sample where rho is defined."""
     logits = predictor(predictor.features(sample.key))[0]
     losses = focal_loss(
         logits, (sample.rho >= CUT_RATIO).float(), focus=recipe.focus, positive_weight=recipe.positive_weight
@@ -274,6 +275,17 @@ class _Count:
         precision, recall = self.both / max(1, self.marked), self.both / max(1, self.true)
         f1 = 2 * self.both / max(1, self.marked + self.true)
         return Found(precision, recall, f1, self.shared / max(1, self.best))
+
+
+@torch.no_grad()
+def found_in(predictor: BoundaryPredictor, samples: Iterable[Sample]) -> Found:
+    """How well `predictor` (p >= 0.5) finds rho >= 2 in samples that were read before."""
+    count = _Count()
+    for sample in samples:
+        valid = sample.rho > 0
+        logits = predictor(predictor.features(sample.key))[0][valid]
+        count.add(logits >= 0, logits, sample.rho[valid])
+    return count.found()
 
 
 def measure(

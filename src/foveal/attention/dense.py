@@ -99,7 +99,7 @@ def parts_keys(query: Tensor, key: Tensor, mask: Mask) -> bool:
     few = query.shape[0] == 1 and query.shape[2] < LEAST
     rows = query.shape[1] // key.shape[1] * query.shape[2]
     many = few and rows >= ROWS and key.shape[2] >= MANY
-    return many and mask.window is None and mask.real is None and suits_blocks(query)
+    return many and not mask.slides and mask.real is None and suits_blocks(query)
 
 
 def suits_blocks(query: Tensor) -> bool:

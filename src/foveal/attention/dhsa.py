@@ -43,10 +43,12 @@ from torch import Tensor
 from foveal.attention.blocks import BLOCK, Blocks
 from foveal.attention.boundaries import BoundaryPredictor, boundaries_from, fixed_boundaries, label_boundaries
 from foveal.attention.chunks import POOLINGS, block_scores, chunk_means, top_tokens, upsample
+from foveal.attention.dhsa_sharing import BOUNDS, CHOICE, of_first_layer
 from foveal.attention.dhsa_step import Held, Spans, known_by, looked_at
 from foveal.attention.estimates import block_means, check_finite, check_pair, largest
 from foveal.attention.method import BlockMethod
 from foveal.attention.nearest_attention import Runs, nearest_attention
+from foveal.attention.own_boundaries import own_predictor
 from foveal.attention.profiles import architecture_of
 from foveal.errors import InputError
 
@@ -78,7 +80,7 @@ class DHSA(BlockMethod):
     density: float | None = None
     boundaries: Literal["predicted", "fixed", "oracle"] = "predicted"  # where keys are cut into chunks
     starts: Starts | None = None  # the chunks' first tokens, such as sentences', rising, in place of `boundaries`
-    predictor: BoundaryPredictor | None = None  # None: the one that is shipped for the model
+    predictor: BoundaryPredictor | None = None  # None: one that was trained here for the model, else a shipped one
     pooling: str = "sqrt_centred"  # how a vector is made of a chunk's keys, one of chunks.POOLINGS
     local: int = BLOCK  # the last keys before a query, in tokens, that are always seen
     sink: int = BLOCK  # the first keys of the text, likewise
@@ -86,6 +88,8 @@ class DHSA(BlockMethod):
     chunk: int = KEY_BLOCK  # of fixed boundaries
     sparse_decode: bool = False  # whether new tokens go by the budget, too
     compared: float = 1.5  # of a decoding step's budget: keys that are compared, the values of the rest of 2 are read
+    share_boundaries: bool = False  # whether all layers take the chunks of the first one that is done
+    share_choice: bool = False  # and its blocks, head by head: the least work, and the coarsest
     name: ClassVar[str] = "dhsa"
     key_block: ClassVar[int] = KEY_BLOCK  # type: ignore[misc]
 
@@ -153,17 +157,36 @@ class DHSA(BlockMethod):
         keys = key.shape[2]
         if self.budget_for(keys) >= keys and not self.sparse_decode:
             return None
-        parts = [self._one(query[b : b + 1], key[b : b + 1], context) for b in range(len(query))]
-        return self.blocks(torch.cat(parts), query, key)
+        bounds = self._bounds(query, key, context)
+        texts = [*zip(torch.split(query, 1), torch.split(key, 1), bounds, strict=True)]
 
-    def _one(self, query: Tensor, key: Tensor, context: Context) -> Tensor:
-        bounds = self.cut(query, key, context)
-        vectors = chunk_means(key, bounds, pooling=self.pooling)
-        if self.sparse_decode and context.memory is not None:
-            context.memory[context.layer] = (Held.of(key, bounds, vectors, self.pooling),)
-        return self.block_keep(query, key, bounds, vectors)
+        @cache
+        def vectors(number: int) -> Tensor:
+            return self._pooled(*texts[number][1:])
+
+        def chosen() -> Tensor:
+            return torch.cat([self.block_keep(*one, vectors(number)) for number, one in enumerate(texts)])
+
+        if self.sparse_decode and context.memory is not None:  # of a batch the last one; it is decoded exactly
+            _, own, cut = texts[-1]
+            context.memory[context.layer] = (Held.of(own, cut, vectors(len(texts) - 1), self.pooling),)
+        keep = of_first_layer(CHOICE, key, context, chosen) if self.share_choice else chosen()
+        return self.blocks(keep, query, key)
+
+    def _pooled(self, key: Tensor, bounds: Tensor) -> Tensor:
+        return chunk_means(key, bounds, pooling=self.pooling)
 
     # -- where to cut ----------------------------------------------------------------------------------------------
+
+    def _bounds(self, query: Tensor, key: Tensor, context: Context) -> list[Tensor]:
+        """The chunks of each text: this layer's, or those of the first one."""
+
+        def cut() -> list[Tensor]:
+            texts = zip(torch.split(query, 1), torch.split(key, 1), strict=True)
+            return [self.cut(asked, one, context) for asked, one in texts]
+
+        shared = self.share_boundaries or self.share_choice
+        return of_first_layer(BOUNDS, key, context, cut) if shared else cut()
 
     def cut(self, query: Tensor, key: Tensor, context: Context) -> Tensor:
         """The chunks' starts and the end (n + 1,) of one text's keys (1, G, K, d)."""
@@ -177,7 +200,7 @@ class DHSA(BlockMethod):
             if query.shape[2] != keys:
                 raise InputError("Oracle boundaries need all queries: read the text in one piece.")
             return boundaries_from(label_boundaries(query, key, scale=context.scale)[0], threshold=0.0)
-        predictor = self.predictor or shipped_predictor(context.module.config)
+        predictor = self.predictor or predictor_for(context.module.config)
         scores = predictor.to(key.device).predict(key)
         check_finite(query, key, scores)
         return boundaries_from(scores[0])
@@ -218,7 +241,7 @@ class DHSA(BlockMethod):
     def attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor | None:
         """As every method does; where a step cannot go by its budget, and looks at all keys, that is said once."""
         keys, mask = key.shape[2], context.mask.read
-        if self.sparse_decode and query.shape[2] == 1 and mask.window is None and self.budget_for(keys) < keys:
+        if self.sparse_decode and query.shape[2] == 1 and not mask.slides and self.budget_for(keys) < keys:
             if len(query) > 1 or mask.real is not None:
                 _say_once("it decodes one text at a time, and this is a batch, or padded")
             elif not mask.by_position:
@@ -259,8 +282,8 @@ class DHSA(BlockMethod):
             _say_once("oracle boundaries need the prompt's queries, and it was read elsewhere")
         elif found is None:
             before = key[:, :, :-1]  # the newest key is the query's own
-            bounds = self.cut(query, before, context)
-            found = Held.of(before, bounds, chunk_means(before, bounds, pooling=self.pooling), self.pooling)
+            (bounds,) = self._bounds(query, before, context)
+            found = Held.of(before, bounds, self._pooled(before, bounds), self.pooling)
             context.memory[context.layer] = (found, *known)[:KEPT]
         if found is not None:
             found.stepped(key)
@@ -272,14 +295,19 @@ def _say_once(why: str) -> None:
     log.warning("DHSA decodes over all keys, not over its budget: %s (docs/dhsa.md).", why)
 
 
+def predictor_for(config: Any) -> BoundaryPredictor:
+    """The predictor of a model of this configuration: trained here, else shipped. InputError: there is none."""
+    return own_predictor(config) or shipped_predictor(config)
+
+
 def shipped_predictor(config: Any) -> BoundaryPredictor:
     """The predictor that is shipped for a model of this configuration. InputError: there is none."""
     architecture = architecture_of(config)
     found = _shipped().get(architecture)
     if found is None:
         raise InputError(
-            f"No boundary predictor is shipped for a model like this one ({architecture}). Train one (docs/dhsa.md) "
-            "and give it as DHSA(predictor=…), or use DHSA(boundaries='fixed')."
+            f"No boundary predictor is shipped for a model like this one ({architecture}). Train one: foveal train "
+            "boundaries --model … (docs/dhsa.md); or use DHSA(boundaries='fixed')."
         )
     return _loaded(found)
 

@@ -25,7 +25,7 @@ from foveal.attention.head_masking import MaskHeads
 from foveal.attention.memory_decoding import MethodDecoder
 from foveal.attention.retrieval_heads import Head, HeadScores, random_heads
 from foveal.errors import InputError
-from foveal.evaluation.haystack import haystack, plant_all
+from foveal.evaluation.haystack import haystack, manual, plant_all
 from foveal.evaluation.needles import FAMILY_NAMES, GIVEN_NAMES, Needle
 from foveal.models.language import LanguageModel
 
@@ -124,7 +124,7 @@ def _masks(scores: HeadScores, settings: AblationSettings) -> Iterator[tuple[str
 def _questions(model: LanguageModel, settings: AblationSettings, texts: Sequence[str] | None) -> Iterator[_Asked]:
     draw = random.Random(f"codes {settings.seed}")
     needles = [_needle(draw) for _ in range(settings.needles)]
-    hosts = list(texts or _manual())
+    hosts = list(texts or manual())
     for start in range(0, len(needles), TOGETHER):
         own = needles[start : start + TOGETHER]
         turned = [*hosts[start % len(hosts) :], *hosts[: start % len(hosts)]]
@@ -159,9 +159,3 @@ def _given(decoder: MethodDecoder, one: _Asked) -> Iterator[tuple[bool, float]]:
         rows, wanted = torch.stack(told).float().log_softmax(-1).cpu(), torch.tensor(code)
         nats = -rows.gather(1, wanted[:, None]).mean()
         yield bool((rows.argmax(-1) == wanted).all()), float(nats)
-
-
-def _manual() -> list[str]:
-    from pydoc_data.topics import topics
-
-    return list(topics.values())

@@ -39,7 +39,7 @@ from foveal.attention.profiles import architecture_of, whole_layers
 from foveal.attention.retrieval_heads import HeadScores
 from foveal.errors import InputError
 from foveal.evaluation.files import stored_lines, write_lines
-from foveal.evaluation.haystack import Planted, haystack, plant_all
+from foveal.evaluation.haystack import Planted, haystack, manual, plant_all
 from foveal.evaluation.needles import Needle
 from foveal.evaluation.rouge import rouge
 from foveal.models.chat import Sampling
@@ -199,7 +199,7 @@ def detect(
             f"Texts of {max(settings.lengths)} tokens were asked for, and {model.name} has {model.context_tokens} "
             "positions, in which a question and its answer need room, too. Detect at shorter lengths."
         )
-    texts = list(texts or _manual())
+    texts = list(texts or manual())
     total = len(settings.lengths) * settings.texts * settings.per_text
     needles = list(needles or drawn(total, settings.seed))
     if len(needles) < settings.per_text:
@@ -397,9 +397,3 @@ def _stored(store: Path | None, detection: str) -> dict[tuple[str, int, float], 
             "another file."
         )
     return {(run.needle, run.length, run.depth): run for run in runs}
-
-
-def _manual() -> list[str]:
-    from pydoc_data.topics import topics
-
-    return list(topics.values())

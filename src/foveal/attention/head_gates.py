@@ -33,7 +33,7 @@ from foveal.attention.memory_decoding import MethodDecoder
 from foveal.attention.profiles import architecture_of, whole_layers
 from foveal.attention.retrieval_heads import HeadScores
 from foveal.errors import InputError
-from foveal.evaluation.haystack import haystack, plant_all
+from foveal.evaluation.haystack import haystack, manual, plant_all
 from foveal.evaluation.needles import Needle
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def train_gates(
     layers = whole_layers(config)
     if not layers:
         raise InputError(f"Every layer of {model.name} slides over the text: no head ever needs all of it.")
-    caches, lessons = _lessons(model, settings, list(texts or _manual()))
+    caches, lessons = _lessons(model, settings, list(texts or manual()))
     gates = torch.ones(len(layers), config.num_key_value_heads, requires_grad=True, device=model.model.device)
     method = Gated(gates, layers, settings.sinks, settings.recent)
     optimiser = torch.optim.AdamW([gates], lr=RATE, weight_decay=0.0)
@@ -209,12 +209,6 @@ def _needles(count: int, draw: random.Random) -> list[Needle]:
             Needle("literal", (f"The number of the {pair} is {code}.",), f"What is the number of the {pair}?", code)
         )
     return made
-
-
-def _manual() -> list[str]:
-    from pydoc_data.topics import topics
-
-    return list(topics.values())
 
 
 @torch.no_grad()

@@ -158,7 +158,7 @@ class LongHeads:
             )
         if not context.mask.by_position:
             raise InputError("LongHeads needs a causal text; a mask of one's own cannot be kept to.")
-        if context.mask.window is not None:
+        if _slides(context):
             return _slid(query, key, value, context)
         holder = layer_of(key)
         if isinstance(holder, LongHeadsLayer):
@@ -176,6 +176,13 @@ class LongHeads:
     def seen(self, rows: Tensor, context: Context) -> Tensor | None:  # noqa: ARG002
         """Nothing is recorded: `attach` refuses a recorder."""
         return None
+
+
+def _slides(context: Context) -> bool:
+    """Whether this layer has a sliding window, and one that is shorter than the model's positions."""
+    from foveal.attention.retrieval_attention import windows
+
+    return context.mask.window is not None and windows(context.module.config)[context.layer] is not None
 
 
 def _slid(query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor:

@@ -81,6 +81,11 @@ class Mask:
         return not self._unusual and self._read == self.shape[3]
 
     @property
+    def slides(self) -> bool:
+        """Whether the window hides anything: that of Phi-3, or of a Mistral, is longer than most texts."""
+        return self.window is not None and (self.k_offset > 0 or self.shape[3] > self.window)
+
+    @property
     def read(self) -> Mask:
         """The same of the keys up to the last query's; itself, unless empty room (a static cache) follows."""
         whole = self._unusual or self._read >= self.shape[3]

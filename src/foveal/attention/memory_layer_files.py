@@ -92,6 +92,19 @@ def _hidden_arrays(hidden: Hidden) -> dict[str, Array]:
     }
 
 
+def open_layers(
+    folder: Path, method: RetrievalAttention, turn: Turn, manifest: Mapping[str, Any], model: LanguageModel
+) -> list[MemoryLayer | SlidingLayer]:
+    """The layers of a text that RetrievalAttention keeps, each with its own share of the keys. Errors: `open_layer`."""
+    config = model.model.config
+    found = []
+    for number, window in enumerate(windows(config)):
+        own = method if window is not None else method.at(number, config)
+        place = folder / f"layer-{number:02}"
+        found.append(open_layer(place, own, number, turn, manifest, window, model.device))
+    return found
+
+
 def open_layer(
     place: Path,
     method: RetrievalAttention,

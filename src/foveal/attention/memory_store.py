@@ -45,7 +45,7 @@ from foveal.attention.memory_layer_files import (
     Array,
     Memory,
     open_chunks,
-    open_layer,
+    open_layers,
     plain_array,
     tensor_of,
     told_of_damage,
@@ -68,6 +68,7 @@ VERSION = 1
 MANIFEST = "manifest.json"
 PLAN = "plan.json"
 LOGITS = "logits.npy"
+LATER = {"seed": 0, "from_layer": 0, "pyramid": 1.0}
 
 Progress = Callable[[int, int], None]
 """Called with the layers that are done and those that there are."""
@@ -170,7 +171,7 @@ def _read_lean(
         if on_progress:
             on_progress(number, len(stack))
         layer = stack.layer(number)
-        held = _empty(method, number, layer.window, turn, count)
+        held = _empty(method, number, layer.window, turn, count, model.model.config)
         mask = Mask.causal(1, count, count, window=layer.window, device=model.device)
         rotation = rotations.for_layer(layer.module) if rotations else None
         context = Context(number, layer.module, mask, layer.scale, rotation=rotation)
@@ -208,11 +209,13 @@ def _read_whole(
 
 
 def _empty(
-    method: Memory, number: int, window: int | None, turn: Turn, tokens: int
+    method: Memory, number: int, window: int | None, turn: Turn, tokens: int, config: Any
 ) -> MemoryLayer | LongHeadsLayer | SlidingLayer:
     if window is not None:
         return SlidingLayer(window)
-    return method.layer(number, turn) if isinstance(method, LongHeads) else MemoryLayer(method, number, turn, tokens)
+    if isinstance(method, LongHeads):
+        return method.layer(number, turn)
+    return MemoryLayer(method.at(number, config), number, turn, tokens)
 
 
 # -- opening -----------------------------------------------------------------------------------------------------------
@@ -241,11 +244,7 @@ def load(folder: Path, model: LanguageModel, method: Memory | None = None) -> Re
     with told_of_damage(folder):
         if isinstance(method, LongHeads):
             return LongHeadsCache(open_chunks(folder, method, kept.method, turn, manifest, model), method)
-        layers = [
-            open_layer(folder / f"layer-{number:02}", method, number, turn, manifest, window, model.device)
-            for number, window in enumerate(windows(model.model.config))
-        ]
-        return RetrievalCache(layers, method)
+        return RetrievalCache(open_layers(folder, method, turn, manifest, model), method)
 
 
 def kept_in(folder: Path) -> Kept:
@@ -340,8 +339,8 @@ def _plan(model: LanguageModel, ids: Sequence[int], method: Memory, note: Mappin
 
 
 def _settings(method: Memory) -> dict[str, Any]:
-    """What decides how a text is read; a seed of 0 is left out, as it was before there were seeds."""
-    apart = ("prompts", "seed") if getattr(method, "seed", 0) == 0 else ("prompts",)
+    """What decides how a text is read; later settings are left out where they are as it was before there were any."""
+    apart = {"prompts", *(name for name, usual in LATER.items() if getattr(method, name, usual) == usual)}
     return {name: value for name, value in asdict(method).items() if name not in apart}
 
 

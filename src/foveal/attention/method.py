@@ -10,9 +10,10 @@ A method sees whole sequences only: padding is cut off before, and queries are t
 at multiples of the block size in the text, also where one part of it is read after another: the first block then lacks
 its first queries (`lead` of them).
 
-Left to dense attention: decoding (one query), sliding-window layers (they are sparse already), a mask of the caller's
-own, texts of fewer than `least` keys, whatever `prefill` says None to, and, from `CALIBRATED` keys on, blocks that
-would take longer than looking everywhere does on this processor (both kernels are measured once).
+Left to dense attention: decoding (one query), layers whose window slides over the text (they are sparse already), a
+mask of the caller's own, texts of fewer than `least` keys, whatever `prefill` says None to, and, from `CALIBRATED` keys
+on, blocks that would take longer than looking everywhere does on this processor (both kernels are measured once). The
+report counts why.
 """
 
 from __future__ import annotations
@@ -61,11 +62,15 @@ class BlockMethod(ABC):
         mask = context.mask.read
         if mask is not context.mask:  # a static cache, whose empty room is nothing to choose among
             context, key, value = replace(context, mask=mask), key[:, :, : mask.shape[3]], value[:, :, : mask.shape[3]]
-        if query.shape[2] == 1 and key.shape[2] > 1 and mask.window is None and mask.by_position and mask.real is None:
+        if query.shape[2] == 1 and key.shape[2] > 1 and not mask.slides and mask.by_position and mask.real is None:
             return self._step(query, key, value, context)
         if query.shape[2] > 1 and context.memory is not None:
             context.memory.pop(context.layer, None)  # another text
-        if query.shape[2] == 1 or key.shape[2] < self.least or mask.window is not None or not mask.by_position:
+        if query.shape[2] == 1:
+            return None
+        if (why := self._left_out(key, mask)) is not None:
+            if context.report is not None:
+                context.report.left_out[why] += 1
             return None
         if mask.real is None:
             return self._attend(query, key, value, context)
@@ -77,6 +82,18 @@ class BlockMethod(ABC):
 
     def seen(self, rows: Tensor, context: Context) -> Tensor | None:  # noqa: ARG002
         """A recorder shows the model's own attention."""
+        return None
+
+    def _left_out(self, key: Tensor, mask: Mask) -> str | None:
+        """Why a prompt is left to dense attention, for the report; None where it is not."""
+        if mask.slides:
+            return f"layers whose window of {mask.window:,} tokens slides over the text"
+        if not mask.by_position:
+            return "masks of their own"
+        if key.shape[2] < self.least:
+            return f"texts too short for the method, which begins at {self.least:,} tokens"
+        if mask.real is not None and None in map(_span, mask.real):
+            return "texts with padding in their midst"
         return None
 
     # -- for subclasses --------------------------------------------------------------------------------------------
@@ -131,11 +148,9 @@ class BlockMethod(ABC):
         exact = dense_attention(query, key, value, mask, scale=context.scale, softcap=context.softcap)
         return torch.where(context.sparse_heads.to(query.device)[None, :, None, None], output, exact)
 
-    def _each(self, query: Tensor, key: Tensor, value: Tensor, real: Tensor, context: Context) -> Tensor | None:
+    def _each(self, query: Tensor, key: Tensor, value: Tensor, real: Tensor, context: Context) -> Tensor:
         """A padded batch, each sequence by itself; the rows of padding stay 0."""
         spans = [_span(row) for row in real]
-        if None in spans:
-            return None  # holes: no sequence of its own
         offset = key.shape[2] - query.shape[2]
         out = torch.zeros(*query.shape[:3], value.shape[3], dtype=query.dtype, device=query.device)
         for number, span in enumerate(spans):

@@ -129,7 +129,7 @@ class _FirstUse:
         self.method, self.tokens, self.used = method, tokens, False
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> None:
-        if not self.used and context.mask.window is None:
+        if not self.used and not context.mask.slides:
             self.used = True
             drawn = (part.repeat(1, 1, -(-self.tokens // part.shape[2]), 1) for part in (query, key, value))
             q, k, v = (part[:, :, : self.tokens] for part in drawn)

@@ -33,6 +33,7 @@ from foveal.attention.shared_prefix import SharedPrefix
 from foveal.attention.watch import watch
 from foveal.errors import InputError
 from foveal.evaluation.files import json_lines
+from foveal.evaluation.haystack import manual
 from foveal.evaluation.metrics import per_query
 
 if TYPE_CHECKING:
@@ -170,9 +171,7 @@ def probe_examples(*, count: int = 10, words: int = 60, seed: int = 0) -> list[E
 
 
 def _paragraphs(words: int) -> Iterator[str]:
-    from pydoc_data.topics import topics
-
-    for text in topics.values():
+    for text in manual():
         for paragraph in re.split(r"\n\s*\n", text):
             found = paragraph.split()
             if len(found) >= words // 2 and ". " in paragraph:

@@ -62,6 +62,7 @@ class Report:
     most: int = MOST
     looks: list[Look] = field(default_factory=list)
     count: int = 0  # looks in all, also those that are let go
+    left_out: Counter[str] = field(default_factory=Counter)  # why prompts were left to dense attention, by layer
 
     def add(
         self,
@@ -117,15 +118,21 @@ class Report:
         """Mean over calls and heads."""
         return fmean(float(look.recall.mean()) for look in self.looks) if self.looks else 1.0
 
+    @property
+    def why_dense(self) -> str:
+        """What was left to dense attention, and how often: once for each layer and pass."""
+        told = [f"{why} ({count:,} times)" for why, count in self.left_out.most_common()]
+        return "; ".join(told) or "the method was to choose for no prompt"
+
     def table(self) -> Table:
         """A row for each layer and call."""
         from rich.table import Table
 
         names = sorted({name for look in self.looks for name in look.notes})
+        if not self.looks:
+            return self._nothing()
         held = f"{len(self.looks):,}" if self.count <= self.most else f"The last {self.most:,} of {self.count:,}"
         title = f"{held} looks, density {self.density:.3f}, recall {self.recall:.3f}"
-        if not self.looks:
-            title = "All dense: texts too short for the method, or with masks of their own"
         table = Table(title=title, box=None, pad_edge=False)
         for column in ("layer", "queries", "keys", "density", "of heads", "recall", *names, "choosing", "looking"):
             table.add_column(column, justify="right")
@@ -144,11 +151,19 @@ class Report:
             )
         return table
 
+    def _nothing(self) -> Table:
+        """Why nothing was looked at."""
+        from rich.table import Table
+
+        table = Table(box=None, pad_edge=False, show_header=False)
+        table.add_row(f"All dense: {self.why_dense}.")
+        return table
+
     def __str__(self) -> str:
         """The table as text."""
         return as_text(self.table())
 
-    def explain(self, picture: Path | None = None) -> None:
+    def explain(self, picture: Path | str | None = None) -> None:
         """Print the table by the program's own console; with `picture` draw the blocks there, if they were kept."""
         from rich import get_console
 
@@ -156,7 +171,7 @@ class Report:
         if picture is not None:
             self.picture(picture)
 
-    def picture(self, path: Path, *, layers: Sequence[int] | None = None) -> Path:
+    def picture(self, path: Path | str, *, layers: Sequence[int] | None = None) -> Path:
         """Draw the blocks that each head of each layer looked at, as PNG. InputError: none were kept."""
         from foveal.evaluation.plots import grids
 
@@ -171,7 +186,9 @@ class Report:
             call = f", call {calls[look.layer]}" if calls[look.layer] > 1 else ""  # of several texts or passes
             for head, keep in enumerate(look.keep):
                 panels[f"layer {look.layer}, head {head}{call}\ndensity {float(look.density[head]):.2f}"] = keep.numpy()
-        return grids(panels, path, columns=len(looks[0].density), title="Blocks looked at: queries down, keys across")
+        return grids(
+            panels, Path(path), columns=len(looks[0].density), title="Blocks looked at: queries down, keys across"
+        )
 
 
 @torch.no_grad()  # a report that is kept while a model is trained must hold no graph

@@ -3,7 +3,7 @@
     method = RetrievalAttention(top_k=100)
     with attach(model, method):
         memory = method.make_cache(model)                     # a Cache of transformers that owns keys and values
-        model.generate(**inputs, past_key_values=memory)      # the prompt is read exactly; what follows is searched
+        model.generate(**inputs, cache=memory)                # the prompt is read exactly; what follows is searched
     print(memory.explain())
 
 Each head of each layer that sees the whole text looks at a window (the first and last tokens of the context, and all
@@ -24,7 +24,9 @@ Source    arXiv 2409.10516 (NeurIPS 2025). A question of several tokens is answe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from math import floor, inf
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -75,6 +77,8 @@ class RetrievalAttention:
     exact_every: int = 0  # steps between two at which the mass looked at is measured exactly, at full cost; 0: never
     indexes: IndexSettings = field(default_factory=IndexSettings)
     prompts: BlockMethod | None = None  # how the context is read; None: densely
+    from_layer: int = 0  # layers before it look at everything
+    pyramid: float = 1.0  # times that the last layer's top_k goes into the mean, which is `top_k`; 1: all alike
     name: ClassVar[str] = "retrieval"
 
     def __post_init__(self) -> None:
@@ -86,11 +90,14 @@ class RetrievalAttention:
             or self.n_local < 1
             or self.crossover < 0
             or self.exact_every < 0
+            or self.from_layer < 0
+            or not 1 <= self.pyramid <= self.top_k
         ):
             raise InputError(
                 f"RetrievalAttention got top_k {self.top_k}, n_sink {self.n_sink}, n_local {self.n_local}, crossover "
-                f"{self.crossover}, exact_every {self.exact_every}, segments {self.segments}; top_k, n_local and "
-                "segments must be at least 1, the others 0."
+                f"{self.crossover}, exact_every {self.exact_every}, segments {self.segments}, from_layer "
+                f"{self.from_layer}, pyramid {self.pyramid}; top_k, n_local and segments must be at least 1, pyramid 1 "
+                "to top_k, the others at least 0."
             )
         if self.stream not in ("append", "insert") or self.local_max < 1:
             raise InputError(
@@ -106,6 +113,16 @@ class RetrievalAttention:
     def static(self) -> int:
         """Tokens of the context in the window."""
         return self.n_sink + self.n_local
+
+    def at(self, number: int, config: Any) -> RetrievalAttention:
+        """What the layer of that number does, in a model of this configuration: all of it, or its share of the keys."""
+        if number < self.from_layer:
+            return replace(self, index="full", stream="append", from_layer=0, pyramid=1.0)
+        if self.pyramid == 1:
+            return self
+        searching = [one for one, window in enumerate(windows(config)) if window is None and one >= self.from_layer]
+        top_k = pyramid_budgets(self.top_k, len(searching), self.pyramid)[searching.index(number)]
+        return replace(self, top_k=top_k, from_layer=0, pyramid=1.0)
 
     def kind_for(self, hidden: int) -> str:
         """The index for so many hidden keys."""
@@ -170,7 +187,10 @@ class RetrievalCache(Cache):
         turn = Turn()
         layers: list[MemoryLayer | SlidingLayer] = []
         for number, window in enumerate(windows(config)):
-            layers.append(MemoryLayer(method, number, turn, tokens) if window is None else SlidingLayer(window))
+            if window is None:
+                layers.append(MemoryLayer(method.at(number, config), number, turn, tokens))
+            else:
+                layers.append(SlidingLayer(window))
         return cls(layers, method)
 
     @property
@@ -251,10 +271,29 @@ class RetrievalCache(Cache):
         return table
 
 
+def pyramid_budgets(mean: int, layers: int, steepness: float) -> list[int]:
+    """The keys of each layer, from the first to the last: they fall evenly, from what is left to mean / steepness, and
+    are mean × layers in all (PyramidKV, arXiv 2406.02069, section 4; RetrievalAttention, appendix F).
+    """
+    last = mean / steepness
+    first = 2 * mean - last
+    sums = [0.0]
+    for number in range(layers):
+        place = number / (layers - 1) if layers > 1 else 0.5
+        sums.append(sums[-1] + first + (last - first) * place)
+    whole = [floor(one + 0.5) for one in sums]
+    return [after - before for before, after in pairwise(whole)]
+
+
 def windows(config: Any) -> list[int | None]:
-    """The sliding window of each layer, None where it sees the whole text. InputError: a layer is of another kind."""
+    """The sliding window of each layer, None where it sees the whole text. InputError: a layer is of another kind.
+
+    A window as long as the model's positions, such as Phi-3's, is none.
+    """
     text = config.get_text_config(decoder=True)
     sliding = getattr(text, "sliding_window", None)
+    if sliding and sliding >= (getattr(text, "max_position_embeddings", None) or inf):
+        sliding = None
     every = "sliding_attention" if sliding else "full_attention"  # as in transformers' caches: Mistral names no kinds
     kinds = getattr(text, "layer_types", None) or [every] * text.num_hidden_layers
     images = ["cross_attention"] if getattr(text, "cross_attention_layers", None) else []  # Mllama's kinds leave it out

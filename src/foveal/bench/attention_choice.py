@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from foveal.attention import DHSA, BlockMethod, Blocks, Context, FlexPrefill, Report, block_attention
+from foveal.attention import DHSA, BlockMethod, Blocks, Context, DHSABlocks, FlexPrefill, Report, block_attention
 from foveal.attention.boundaries import boundaries_from
 from foveal.attention.boundary_training import TokenText, measure
 from foveal.attention.dhsa import shipped_predictor
@@ -231,6 +231,10 @@ def captured_mass(settings: BenchSettings, model: str, kept: Kept, *, known: boo
         **shared_by_layers(method, kept),
         "sinks and window": sinks_and_window,
         "predicted chunks, in the kernel's blocks": partial(in_blocks, method),
+        **{
+            f"second version, by {one}": partial(in_blocks, DHSABlocks(DHSA_KEYS / LENGTH, one, dense_tail=0))
+            for one in ("lines", "means")
+        },
     }
     true = {layer: tail_attention(*one) for layer, one in kept.items()}
     found = {name: mean_mass(way, kept, true) for name, way in ways.items()}
@@ -303,7 +307,7 @@ def by_token(method: DHSA) -> Keep:
     return lambda query, key, context: method.token_keep(query, key, method.cut(query, key, context))
 
 
-def in_blocks(method: DHSA, query: Tensor, key: Tensor, context: Context) -> Tensor:
+def in_blocks(method: BlockMethod, query: Tensor, key: Tensor, context: Context) -> Tensor:
     """What the kernel gets."""
     blocks = method.prefill(query, key, context)
     assert blocks is not None

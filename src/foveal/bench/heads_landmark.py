@@ -5,9 +5,10 @@ novels     perplexity of two novels' end, at the training length and up to 16 ti
            that are trained here (heads_landmark_arms.py)
 records    a model that is trained on windows of 64 positions answers questions about records anywhere in up to 16k
            tokens; where the record's block stands among landmarks; controls (heads_landmark_records.py)
+variants   a context-miss token, at several cutoffs; masked tokens (heads_landmark_variants.py)
 cost       time and memory of a chunk over the length, an index of landmarks (heads_landmark_cost.py)
 
-The full run trains some 25 minutes on one processor, once: arms are kept in the bench's cache, and gone on with after a
+The full run trains some 35 minutes on one processor, once: arms are kept in the bench's cache, and gone on with after a
 stop. The quick one trains a smaller decoder for a minute, and measures records only if their arm is in the cache.
 
 Not run here: the paper's models (12 layers, 240,000 steps on PG19 and arXiv, LLaMA 7B), which need GPUs for days; pass
@@ -30,6 +31,7 @@ from foveal.bench.heads_landmark_arms import BOOKS, QUICK, Novels, Scale
 from foveal.bench.heads_landmark_cost import cost
 from foveal.bench.heads_landmark_exact import exact
 from foveal.bench.heads_landmark_records import records
+from foveal.bench.heads_landmark_variants import variants
 from foveal.bench.read import text_of, texts_of
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.plots import lines
@@ -45,6 +47,7 @@ def landmark(settings: BenchSettings) -> Iterator[Row]:
     yield from exact(settings)
     arms = Texts(settings, scale)
     yield from novels(arms)
+    yield from variants(arms, perplexity)
     yield from cost(settings, arms.landmark)
     yield from records(settings, Scale())
 

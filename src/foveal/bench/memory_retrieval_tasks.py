@@ -36,6 +36,8 @@ from foveal.models.language import load_language_model
 OTHER = "gemma3-270m"
 ANSWER = 24
 TOP_K = RetrievalAttention().top_k
+PYRAMID = 4.0
+"""How steeply budgets fall from layer to layer, where they are tried."""
 ANSWERED = 0.001
 """What full attention must answer: where it answers nothing, nothing is worse, and no control fails."""
 
@@ -109,8 +111,9 @@ def likelihood_rows(settings: BenchSettings) -> Iterator[Row]:
     keep(loaded, ids[:length], folder, replace(method, exact_every=0))
     said: dict[str, Tensor] = {}
     told: dict[str, dict[str, Any]] = {}
-    for index in ("full", "flat", "roar", "streaming"):
-        mine = replace(method, index=index)
+    ways = {index: replace(method, index=index) for index in ("full", "flat", "roar", "streaming")}
+    ways["pyramid"] = replace(method, index="flat", pyramid=PYRAMID)
+    for name, mine in ways.items():
         memory = load(folder, loaded, mine)
         decoder = MemoryDecoder(loaded.model, mine)
         state = State(memory, [length], torch.empty(0), [])
@@ -118,7 +121,7 @@ def likelihood_rows(settings: BenchSettings) -> Iterator[Row]:
         for token in ids[length:]:
             decoder.step(state, [[token]])
             rows.append(state.logits[0].float().log_softmax(-1))
-        said[index], told[index] = torch.stack(rows), memory.statistics()["mean"]
+        said[name], told[name] = torch.stack(rows), memory.statistics()["mean"]
     dense = said["full"]
     apart = {name: float((dense.exp() * (dense - ours)).sum(-1).mean()) for name, ours in said.items()}
     same = {name: float((ours.argmax(-1) == dense.argmax(-1)).float().mean()) for name, ours in said.items()}
@@ -132,5 +135,7 @@ def likelihood_rows(settings: BenchSettings) -> Iterator[Row]:
     yield Row.of(
         f"control: StreamingLLM, {where}", "times those of roar", apart["streaming"] / apart["roar"], note=note
     )
+    ratio, note = apart["pyramid"] / apart["flat"], f"as many keys in all, the last layer's a {PYRAMID:g}th of the mean"
+    yield Row.of(f"flat, budgets by layer / all alike, {where}", "nats from full attention, ratio", ratio, note=note)
     behind = told["flat"]["recovered"] - told["roar"]["recovered"]
     yield Row.of(f"roar, {where}", "mass behind flat's", behind, at_most=0.01)

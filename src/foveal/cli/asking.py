@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from foveal.cli.answers import Place, Watch, answer_json, answer_text, loading, passage_json
+from foveal.cli.citing import Cite, write_sources
 from foveal.cli.library import RetrieverName, Where
 from foveal.cli.output import AsJson, Home, notes, open_library, print_json, results
 from foveal.registry import EDITS, MEMORIES, METHODS
@@ -75,6 +76,7 @@ def ask(
     ] = None,
     url: Url = None,
     answerer: Answerer = None,
+    cite: Cite = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
@@ -97,6 +99,11 @@ def ask(
     search: dict[str, Any] = {"k": k, "retriever": retriever, "rank": rank, "where": where}
     answer, hits = asked(library, question, chat, local, settings=ask_settings, **search)
     places = places_of(library, answer, hits)
+    if cite:
+        from foveal.retrieval.cited_sources import Known
+
+        entries = library.entries([one.span.document_id for one in answer.citations])
+        write_sources(cite, answer.citations, {key: Known.of(entry) for key, entry in entries.items()})
     if as_json:
         passages = [passage_json(one.document_id, one.excerpt) | {"title": one.title} for one in answer.evidence]
         print_json(answer_json(answer, places) | {"seconds": round(answer.seconds, 2), "passages": passages})
@@ -125,12 +132,11 @@ def asked(
     library: Library, question: str, chat: ChatModel | None, local: LanguageModel | None, **search: Any
 ) -> tuple[Asked, tuple[Hit, ...]]:
     """Ask, showing the words as they come: the answer, and the passages that were found for it."""
-    from foveal.models.local_chat import LocalChat
     from foveal.reading.asking import Asked, Searched
 
     hits: tuple[Hit, ...] = ()
     with Watch() as watch:
-        answerer = chat or (LocalChat(local) if local else None)
+        answerer = chat or _local_chat(local)
         for event in library.ask_stream(question, model=answerer, reader=local, **search):
             watch.show(event)
             if isinstance(event, Searched):
@@ -138,6 +144,15 @@ def asked(
             if isinstance(event, Asked):
                 answer = event
     return answer, hits
+
+
+def _local_chat(local: LanguageModel | None) -> ChatModel | None:
+    """A model of this machine as one that answers; PyTorch waits until there is one."""
+    if local is None:
+        return None
+    from foveal.models.local_chat import LocalChat
+
+    return LocalChat(local)
 
 
 def places_of(library: Library, answer: Asked, hits: Sequence[Hit]) -> list[Place]:

@@ -11,6 +11,7 @@ import typer
 
 from foveal.cli.asking import DEFAULT_MODEL, MODELS, language_model
 from foveal.cli.output import AsJson, Home, notes, print_json, progress_bar, results
+from foveal.cli.pictures import drawable
 from foveal.errors import InputError
 
 if TYPE_CHECKING:
@@ -198,7 +199,9 @@ def sinks(
     rule: RuleName = "max",
     alpha: Alpha = 5.0,
     least: Least = 0.1,
-    picture: Annotated[Path | None, typer.Option(help="Draw tokens and layers there, as PNG.", dir_okay=False)] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw tokens and layers there, as PNG.", dir_okay=False, callback=drawable)
+    ] = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:

@@ -378,6 +378,10 @@ def _runs_table(runs: dict[tuple[str, str], dict[str, int]]) -> Any:
     return shown
 
 
+_OF_ITSELF = {"replies": "answers to remarks", "changes": "watched questions"}
+"""Cadences that have no hour: what such mails are about."""
+
+
 def _subscriptions_table(rows: list[Subscription]) -> Any:
     from rich.table import Table
     from rich.text import Text
@@ -387,9 +391,10 @@ def _subscriptions_table(rows: list[Subscription]) -> Any:
         shown.add_column(name, overflow="fold")
     for one in rows:
         wanted = one.preferences
-        what = ", ".join((*wanted.topics, *([f"“{wanted.query}”"] if wanted.query else ()))) or "what trends"
+        wishes = (*wanted.topics, *([f"“{wanted.query}”"] if wanted.query else ()))
+        what = _OF_ITSELF.get(wanted.cadence) or ", ".join(wishes) or "what trends"
         since = f"{one.consent_at:%Y-%m-%d}" if one.consent_at else ""
-        hour = f"{wanted.hour}:00 {wanted.zone}"
+        hour = "" if wanted.cadence in _OF_ITSELF else f"{wanted.hour}:00 {wanted.zone}"
         shown.add_row(str(one.id), Text(one.address), one.state, wanted.cadence, hour, Text(what), since)
     return shown
 

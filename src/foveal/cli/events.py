@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from foveal.cli.output import AsJson, Home, notes, open_library, print_json, results
+from foveal.cli.pictures import drawable
 from foveal.errors import InputError
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ def events(
     ] = False,
     event: Annotated[str | None, typer.Option("--event", help="Show this event whole.")] = None,
     picture: Annotated[
-        Path | None, typer.Option(help="Draw the first events by day: a PNG.", show_default=False)
+        Path | None,
+        typer.Option(help="Draw the first events by day: a PNG.", show_default=False, callback=drawable),
     ] = None,
     home: Home = None,
     as_json: AsJson = False,
@@ -63,7 +65,7 @@ def events(
     if as_json:
         print_json({"at": clock, "received": store.received, "no_evidence": dict(store.reasons), "events": found})
         return
-    _show_events(found, store, whole=event is not None)
+    _show_events(found, store, whole=event is not None, why=_why_none(items, clock))
 
 
 def ab(
@@ -147,7 +149,20 @@ def _mined(items: Sequence[Item], clock: datetime) -> EventStore:
     return store
 
 
-def _show_events(found: Sequence[Event], store: EventStore, *, whole: bool) -> None:
+def _why_none(items: Sequence[Item], clock: datetime) -> str:
+    """What to say where no event is found."""
+    dated = sorted(item.published_at.date() for item in items if item.published_at is not None)
+    if not dated:
+        return "No event: no document is dated. Web pages, feeds, arXiv and JSONL with `published_at` bring dates."
+    first, last = dated[0], dated[-1]
+    if first > clock.date():
+        return f"No event by {clock.date()}: the first document is of {first}."
+    if last < clock.date():
+        return f"No event as of {clock.date()}: the last document is of {last}. As of then: --at {last}."
+    return f"No event as of {clock.date()}: nothing stands out among what is dated."
+
+
+def _show_events(found: Sequence[Event], store: EventStore, *, whole: bool, why: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -166,7 +181,7 @@ def _show_events(found: Sequence[Event], store: EventStore, *, whole: bool) -> N
     table = Table(*(name for name, _ in told), box=None, pad_edge=False)
     for row in zip(*(values for _, values in told), strict=True):
         table.add_row(*map(Text, row))
-    results().print(table if found else "No event. Dated documents are needed: `foveal list --json` shows their dates.")
+    results().print(table if found else why)
     for one in found if whole else ():
         for title, document in zip(one.titles, one.documents, strict=True):
             results().print(f"   {document[:8]}  {title}", markup=False)

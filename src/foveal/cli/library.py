@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import typer
 
+from foveal.cli.adding_shown import how_far
 from foveal.cli.classes import ClassifierName, show_document_classes
 from foveal.cli.hits import hit_json as hit_json
 from foveal.cli.hits import hit_text as hit_text
@@ -26,6 +27,7 @@ from foveal.cli.output import (
     results,
     size,
 )
+from foveal.cli.pictures import drawable
 from foveal.cli.scaling import OnRay, RayAddress, on_cluster
 from foveal.registry import RANKERS, RETRIEVERS, SEGMENTERS
 from foveal.retrieval.by_document import best_of_each
@@ -99,15 +101,8 @@ def add(
         task = bar.add_task("Adding", total=None)
 
         def advance(report: AddReport) -> None:
-            done = len(report.added) + len(report.updated)
-            ready = max(report.passages, report.encoded)
-            rate = (ready - report.resumed) / max(1e-9, sum(report.seconds.values()))
-            if report.sources_read == report.sources and ready < report.cut:  # what is left is to be encoded
-                text = f"{done:,} documents ({rate:,.0f}/s); passages"
-                bar.update(task, completed=ready, total=report.cut, description=text)
-                return
-            text = f"{done:,} documents, {ready:,} passages ({rate:,.0f}/s); sources"
-            bar.update(task, completed=report.sources_read, total=report.sources, description=text)
+            text, done, total = how_far(report)
+            bar.update(task, completed=done, total=total, description=text)
 
         with _work(library, ray=ray, address=ray_address) as work:
             report = library.add(sources, prune=prune, on_progress=advance, work=work)
@@ -161,7 +156,8 @@ def search(
         bool, typer.Option("--explain", help="Show which words or sentences counted, as the ranker sees it.")
     ] = False,
     picture: Annotated[
-        Path | None, typer.Option(help="Draw what counted in the first passage: a PNG.", show_default=False)
+        Path | None,
+        typer.Option(help="Draw what counted in the first passage: a PNG.", show_default=False, callback=drawable),
     ] = None,
     home: Home = None,
     as_json: AsJson = False,

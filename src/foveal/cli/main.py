@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
@@ -30,6 +31,9 @@ OF_THE_MACHINE = tuple(
     getattr(errno, f"E{name}") for name in ["ACCES", "PERM", "ROFS", "NOSPC", "DQUOT", "NAMETOOLONG", "ISDIR", "NOTDIR"]
 )
 """Failures of a path or a disk that a person can mend, and no fault of the program."""
+
+NO_MEMORY = re.compile("can't allocate memory|out of memory")
+"""Of torch, on a processor and on a GPU."""
 
 LARGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 """Read by torch, which then takes memory from the system by 2 MB instead of by 4 kB: weights load and pack faster."""
@@ -142,7 +146,10 @@ def run() -> None:
         _tell(str(error))
         sys.exit(1)
     except Exception as error:
-        if (said := _of_database(error) or _of_machine(error)) is None:
+        if _by_ctrl_c(error):
+            _tell_stopped()
+            sys.exit(INTERRUPTED)
+        if (said := _of_database(error) or _of_machine(error) or _of_size(error)) is None:
             raise
         logging.getLogger(__name__).debug("Where it came up", exc_info=error)
         _tell(said)
@@ -150,8 +157,19 @@ def run() -> None:
     except (KeyboardInterrupt, SystemExit) as stop:
         code = INTERRUPTED if isinstance(stop, KeyboardInterrupt) else stop.code  # the one while commands are made
         if code == INTERRUPTED:
-            notes().print("Stopped. What was reported done is kept; run the same command again to go on.")
+            _tell_stopped()
         sys.exit(code)
+
+
+def _tell_stopped() -> None:
+    notes().print("Stopped. What was reported done is kept; run the same command again to go on.")
+
+
+def _by_ctrl_c(error: BaseException | None) -> bool:
+    """Whether an error came of Ctrl-C: libraries that load their parts when used tell it as a part that is missing."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _tell(wrong: str) -> None:
@@ -180,6 +198,16 @@ def _of_machine(error: Exception) -> str | None:
     named = error.filename2 or error.filename  # of a file that takes another's place, that one
     place = f"{str(named)[:200]!r} cannot be used: " if named else ""
     return f"{place}{error.strerror}. Name another path, or see that there is room, and the right to write."
+
+
+def _of_size(error: Exception) -> str | None:
+    """What to say of a number that is larger than can be, or than the memory; None: the error is another's, or ours."""
+    text = str(error)
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and NO_MEMORY.search(text)):
+        return "The memory does not suffice for this. Ask for smaller sizes, or for less at once, and run it again."
+    if isinstance(error, OverflowError) or (isinstance(error, TypeError) and "Overflow when unpacking" in text):
+        return "A number that was given is larger than any that can be. Give a smaller one."
+    return None
 
 
 def _escaped(text: str) -> str:

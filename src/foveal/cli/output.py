@@ -165,7 +165,7 @@ def progress_bar() -> Progress:
         return ProgressLines(console=console)
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),  # a file may be called [bold]
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

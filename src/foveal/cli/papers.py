@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from foveal.papers.store import Paper
 
 SORTS = "votes, published, listed, discussed"
-FORMATS = "bibtex, ris, csv, json"
+FORMATS = "bibtex, ris, csl, csv, json"
 
 app = typer.Typer(help="The daily papers: what is new in a field.", no_args_is_help=True)
 papers_feeding.register(app)
@@ -195,7 +195,7 @@ def export(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File (default: standard output).")] = None,
     home: Home = None,
 ) -> None:
-    """Write papers for other programs: BibTeX, RIS (Zotero and others), CSV, JSON."""
+    """Write papers for other programs: BibTeX, RIS, CSL-JSON (Zotero and others), CSV, JSON."""
     from foveal.errors import UnknownName
     from foveal.evaluation.files import whole_file
     from foveal.papers.exporting import EXPORTS
@@ -203,6 +203,8 @@ def export(
 
     if form not in EXPORTS:
         raise UnknownName(f"No format is called {form!r}. There are: {', '.join(EXPORTS)}.")
+    if papers and (day or week or month or everything):
+        raise typer.BadParameter("Papers are named, so a time would change nothing. Give ids, or a time.")
     with papers_database(home) as database:
         store = PaperStore(database)
         found = [store.get(one) for one in papers or ()]

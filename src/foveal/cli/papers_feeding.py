@@ -149,16 +149,19 @@ def pick(
                     curating.pick(database, one, when, by=by, place=place + offset if place else None)
                 desk.noted(database, by.removeprefix("@") or "system", act, one, when)
         chosen = curating.picks(database, when)
-        titles = {one.id: one for one in store.many([one.paper for one in chosen])}
+        planned = [] if papers or day else [one for one in curating.planned(database) if one.day != when]
+        titles = {one.id: one.title for one in store.many([one.paper for one in (*chosen, *planned)])}
         waiting = [] if papers else curating.queue(database)
     if as_json:
-        print_json({"day": when, "picks": chosen, "queue": [one.id for one in waiting]})
+        print_json({"day": when, "picks": chosen, "planned": planned, "queue": [one.id for one in waiting]})
         return
-    results().print(f"[bold]{when}[/]: " + (f"{len(chosen)} picked" if chosen else "nothing picked"))
-    for held in chosen:
-        results().print(f"  {held.position}. {held.paper}  {titles[held.paper].title}", markup=False)
+    for one_day in dict.fromkeys([when, *(one.day for one in planned)]):
+        picked = [one for one in (*chosen, *planned) if one.day == one_day]
+        results().print(f"[bold]{one_day}[/]: " + (f"{len(picked)} picked" if picked else "nothing picked"))
+        for held in picked:
+            results().print(f"  {held.position}. {held.paper}  {titles[held.paper]}", markup=False)
     if waiting:
-        results().print("\nWaiting:")
+        results().print("\nTo choose from, the last that came first:")
         print_papers(waiting)
 
 

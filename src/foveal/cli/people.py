@@ -5,6 +5,7 @@ The first admin of a site is added here; all others can be, or sign up by themse
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -38,18 +39,38 @@ def add(
     role: Annotated[str, typer.Option(help="member, curator, moderator or admin.")] = "member",
     login: Annotated[str, typer.Option(help="The name in addresses (default: one that tells nothing).")] = "",
     name: Annotated[str, typer.Option(help="The name that others read.")] = "",
+    invite: Annotated[
+        bool, typer.Option("--invite", help="Mail them where to sign in; needs the table \\[mail] of foveal.toml.")
+    ] = False,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
     """Add a person, who signs in by a link from then on."""
     from foveal.papers import accounts
 
+    send = _inviting(home) if invite else None
     with papers_database(home) as database:
         person = accounts.add(database, address, role=role, login=login, name=name)
+    if send:
+        send(person.email)
     if as_json:
         print_json(person)
     else:
-        results().print(f"{person.login} <{person.email}>: {person.role}. /login mails the link.", markup=False)
+        how = "A mail says where to sign in." if invite else "/login mails the link."
+        results().print(f"{person.login} <{person.email}>: {person.role}. {how}", markup=False)
+
+
+def _inviting(home: Path | None) -> Callable[[str], None]:
+    """What mails an invitation. InputError: no mail is set up."""
+    from foveal.cli.digest import deliverer
+    from foveal.papers.accounts import invitation
+    from foveal.papers.mail.settings import load_mail
+    from foveal.settings import Settings
+
+    settings = Settings.load(home)
+    url = load_mail(settings).complete().url
+    deliver = deliverer(settings)
+    return lambda address: deliver(address, *invitation("Foveal", f"{url.rstrip('/')}/login"))
 
 
 @app.command()

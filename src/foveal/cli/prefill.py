@@ -253,6 +253,8 @@ def summary(name: str, count: int, sparse: Looked, dense: Looked | None) -> dict
         "recall": round(report.recall, 4),
         "layers_looked_at": len(report.looks),
     }
+    if not report.looks:
+        told["stayed_dense"] = report.why_dense
     if dense:
         mine, theirs = (one.logits[0].float().log_softmax(-1) for one in (sparse, dense))
         told |= {
@@ -303,7 +305,7 @@ def _layers(sparse: Looked) -> list[dict[str, Any]]:
 def _said(told: dict[str, Any]) -> str:
     lines = [f"{told['tokens']:,} tokens in {told['seconds']:.1f} s by {told['method']}"]
     if not told["layers_looked_at"]:
-        lines[0] += "; every layer stayed dense: the text is too short, or looking at less would not pay here"
+        lines[0] += f"; every layer stayed dense: {told['stayed_dense']}"
     else:
         lines[0] += f": {told['density']:.1%} of the blocks, {told['recall']:.1%} of the attention in them"
     if "dense_seconds" in told:

@@ -27,6 +27,7 @@ from foveal.cli.asking import (
     not_empty,
     server,
 )
+from foveal.cli.citing import Cite
 from foveal.cli.output import AsJson, Home, notes
 from foveal.cli.reading_shown import show
 from foveal.cli.reading_sources import opened_source
@@ -99,6 +100,7 @@ def read(
     encoding: Annotated[str | None, typer.Option(help="Encoding of SOURCE, where it cannot be told.")] = None,
     ray: OnRay = False,
     ray_address: RayAddress = None,
+    cite: Cite = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
@@ -107,6 +109,10 @@ def read(
 
     settings = Settings.load(home)
     questions = [question, *(also or [])]
+    if effort not in EFFORTS:
+        _share(effort)  # said before a model is loaded, as is a wrong mode
+    if mode not in ("map", "sequential"):
+        raise typer.BadParameter(f"--mode got {mode!r}; there are map and sequential.")
     own = {"mode": mode == "map", "effort": effort == "normal", "follow": follow is None, "window": window == 768}
     own |= {"row-beta": row_beta == 1, "no-int8": int8}  # of the passes over a text
     if reader != "infiniretri" or memory:
@@ -116,7 +122,7 @@ def read(
         _require_titans(reader, own | {"attention": attention == "auto"})
         reading_titans.read(
             source, questions, settings, model=model, chat=server(url, answerer), memory=memory, budget=budget,
-            state=resume, answer=not passages_only, encoding=encoding, as_json=as_json,
+            state=resume, answer=not passages_only, encoding=encoding, as_json=as_json, cite=cite,
         )  # fmt: skip
         return
     if attention in MEMORIES:
@@ -126,7 +132,7 @@ def read(
     text = opened_source(source, settings, encoding)
     if attention in MEMORIES:
         readings = _kept(source, text, questions, model, settings, attention)
-        show(text, readings, as_json=as_json, passages_only=False)
+        show(text, readings, as_json=as_json, passages_only=False, cite=cite)
         return
     chat = server(url, answerer)
     loaded = language_model(model, settings, at_once=not (ray or ray_address))  # first: a wrong name is said at once
@@ -143,7 +149,7 @@ def read(
         reads = InfiniRetri(loaded, asked, answerer=chat, home=settings.home, looking=looking)
         state = resume or _state(text, questions, reads, settings)
         readings = watched(reads, text, questions, state, not passages_only)
-    show(text, readings, as_json=as_json, passages_only=passages_only)
+    show(text, readings, as_json=as_json, passages_only=passages_only, cite=cite)
 
 
 @contextmanager

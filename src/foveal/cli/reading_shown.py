@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foveal.cli.answers import Place, answer_json, answer_text, headings_of, passage_json
+from foveal.cli.citing import write_sources
 from foveal.cli.output import notes, print_json, results, shortened
 
 if TYPE_CHECKING:
@@ -17,8 +19,16 @@ NEAREST, QUOTED = 3, 240
 """Places that are shown where an answer cites nothing, and the most characters of each."""
 
 
-def show(text: Readable, readings: Sequence[Reading], *, as_json: bool, passages_only: bool) -> None:
-    """Print what a reader found, in the way that was asked for."""
+def show(
+    text: Readable, readings: Sequence[Reading], *, as_json: bool, passages_only: bool, cite: Path | None = None
+) -> None:
+    """Print what a reader found, in the way that was asked for, and write what it cites to a file."""
+    if cite:
+        from foveal.reading import DocumentText
+        from foveal.retrieval.cited_sources import Known
+
+        known = {text.document_id: Known.of(text.document)} if isinstance(text, DocumentText) else {}
+        write_sources(cite, [one for reading in readings for one in reading.citations], known)
     if as_json:
         print_json(readings_json(text, readings))
     elif passages_only:

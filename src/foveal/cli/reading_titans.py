@@ -37,6 +37,7 @@ def read(
     answer: bool,
     encoding: str | None,
     as_json: bool,
+    cite: Path | None = None,
 ) -> None:
     """Read what is not in the memory yet, answer, and say where the memory is kept."""
     from foveal.models import load_encoder
@@ -60,7 +61,7 @@ def read(
         for event in events:
             watch.show(event)
             readings = getattr(event, "readings", readings)
-    show(text, readings, as_json=as_json, passages_only=not answer)
+    show(text, readings, as_json=as_json, passages_only=not answer, cite=cite)
     told = f"The memory ({size(path.stat().st_size)}) is kept: {path}"
     notes().print(f"{told}\nRead on in it: foveal read ANOTHER … --reader titans --resume {path}", style="dim")
 

@@ -35,8 +35,16 @@ from foveal.cli.research_report import (
     new_report,
     resumed_report,
 )
-from foveal.cli.research_setup import SOURCES, Which, is_file, kept_runs, model_and_sources, searcher_parts
-from foveal.cli.research_train import PlannerName, planner_of, train_planner
+from foveal.cli.research_setup import (
+    SOURCES,
+    PlannerName,
+    Which,
+    is_file,
+    kept_runs,
+    model_and_sources,
+    planner_of,
+    searcher_parts,
+)
 from foveal.cli.research_view import listened, shown_answer
 from foveal.cli.scaling import OnRay, RayAddress, on_cluster
 
@@ -207,7 +215,6 @@ def resume(
         shown_answer(listened(_went_on(search, runs, run.key, edits), json=as_json), run.key, as_json)
 
 
-app.command()(train_planner)
 research_kept.register(app)
 app.add_typer(research_watch.app, name="watch")
 research_verify.register(app)

@@ -30,6 +30,15 @@ Which = Annotated[
     str, typer.Argument(metavar="RUN", help="A key of `research list`, or its beginning; or a trace's file.")
 ]
 
+PlannerName = Annotated[
+    str | None,
+    typer.Option(
+        "--planner",
+        help="A trained planner: a name in HOME/models, or its folder. With --report also auto (default), single, "
+        "parallel, sequential, tree.",
+    ),
+]
+
 
 def model_and_sources(
     asked: Mapping[str, Any],
@@ -45,6 +54,16 @@ def model_and_sources(
 
         chat = LocalChat(language_model(asked.get("model") or DEFAULT_MODEL, settings))
     return chat, places
+
+
+def planner_of(named: str | None, settings: Settings) -> Any:
+    """What `MindSearch(planner=…)` takes, for a planner that a person names; None: its usual one."""
+    if named is None:
+        return None
+    from foveal.research.trained_planner import PlannerModel, TrainedPlanner, planner_folder
+
+    trained = TrainedPlanner(PlannerModel.load(planner_folder(named, settings.home), cache=settings.cache))
+    return lambda _: trained
 
 
 @lru_cache(maxsize=1)

@@ -70,11 +70,15 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Watch QUESTION: the first look, or RUN, is what later reports are held against."""
+    from foveal.registry import RESEARCH_SOURCES, lookup
     from foveal.research.report_runs import ReportAsk
+    from foveal.research.sources import scheme_of
     from foveal.research.watches import Watches
     from foveal.settings import Settings
 
     settings = Settings.load(home)
+    for one in source or ():  # a folder or a server may come later, a kind of source does not
+        lookup(RESEARCH_SOURCES, scheme_of(one), kind="source")
     with _opened(settings) as database:
         report, run = _report_of(database, since) if since else (None, "")
         options = {"sources": source or ["papers"]} | ReportAsk(mode=mode, planner=planner).options()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foveal.cli.output import AsJson, Home, print_json, results
+from foveal.cli.pictures import drawable
 from foveal.registry import SEGMENTERS
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def segment(
         str, typer.Option(help="Encoder of same-topic, dp, depth, graphseg; its tokens are counted.")
     ] = "minilm",
     picture: Annotated[
-        Path | None, typer.Option(help="Draw where passages begin; by same-topic also how sure that is. A PNG.")
+        Path | None,
+        typer.Option(help="Draw where passages begin; by same-topic also how sure that is. A PNG.", callback=drawable),
     ] = None,
     home: Home = None,
     as_json: AsJson = False,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from foveal.cli.output import AsJson, Home, notes, print_json, progress_bar, results
+from foveal.cli.pictures import drawable
 from foveal.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ def stiffness(
         str, typer.Option(help=f"What is a block: {'; '.join(f'{name}: {what}' for name, what in PARTS.items())}.")
     ] = "blocks",
     jacobian: Annotated[bool, typer.Option("--jacobian", help="JI, too: stiffness proper; takes minutes.")] = False,
-    picture: Annotated[Path | None, typer.Option(help="Draw the curves there, as PNG.", dir_okay=False)] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw the curves there, as PNG.", dir_okay=False, callback=drawable)
+    ] = None,
     csv: Annotated[Path | None, typer.Option(help="Write the table there, as CSV.", dir_okay=False)] = None,
     home: Home = None,
     as_json: AsJson = False,
@@ -46,8 +49,6 @@ def stiffness(
 
     if parts not in PARTS:
         raise typer.BadParameter(f"--parts got {parts!r}; there are {', '.join(PARTS)}.")
-    if picture is not None and picture.suffix.lower() != ".png":
-        raise typer.BadParameter(f"--picture got {picture}; its name must end in .png.")
     loaded = opened(model, Settings.load(home))
     pieces = batches(loaded, text_of(text), windows=windows, tokens=tokens)
     with progress_bar() as bar:

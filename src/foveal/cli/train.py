@@ -11,6 +11,7 @@ import typer
 
 from foveal.cli import (
     train_aaren,
+    train_boundaries,
     train_bprop,
     train_classifier,
     train_codebook,
@@ -21,6 +22,7 @@ from foveal.cli import (
     train_landmark,
     train_language,
     train_lexsembridge,
+    train_planner,
     train_pretraining,
     train_rankers,
     train_segmenter,
@@ -203,12 +205,14 @@ for _command in (
     train_segmenter.segmenter,
     train_events.events,
     train_landmark.landmark,
+    train_boundaries.boundaries,
     train_aaren.aaren,
     train_classifier.classifier,
     train_language.language_model,
     train_titans_reader.titans_reader,
     train_codebook.agent,
     train_codebook.goal_ranker,
+    train_planner.planner,
 ):
     app.command()(_command)
 train_kept.register(app)

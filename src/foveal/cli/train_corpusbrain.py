@@ -156,7 +156,7 @@ def _texts(data: Path | None, settings: Settings, base: str | None) -> list[Titl
     Titles that are alike to the base are numbered, as the retriever does it.
     """
     from foveal.evaluation.beir import load_corpus
-    from foveal.retrieval.generative import told_apart
+    from foveal.retrieval.corpusbrain import told_apart
     from foveal.text.units import sentences
     from foveal.training.corpusbrain import naming_model
     from foveal.training.corpusbrain_pairs import TitledText, units

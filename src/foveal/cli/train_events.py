@@ -63,6 +63,7 @@ def events(
 
     settings = Settings.load(home)
     if before is not None and len(before) <= len("2023-05-01"):
+        moment(before)  # an error says it as it was given
         before = f"{before}T00:00"  # before the day: `moment` takes a day for its end
     parted = None if before is None else seconds(moment(before))
     chosen = EventTrainingSettings(

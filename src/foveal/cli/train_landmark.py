@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,6 +40,15 @@ def landmark(
     pass_keys: Annotated[
         float, typer.Option(min=0, max=1, help="Share of windows with a number that is asked for at the end.")
     ] = 0.0,
+    miss: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of landmarks that a context-miss token controls (paper: 0.5).")
+    ] = 0.0,
+    group_dropout: Annotated[
+        float, typer.Option(min=0, max=0.99, help="Share of the looks at earlier blocks that is dropped in training.")
+    ] = 0.0,
+    masked: Annotated[
+        float, typer.Option(min=0, max=0.99, help="Share of tokens that are masked, and told from both sides.")
+    ] = 0.0,
     name: Name = None,
     epochs: Epochs = None,
     steps: Steps = None,
@@ -52,6 +61,8 @@ def landmark(
 ) -> None:
     """Train a decoder with landmarks, to read far beyond its window. Stopped with Ctrl-C, the same command goes on."""
     from foveal.attention.landmark_training import LandmarkTraining, train_landmark
+    from foveal.attention.landmark_variant_training import train_variant
+    from foveal.attention.landmark_variants import LandmarkVariantSettings
 
     settings = Settings.load(home)
     usual = LandmarkTraining.usual(fine_tuned=base is not None)
@@ -66,17 +77,24 @@ def landmark(
         raise InputError(
             "A decoder has its own size; leave out --layers, --width, --heads and --vocabulary, or --base."
         )
+    landmarks = _given(usual.landmarks, block=block, train_length=train_length, jump=jump)
+    varied = bool(miss or group_dropout or masked)
+    if varied:
+        landmarks = LandmarkVariantSettings(
+            **asdict(landmarks), miss=miss, group_dropout=group_dropout, masked=masked
+        )  # fmt: skip
     chosen = replace(
-        usual, landmarks=_given(usual.landmarks, block=block, train_length=train_length, jump=jump),
+        usual, landmarks=landmarks,
         size=_given(usual.size, **size), rank=rank or None, pass_keys=pass_keys,
         loop=loop,
     )  # fmt: skip
     texts = training.texts_of(data, settings)
     with training.progress() as on_progress:
-        folder, report = train_landmark(
+        folder, report = (train_variant if varied else train_landmark)(
             texts, base, chosen, home=settings.home, name=name, on_progress=on_progress, anew=anew
         )
-    use = f'Use it: foveal.attention.LandmarkModel.from_pretrained("{folder}") (docs/landmark.md)'
+    made_by = "MaskedLandmarks" if masked else "LandmarkVariant" if varied else "LandmarkModel"
+    use = f'Use it: foveal.attention.{made_by}.from_pretrained("{folder}") (docs/landmark.md)'
     training.told(report, folder if report.kept else None, use, settings, as_json=as_json)
 
 

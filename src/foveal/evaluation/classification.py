@@ -122,7 +122,7 @@ def auroc(scores: Sequence[float], positive: Sequence[bool]) -> float:
 
 
 def mean_ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The rank of each value, from 1; of equal ones the mean of their ranks. InputError: NaN, which has no rank."""
+    """The ranks (N,) of values (N,), from 1; of equal ones the mean of theirs. InputError: NaN, which has no rank."""
     if np.isnan(values).any():
         raise InputError(f"{int(np.isnan(values).sum())} of {len(values)} values are NaN, which has no rank.")
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)

@@ -96,6 +96,8 @@ def _unreadable(path: Path, error: Exception) -> InputError:
         return InputError(f"There is no file {path}. Check its spelling.")
     if isinstance(error, IsADirectoryError | PermissionError):
         return InputError(f"{path} cannot be read: {error.strerror}. Name a file that may be read.")
+    if isinstance(error, UnicodeDecodeError):
+        return InputError(f"{path} is not UTF-8 text ({error.reason}). Save it as UTF-8, or fetch it again.")
     return InputError(f"{path} cannot be read ({error}). It is cut off or damaged: fetch it again.")
 
 

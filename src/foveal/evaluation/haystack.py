@@ -25,6 +25,13 @@ PIECE = 20_000
 """Characters that are counted at a time when a haystack is measured."""
 
 
+def manual() -> list[str]:
+    """The topics of Python's reference manual: real prose that lies on every machine, 106k tokens in all."""
+    from pydoc_data.topics import topics
+
+    return list(topics.values())
+
+
 @dataclass(frozen=True, slots=True)
 class Planted:
     """A text with a needle in it: `text[start:end]` of each of `ranges` is the sentence of the same number.

@@ -189,7 +189,7 @@ def read_pairs(path: Path, *, needs: Sequence[str] = ("article", "headline")) ->
     InputError: no such file, a column is missing, a text is empty, or it holds no pairs.
     """
     if not path.is_file():
-        raise InputError(f"{path} does not exist. Name a CSV file, or JSON lines, with headline and article.")
+        raise InputError(f"There is no file {path}. Name a CSV file, or JSON lines, with headline and article.")
     rows = json_lines(path) if ".jsonl" in path.name else csv_rows(path, needs)
     pairs = tuple(_pair(where, row, needs, number) for number, (where, row) in enumerate(rows))
     if not pairs:

@@ -184,7 +184,7 @@ def read_rows(path: Path, *, text: Sequence[str] = (), label: str | None = None)
 def _rows(path: Path) -> Iterator[tuple[str, Any]]:
     """Place and content of each row. InputError: no such file, or it is damaged."""
     if not path.is_file():
-        raise InputError(f"{path} does not exist. Name a file of texts: {TEXT_FORM}.")
+        raise InputError(f"There is no file {path}. Name a file of texts: {TEXT_FORM}.")
     plain = path.name.removesuffix(".gz")
     if plain.endswith(".txt"):
         lines = text_in(path).splitlines()

@@ -107,7 +107,7 @@ def compare(
 
 
 def randomisation_p_value(differences: npt.NDArray[np.float64], *, rounds: int, seed: int) -> float:
-    """The share of sign patterns under which |sum of differences| is at least what it is.
+    """The share of sign patterns of the differences (N,) under which |their sum| is at least what it is.
 
     InputError: no difference, one that is no finite number, or `rounds` below 1.
     """

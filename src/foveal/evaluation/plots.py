@@ -122,7 +122,7 @@ def heatmap(
 
 
 def grids(panels: Mapping[str, np.ndarray], path: Path, *, columns: int, title: str) -> Path:
-    """Boolean matrices side by side, `columns` to a row, each under its name; what is true is dark."""
+    """Boolean matrices (rows, places) side by side, `columns` to a row, each under its name; what is true is dark."""
     if not panels or columns < 1:
         raise InputError(f"{len(panels)} grids came, {columns} to a row; give at least one of each.")
     rows = -(-len(panels) // columns)

@@ -32,10 +32,16 @@ UNSPACED_RANGES = "".join(f"{chr(first)}-{chr(last)}" for first, last in UNSPACE
 LAST = 0x323AF
 """Past this point there are no letters, only tags and private use; the selectors of planes 14 and up are no words."""
 
+SYLLABIC_RANGES = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
+"""Of these Thai, Lao, Burmese and Khmer, whose words are of several letters, as the inside of `[…]`."""
+
 SEEN = 4096
 """Letters that a text's script is told by."""
 
 _PLAIN = re.compile(r"\w+")
+_IDEOGRAPH = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
+_SYLLABIC = re.compile(f"[{SYLLABIC_RANGES}]+")
+_SYLLABIC_OR_NOT = re.compile(f"[{SYLLABIC_RANGES}]+|[^{SYLLABIC_RANGES}]+")
 _DROP = {ord(one): None for one in JOINERS}
 
 
@@ -101,6 +107,30 @@ def run_pattern() -> re.Pattern[str]:
 def word_runs(text: str) -> list[str]:
     """The runs of `text`, as they stand there."""
     return (_PLAIN if text.isascii() else run_pattern()).findall(text)
+
+
+def pieces(run: str) -> list[str]:
+    """A run of `word_runs` as things to count: itself, or where no space parts words what overlaps in it.
+
+    Of kana and ideographs that is each pair; of Thai, Lao, Burmese and Khmer three letters with their marks, about a
+    syllable and a half: two stand in too many words.
+    """
+    if run.isascii():
+        return [run]
+    if _IDEOGRAPH.search(run):
+        return [run[at : at + 2] for at in range(max(1, len(run) - 1))]
+    if not _SYLLABIC.search(run):
+        return [run]
+    found: list[str] = []
+    for part in _SYLLABIC_OR_NOT.findall(run):
+        letters = _letter().findall(part) if _SYLLABIC.match(part) else [part]
+        found += ["".join(letters[at : at + 3]) for at in range(max(1, len(letters) - 2))]
+    return found
+
+
+@lru_cache(1)
+def _letter() -> re.Pattern[str]:
+    return re.compile(rf".[{classes().marks}]*")
 
 
 def without_joiners(word: str) -> str:

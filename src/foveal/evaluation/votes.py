@@ -71,7 +71,8 @@ def _parsed(content: bytes, path: Path) -> tuple[list[Vote], int, bool]:
             try:
                 votes.append(Vote(**json.loads(line)))
             except (ValueError, TypeError) as error:
-                raise InputError(f"{path}, line {number}, is no vote ({error}). Mend or remove it.") from error
+                said = f"it needs {', '.join(Vote.__slots__)}" if isinstance(error, TypeError) else error
+                raise InputError(f"{path}, line {number}, is no vote ({said}). Mend or remove it.") from error
     try:
         last = Vote(**json.loads(rest)) if rest.strip() else None
     except (ValueError, TypeError):  # cut off

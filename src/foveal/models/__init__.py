@@ -10,6 +10,7 @@ from foveal.models.chats import load_chat
 from foveal.models.encoders import load_encoder
 from foveal.models.language import LanguageModel, load_language_model
 from foveal.models.offline import OFFLINE, OfflineModel, installed
+from foveal.models.own_chat import OwnChat
 
 __all__ = [
     "Cancel",
@@ -17,6 +18,7 @@ __all__ = [
     "LanguageModel",
     "OFFLINE",
     "OfflineModel",
+    "OwnChat",
     "Sampling",
     "installed",
     "load_chat",

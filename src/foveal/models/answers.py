@@ -1,8 +1,19 @@
-"""What a server's answer holds besides the answer: reasoning before it, a Markdown fence around it; and its length."""
+"""What an answer holds besides the answer: reasoning before it, a Markdown fence around it; its length, and whether it
+fits a schema.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from foveal.errors import FetchFailed
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel, ValidationError
+
+SchemaT = TypeVar("SchemaT", bound="BaseModel")
 
 
 class Thoughts:
@@ -50,6 +61,36 @@ def json_in(answer: str) -> str:
     text = without_thoughts(answer).strip()
     fenced = re.fullmatch(r"```\w*\s*(.*?)\s*```", text, re.DOTALL)
     return fenced[1] if fenced else text
+
+
+def fitting(
+    ask: Callable[[list[dict[str, str]]], str], talk: list[dict[str, str]], schema: type[SchemaT], name: str
+) -> SchemaT:
+    """What `ask` answers to `talk`, as `schema`; where it does not fit, `ask` is told so, once.
+
+    FetchFailed: nor does the second answer fit, which the model `name` gave.
+    """
+    from pydantic import ValidationError
+
+    for last in (False, True):
+        answer = ask(talk)
+        text = json_in(answer)
+        try:
+            return schema.model_validate_json(text)
+        except ValidationError as error:
+            if last:
+                raise FetchFailed(
+                    f"{name} twice gave no JSON that {schema.__name__} accepts ({_faults(error)}); the answer begins "
+                    f"{text[:80]!r}. Raise max_tokens if it was cut, or take another model."
+                ) from error
+            again = f"This is not the JSON that was asked for ({_faults(error)}). Answer with that JSON only."
+            talk = [*talk, {"role": "assistant", "content": answer}, {"role": "user", "content": again}]
+    raise AssertionError  # the second pass returned or raised
+
+
+def _faults(error: ValidationError) -> str:
+    found = [f"{'.'.join(map(str, one['loc'])) or 'all'}: {one['msg']}" for one in error.errors()]
+    return "; ".join(found)[:300]
 
 
 def most_tokens(text: str) -> int:

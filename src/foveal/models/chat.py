@@ -136,6 +136,16 @@ def is_local(model: ChatModel) -> bool:
     return getattr(model, "language_model", None) is not None
 
 
+def require_chat(asked: str, model: object) -> None:
+    """InputError: what came to `asked` is no chat model."""
+    lacking = [name for name in ("stream", "count_tokens") if not hasattr(model, name)]
+    if lacking:
+        raise InputError(
+            f"{asked} got {type(model).__name__} for a model that answers, which has no {' and no '.join(lacking)}. "
+            "foveal.models.OwnChat(function) makes one of any function, load_chat(NAME, url=…) one of a server's."
+        )
+
+
 def checked(messages: Messages) -> list[dict[str, str]]:
     """The messages as plain dictionaries; half of a surrogate pair, which no model can be sent, is U+FFFD there.
 
@@ -143,9 +153,13 @@ def checked(messages: Messages) -> list[dict[str, str]]:
     """
     if not messages:
         raise InputError("There are no messages; a chat needs at least one of the user.")
+    if isinstance(messages, str | Mapping):
+        raise InputError(
+            f"A chat got {messages!r:.200}; it needs a list of messages, such as "
+            '[{"role": "user", "content": "Where is sight sharpest?"}].'
+        )
     for place, message in enumerate(messages):
-        if message.get("role") not in ROLES or not isinstance(message.get("content"), str):
-            raise InputError(
-                f"Message {place} is {dict(message)!r:.200}; it needs a role ({', '.join(ROLES)}) and a text."
-            )
+        known = isinstance(message, Mapping) and message.get("role") in ROLES
+        if not known or not isinstance(message.get("content"), str):
+            raise InputError(f"Message {place} is {message!r:.200}; it needs a role ({', '.join(ROLES)}) and a text.")
     return [{"role": message["role"], "content": scalar(message["content"])} for message in messages]

@@ -13,18 +13,15 @@ import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from foveal.errors import FetchFailed, InputError
-from foveal.models.answers import Thoughts, json_in, most_tokens, without_thoughts
+from foveal.models.answers import Thoughts, fitting, most_tokens, without_thoughts
 from foveal.models.characters import scalar
 from foveal.models.chat import GREEDY, Cancel, Messages, Sampling, SchemaT, checked, parsing
 from foveal.models.language import completion_prompt
 from foveal.models.remote import heard, retried
-
-if TYPE_CHECKING:
-    from pydantic import ValidationError
 
 CONTEXT_TOKENS = 8192
 """Taken where a caller does not say what the served model can hold."""
@@ -37,6 +34,10 @@ THOUGHT_TOKENS = 4096
 
 DRAWING = ("temperature", "top_p", "seed", "stop")
 """What some models refuse to be told, OpenAI's reasoning ones most of it; they are then asked without."""
+
+NOT_FOUND = 404
+MODELS_S, MODELS_SHOWN = 5.0, 20
+"""Seconds that a server has to list its models, and how many of them an error names."""
 
 LONGEST_TOKEN = 64
 """Characters; a server that sends more than max_tokens of these does not stop, and is left."""
@@ -80,7 +81,7 @@ class OpenAIChat:
     def chat(self, messages: Messages, sampling: Sampling = GREEDY, *, cancel: Cancel | None = None) -> str:
         """The whole answer. FetchFailed: the server failed. InputError: it refused the request or the key."""
         request = self._request(messages, sampling)
-        answer: str = self._retried(lambda: "".join(self._pieces(request, cancel)), cancel)
+        answer: str = self._found(lambda: "".join(self._pieces(request, cancel)), cancel)
         return without_thoughts(answer)
 
     def stream(self, messages: Messages, sampling: Sampling = GREEDY, *, cancel: Cancel | None = None) -> Iterator[str]:
@@ -95,7 +96,7 @@ class OpenAIChat:
             pieces = self._pieces(request, cancel)
             return next(pieces, ""), pieces
 
-        first, pieces = self._retried(begun, cancel)
+        first, pieces = self._found(begun, cancel)
         if first:
             yield first
         while piece := self._retried(lambda: next(pieces, ""), cancel, retries=0):
@@ -113,27 +114,16 @@ class OpenAIChat:
 
         With no sampling given, up to `chat.PARSE_TOKENS`.
         """
-        from pydantic import ValidationError
-
         stated = {"name": schema.__name__, "schema": schema.model_json_schema(), "strict": True}
-        talk = checked(messages)
-        for last in (False, True):
+
+        def ask(talk: list[dict[str, str]]) -> str:
             request = self._request(talk, parsing(sampling)) | {
                 "response_format": {"type": "json_schema", "json_schema": stated}
             }
-            answer = self._retried(lambda asked=request: "".join(self._pieces(asked, cancel)), cancel)
-            text = json_in(answer)
-            try:
-                return schema.model_validate_json(text)
-            except ValidationError as error:
-                if last:
-                    raise FetchFailed(
-                        f"{self._place} twice gave no JSON that {schema.__name__} accepts ({_faults(error)}); the "
-                        f"answer begins {text[:80]!r}. Raise max_tokens if it was cut, or take another model."
-                    ) from error
-                again = f"This is not the JSON that was asked for ({_faults(error)}). Answer with that JSON only."
-                talk += [{"role": "assistant", "content": answer}, {"role": "user", "content": again}]
-        raise AssertionError  # the second pass returned or raised
+            answer: str = self._found(lambda: "".join(self._pieces(request, cancel)), cancel)
+            return answer
+
+        return fitting(ask, checked(messages), schema, self._place)
 
     def score(self, messages: Messages, continuation: str, *, cancel: Cancel | None = None) -> list[float]:
         """Log-probabilities of the tokens of `continuation` after the messages' contents, joined by blank lines.
@@ -202,6 +192,32 @@ class OpenAIChat:
     def _retried(self, run: Any, cancel: Cancel | None, *, retries: int | None = None) -> Any:
         tries = self._retries if retries is None else retries
         return retried(run, retries=tries, name=self._place, cancel=cancel)
+
+    def _found(self, run: Any, cancel: Cancel | None) -> Any:
+        """`_retried`; where the server knows nothing of what is asked, the models that it has are named."""
+        try:
+            return self._retried(run, cancel)
+        except InputError as error:
+            if getattr(error.__cause__, "status_code", None) != NOT_FOUND:
+                raise
+            names = self._models()
+            has = f"It has: {', '.join(names)}. " if names else ""
+            raise InputError(
+                f"{self.url} has no model {self.name!r}, or is no such address ({error.__cause__}). {has}The address "
+                "ends before /chat/completions, mostly in /v1."
+            ) from error.__cause__
+
+    def _models(self) -> list[str]:
+        """The first names of the server's own list; none where it has no such list."""
+        import openai
+
+        try:
+            told = self._client.with_options(timeout=MODELS_S).models.with_raw_response.list().http_response.json()
+        except (openai.OpenAIError, ValueError):
+            return []
+        listed = told.get("data") if isinstance(told, dict) else None
+        named = listed if isinstance(listed, list) else []
+        return [one["id"] for one in named if isinstance(one, dict) and isinstance(one.get("id"), str)][:MODELS_SHOWN]
 
     def _request(self, messages: Messages, sampling: Sampling) -> dict[str, Any]:
         request: dict[str, Any] = {
@@ -290,11 +306,6 @@ def _part(chunk: Any) -> tuple[str, str | None]:
 def iter_one(call: Callable[[], Any]) -> Generator[Any, None, None]:
     """One result as an iterator; the call is made when it is asked for."""
     yield call()
-
-
-def _faults(error: ValidationError) -> str:
-    found = [f"{'.'.join(map(str, one['loc'])) or 'all'}: {one['msg']}" for one in error.errors()]
-    return "; ".join(found)[:300]
 
 
 def _echoed(answer: Any, prompt: str, continuation: str) -> list[float] | None:

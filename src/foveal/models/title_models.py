@@ -86,7 +86,7 @@ class TitleModel(ABC):
             if not fits:
                 raise InputError(
                     f"The title {title!r} has no token that could be written, or the one that ends titles inside. Name "
-                    "that document anew, or leave it out (retrieval.generative's told_apart does)."
+                    "that document anew, or leave it out (retrieval.corpusbrain's told_apart does)."
                 )
         return found
 

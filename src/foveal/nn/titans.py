@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from foveal.errors import InputError
 from foveal.nn.inputs import as_it_is, checked, head_width, require_at_least_one, require_one_of, require_token
 from foveal.nn.memory_rule import Weights, through
-from foveal.nn.neural_memory import MemorySettings, MemoryState, NeuralMemory
+from foveal.nn.neural_memory import MemoryDiverged, MemorySettings, MemoryState, NeuralMemory
 from foveal.nn.norms import RMSNorm
 from foveal.nn.states import State, require_state
 from foveal.nn.window_attention import (
@@ -138,8 +138,13 @@ class Titans(nn.Module):
         return f"{self.settings.variant}, window {self.settings.window}"
 
     def _projected(self, y: Tensor, x: Tensor) -> Tensor:
-        """W_o (norm(y) silu(W x))."""
+        """W_o (norm(y) silu(W x)). MemoryDiverged: it is no number, as what the memory gave was too large for it."""
         projected: Tensor = self.out(self.norm(y) * F.silu(self.open(x)))
+        if not (torch.compiler.is_compiling() or projected.is_meta) and bool(projected.isnan().any()):
+            raise MemoryDiverged(
+                f"Titans {self.settings.variant} gives no numbers any more: what its memory recalls has grown too "
+                "large. Give it normalised inputs, lower theta_max or the chunk, or set max_surprise."
+            )
         return projected
 
     def _remembered(self, batch: int) -> MemoryState:

@@ -2,6 +2,7 @@
 
     ana = add(database, "ana@example.org", role="admin")      # may sign in from now on; verified when she first does
     ana.may("moderate")
+    invitation("Foveal", "https://papers.example.org/login")  # what a mail says to whoever was added
 
 Address    kept as people write it, with the domain in lower case and in ASCII (IDNA 2008): `+tags` and capitals before
            the @ are somebody's wish. That form is what mail is sent to, so no two people share one
@@ -31,6 +32,7 @@ from foveal.papers.person import Person as Person
 from foveal.papers.schema import ListingRow, PersonRow, PickRow
 
 _LOGIN = re.compile(r"[a-z][a-z0-9-]{0,38}[a-z0-9]")
+_MADE = "reader-"  # how a login begins that nobody chose
 _TAKEN = frozenset({"admin", "system", "foveal", "moderator", "curator", "deleted", "anonymous", "root", "support"})
 
 
@@ -51,23 +53,48 @@ def people(database: Database) -> list[Person]:
         return [person_of(row) for row in session.scalars(select(PersonRow).order_by(PersonRow.login))]
 
 
-def add(database: Database, address: str, *, login: str = "", name: str = "", role: str = "member") -> Person:
-    """A new person, who signs in by a link to that address. InputError: address or login is taken, or is none."""
+def add(
+    database: Database, address: str, *, login: str = "", name: str = "", role: str = "member", by: Person | None = None
+) -> Person:
+    """A new person, who signs in by a link to that address; without `by` it is whoever runs the site who adds.
+
+    InputError: address or login is taken, or is none. NotAllowed: `by` is no admin.
+    """
     checked_role(role)
+    if by is not None:
+        must(by, "administer", "People are added by an admin only.")
     email = canonical(address)
     with database.writing() as session:
         if session.scalar(select(PersonRow.id).where(PersonRow.email == email)):
-            raise InputError(f"{email} has an account already. `foveal admin user role` changes what it may do.")
+            again = "Its role can be changed" if by else "`foveal admin user role` changes what it may do"
+            raise InputError(f"{email} has an account already. {again}.")
         row = new_row(session, email, login=login, name=name)
         row.role = role
         session.flush()
-        record(session, "system", "add person", f"person:{row.login}", role)
+        record(session, by.login if by else "system", "add person", f"person:{row.login}", role)
         return person_of(row)
+
+
+def invitation(title: str, address: str, by: Person | None = None) -> tuple[str, str]:
+    """Subject and text of the mail to somebody who was added; `address` is the page where one signs in."""
+    who = f"{by.shown} added you" if by else "You were added"
+    return (
+        f"You may sign in to {title}",
+        f"{who} to {title}. Sign in here, whenever you like, by the address that this mail came to:\n\n"
+        f"    {address}\n\n"
+        "There is no password: each time a link is mailed to you. If you do not know what this is, do nothing: "
+        "nothing else is sent.\n",
+    )
+
+
+def chose_no_name(row: PersonRow) -> bool:
+    """Whether nobody, they or whoever added them, said what this person is called."""
+    return not row.name and row.login.startswith(_MADE)
 
 
 def new_row(session: Session, email: str, *, login: str = "", name: str = "") -> PersonRow:
     """A row for a new person; without a login, one that tells nothing."""
-    chosen = _free_login(session, login) if login else f"reader-{secrets.token_hex(4)}"
+    chosen = _free_login(session, login) if login else f"{_MADE}{secrets.token_hex(4)}"
     row = PersonRow(login=chosen, email=email, name=_shown_name(name))
     session.add(row)
     session.flush()

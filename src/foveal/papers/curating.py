@@ -73,6 +73,13 @@ def picks(database: Database, day: date) -> list[Picked]:
     return sorted(found, key=lambda one: (one.position, one.paper))
 
 
+def planned(database: Database) -> list[Picked]:
+    """What is chosen for days to come, by day and place."""
+    with database.reading() as session:
+        rows = session.scalars(select(PickRow).order_by(PickRow.day, PickRow.position, PickRow.paper_id))
+        return [Picked(one.paper_id, one.day, one.position, one.picked_by, shown=False) for one in rows]
+
+
 def days_of(database: Database, paper: str) -> list[Picked]:
     """The days for which a paper is chosen, the last first."""
     with database.reading() as session:

@@ -15,7 +15,6 @@ Badges     "Paper author": the account claimed a place among the authors (claims
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,14 +29,14 @@ from foveal.database import Database, add_unless_taken
 from foveal.errors import InputError, NotAllowed, UnknownPaper
 from foveal.papers.accounts import Person
 from foveal.papers.known import must_be_here
+from foveal.papers.moderation import remark_of
 from foveal.papers.people_schema import ClosedDiscussionRow, CommentVoteRow
+from foveal.papers.ranking import wilson
 from foveal.papers.rate_limits import REMARKS, VOTES, take
 from foveal.papers.safe_markdown import html_of
 from foveal.papers.schema import AuthorRow, CommentRow, ListingRow, PersonRow, now
 
 ORDERS = ("best", "new", "old")
-Z = 1.281551565545
-"""Of 80 %, as other sites rank remarks."""
 
 THREADS = 50
 """Threads of one page."""
@@ -136,7 +135,7 @@ def remark(database: Database, person: Person, paper: str, text: str, *, parent:
     take(database, REMARKS, f"person:{person.id}")
     with database.writing() as session:
         _open(session, paper)
-        if parent is not None and _row(session, parent).paper_id != paper:
+        if parent is not None and remark_of(session, parent).paper_id != paper:
             raise UnknownPaper("The remark that this answers is about another paper.")
         row = CommentRow(paper_id=paper, parent_id=parent, person_id=person.id, raw=raw, html=html)
         session.add(row)
@@ -176,7 +175,7 @@ def rate(database: Database, person: Person, comment: int, value: int) -> str:
         raise InputError(f"A remark is rated 1, 0 or -1, not {value}.")
     take(database, VOTES, f"person:{person.id}")
     with database.writing() as session:
-        row = _row(session, comment)
+        row = remark_of(session, comment)
         if row.person_id == person.id or person.verified_at is None:
             raise NotAllowed("Remarks are rated by others, whose address is verified.")
         if row.hidden_at is not None:
@@ -198,17 +197,7 @@ def words_of(database: Database, person: Person, comment: int) -> tuple[str, str
 def paper_of(database: Database, comment: int) -> str:
     """The paper that a remark is about. UnknownPaper: there is no such remark."""
     with database.reading() as session:
-        return _row(session, comment).paper_id
-
-
-def wilson(helpful: int, unhelpful: int, *, z: float = Z) -> float:
-    """The lower bound of Wilson's interval for the share of `helpful`, 0 of none."""
-    n = helpful + unhelpful
-    if n == 0:
-        return 0.0
-    share = helpful / n
-    spread = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return (share + z * z / (2 * n) - spread) / (1 + z * z / n)
+        return remark_of(session, comment).paper_id
 
 
 def _checked(text: str) -> tuple[str, str]:
@@ -226,15 +215,8 @@ def _open(session: Session, paper: str) -> None:
         raise NotAllowed("This discussion is closed: it can be read, and takes no more remarks.")
 
 
-def _row(session: Session, comment: int) -> CommentRow:
-    row = session.get(CommentRow, comment)
-    if row is None:
-        raise UnknownPaper("There is no such remark here.")
-    return row
-
-
 def _own(session: Session, person: Person, comment: int) -> CommentRow:
-    row = _row(session, comment)
+    row = remark_of(session, comment)
     if row.person_id != person.id:
         raise NotAllowed("This remark is somebody else's.")
     return row

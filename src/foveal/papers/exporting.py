@@ -1,6 +1,6 @@
-"""Papers to other programs: BibTeX, RIS, CSV, JSON.
+"""Papers to other programs: BibTeX, RIS, CSL-JSON, CSV, JSON.
 
-EXPORTS["bibtex"](papers)                      # one text; also "ris", "csv", "json"
+EXPORTS["bibtex"](papers)                      # one text; also "ris", "csl", "csv", "json"
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from datetime import date, datetime
 from typing import Any
 
 from foveal.papers.store import Paper
+from foveal.text import references
 from foveal.text.bibtex import Keys, entry, key_of, tex
 
 CSV_COLUMNS = (
@@ -46,6 +47,11 @@ def ris(papers: Sequence[Paper]) -> str:
     return "".join(f"{line}\r\n" for paper in papers for line in _ris(paper))
 
 
+def csl(papers: Sequence[Paper]) -> str:
+    """An item for each paper, as Zotero, Pandoc and citeproc read them."""
+    return references.csl([_reference(paper) for paper in papers])
+
+
 def as_csv(papers: Sequence[Paper]) -> str:
     """A table with a head; cells that a spreadsheet would take for a formula are quoted by an apostrophe."""
     held = io.StringIO()
@@ -67,6 +73,7 @@ def as_json(papers: Sequence[Paper]) -> str:
 EXPORTS: Mapping[str, Callable[[Sequence[Paper]], str]] = {
     "bibtex": bibtex,
     "ris": ris,
+    "csl": csl,
     "csv": as_csv,
     "json": as_json,
 }
@@ -114,6 +121,20 @@ def _ris(paper: Paper) -> Iterator[str]:
     ]
     yield from (f"{tag}  - {' '.join(value.split())}" for tag, value in fields if value)
     yield "ER  - "
+
+
+def _reference(paper: Paper) -> references.Reference:
+    return references.Reference(
+        title=paper.title,
+        authors=tuple(name for author in paper.named_authors if (name := " ".join(author.name.split()))),
+        dated=paper.published_at.date() if paper.published_at else None,
+        url=paper.page_url,
+        journal=paper.journal_ref,
+        doi=paper.doi,
+        arxiv=paper.id if paper.is_arxiv else "",
+        note="Withdrawn" if paper.withdrawn else "",
+        abstract=paper.abstract,
+    )
 
 
 def _reversed(name: str) -> str:

@@ -10,12 +10,11 @@ Stays   the last request of each source, and its last good one: when papers were
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, cast
 
-from sqlalchemy import CursorResult, delete, func, or_, select
+from sqlalchemy import delete, func, or_, select
 
 from foveal import faults
-from foveal.database import Database
+from foveal.database import Database, rows_changed
 from foveal.papers.schema import FetchRow
 
 KEPT_DAYS = 90
@@ -36,5 +35,5 @@ def prune(database: Database) -> int:
         old = or_(FetchRow.at < before, FetchRow.id <= id_)
         gone = delete(FetchRow).where(FetchRow.source == name, old, FetchRow.id.not_in(stays))
         with database.writing() as session:
-            done += cast("CursorResult[Any]", session.execute(gone)).rowcount
+            done += rows_changed(session, gone)
     return done

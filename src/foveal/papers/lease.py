@@ -12,13 +12,12 @@ where that is so far ahead that a clock was wrong.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CursorResult, delete, exists, update
+from sqlalchemy import ColumnElement, delete, exists, update
 from sqlalchemy.orm import Session
 
 from foveal import faults
-from foveal.database import add_unless_taken
+from foveal.database import add_unless_taken, rows_changed
 from foveal.database import is_dead as is_dead
 from foveal.database import new_holder as new_holder
 from foveal.papers.schema import LeaseRow
@@ -36,7 +35,7 @@ def take(session: Session, name: str, holder: str, *, seconds: float) -> bool:
     if is_dead(row.holder):
         free = free | (LeaseRow.holder == row.holder)
     taken = update(LeaseRow).where(LeaseRow.name == name, free).values(holder=holder, until=until)
-    return cast("CursorResult[Any]", session.execute(taken)).rowcount == 1
+    return rows_changed(session, taken) == 1
 
 
 def release(session: Session, name: str, holder: str) -> None:

@@ -70,7 +70,7 @@ def hide(database: Database, comment: int, *, by: Person, reason: str = "") -> s
     """
     must(by, "moderate", "Remarks of others are hidden by a moderator only.")
     with database.writing() as session:
-        row = _comment(session, comment)
+        row = remark_of(session, comment)
         if row.hidden_at is None:
             row.hidden_at = now()
             reported = _settled(session, comment)
@@ -83,7 +83,7 @@ def restore(database: Database, comment: int, *, by: Person) -> str:
     """Show a hidden remark again; the paper's id. NotAllowed: no moderator, or its author deleted it."""
     must(by, "moderate", "Hidden remarks are restored by a moderator only.")
     with database.writing() as session:
-        row = _comment(session, comment)
+        row = remark_of(session, comment)
         if not row.raw:
             raise NotAllowed("This remark was deleted by its author; its words are gone.")
         if row.hidden_at is not None:
@@ -138,7 +138,8 @@ def _settled(session: Session, comment: int) -> int:
     return count
 
 
-def _comment(session: Session, comment: int) -> CommentRow:
+def remark_of(session: Session, comment: int) -> CommentRow:
+    """The row of a remark. UnknownPaper: there is none of that number."""
     row = session.get(CommentRow, comment)
     if row is None:
         raise UnknownPaper("There is no such remark here.")

@@ -4,7 +4,8 @@
 
 Words are the same when their stems are, whatever their case and accents. The stems are cruder than the index's
 (Snowball's English): `stem` takes off an English ending where enough is left, so that a mark is seldom missing.
-"Quoted words" are marked where they stand as a phrase.
+"Quoted words" are marked where they stand as a phrase. Of ideographs and kana, which no space parts into words, each
+pair of the query is.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ Spans = tuple[tuple[int, int], ...]
 
 _WORD = re.compile(r"[\w\u0300-\u036f]+")
 _QUOTED = re.compile(r'"([^"]+)"')
+_UNPARTED = re.compile("[\u3005-\u30ff\u31f0-\u31ff\u3400-\u9fff\uf900-\ufaff]+")
 _ENDINGS = (
     "izations", "isations", "ization", "isation", "ational", "fulness", "iveness", "ations", "izing", "izers",
     "ation", "ators", "ments", "izes", "ized", "izer", "ator", "ness", "ment", "ings", "ions", "ives", "ally", "able",
@@ -44,17 +46,24 @@ class Marker:
     def __init__(self, query: str) -> None:
         self.phrases = phrases_of(query)
         self.words = _Wanted(asked(_QUOTED.sub(" ", query)))
+        runs = _UNPARTED.findall(query)
+        self.pairs = {run[at : at + 2] for run in runs for at in range(max(1, len(run) - 1))}
 
     def marks(self, title: str, abstract: str) -> Marks:
         """The places in a title and an abstract."""
         return Marks(*(self._marked(text) for text in (title, abstract)))
+
+    def stands_in(self, texts: Iterable[str]) -> bool:
+        """Whether a word of the query stands in one of the texts."""
+        return any(self._marked(text) for text in texts)
 
     def _marked(self, text: str) -> Spans:
         wanted = [word for word in set(_WORD.findall(text)) if self.words[word]]
         spans = {span for word in wanted for span in _standing(word, text)}
         if self.phrases:
             spans.update(_phrases(text, self.phrases))
-        return tuple(sorted(spans))
+        spans.update((start, start + len(pair)) for pair in self.pairs for start in _starts(pair, text))
+        return _joined(spans) if self.pairs else tuple(sorted(spans))
 
 
 class _Wanted(dict[str, bool]):
@@ -135,6 +144,25 @@ def _standing(word: str, text: str) -> Iterator[tuple[int, int]]:
         if not _WORD.match(text[start - 1 : start]) and not _WORD.match(text[end : end + 1]):
             yield start, end
         start = text.find(word, end)
+
+
+def _starts(pair: str, text: str) -> Iterator[int]:
+    """Where a pair stands in a text, in words or not."""
+    start = text.find(pair)
+    while start >= 0:
+        yield start
+        start = text.find(pair, start + 1)
+
+
+def _joined(spans: Iterable[tuple[int, int]]) -> Spans:
+    """The spans in order, those that overlap or touch as one."""
+    found: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if found and start <= found[-1][1]:
+            found[-1] = found[-1][0], max(end, found[-1][1])
+        else:
+            found.append((start, end))
+    return tuple(found)
 
 
 def _phrases(text: str, phrases: Sequence[Sequence[str]]) -> Iterator[tuple[int, int]]:

@@ -177,7 +177,7 @@ class PaperSearch:
             total = len(hits) if len(hits) < wanted else None
             if rank is not None:
                 hits = self._ranked(text, hits, rank, candidates)
-            notes.append(_note_on(hits[:k]))
+            notes.append(self._note_on(text, hits[:k]))
             hits = hits[page * k : (page + 1) * k]
         elif filters:
             hits, total = self._listed(filters, k, page)
@@ -257,6 +257,16 @@ class PaperSearch:
             there = set(session.scalars(by_id)) if named else set()
             return list(dict.fromkeys([*(one for one in named if one in there), *session.scalars(by_title)]))
 
+    def _note_on(self, text: str, hits: Sequence[PaperHit]) -> str:
+        """That no word of the query stands in what was found, in any field, and that it names none of these papers."""
+        if not hits or any(any(hit.marks) for hit in hits):
+            return ""
+        marker, named = Marker(plain(text)), self._named(plain(text))
+        papers = [hit.paper for hit in hits]
+        if any(one.id in named or marker.stands_in([*_fields(one), *one.categories]) for one in papers):
+            return ""
+        return "No paper found holds these words: these are the nearest in meaning."
+
     def _listed(self, filters: Filters, k: int, page: int) -> tuple[list[PaperHit], int]:
         """The newest papers that pass the filters, and how many do."""
         wanted = filters.select()
@@ -302,12 +312,6 @@ class PaperSearch:
         return f"{waiting:,} new or changed papers are not searched yet: they are being indexed."
 
 
-def _note_on(hits: Sequence[PaperHit]) -> str:
-    if not hits or any(any(hit.marks) for hit in hits):
-        return ""
-    return "No paper found holds these words: these are the nearest in meaning."
-
-
 def _ids(word: str) -> Iterator[str]:
     """The id that a word is, if it is one."""
     try:
@@ -320,9 +324,19 @@ def _holds(paper: Paper, phrases: Sequence[Sequence[str]]) -> bool:
     """Whether each phrase stands in one of the paper's fields."""
     if not phrases:
         return True
-    fields = [paper.title, paper.abstract, paper.organisation, *paper.keywords]
-    fields += [author.name for author in paper.named_authors]
+    fields = _fields(paper)
     return all(has_phrase(phrase, fields) for phrase in phrases)
+
+
+def _fields(paper: Paper) -> list[str]:
+    """What the search by words sees, but for the subjects."""
+    return [
+        paper.title,
+        paper.abstract,
+        paper.organisation,
+        *paper.keywords,
+        *(author.name for author in paper.named_authors),
+    ]
 
 
 def _as_hit(hit: PaperHit) -> Hit:

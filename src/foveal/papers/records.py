@@ -119,4 +119,7 @@ def name_key(name: str) -> str:
     """An author's name in an address: "Léa N. Martin" is lea-n-martin, the same for every spelling of the accents."""
     plain = unicodedata.normalize("NFKD", name).casefold()
     kept = "".join(character for character in plain if not unicodedata.combining(character))
-    return "-".join(re.findall(r"\w+", kept))[:120] or hashlib.sha256(name.encode()).hexdigest()[:12]
+    return (
+        "-".join(re.findall(r"\w+", kept))[:120]
+        or hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    )

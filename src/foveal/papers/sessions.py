@@ -15,25 +15,25 @@ Sign-up    is the same act: an unknown address gets an account when its first li
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlsplit
 
-from sqlalchemy import CursorResult, delete, select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from foveal.database import Database
+from foveal.database import Database, rows_changed
 from foveal.errors import InputError
-from foveal.papers.accounts import Person, new_row, person_of
+from foveal.papers.accounts import Person, chose_no_name, new_row, person_of
 from foveal.papers.mail.addresses import canonical
 from foveal.papers.people_schema import LoginLinkRow, SessionRow
 from foveal.papers.rate_limits import LINK_TRIES, LINKS_OF_ADDRESS, LINKS_OF_IP, forget_idle, network_of, take
 from foveal.papers.schema import PersonRow, now
+from foveal.papers.secrets import hash_of
 
 LINK_LIFE = timedelta(minutes=15)
 SESSION_LIFE = timedelta(days=30)
@@ -62,7 +62,10 @@ class Peeked:
 
 @dataclass(frozen=True)
 class SignedIn:
-    """A session that was just opened; `token` goes into the cookie, and is kept nowhere else."""
+    """A session that was just opened; `token` goes into the cookie, and is kept nowhere else.
+
+    `is_new`: they sign in for the first time, and nobody said what they are called.
+    """
 
     token: str
     person: Person
@@ -163,11 +166,11 @@ def use_link(
             raise InputError("This link was sent to another address. Type the one that got it.")
     with database.writing() as session:
         used = update(LoginLinkRow).where(LoginLinkRow.id == row.id, LoginLinkRow.used_at.is_(None))
-        if cast("CursorResult[Any]", session.execute(used.values(used_at=moment))).rowcount != 1:
+        if rows_changed(session, used.values(used_at=moment)) != 1:
             raise InputError(UNUSABLE)
         person = session.scalar(select(PersonRow).where(PersonRow.email == row.email))
-        is_new = person is None
         person = person or new_row(session, row.email)
+        is_new = person.verified_at is None and chose_no_name(person)
         person.verified_at = person.verified_at or moment
         key = _opened(session, person, agent=agent, ip=ip, moment=moment)
         return SignedIn(key, person_of(person), is_new, row.next_path)
@@ -220,11 +223,6 @@ def forget_old(session: Session, moment: datetime) -> None:
     session.execute(delete(LoginLinkRow).where(LoginLinkRow.expires_at < moment - timedelta(days=1)))
     session.execute(delete(SessionRow).where(SessionRow.expires_at < moment))
     forget_idle(session, moment)
-
-
-def hash_of(token: str) -> str:
-    """How a token that we sent out is kept."""
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _usable(token: str, moment: datetime) -> Any:

@@ -67,7 +67,7 @@ class Postings:
 
 
 def postings(ids: Sequence[str], counted: Sequence[tuple[Ints, Floats]], vocabulary: int) -> Postings:
-    """From the words and counts of each paper."""
+    """From each paper's words (n,) by number and their counts (n,): unit vectors of tf-idf, listed by word."""
     lengths = np.array([len(words) for words, _ in counted], dtype=np.int64)
     none: tuple[Ints, Floats] = (np.zeros(0, np.int32), np.zeros(0, np.float32))
     words, counts = (np.concatenate([pair[at] for pair in (none, *counted)]) for at in (0, 1))

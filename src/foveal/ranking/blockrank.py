@@ -86,7 +86,7 @@ class BlockRank:
                 "BlockRank can keep documents only where their tokens depend on nothing else: give it layout=KEPT "
                 "(prefix_query=False, numbers='text') and mode='attention', or no cache."
             )
-        _ = self.depth
+        _ = self.depth  # a layer that cannot be is said now, not at the first search
 
     @classmethod
     def load(cls, name: str, **options: Any) -> BlockRank:

@@ -176,6 +176,8 @@ def _sized(part: str) -> tuple[str, int | None]:
 
 def _folder(name: str, home: Path) -> Path | None:
     """The folder that is meant: a path that exists, or a model trained here."""
+    if not name.strip():  # to a path "" is this folder
+        return None
     try:
         return next((one for one in (expanded(name), home / "models" / name) if one.is_dir()), None)
     except (OSError, RuntimeError):  # longer than any file's name, or the home of a user that there is not

@@ -68,9 +68,7 @@ class AnswerSettings:
 
     max_tokens: int = 128  # of the answer
     context: int = 256  # most tokens of excerpts that the model is shown, the best that fit
-    best_first: bool = (
-        True  # the best excerpt first, since small models answer from what comes first; else as in the text
-    )
+    best_first: bool = True  # the best excerpt first: small models answer from what comes first; else as in the text
     instruction: str = INSTRUCTION
     nowhere: str = ""  # NOWHERE for a model that refuses where it must; a small one then refuses all but the literal
     supported: float = 0.5  # share of a sentence's own words that an excerpt must hold, 0 to 1

@@ -23,13 +23,11 @@ from typing import TYPE_CHECKING
 
 from foveal.attention import AUTO
 from foveal.attention.profiles import profile_of
-from foveal.attention.retrieval_heads import copying_heads
 from foveal.errors import InputError, LibraryCorrupt, UnknownDocument
-from foveal.models.chat import Cancel, ChatModel, is_local
+from foveal.models.chat import Cancel, ChatModel, is_local, require_chat
 from foveal.reading.answering import AnswerSettings, Drafted, Evidence, borne_out, confidence, drafted, settings_for
 from foveal.reading.events import AnswerDelta
 from foveal.reading.likeness import LIKE, held_share, likeness
-from foveal.reading.looking import Looking
 from foveal.reading.memory import Excerpt, Kept, excerpts, in_order, scored
 from foveal.reading.sentences import Sentence, packed, read_sentences
 from foveal.reading.skim import content_words
@@ -37,7 +35,9 @@ from foveal.text.units import sentences
 from foveal.types import Answer, Document, Encoder, Hit, Passage, Span
 
 if TYPE_CHECKING:
+    from foveal.attention.retrieval_heads import HeadScores
     from foveal.models.language import LanguageModel
+    from foveal.reading.looking import Looking
 
 Get = Callable[[str, str | None], Document]
 """The stored document of an id and a revision."""
@@ -137,13 +137,16 @@ class Asker:
         """`reader` reads around the passages, if the settings say so (default: the answerer's own model, if it is on
         this machine). `encoder` tells how near they are to the question. `home` holds attention profiles of one's own.
         """
+        require_chat("Asking", answerer)
         self.settings = settings or AskSettings(answer=settings_for(answerer))
         self._get = get
         self._answerer, self._encoder = answerer, encoder
-        self._heads = copying_heads(answerer, home)
-        self._looking = None
+        self._heads = _copying_heads(answerer, home)
+        self._looking: Looking | None = None
         reader = reader or getattr(answerer, "language_model", None)
         if reader and self.settings.looks:
+            from foveal.reading.looking import Looking  # and PyTorch: a model behind a server needs none
+
             self._looking = Looking(reader, profile_of(reader, home), attention=self.settings.attention)
 
     def stream(self, question: str, hits: Sequence[Hit], *, cancel: Cancel | None = None) -> Iterator[AskEvent]:
@@ -265,6 +268,15 @@ class Asker:
         stream = read_sentences([text], looking.tokens.encode_many, looking.tokens.offsets)
         moved = (Sentence(one.start + area.start, one.end + area.start, one.text, one.ids) for one in stream)
         return packed(moved, self.settings.window)
+
+
+def _copying_heads(answerer: ChatModel, home: Path | None) -> HeadScores | None:
+    """Its heads that copy, where it runs on this machine; a server's model needs no PyTorch."""
+    if not is_local(answerer):
+        return None
+    from foveal.attention.retrieval_heads import copying_heads
+
+    return copying_heads(answerer, home)
 
 
 def opened(question: str, hits: Sequence[Hit], documents: Mapping[tuple[str, str | None], Document]) -> list[Hit]:

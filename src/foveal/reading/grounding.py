@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from foveal.attention.head_tracing import Trace, traced
-from foveal.attention.retrieval_heads import HeadScores
 from foveal.errors import InputError
 
 if TYPE_CHECKING:
+    from foveal.attention.head_tracing import Trace
+    from foveal.attention.retrieval_heads import HeadScores
     from foveal.models.language import LanguageModel
 
 
@@ -54,6 +54,8 @@ def grounding(
     None where one of them cannot be found there, as where a chat template changed it, or there is no answer, and where
     it is not known: no head copies enough to be asked, the scores are another model's, or all this is too long for it.
     """
+    from foveal.attention.head_tracing import traced  # and PyTorch: a model behind a server needs none
+
     if not scores.above():
         return None
     maps: list[tuple[int, list[int]]] = []

@@ -15,15 +15,23 @@ from foveal.settings import expanded
 from foveal.text.files import file_address, path_of, read_bytes, too_large
 from foveal.text.loading import LoadSettings, Source, discover, read_document
 from foveal.text.plain import decode, require_text
-from foveal.text.sources import DEFAULTS
+from foveal.text.sources import DEFAULTS, OnPart, untold
 from foveal.types import Document
 
 STDIN = "-"
 _PLAIN = ("text", "markdown")
 
 
-def opened(source: str | Path, settings: LoadSettings = DEFAULTS, *, encoding: str | None = None) -> Text:
+def opened(
+    source: str | Path,
+    settings: LoadSettings = DEFAULTS,
+    *,
+    encoding: str | None = None,
+    on_part: OnPart = untold,
+) -> Text:
     """The text at `source`. `encoding` is that of a file or of standard input, where it cannot be told.
+
+    `on_part` hears of each page or chapter of a long one.
 
     InputError: a path that is not there, or several documents. UnreadableSource: no text. FetchFailed: no page.
     """
@@ -34,7 +42,7 @@ def opened(source: str | Path, settings: LoadSettings = DEFAULTS, *, encoding: s
     found = list(discover([source], settings))
     if len(found) == 1 and isinstance(found[0], Source) and _beyond(found[0], settings.max_bytes):
         return FileText(path_of(found[0].address))
-    return DocumentText(read_document(source, settings))
+    return DocumentText(read_document(source, settings, on_part))
 
 
 def _beyond(source: Source, max_bytes: int) -> bool:

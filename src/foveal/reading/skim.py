@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from foveal.evaluation.scripts import word_runs
+from foveal.evaluation.scripts import pieces, word_runs
 
 K1, B = 1.2, 0.75
 _COMMON_WORDS = (
@@ -23,13 +23,11 @@ _COMMON = frozenset(_COMMON_WORDS.split())
 
 
 def content_words(text: str) -> set[str]:
-    """The words of `text`, in lower case, that say what it is about; runs of ideographs give their pairs."""
+    """The words of `text`, in lower case, that say what it is about; where no space parts them, short pieces."""
     words: set[str] = set()
     for word in word_runs(text.lower()):
-        if any("\u3040" <= character <= "\u9fff" for character in word):
-            words |= {word[place : place + 2] for place in range(max(1, len(word) - 1))}
-        elif word not in _COMMON:
-            words.add(word)
+        if word not in _COMMON:
+            words.update(pieces(word))
     return words
 
 

@@ -13,27 +13,21 @@ deep.py …              deep research, a checked report: planning*.py, desk.py 
 sources.py …           where is searched: library, folder, papers, arXiv, SearXNG, any HTTP search
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from foveal.registry import at_first_use
 
 if TYPE_CHECKING:
-    from foveal.research.answers import Researched as Researched
-    from foveal.research.budget import Budget as Budget
-    from foveal.research.deep import DeepResearch as DeepResearch
-    from foveal.research.events import Event as Event
-    from foveal.research.graph import Graph as Graph
-    from foveal.research.mindsearch import MindSearch as MindSearch
-    from foveal.research.mindsearch import MindSettings as MindSettings
-    from foveal.research.plans import Plan as Plan
-    from foveal.research.plans import Planner as Planner
-    from foveal.research.report import Report as Report
-    from foveal.research.sources import Found as Found
-    from foveal.research.sources import Source as Source
-    from foveal.research.text_sources import DocumentsSource as DocumentsSource
-    from foveal.research.text_sources import LibrarySource as LibrarySource
+    from foveal.research.answers import Researched
+    from foveal.research.budget import Budget
+    from foveal.research.deep import DeepResearch
+    from foveal.research.events import Event
+    from foveal.research.graph import Graph
+    from foveal.research.mindsearch import MindSearch, MindSettings
+    from foveal.research.plans import Plan, Planner
+    from foveal.research.report import Report
+    from foveal.research.sources import Found, Source
+    from foveal.research.text_sources import DocumentsSource, LibrarySource
 
 _HOMES = {
     "Budget": "budget",
@@ -52,8 +46,26 @@ _HOMES = {
     "Source": "sources",
 }
 
-__all__ = list(_HOMES)
-
+__all__ = [
+    "Budget",
+    "DeepResearch",
+    "DocumentsSource",
+    "Event",
+    "Found",
+    "Graph",
+    "LibrarySource",
+    "MindSearch",
+    "MindSettings",
+    "Plan",
+    "Planner",
+    "Report",
+    "Researched",
+    "Source",
+]
 
 if not TYPE_CHECKING:  # a type checker that saw it would take any misspelt name for something
     __getattr__ = at_first_use(__name__, _HOMES)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

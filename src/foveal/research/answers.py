@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from foveal.research.citations import MARK, cited, fitting, not_borne_out, said_before
+from foveal.research.citations import MARK, borne_out, cited, fitting, not_borne_out, said_before
 from foveal.research.graph import Graph
 from foveal.research.markdown import address, one_line, plain
 from foveal.research.state import RunState
@@ -151,14 +151,19 @@ def researched(state: RunState) -> Researched:
 
 
 def _unsupported(state: RunState) -> list[str]:
-    """What the answer says and nobody found; one that was put together without a model says nothing of its own."""
-    nodes = state.graph.searchers()
-    if not state.done or not any(node.answer for node in nodes) or state.done.get("put_together"):
+    """What the answer says without a number and no quote bears out.
+
+    A searcher's words were found only where they cite, or a quote bears them out. Of an answer that was put together
+    from summaries, each is looked at by itself.
+    """
+    answers = [node.answer for node in state.graph.searchers() if node.answer]
+    if not state.done or not answers:
         return []
-    return not_borne_out(
-        state.answer,
-        [*(node.answer for node in nodes), *(one["quote"] for number in state.refs for one in state.quotes(number))],
-    )
+    quotes = [one["quote"] for number in state.refs for one in state.quotes(number)]
+    if state.done.get("put_together"):  # a report's text holds no summary, and has checks of its own
+        said = [one for answer in answers if answer in state.answer for one in not_borne_out(answer, quotes)]
+        return list(dict.fromkeys(said))
+    return not_borne_out(state.answer, [*quotes, *(borne_out(answer, quotes) for answer in answers)])
 
 
 def partial_answer(state: RunState, stopped_by: str | None) -> str:

@@ -12,7 +12,7 @@ Source    MindSearch's references (arXiv 2407.20183), whose numbers there move a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -148,10 +148,21 @@ def says_something(answer: str) -> bool:
 
 def not_borne_out(answer: str, texts: Iterable[str]) -> list[str]:
     """The sentences of an answer that cite nothing and that no sentence of `texts` bears out."""
+    return [said for said, borne in _weighed(answer, texts) if not borne]
+
+
+def borne_out(answer: str, texts: Iterable[str]) -> str:
+    """An answer without those sentences."""
+    return " ".join(said for said, borne in _weighed(answer, texts) if borne)
+
+
+def _weighed(answer: str, texts: Iterable[str]) -> Iterator[tuple[str, bool]]:
+    """Each sentence, and whether it cites, says nothing, or is borne out."""
     known = [Passage(Span("", 0, len(text)), text) for text in texts]
     whole = Origin(url="", title="", summary="", passages=tuple(known), revision="")
-    uncited = (said.strip() for said in _sentences(answer) if not MARK.search(said))
-    return [said for said in uncited if terms(said) and _share(said, whole) < BORNE_OUT]
+    for said in _sentences(answer):
+        free = MARK.search(said) is not None or not terms(said)
+        yield said.strip(), free or _share(said.strip(), whole) >= BORNE_OUT
 
 
 def _share(said: str, origin: Origin) -> float:

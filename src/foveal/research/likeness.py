@@ -91,7 +91,7 @@ def distinct(texts: Sequence[str], likeness: Likeness, *, before: Sequence[str] 
 
 
 def diverse(scores: Sequence[float], vectors: Floats, k: int, *, trade: float = 1.0) -> list[int]:
-    """Places of at most `k`, picked one by one by trade · score - (1 - trade) · likeness to those picked.
+    """Places of at most `k` vectors of (N, D), each the next by trade · score - (1 - trade) · likeness to those before.
 
     `trade` 1 is the order of the scores. InputError: it is not in 0 to 1.
     """

@@ -10,6 +10,10 @@ from foveal.evaluation.scripts import UNSPACED_RANGES
 ENDS = ".!?。！？｡؟۔।॥"
 """What whole sentences end with."""
 
+_ACTIVE = re.compile(r"(\\(?![A-Za-z0-9])|(?<![^\W_])_|_(?![^\W_])|[`*\[\]<>!#|])")
+"""What Markdown may take for its own. Not a backslash before a letter, nor a single _ between letters: they stand for
+themselves, and readers of Markdown that know mathematics find $\\alpha_1$ as it was written."""
+
 _UNSPACED = re.compile(f"[{UNSPACED_RANGES}]")
 
 
@@ -20,7 +24,7 @@ def one_line(text: str) -> str:
 
 def plain(text: str) -> str:
     """A line of a page's own words, with nothing in it that Markdown would take for its own."""
-    return re.sub(r"([\\`*_\[\]<>!#|])", r"\\\1", one_line(text))
+    return _ACTIVE.sub(r"\\\1", one_line(text))
 
 
 def address(url: str | None) -> str:

@@ -94,7 +94,7 @@ def lookup(
 
 
 def normalised(values: Floats) -> Floats:
-    """Values moved and scaled to 0 … 1; all 0 where they are equal."""
+    """Values (N,) moved and scaled to 0 … 1; all 0 where they are equal."""
     low, high = float(values.min()), float(values.max())
     return (values - low) / (high - low) if high > low else np.zeros(len(values))
 

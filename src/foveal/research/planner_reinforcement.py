@@ -16,9 +16,8 @@ Kept      rewards of each step lie in the checkpoints, so that a run that was ki
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
@@ -29,7 +28,7 @@ from torch import Tensor, nn
 from foveal.errors import InputError
 from foveal.models.language import LanguageModel
 from foveal.research.exploring import Explored, explore
-from foveal.research.planner_settings import PlannerSettings, RewardSettings
+from foveal.research.planner_settings import PlannerSettings, RewardSettings, without_loop
 from foveal.research.planner_training import Row, collate, row, tokens, told_apart, vocabulary, weights_digest
 from foveal.research.query_writer import QueryWriter
 from foveal.research.recorded_search import RecordedSearch, found_answer, pooled, supporting_recall
@@ -210,7 +209,7 @@ def reinforce(
         identity={
             "what": "planner by reward", "base": model.fingerprint, "recorded": recorded.fingerprint,
             "begun": weights_digest(learned), "runs": told_apart(recorded, (*chosen, *held)),
-            "planner": _plain(settings), "reward": _plain(by),
+            "planner": without_loop(settings), "reward": without_loop(by),
         },
         evaluate=lambda _: {METRIC: recall(recorded, held, loss.writer(), search, settings)},
     )  # fmt: skip
@@ -235,7 +234,3 @@ def recall(
         for run, plan in zip(asked, plans, strict=True)
     ]
     return fmean(found) if found else 0.0
-
-
-def _plain(settings: Any) -> str:
-    return json.dumps({key: value for key, value in asdict(settings).items() if key != "loop"})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field
 
 from foveal.errors import InputError
 from foveal.research.recorded_search import BUDGET, FIRST
@@ -60,3 +61,8 @@ class RewardSettings:
             raise InputError(f"{self} needs 1 question, 2 samples of each to compare, and 1 pass, or more.")
         if self.temperature <= 0 or self.kl < 0 or self.format_weight < 0:
             raise InputError(f"{self} needs a temperature above 0, and no weight below 0.")
+
+
+def without_loop(settings: PlannerSettings | RewardSettings) -> str:
+    """Settings as JSON, but for those of the loop, by which a training is known apart."""
+    return json.dumps({key: value for key, value in asdict(settings).items() if key != "loop"})

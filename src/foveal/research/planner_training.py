@@ -27,7 +27,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from foveal.errors import InputError
 from foveal.models.language import LanguageModel
-from foveal.research.planner_settings import PlannerSettings
+from foveal.research.planner_settings import PlannerSettings, without_loop
 from foveal.research.recorded_search import RecordedSearch, found_answer, pooled
 from foveal.research.trajectories import Recorded, Trajectory
 from foveal.research.transcripts import Format, Transcript
@@ -227,7 +227,7 @@ def distil(
         plan=by_length(learnt.lengths, settings.loop.batch, settings.loop.seed),
         identity={
             "what": "planner", "base": model.fingerprint, "recorded": recorded.fingerprint,
-            "runs": told_apart(recorded, (*held, *learnt_from)), "planner": _plain(settings),
+            "runs": told_apart(recorded, (*held, *learnt_from)), "planner": without_loop(settings),
         },
         evaluate=lambda _: {METRIC: -loss.of(dev)},
     )  # fmt: skip
@@ -280,7 +280,3 @@ def new_changes(model: LanguageModel, settings: PlannerSettings) -> nn.ModuleDic
     """Changes that have learnt nothing yet, to read learnt ones into."""
     parts = Parts.of(model.model, settings.upper, UNREAD)
     return parts.learn(rank=settings.rank, alpha=settings.alpha, seed=settings.loop.seed)
-
-
-def _plain(settings: PlannerSettings) -> str:
-    return json.dumps({key: value for key, value in asdict(settings).items() if key != "loop"})

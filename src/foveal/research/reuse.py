@@ -74,9 +74,7 @@ STEM = 5
 class ReuseSettings:
     """When a summary is used again."""
 
-    least: float = (
-        0.9  # cosine of the questions' vectors, above 0 and up to 1; see docs/research.md for what it lets by
-    )
+    least: float = 0.9  # cosine of the questions' vectors, above 0, at most 1; docs/research.md: what it lets by
     days: float = 7.0  # for which it counts as fresh
 
     def __post_init__(self) -> None:

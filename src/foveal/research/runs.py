@@ -22,13 +22,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import Condition, Thread
 from types import TracebackType
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import ColumnElement, CursorResult, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, delete, insert, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from foveal import faults
-from foveal.database import Database, is_dead, new_holder
+from foveal.database import Database, is_dead, new_holder, rows_changed, storable_json, storable_text
 from foveal.errors import DatabaseError, InputError, UnknownRun
 from foveal.research.answers import researched
 from foveal.research.events import Event
@@ -88,8 +88,8 @@ class Runs:
         key = uuid.uuid4().hex
         row = RunRow(
             id=key,
-            question=_stored(question),
-            options=_json(options or {}),
+            question=storable_text(question),
+            options=storable_json(options or {}),
             owner_id=owner.person,
             browser_hash=owner.browser,
         )
@@ -230,8 +230,8 @@ class Keeper:
             if is_dead(row.holder):
                 free = or_(free, RunRow.holder == row.holder)
             mine = update(RunRow).where(RunRow.id == self.key, free)
-            taken = session.execute(mine.values(holder=self._holder, held_until=_until(moment), status="running"))
-            if cast("CursorResult[Any]", taken).rowcount != 1:
+            taken = mine.values(holder=self._holder, held_until=_until(moment), status="running")
+            if rows_changed(session, taken) != 1:
                 raise InputError(
                     "This run goes on already, in this or another process. Wait for its end, or cancel it."
                 )
@@ -295,12 +295,12 @@ class Keeper:
         if events:
             values["changed_at"] = moment
         rows = [
-            {"run_id": self.key, "id": one.id, "kind": one.kind, "at": one.at, "data": _json(one.data)}
+            {"run_id": self.key, "id": one.id, "kind": one.kind, "at": one.at, "data": storable_json(one.data)}
             for one in events
         ]
         with self._database.writing() as session:
             mine = update(RunRow).where(RunRow.id == self.key, RunRow.holder == self._holder)
-            if cast("CursorResult[Any]", session.execute(mine.values(**values))).rowcount != 1:
+            if rows_changed(session, mine.values(**values)) != 1:
                 raise InputError("another process holds it, or it was deleted")
             if rows:
                 session.execute(insert(EventRow), rows)
@@ -313,12 +313,12 @@ class Keeper:
         kinds = {event.kind for event in events}
         values: dict[str, Any] = {}
         if "run" in kinds:
-            values |= {"question": _stored(self._state.question), "status": "running", "stopped_by": None}
+            values |= {"question": storable_text(self._state.question), "status": "running", "stopped_by": None}
         if "usage" in kinds:
-            values["used"] = _json(self._state.usage)
+            values["used"] = storable_json(self._state.usage)
         if kinds & {"answer.reset", "done"}:
-            values["answer"] = _stored(self._state.answer)
-            values["citations"] = _json(researched(self._state).to_json()["citations"])
+            values["answer"] = storable_text(self._state.answer)
+            values["citations"] = storable_json(researched(self._state).to_json()["citations"])
         if "done" in kinds and self._state.done is not None:
             values |= {"status": "done", "stopped_by": self._state.done.get("stopped_by")}
         return values
@@ -351,12 +351,3 @@ def _kept(row: RunRow) -> KeptRun:
 
 def _until(moment: datetime) -> datetime:
     return moment + timedelta(seconds=HELD_S)
-
-
-def _json(value: Any) -> str:
-    return _stored(json.dumps(value, ensure_ascii=False))
-
-
-def _stored(text: str) -> str:
-    """The text as every database takes it: no NUL, no half of a character."""
-    return text.replace("\x00", "").encode("utf-8", "replace").decode()

@@ -4,15 +4,13 @@
     brief = brief_of(model, question, answers, words=1200, today=today)
 
 A small model asks nonsense, so that for one (`plain`) a rule decides: a question of fewer than three content words says
-too little. Dates ("since 2020", "between 2010 and 2015", "in the last 5 years") are read by rule in any case. What a
-question tells of a time that is over ("mills before 1901") is its subject: sources of later days speak of it. So a last
-day counts where sources are spoken of ("papers before 1901"), or where the reader was asked since when sources count.
+too little. Dates ("since 2020", "between 2010 and 2015", "in the last 5 years") are read by rule in any case
+(`asked_dates.py`).
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any
@@ -20,6 +18,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from foveal.models.chat import ChatModel, Message
+from foveal.research.asked_dates import dates_in
 from foveal.research.planning import parsed
 from foveal.research.report_parts import Brief
 from foveal.research.state import RunState
@@ -35,20 +34,6 @@ FEWEST_WORDS = 3
 ASKED = ("What about it is to be found out?", "Whom or what case does it concern?", "Since when do sources count?")
 
 _Line = Annotated[str, Field(min_length=3, max_length=160)]
-_YEAR = r"((?:19|20)\d{2})"
-_DATES = (
-    (re.compile(rf"\b(?:between|from) {_YEAR} (?:and|to|until) {_YEAR}\b", re.IGNORECASE), (0, 0)),
-    (re.compile(rf"\bsince {_YEAR}\b", re.IGNORECASE), (0, None)),
-    (re.compile(rf"\bafter {_YEAR}\b", re.IGNORECASE), (1, None)),
-    (re.compile(rf"\b(?:until|up to|by) {_YEAR}\b", re.IGNORECASE), (None, 0)),
-    (re.compile(rf"\bbefore {_YEAR}\b", re.IGNORECASE), (None, -1)),
-)
-_SOURCES = re.compile(
-    r"\b(?:papers?|articles?|studies|publications?|literature|research|reports?|news|sources?|surveys?|reviews?|preprints?|posts"
-    r"|published|written|posted|appeared|printed)\b[^.?!]{0,60}$",
-    re.IGNORECASE,
-)
-_LAST = re.compile(r"\b(?:in|over|of) the (?:last|past) (\d{1,2}) years\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,27 +114,6 @@ def brief_of(
         goal=said.goal, must_cover=tuple(said.must_cover), out_of_scope=tuple(said.out_of_scope), since=since,
         until=until, words=words,
     )  # fmt: skip
-
-
-def dates_in(text: str, today: date, *, of_sources: bool = False) -> tuple[str, str]:
-    """The first and the last day that sources may be of, as ISO 8601; "" where a text does not say.
-
-    `of_sources`: whatever it says is said of sources.
-    """
-    for pattern, years in _DATES:
-        if found := pattern.search(text):
-            since, until = _days(sorted(found.groups()), years)
-            return since, until if of_sources or _SOURCES.search(text[: found.start()]) else ""
-    if found := _LAST.search(text):
-        return date(today.year - int(found[1]), today.month, min(today.day, 28)).isoformat(), ""
-    return "", ""
-
-
-def _days(found: Sequence[str], shift: tuple[int | None, int | None]) -> tuple[str, str]:
-    first, last = shift
-    since = f"{int(found[0]) + first}-01-01" if first is not None else ""
-    until = f"{int(found[-1]) + last}-12-31" if last is not None else ""
-    return since, until
 
 
 def _messages(question: str, answers: Mapping[str, Any], today: date) -> list[Message]:

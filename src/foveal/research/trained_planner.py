@@ -74,8 +74,7 @@ class PlannerModel:
             settings, name, known = PlannerSettings(**kept), told["base"], told["fingerprint"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelUnavailable(
-                f"{folder} holds no planner ({type(error).__name__}: {error}). Train one: foveal research "
-                "train-planner."
+                f"{folder} holds no planner ({type(error).__name__}: {error}). Train one: foveal train planner FOLDER."
             ) from error
         base = base or load_language_model(name, cache=cache)
         if base.fingerprint != known:
@@ -92,7 +91,7 @@ def planner_folder(named: str, home: Path) -> Path:
             return folder
     raise ModelUnavailable(
         f"No planner is called {named!r}: neither {home / 'models' / named} nor {named} holds a {PLANNER}. Train one: "
-        "foveal research train-planner FOLDER."
+        "foveal train planner FOLDER."
     )
 
 

@@ -14,12 +14,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import CursorResult, delete, func, or_, select, update
+from sqlalchemy import delete, func, or_, select, update
 
 from foveal import faults
-from foveal.database import Database, is_dead, new_holder
+from foveal.database import Database, is_dead, new_holder, rows_changed, storable_json
 from foveal.errors import InputError
 from foveal.research.report import Report
 from foveal.research.schema import WatchRow
@@ -88,11 +88,11 @@ class Watches:
                 raise InputError("This question is watched already.")
             row = WatchRow(
                 question=plain,
-                options=_json(options),
+                options=storable_json(options),
                 every=every,
                 owner_id=owner,
                 address=address,
-                report=_json(report.ledger()) if report else "",
+                report=storable_json(report.ledger()) if report else "",
                 run_id=run,
                 looked_at=now if report else None,
                 due_at=now + EVERY[every] if report else now,
@@ -135,8 +135,7 @@ class Watches:
             if is_dead(row.holder):
                 free = or_(free, WatchRow.holder == row.holder)
             mine = update(WatchRow).where(WatchRow.id == number, WatchRow.due_at <= now, free)
-            taken = session.execute(mine.values(holder=self._holder, held_until=now + HELD))
-            return cast("CursorResult[Any]", taken).rowcount == 1
+            return rows_changed(session, mine.values(holder=self._holder, held_until=now + HELD)) == 1
 
     def settle(
         self,
@@ -153,7 +152,7 @@ class Watches:
         if looked_at is not None:
             values["looked_at"] = looked_at
         if report is not None:
-            values |= {"report": _json(report.ledger()), "run_id": run}
+            values |= {"report": storable_json(report.ledger()), "run_id": run}
         with self.database.writing() as session:
             mine = update(WatchRow).where(WatchRow.id == number, WatchRow.holder == self._holder)
             session.execute(mine.values(**values))
@@ -212,7 +211,3 @@ def _watch(row: WatchRow) -> Watch:
         created_at=row.created_at,
         error=row.error,
     )
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False).replace("\x00", "").encode("utf-8", "replace").decode()

@@ -8,14 +8,19 @@ Writing is always the calling process's: one writer, one order. So whoever works
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from foveal.retrieval.indexing import Indexed
 from foveal.retrieval.store import Collection, Store
 from foveal.text.loading import LoadSettings, Skipped, Source, readable
+from foveal.text.sources import Part
 from foveal.types import Document, Passage, Segmenter
+
+LONG_S = 1.0
+"""Seconds of one source after which it is told how far it has been read: before, the count of sources says enough."""
 
 
 @dataclass
@@ -26,6 +31,7 @@ class AddReport(Indexed):
     removed: list[str] = field(default_factory=list)  # by `prune`
     sources: int = 0  # found
     sources_read: int = 0
+    part: Part | None = None  # how far the source is that is being read, where it takes long
 
 
 class Work(Protocol):
@@ -60,15 +66,27 @@ class Cutting(Collection, Protocol):
 
 @dataclass
 class OwnWork:
-    """`Work` by this process. Encoder and segmenter load when they are first needed."""
+    """`Work` by this process. Encoder and segmenter load when they are first needed.
+
+    `on_progress` hears while a long source is read.
+    """
 
     library: Cutting
     ahead: int = 0
+    on_progress: Callable[[AddReport], None] = lambda _: None
 
     def load(self, sources: Sequence[Source], settings: LoadSettings, report: AddReport) -> Iterator[Document]:
         """One source after another."""
         for source in sources:
-            for one in readable(source, settings):
+            begun = time.monotonic()
+
+            def told(part: Part, begun: float = begun) -> None:
+                if time.monotonic() - begun >= LONG_S:
+                    report.part = part
+                    self.on_progress(report)
+
+            for one in readable(source, settings, told):
+                report.part = None
                 if isinstance(one, Skipped):
                     report.skipped.append(one)
                 else:

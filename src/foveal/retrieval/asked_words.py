@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from foveal.evaluation.scripts import run_pattern, word_runs
+from foveal.evaluation.scripts import SYLLABIC_RANGES, run_pattern, word_runs
 from foveal.retrieval.stems import stem
 from foveal.retrieval.terms import terms
 from foveal.retrieval.words import folded
@@ -22,7 +22,7 @@ _ASKING = frozenset(_ASKED_WITH.split())
 SHORTEST = 4
 """Letters of a word from which on others may go on from it."""
 
-_SCRIPTS_WITHOUT_BLANKS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+_SCRIPTS_WITHOUT_BLANKS = re.compile(f"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af{SYLLABIC_RANGES}]")
 
 
 def asked_words(query: str) -> set[str]:

@@ -140,9 +140,17 @@ FEATURES = ("best match", "burst", "fresh share", "words of time")
 _TIME = re.compile(
     r"\b(?:today|tonight|yesterday|now|currently|current|latest|recent(?:ly)?|breaking|just|ongoing|upcoming|new"
     r"|(?:this|last|past|next) (?:week|month|year|weekend|night|summer|winter|spring|fall)"
-    r"|(?:mon|tues|wednes|thurs|fri|satur|sun)day|20[0-4]\d)\b",
+    r"|(?:mon|tues|wednes|thurs|fri|satur|sun)day|20[0-4]\d"
+    r"|heute|gestern|jetzt|derzeit|aktuell\w*|neueste[nrs]?|kürzlich|jüngst"
+    r"|(?:diese[mnrs]?|letzte[mnrs]?|vergangene[mnrs]?) (?:woche|monats?|jahr(?:es)?|wochenende|nacht)"
+    r"|aujourd['’]hui|maintenant|actuel(?:le)?(?:ment|s)?|récent(?:e|es|s|emment)?|dernières nouvelles"
+    r"|(?:cette|ce|la) (?:semaine|année|mois|nuit)(?: dernière)?|l['’](?:année|an) (?:dernière|dernier)"
+    r"|hoy|ayer|ahora|actualmente|recientes?|recientemente|últimas noticias|est[ea] (?:semana|mes|año)"
+    r"|(?:semana|mes|año) pasad[oa])\b"
+    r"|今天|昨天|现在|現在|目前|最近|最新|[今去昨]年|本周|上周|[今昨]日|[今先]週|[今先]月",
     re.IGNORECASE,
 )
+"""Words of time in the six languages of `research.asked_dates`."""
 
 
 def has_time_words(query: str) -> bool:

@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from foveal.errors import InputError
+from foveal.models.characters import scalar
 
 COLUMNS = {
     "document": "document_id",
@@ -177,5 +178,5 @@ def _unquoted(value: str) -> str:
 
 
 def literal(text: str) -> str:
-    """`text` as an SQL string."""
-    return "'" + text.replace("'", "''") + "'"
+    """`text` as an SQL string; halves of surrogate pairs, which are in no table, become U+FFFD."""
+    return "'" + scalar(text).replace("'", "''") + "'"

@@ -234,11 +234,11 @@ def moment(at: datetime | str | None) -> datetime:
         try:
             found = datetime.fromisoformat(at)
         except ValueError:
-            raise InputError(f"at={at!r} is no date; give one such as 2023-05-01 or 2023-05-01T09:00.") from None
+            raise InputError(f"{at!r} is no date; give one such as 2023-05-01 or 2023-05-01T09:00.") from None
         whole_day = len(at) <= len("2023-05-01")
         at = datetime.combine(found, time.max) if whole_day else found
     if not YEARS[0] <= at.year <= YEARS[1]:
-        raise InputError(f"at={at.date()} is out of reach; give a date in the years {YEARS[0]} to {YEARS[1]}.")
+        raise InputError(f"{at.date()} is out of reach; give a date in the years {YEARS[0]} to {YEARS[1]}.")
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 

@@ -276,6 +276,6 @@ def _rows(builder: LanceQueryBuilder) -> Rows:
 
 
 def require_k(k: int) -> None:
-    """InputError where fewer than one passage is asked for."""
-    if k < 1:
-        raise InputError(f"A search got k={k}; it needs at least 1.")
+    """InputError where fewer than one passage is asked for, or no whole number of them."""
+    if not isinstance(k, int | np.integer) or k < 1:
+        raise InputError(f"A search got k={k!r}; it needs a whole number, at least 1.")

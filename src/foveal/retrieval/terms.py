@@ -1,30 +1,26 @@
 """The words of a text as things to count, for what is computed over words outside of the full-text index.
 
 The index cuts and stems words by itself (`lexical.py`); here are only those needs that have a text and no index: terms
-for feedback, features of a query, features of a hit. Runs of ideographs, which no space parts, give their pairs.
+for feedback, features of a query, features of a hit. Where no space parts words (Chinese, Japanese, Thai, Lao, Burmese,
+Khmer), a run gives short pieces that overlap (`evaluation.scripts.pieces`).
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable
 
-from foveal.evaluation.scripts import word_runs
+from foveal.evaluation.scripts import pieces, word_runs
 from foveal.retrieval.words import FUNCTION_WORDS
-
-_IDEOGRAPH = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
 
 
 def terms(text: str) -> list[str]:
     """The words of `text` in lower case and in order, function words left out."""
     found: list[str] = []
     for word in word_runs(text.lower()):
-        if _IDEOGRAPH.search(word):
-            found += [word[place : place + 2] for place in range(max(1, len(word) - 1))]
-        elif word not in FUNCTION_WORDS:
-            found.append(word)
+        if word not in FUNCTION_WORDS:
+            found += pieces(word)
     return found
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import unicodedata
 from typing import Any
 
+from foveal.models.characters import scalar
+
 _FUNCTION_WORDS = (
     "a an and are as at be but by for from had has have he her his i if in into is it its of on or she such than that "
     "the their then there these they this those to was we were what which who will with you"
@@ -25,7 +27,7 @@ def lexical_query(query: str) -> Any:
     """
     from lancedb.query import BooleanQuery, MatchQuery, Occur, PhraseQuery
 
-    text, phrases = _quoted(query)
+    text, phrases = _quoted(scalar(query))
     words = [word for word in text.split() if word.lower() not in FUNCTION_WORDS] or text.split()
     should = [(Occur.SHOULD, MatchQuery(" ".join(words), "indexed"))] if words else []
     must = [(Occur.MUST, PhraseQuery(phrase, "indexed")) for phrase in phrases]

@@ -192,8 +192,14 @@ class ArxivClient:
         """The papers with these ids, in arXiv's order; those that it does not have are left out."""
         return self._ask(id_list=",".join(ids), max_results=len(ids)) if ids else []
 
-    def document(self, paper_id: str, *, max_bytes: int | None = None) -> Document:
-        """The paper: its title and abstract, then the PDF's text, if it can be had."""
+    def document(
+        self,
+        paper_id: str,
+        *,
+        max_bytes: int | None = None,
+        on_page: Callable[[int, int], None] = lambda _read, _of: None,
+    ) -> Document:
+        """The paper: its title and abstract, then the PDF's text, if it can be had; `on_page` as for `read_pdf`."""
         from foveal.text.pdf import read_pdf
 
         found = self.entries([paper_id])
@@ -206,7 +212,8 @@ class ArxivClient:
         if self._settings.full_text:
             most = max_bytes or self._fetch_settings.max_bytes
             try:
-                pdf = read_pdf(self.pdf(entry.pdf_url, most).content, name=entry.pdf_url, max_characters=most)
+                content = self.pdf(entry.pdf_url, most).content
+                pdf = read_pdf(content, name=entry.pdf_url, max_characters=most, on_page=on_page)
                 pages = tuple(len(text) + 2 + page for page in pdf.pages)
                 text = f"{text}\n\n{pdf.text}"
             except (FetchFailed, UnreadableSource) as error:

@@ -90,6 +90,8 @@ def kind_of(head: bytes) -> str | None:
 def _start(item: str | Path) -> Source | Path:
     text = str(item).strip()
     if isinstance(item, str):
+        if not text:  # to a path "" is this folder, and to a person a variable that is not set
+            raise InputError("A source is empty. Name a file, a folder (. is this one), a URL, or arxiv:ID.")
         if address := arxiv_address(text):
             return Source(address, "arxiv")
         if re.match("https?://", text, re.IGNORECASE):

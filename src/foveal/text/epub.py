@@ -9,7 +9,7 @@ Refuses   what is no such archive, or damaged; books whose chapters are locked f
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -35,13 +35,22 @@ class Book:
     published_at: datetime | None
 
 
-def read_epub(content: bytes, *, name: str, max_bytes: int) -> Book:
-    """The book in `content`; UnreadableSource says why there is none."""
+def read_epub(
+    content: bytes, *, name: str, max_bytes: int, on_chapter: Callable[[int, int], None] = lambda _read, _of: None
+) -> Book:
+    """The book in `content`; UnreadableSource says why there is none.
+
+    `on_chapter` hears after each chapter how many have been read, and of how many; what it raises ends the reading.
+    """
     with opened(content, name, max_bytes=max_bytes) as files:
         place = _package_place(files)
         package = files.xml(place)
         chapters = list(_chapters(files, package, posixpath.dirname(place)))
-    texts = [text for page in chapters if (text := read_chapter(page, name=name))]
+    texts = []
+    for number, page in enumerate(chapters, start=1):
+        if text := read_chapter(page, name=name):
+            texts.append(text)
+        on_chapter(number, len(chapters))
     if not texts:
         raise UnreadableSource(f"{name} is a book without text: its pages may be pictures, which are not read.")
     date = aware(_said(package, "date"))

@@ -27,7 +27,7 @@ from foveal.text.files import path_of, read_bytes, read_lines
 from foveal.text.markdown import markdown_date, markdown_fields, markdown_title
 from foveal.text.plain import decode, require_text, storable
 from foveal.text.records import records
-from foveal.text.sources import DEFAULTS, LoadSettings, Skipped, Source
+from foveal.text.sources import DEFAULTS, LoadSettings, OnPart, Part, Skipped, Source, untold
 from foveal.types import Document, Scalar
 
 __all__ = ["LoadSettings", "Skipped", "Source", "discover", "documents_of", "load", "read_document", "readable"]
@@ -60,23 +60,24 @@ class _Raw:
     max_bytes: int
     url: str | None = None
     charset: str | None = None
+    on_part: OnPart = untold
 
 
-def load(source: Source, settings: LoadSettings = DEFAULTS) -> Loaded:
-    """The documents of `source`, read as they are asked for."""
+def load(source: Source, settings: LoadSettings = DEFAULTS, on_part: OnPart = untold) -> Loaded:
+    """The documents of `source`, read as they are asked for; `on_part` hears of each page or chapter of a long one."""
     reader = _READERS.get(source.kind)
     if reader is None:
         raise InputError(f"A source of kind {source.kind!r} cannot be read. There are: {', '.join(_READERS)}.")
-    return reader(source, settings)
+    return reader(source, settings, on_part)
 
 
-def readable(source: Source, settings: LoadSettings = DEFAULTS) -> Loaded:
+def readable(source: Source, settings: LoadSettings = DEFAULTS, on_part: OnPart = untold) -> Loaded:
     """As `load`; a source that fails as a whole gives Skipped, too, after what was read of it.
 
     So does one on which our own code, or a parser's, fails: the log has the traceback, and the other sources go on.
     """
     try:
-        yield from load(source, settings)
+        yield from load(source, settings, on_part)
     except (Cancelled, MemoryError):
         raise
     except FovealError as error:
@@ -87,11 +88,11 @@ def readable(source: Source, settings: LoadSettings = DEFAULTS) -> Loaded:
         yield Skipped(source.address, f"{reason} The log says where; please report it.")
 
 
-def read_document(path_or_url: str | Path, settings: LoadSettings = DEFAULTS) -> Document:
+def read_document(path_or_url: str | Path, settings: LoadSettings = DEFAULTS, on_part: OnPart = untold) -> Document:
     """The one document at a path or URL; an error where there is none, or more than one."""
     found = list(discover([path_or_url], settings))
     if len(found) == 1 and isinstance(found[0], Source):
-        documents = load(found[0], settings)
+        documents = load(found[0], settings, on_part)
         first = next((item for item in documents if isinstance(item, Document)), None)
         if first and not any(isinstance(item, Document) for item in documents):
             return first
@@ -102,25 +103,26 @@ def read_document(path_or_url: str | Path, settings: LoadSettings = DEFAULTS) ->
     )
 
 
-def _load_file(source: Source, settings: LoadSettings) -> Loaded:
+def _load_file(source: Source, settings: LoadSettings, on_part: OnPart) -> Loaded:
     path = path_of(source.address)
     name = path.with_suffix("") if path.suffix.lower() == ".gz" else path
     content = read_bytes(path, settings.max_bytes)
-    raw = _Raw(source, source.kind, content, str(path), storable(_printable(name.stem)), settings.max_bytes)
+    stem = storable(_printable(name.stem))
+    raw = _Raw(source, source.kind, content, str(path), stem, settings.max_bytes, on_part=on_part)
     yield _PARSERS[raw.kind](raw)
 
 
-def _load_jsonl(source: Source, settings: LoadSettings) -> Loaded:
+def _load_jsonl(source: Source, settings: LoadSettings, _: OnPart) -> Loaded:
     return records(read_lines(path_of(source.address), settings.max_bytes), source)
 
 
-def _load_mailbox(source: Source, settings: LoadSettings) -> Loaded:
+def _load_mailbox(source: Source, settings: LoadSettings, _: OnPart) -> Loaded:
     from foveal.text.mailboxes import mailbox
 
     return mailbox(read_lines(path_of(source.address), settings.max_bytes), source)
 
 
-def _load_beir(source: Source, settings: LoadSettings) -> Loaded:
+def _load_beir(source: Source, settings: LoadSettings, _: OnPart) -> Loaded:
     folder = path_of(source.address)
     corpus = beir_corpus(folder)
     if corpus is None:
@@ -128,17 +130,18 @@ def _load_beir(source: Source, settings: LoadSettings) -> Loaded:
     return records(read_lines(corpus, settings.max_bytes), source)
 
 
-def _load_arxiv(source: Source, settings: LoadSettings) -> Loaded:
+def _load_arxiv(source: Source, settings: LoadSettings, on_part: OnPart) -> Loaded:
     client = ArxivClient(settings.arxiv, settings.fetch)
-    yield client.document(source.address.removeprefix("arxiv:"), max_bytes=_limit(settings))
+    told = _told(source, "pages", on_part)
+    yield client.document(source.address.removeprefix("arxiv:"), max_bytes=_limit(settings), on_page=told)
 
 
-def _load_url(source: Source, settings: LoadSettings) -> Loaded:
+def _load_url(source: Source, settings: LoadSettings, on_part: OnPart) -> Loaded:
     page = fetch(source.address, replace(settings.fetch, max_bytes=_limit(settings)))
-    yield from documents_of(page, source, settings)
+    yield from documents_of(page, source, settings, on_part)
 
 
-def documents_of(page: Fetched, source: Source, settings: LoadSettings = DEFAULTS) -> Loaded:
+def documents_of(page: Fetched, source: Source, settings: LoadSettings = DEFAULTS, on_part: OnPart = untold) -> Loaded:
     """The documents in a page that was fetched from `source`."""
     kind = _kind_of_page(page)
     if kind == "jsonl":
@@ -146,11 +149,12 @@ def documents_of(page: Fetched, source: Source, settings: LoadSettings = DEFAULT
         return
     parts = urlsplit(page.final_url)
     stem = storable(PurePosixPath(unquote(parts.path)).stem or parts.netloc)
-    raw = _Raw(source, kind, page.content, page.final_url, stem, settings.max_bytes, page.final_url, page.charset)
+    most, url = settings.max_bytes, page.final_url
+    raw = _Raw(source, kind, page.content, url, stem, most, url, page.charset, on_part)
     yield _PARSERS[kind](raw)
 
 
-_READERS: dict[str, Callable[[Source, LoadSettings], Loaded]] = {
+_READERS: dict[str, Callable[[Source, LoadSettings, OnPart], Loaded]] = {
     **dict.fromkeys(("text", "markdown", "html", "pdf", "notebook", "mail", "epub", "docx"), _load_file),
     "jsonl": _load_jsonl,
     "mailbox": _load_mailbox,
@@ -158,6 +162,11 @@ _READERS: dict[str, Callable[[Source, LoadSettings], Loaded]] = {
     "url": _load_url,
     "arxiv": _load_arxiv,
 }
+
+
+def _told(source: Source, what: str, on_part: OnPart) -> Callable[[int, int], None]:
+    """What a parser calls with how many of its pages or chapters it has read, and of how many."""
+    return lambda read, of: on_part(Part(source.address, what, read, of))
 
 
 def _limit(settings: LoadSettings) -> int:
@@ -210,7 +219,8 @@ def _from_mail(raw: _Raw) -> Document:
 def _from_epub(raw: _Raw) -> Document:
     from foveal.text.epub import read_epub
 
-    book = read_epub(raw.content, name=raw.name, max_bytes=raw.max_bytes)
+    told = _told(raw.source, "chapters", raw.on_part)
+    book = read_epub(raw.content, name=raw.name, max_bytes=raw.max_bytes, on_chapter=told)
     return _made(raw, book.text, book.title or raw.stem, author=book.author, published_at=book.published_at)
 
 
@@ -241,7 +251,8 @@ def _from_pdf(raw: _Raw) -> Document:
 
     if b"%PDF-" not in raw.content[:1024]:
         raise UnreadableSource(f"{raw.name} is no PDF: it does not begin as one. Check what it is, and name it so.")
-    pdf = read_pdf(raw.content, name=raw.name, max_characters=raw.max_bytes)
+    told = _told(raw.source, "pages", raw.on_part)
+    pdf = read_pdf(raw.content, name=raw.name, max_characters=raw.max_bytes, on_page=told)
     created = pdf.created.isoformat() if pdf.created else None
     unread = pdf.unread or None
     return _made(

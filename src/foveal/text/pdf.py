@@ -72,11 +72,19 @@ class PdfText:
     unread: int  # pages that are pictures without text
 
 
-def read_pdf(content: bytes, *, name: str, max_characters: int) -> PdfText:
-    """The text of the PDF in `content`; UnreadableSource says why there is none."""
+def read_pdf(
+    content: bytes, *, name: str, max_characters: int, on_page: Callable[[int, int], None] = lambda _read, _of: None
+) -> PdfText:
+    """The text of the PDF in `content`; UnreadableSource says why there is none.
+
+    `on_page` hears after each page how many have been read, and of how many; what it raises ends the reading.
+    """
     pictures: list[int] = []
     with PDFIUM, _opened(content, name) as pdf:
-        lines = list(_pages(pdf, name, max_characters, pictures))
+        lines = []
+        for page in _pages(pdf, name, max_characters, pictures):
+            lines.append(page)
+            on_page(len(lines), len(pdf))
         pages = marked(flowing(lines), list(_outline(pdf)))
         properties = {key: storable(pdf.get_metadata_value(key)).strip() for key in ("Title", "Author", "CreationDate")}
         largest = _largest_line(pdf) if pages else None

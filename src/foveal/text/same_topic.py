@@ -46,6 +46,7 @@ from foveal.text.segmentation import (
     passage,
     sections,
 )
+from foveal.text.table_heads import with_columns
 from foveal.text.units import Offsets
 from foveal.text.windows import Window, WindowRule, count_tokens, windows
 from foveal.training.same_topic_heads import LONGEST, Floats, Paragraphs
@@ -180,7 +181,7 @@ class SameTopicSegmenter:
             for leaf in leaves
         )
         gaps = tuple((place, border.confidence) for cut in cuts for place, border in cut.every.items())
-        return Outline(document, tree_of(document.id, leaves, names), passages, gaps)
+        return Outline(document, tree_of(document.id, leaves, names), tuple(with_columns(document, passages)), gaps)
 
     def _titles(
         self, text: str, leaves: Sequence[Leaf], parts: Sequence[tuple[int, int]], cuts: Sequence[_Cut]

@@ -14,13 +14,13 @@ Group     a field of the metadata, else the site, else the folder: what is never
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from foveal.errors import InputError
+from foveal.evaluation.segmentation import labels_to_masses
 from foveal.text.headings import find_headings
 from foveal.text.loading import LoadSettings, Skipped, discover, load
 from foveal.text.paragraph_units import SCRAP, merged, readable
@@ -170,7 +170,7 @@ def _of_level(placed: Sequence[_Placed], least: int) -> list[tuple[str, ...]]:
     """
     for level in range(1, max((len(one.path) for one in placed), default=0) + 1):
         paths = [one.path[:level] or ("",) for one in placed]
-        if len(_runs(paths)) >= least:
+        if len(labels_to_masses(paths)) >= least:
             return paths
     return [()] * len(placed)
 
@@ -187,9 +187,4 @@ def _topics(paths: Sequence[tuple[str, ...]], topics: TopicTable | None, *, high
 
 def _numbered(labels: Sequence[Hashable]) -> list[int]:
     """For each label the number of its run."""
-    return [number for number, run in enumerate(_runs(labels)) for _ in range(run)]
-
-
-def _runs(labels: Iterable[Hashable]) -> list[int]:
-    """The lengths of the runs of equal labels."""
-    return [sum(1 for _ in run) for _, run in groupby(labels)]
+    return [number for number, run in enumerate(labels_to_masses(labels)) for _ in range(run)]

@@ -17,6 +17,7 @@ from itertools import pairwise, takewhile, zip_longest
 
 from foveal.errors import InputError
 from foveal.text.headings import Heading, find_headings
+from foveal.text.table_heads import with_columns
 from foveal.text.units import words
 from foveal.text.windows import TokenOffsets, Window, WindowRule, windows
 from foveal.types import Document, Passage, Span
@@ -50,7 +51,7 @@ class FixedSegmenter:
         """The windows over the document's text, in order; none where the text is empty."""
         rule = WindowRule(self.max_tokens, self.overlap)
         found = windows(document.text, 0, len(document.text), rule, self.token_offsets)
-        return [passage(document, window.start, window.end) for window in found]
+        return with_columns(document, [passage(document, window.start, window.end) for window in found])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,8 @@ class HeadingSegmenter:
     """Sections by the document's own headings; long ones cut at paragraphs, short ones joined to what they belong to.
 
     Text without reliable headings is cut by size alone. A heading's line opens its passage; a heading with nothing
-    below it stays with what follows. `Passage.heading` is the path of headings that it stands under.
+    below it stays with what follows. `Passage.heading` is the path of headings that it stands under, and of one that
+    begins among the rows of a table what its columns are called (`table_heads.py`).
     """
 
     max_tokens: int = MAX_TOKENS  # most tokens of a passage, at least 1
@@ -78,7 +80,8 @@ class HeadingSegmenter:
             for window in windows(text, section.start, section.end, rule, self.token_offsets, body=section.body)
         ]
         joined = join_small(join_wordless(text, pieces, self.max_tokens), self.min_tokens, self.max_tokens)
-        return [passage(document, piece.window.start, piece.window.end, piece.path) for piece in joined]
+        found = [passage(document, piece.window.start, piece.window.end, piece.path) for piece in joined]
+        return with_columns(document, found)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,12 +195,12 @@ def limited(
     text = document.text
     stretches = [pair for pair in pairwise([*starts, len(text)]) if pair[0] < pair[1]]
     if max_tokens is None and not min_tokens:
-        return [passage(document, start, end) for start, end in stretches]
+        return with_columns(document, [passage(document, start, end) for start, end in stretches])
     most = max_tokens or UNLIMITED
     rule = WindowRule(most, even=True)
     pieces = [Piece(window) for start, end in stretches for window in windows(text, start, end, rule, token_offsets)]
     joined = join_small(join_wordless(text, pieces, most), min_tokens or 0, most)
-    return [passage(document, piece.window.start, piece.window.end) for piece in joined]
+    return with_columns(document, [passage(document, piece.window.start, piece.window.end) for piece in joined])
 
 
 def passage(document: Document, start: int, end: int, path: Titles = ()) -> Passage:

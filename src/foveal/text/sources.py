@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from urllib.parse import unquote, urlsplit
 
 from foveal.errors import InputError
 from foveal.settings import Settings
@@ -42,6 +45,28 @@ class Skipped:
 
     address: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """How far one source is that takes a while: so many of its pages or chapters have been read."""
+
+    address: str
+    what: str  # "pages", "chapters"
+    read: int
+    of: int
+
+    @property
+    def name(self) -> str:
+        """As people call the source."""
+        return PurePosixPath(unquote(urlsplit(self.address).path)).name or self.address
+
+
+OnPart = Callable[[Part], None]
+
+
+def untold(_part: Part) -> None:
+    """For those who do not ask how far it is."""
 
 
 def load_settings(settings: Settings) -> LoadSettings:

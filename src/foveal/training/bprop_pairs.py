@@ -75,8 +75,8 @@ class PairRows:
             raise InputError(f"B-PROP got used={self.used} pairs of a text; it needs at least 1.")
         if not self.flat:
             raise InputError(
-                "No text gave a pair of word sets, so there is nothing to learn. Give texts with more words than "
-                "`Sets.least`, in a language whose words the tokenizer knows."
+                "No text gave a pair of word sets, so there is nothing to learn. Give longer texts, with more "
+                "different words, in a language whose words the tokenizer knows."
             )
 
     @cached_property

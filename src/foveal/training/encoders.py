@@ -183,6 +183,7 @@ def train_encoder(
     check_teacher(settings.arm, given=teacher is not None)
     cache = cache or Settings.load().cache
     folder, encoder = folder_of(base, cache, kind="encoder"), load_encoder(base, cache=cache)
+    model_folders.require_window(folder, settings.window)
     learnt = examples
     if dev is None:
         learnt, dev = examples.split(dev=settings.dev_share)

@@ -112,6 +112,7 @@ def train_late_encoder(
     settings = settings or LateEncoderSettings()
     check_corpus(examples, dev, test)
     folder = folder_of(base, cache or Settings.load().cache, kind="encoder")
+    model_folders.require_window(folder, settings.window)
     learnt = examples
     if dev is None:
         learnt, dev = examples.split(dev=settings.dev_share)

@@ -79,6 +79,16 @@ def encoding(
     return encode
 
 
+def require_window(folder: Path, tokens: int | None) -> None:
+    """InputError: more tokens of a text are to be read than the encoder in `folder` has positions for."""
+    positions = (checkpoints.read(folder / "config.json") or {}).get("max_position_embeddings")
+    if tokens is not None and isinstance(positions, int) and tokens > positions:
+        raise InputError(
+            f"A window of {tokens:,} tokens was asked for; this encoder has positions for {positions:,}. Give at most "
+            "that, or leave it out."
+        )
+
+
 @contextmanager
 def window(model: Any, tokens: int | None) -> Iterator[None]:
     """Inside, the first `tokens` tokens of a text count (None: as many as outside)."""

@@ -1,20 +1,22 @@
 """For moderators and admins: what was reported, remarks that were hidden, papers that were removed, claims, roles, and
 all that was done.
 
-/admin, /admin/reports, /admin/claims; POST /admin/roles, /admin/reports, /admin/claims
+/admin, /admin/reports, /admin/claims; POST /admin/people, /admin/roles, /admin/reports, /admin/claims
 """
 
 from __future__ import annotations
 
 from fastapi import APIRouter, Depends, Request, Response
+from starlette.background import BackgroundTask
 
 from foveal.errors import InputError
 from foveal.papers import accounts, claims, complaints, moderation, removing
 from foveal.papers.moderation import must
+from foveal.web.login_pages import knows_its_address, mailed
 from foveal.web.pages import page
 from foveal.web.safety import guarded
 from foveal.web.signed_in import Member, back_to, private
-from foveal.web.site import site_of
+from foveal.web.site import Site, base_url, in_the_log, site_of
 from foveal.web.small_forms import FormRow, MaybeRow, SmallForms, Text
 
 router = APIRouter(route_class=SmallForms, include_in_schema=False)
@@ -24,18 +26,36 @@ FOR_MODERATORS = "This page is for moderators and admins."
 
 
 @router.get("/admin")
-def desk(request: Request, person: Member) -> Response:
-    """Hidden remarks, removed papers, people, the audit."""
+def desk(request: Request, person: Member, added: str = "") -> Response:
+    """Hidden remarks, removed papers, people (among them who was just `added`), the audit."""
     must(person, "moderate", FOR_MODERATORS)
     database = site_of(request).database
+    people = accounts.people(database) if person.may("administer") else []
     values = {
         "hidden": moderation.hidden(database),
         "removed": removing.removed(database),
-        "people": accounts.people(database) if person.may("administer") else [],
+        "people": people,
+        "added": next((one for one in people if one.login == added), None),
+        "sign_in_page": _sign_in_page(request),
+        "mails": _mails(site_of(request)),
         "roles": list(accounts.RIGHTS),
         "acts": moderation.audit(database),
     }
     return page(request, "people/admin.html", values, headers=private())
+
+
+@router.post("/admin/people", dependencies=writes)
+def add_person(request: Request, person: Member, address: Text, name: Text = "", role: Text = "member") -> Response:
+    """An account for an address, and a mail to it that says so."""
+    site = site_of(request)
+    must(person, "administer", "People are added by an admin only.")
+    knows_its_address(site)
+    made = accounts.add(site.database, address, name=name, role=role, by=person)
+    answer = back_to(f"/admin?added={made.login}#people")
+    if _mails(site):
+        subject, text = accounts.invitation(site.options.title, _sign_in_page(request), person)
+        answer.background = BackgroundTask(mailed, site.deliver, made.email, subject, text)
+    return answer
 
 
 @router.post("/admin/roles", dependencies=writes)
@@ -91,3 +111,11 @@ def decide(
     granted = verdict == "grant"
     claims.decide(site_of(request).database, paper, claimant, granted=granted, by=person, reason=reason)
     return back_to("/admin/claims")
+
+
+def _mails(site: Site) -> bool:
+    return site.deliver is not in_the_log
+
+
+def _sign_in_page(request: Request) -> str:
+    return f"{base_url(request)}/login"

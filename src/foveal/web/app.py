@@ -79,6 +79,7 @@ ROUTERS: tuple[str, ...] = (
     "document_pages",
     "ask_pages",
     "read_pages",
+    "source_pages",
     "watch_pages",
     "research_pages",
     "research_scope",

@@ -114,7 +114,6 @@ class AskWork:
             self.question,
             PASSAGES,
             model=chat,
-            reader=self.models.reader(),
             retriever=self.retriever,
             where=self.where,
             settings=settings,

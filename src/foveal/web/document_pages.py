@@ -3,23 +3,23 @@
 GET /library/{which}?part=2                       a long text comes in parts
 GET /library/{which}?span=120-180&revision=…      the part that holds these characters, marked; in that revision
 GET /library/{which}?page=347                     leads to that page
+GET /library/{which}?detail=3                     with contents that are finer or coarser (document_outline.py)
 """
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from functools import lru_cache
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from foveal.errors import InputError
-from foveal.text.headings import Heading, find_headings
 from foveal.types import Document, Span
 from foveal.web.answers import author_of, pages_of
-from foveal.web.document_text import Place, blocks_of, borders, outline, part_of, place_address
+from foveal.web.document_outline import contents_of, headings_of
+from foveal.web.document_text import Place, blocks_of, borders, part_of, place_address
 from foveal.web.documents import checked_revision, entry_of, may_remove
 from foveal.web.pages import page
 from foveal.web.site import site_of
@@ -35,6 +35,7 @@ def document_page(
     span: str = "",
     revision: str = "",
     number_of_page: Annotated[str, Query(alias="page")] = "",
+    detail: str = "",
 ) -> Response:
     """A part of a document."""
     site = site_of(request)
@@ -48,7 +49,9 @@ def document_page(
         return _to_page(document, cut, number_of_page, "" if newest else document.revision[:16])
     number = part_of(cut, marked.start) if marked else max(1, min(part, len(cut) - 1))
     start, end = cut[number - 1], cut[number]
-    headings = _headings(document.id, document.revision, document.text)
+    headings = headings_of(document)
+    asked = int(detail) if re.fullmatch(r"\d{1,2}", detail) else 0  # an address of another time: as usual
+    contents = contents_of(site.library.store, document, cut, newest=newest, detail=asked)
     flowing = bool(document.pages)  # a page's lines end where the paper does
     values = {
         "document": document,
@@ -62,10 +65,11 @@ def document_page(
         "blocks": blocks_of(
             document, places, headings, start, end, (marked.start, marked.end) if marked else (0, 0), flowing=flowing
         ),
-        "outline": outline(document, headings, cut),
+        "contents": contents,
         "number": number,
         "parts": len(cut) - 1,
         "marked": marked,
+        "span": span,
         "marked_page": pages_of(document.pages, marked) if marked else "",
         "goes_on": marked and marked.end > end,
         "pages": pages_of(document.pages, Span(document.id, start, end)),
@@ -102,9 +106,3 @@ def _to_page(document: Document, cut: list[int], asked: str, revision: str) -> R
 def _preferred(document: Document, places: list[Place]) -> list[list[int]]:
     """Where a part may end: rather with a page, else with a passage."""
     return [list(document.pages), [start for start, _, _ in places]]
-
-
-@lru_cache(maxsize=4)
-def _headings(document_id: str, revision: str, text: str) -> tuple[Heading, ...]:  # noqa: ARG001 (ids hash faster)
-    """The headings of a text: a reader goes from part to part of one document."""
-    return tuple(find_headings(text))

@@ -65,16 +65,6 @@ class Block:
     slices: tuple[Slice, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class OutlineEntry:
-    """A line of the outline: a heading or a page, and the part that holds it."""
-
-    title: str
-    level: int
-    part: int
-    anchor: str
-
-
 def borders(text: str, preferred: Iterable[Sequence[int]], most: int = PART) -> list[int]:
     """Where parts of at most `most` characters begin, and the end of the text.
 
@@ -180,23 +170,6 @@ def covering(places: Sequence[Place], length: int) -> Iterator[Place]:
             at = end
     if at < length:
         yield at, length, None
-
-
-def outline(document: Document, headings: Sequence[Heading], cut: Sequence[int], most: int = 300) -> list[OutlineEntry]:
-    """The headings down to the level at which they are at most `most`; the pages, where there are no headings."""
-    level = max((one.level for one in headings), default=0)
-    while level > 1 and sum(one.level <= level for one in headings) > most:
-        level -= 1
-    shown = [one for one in headings if one.level <= level][:most]
-    if len(shown) > 1:
-        levels = sorted({one.level for one in shown})
-        return [
-            OutlineEntry(one.title, levels.index(one.level) + 1, part_of(cut, one.start), f"h-{one.start}")
-            for one in shown
-        ]
-    step = max(1, len(document.pages) // most)
-    pages = list(enumerate(document.pages, start=1))[::step]
-    return [OutlineEntry(f"Page {number}", 1, part_of(cut, offset), f"page-{number}") for number, offset in pages]
 
 
 def place_address(document_id: str, start: int, end: int, revision: str | None = None) -> str:

@@ -21,13 +21,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import ColumnElement, CursorResult, delete, or_, select, update
+from sqlalchemy import ColumnElement, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from foveal import faults
-from foveal.database import Database, is_dead, new_holder
+from foveal.database import Database, is_dead, new_holder, rows_changed, storable_json, storable_text
 from foveal.web.job_schema import JobRow
 
 HELD_S = 30.0
@@ -74,7 +74,7 @@ class KeptJobs:
     def put(self, key: str, kind: str, asked: Mapping[str, Any]) -> None:
         """Keep a new job, which is ours; one of the same key, which has ended, is replaced."""
         moment = faults.now()
-        row = JobRow(id=key, kind=kind, asked=_json(asked), holder=self.holder, held_until=_until(moment))
+        row = JobRow(id=key, kind=kind, asked=storable_json(asked), holder=self.holder, held_until=_until(moment))
         with self.database.writing() as session:
             session.execute(delete(JobRow).where(JobRow.id == key))
             session.add(row)
@@ -87,7 +87,8 @@ class KeptJobs:
 
     def ended(self, key: str, state: str, *, shown: Mapping[str, Any] | None = None, error: str = "") -> bool:
         """Note its end; False: it is not ours any more, and whoever has it says how it ends."""
-        values = {"state": state, "shown": _json(shown) if shown is not None else "", "error": _text(error)}
+        told = storable_json(shown) if shown is not None else ""
+        values = {"state": state, "shown": told, "error": storable_text(error)}
         over = {"holder": "", "held_until": None, "ended_at": faults.now()}
         with self.database.writing() as session:
             return self._mine(session, key, values | over)
@@ -105,7 +106,8 @@ class KeptJobs:
         lost = []
         with self.database.writing() as session:
             for key, (state, progress) in jobs.items():
-                if not self._mine(session, key, {"state": state, "progress": _json(progress), "held_until": until}):
+                values = {"state": state, "progress": storable_json(progress), "held_until": until}
+                if not self._mine(session, key, values):
                     lost.append(key)
             wished = select(JobRow.id, JobRow.wish).where(JobRow.id.in_(jobs), JobRow.wish != "")
             wishes = {key: wish for key, wish in session.execute(wished)}  # noqa: C416 (a row is no tuple to mypy)
@@ -156,7 +158,7 @@ class KeptJobs:
                 )
                 return False
             mine = free.values(holder=self.holder, held_until=_until(faults.now()), state="waiting")
-            return cast("CursorResult[Any]", session.execute(mine)).rowcount == 1
+            return rows_changed(session, mine) == 1
 
     def forget(self, older_s: float) -> None:
         """Delete what ended longer ago than that, and what nobody could do for as long."""
@@ -175,7 +177,7 @@ class KeptJobs:
 
     def _mine(self, session: Session, key: str, values: Mapping[str, Any]) -> bool:
         mine = update(JobRow).where(JobRow.id == key, JobRow.holder == self.holder, JobRow.state.in_(OPEN))
-        return cast("CursorResult[Any]", session.execute(mine.values(**values))).rowcount == 1
+        return rows_changed(session, mine.values(**values)) == 1
 
 
 def _held(row: JobRow) -> bool:
@@ -204,12 +206,3 @@ def _kept(row: JobRow) -> KeptJob:
 
 def _until(moment: datetime) -> datetime:
     return moment + timedelta(seconds=HELD_S)
-
-
-def _json(value: Any) -> str:
-    return _text(json.dumps(value, ensure_ascii=False))
-
-
-def _text(text: str) -> str:
-    """As every database takes it: no NUL, no half of a character."""
-    return text.replace("\x00", "").encode("utf-8", "replace").decode()

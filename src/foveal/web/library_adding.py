@@ -142,6 +142,10 @@ def _there(site: Site) -> Library | None:
 
 
 def _advance(job: Job, report: AddReport) -> None:
+    if part := report.part:
+        counted_of = f"{part.read:,} of {part.of:,} {part.what}"
+        job.progressed(f"Reading {one_line(part.name, 80)}: {counted_of}", part.read, part.of)
+        return
     ready = max(report.passages, report.encoded)
     if report.sources_read == report.sources and ready < report.cut:  # what is left is to be encoded
         job.progressed(f"{ready:,} of {counted(report.cut, 'passage')}", ready, report.cut)

@@ -31,7 +31,7 @@ from foveal.web.signed_in import (
     private,
     session_number,
 )
-from foveal.web.site import Deliver, base_url, in_the_log, site_of
+from foveal.web.site import Deliver, Site, base_url, in_the_log, site_of
 from foveal.web.small_forms import SmallForms
 
 router = APIRouter(route_class=SmallForms, include_in_schema=False)
@@ -56,8 +56,7 @@ def ask(request: Request, person: Reader, next: str = "/") -> Response:  # noqa:
 def send(request: Request, email: Annotated[str, Form()] = "", next: Annotated[str, Form()] = "/") -> Response:  # noqa: A002
     """Mail a link, where there is somebody to mail it to; say the same in any case."""
     site = site_of(request)
-    if "*" in site.options.hosts and not site.options.base_url and site.deliver is not in_the_log:
-        raise InputError(NO_NAME)
+    knows_its_address(site)
     link = request_link(
         site.database,
         email,
@@ -71,9 +70,7 @@ def send(request: Request, email: Annotated[str, Form()] = "", next: Annotated[s
     answer = page(request, "people/sent.html", values, headers=private())
     if link.send:  # after the answer: how long the mail takes tells nobody whether there was one
         text = message(site.options.title, f"{base_url(request)}/login/link/{link.token}")
-        answer.background = BackgroundTask(
-            _deliver, site.deliver, link.address, f"Sign in to {site.options.title}", text
-        )
+        answer.background = BackgroundTask(mailed, site.deliver, link.address, f"Sign in to {site.options.title}", text)
     return answer
 
 
@@ -117,6 +114,12 @@ def leave(request: Request, person: Reader) -> Response:
     return answer
 
 
+def knows_its_address(site: Site) -> None:
+    """InputError: a request alone says what the site is called, and mails would lead there."""
+    if "*" in site.options.hosts and not site.options.base_url and site.deliver is not in_the_log:
+        raise InputError(NO_NAME)
+
+
 def message(title: str, address: str) -> str:
     """The text of the mail."""
     return (
@@ -129,9 +132,9 @@ def _minutes() -> int:
     return int(LINK_LIFE.total_seconds() // 60)
 
 
-def _deliver(deliver: Deliver, address: str, subject: str, text: str) -> None:
+def mailed(deliver: Deliver, address: str, subject: str, text: str) -> None:
     """Hand the mail over; who asked for it is told nothing, whoever runs the site is."""
     try:
         deliver(address, subject, text)
     except (FovealError, OSError) as error:
-        logger.warning("A link to sign in could not be mailed: %s", error)
+        logger.warning("A mail (%s) could not be sent: %s", subject, error)

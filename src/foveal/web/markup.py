@@ -106,7 +106,7 @@ def links_of(pieces: Iterable[tuple[str, str | None]], address: str) -> tuple[st
 
 
 def plain(text: str) -> str:
-    """The text on one line, for titles of windows, feeds and mails: TeX stays as it is."""
+    """The text on one line, for programs and feeds: TeX stays as it is (`plain_tex` writes it in letters)."""
     return " ".join(text.split())
 
 

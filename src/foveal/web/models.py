@@ -34,7 +34,7 @@ class Models(Protocol):
         ...
 
     def reader(self) -> LanguageModel | None:
-        """What reads, with attention that can be seen. Without one, passages are answered from as they are."""
+        """What reads whole documents, with attention that can be seen; None: the library can be asked, all the same."""
         ...
 
 

@@ -17,10 +17,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from foveal.errors import FovealError
 from foveal.papers.complaints import Waits, waits
+from foveal.papers.mail.plain import plain_tex
 from foveal.papers.periods import short_date
 from foveal.papers.person import Person
 from foveal.web.browsers import browser_name
-from foveal.web.markup import html_of, plain
+from foveal.web.markup import html_of
 from foveal.web.rights import lists_jobs, rights
 from foveal.web.safety import token_of
 from foveal.web.signed_in import sign_in_address, signed_in
@@ -119,7 +120,7 @@ def xml_text(text: str) -> str:
 
 environment.globals["asset"] = asset
 environment.filters["tex"] = lambda text, marks=(): html_of(text, marks=marks)
-environment.filters["plain"] = plain
+environment.filters["plain"] = plain_tex  # titles of windows and previews, and what a screen reader says
 environment.filters["xml"] = xml_text
 environment.filters["ago"] = ago
 environment.filters["compact"] = compact

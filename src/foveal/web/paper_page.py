@@ -3,7 +3,7 @@
 /papers/ID             abstract with links on its keywords, versions and what changed between them
 /papers/ID/similar     papers near it, on a page of their own; the paper's page loads them when they come into view
 /papers/ID/thumbnail.svg, .png     see papers/thumbnails.py
-/papers/ID/bibtex, /papers/ID/ris  the paper for a list of references
+/papers/ID/bibtex, …/ris, …/csl    the paper for a list of references
 /papers/submit         an id or address, shown, then fetched and listed today; only where visitors may write
 """
 
@@ -131,6 +131,12 @@ def bibtex(request: Request, which: str) -> Response:
 def ris(request: Request, which: str) -> Response:
     """The paper's record in the format of reference managers."""
     return _reference(request, which, "ris", "application/x-research-info-systems", "ris")
+
+
+@router.get("/papers/{which:path}/csl")
+def csl(request: Request, which: str) -> Response:
+    """The paper's item in CSL-JSON."""
+    return _reference(request, which, "csl", "application/vnd.citationstyles.csl+json", "json")
 
 
 @router.get("/papers/{which:path}/similar", dependencies=[Depends(limited("search"))])

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
+from foveal.papers.mail.plain import plain_tex
 from foveal.papers.periods import Period
 from foveal.papers.store import Author, Paper
 from foveal.papers.thumbnails import kept
@@ -186,7 +187,7 @@ def subject(paper: Paper) -> str:
 
 def description(paper: Paper, most: int = 200) -> str:
     """A line for search engines and previews: the summary, or the beginning of the abstract, cut after a word."""
-    text = plain(paper.summary or paper.abstract)
+    text = plain_tex(paper.summary or paper.abstract)
     return text if len(text) <= most else text[: text.rfind(" ", 0, most) if " " in text[:most] else most] + " …"
 
 

@@ -61,11 +61,21 @@ def _whole_words(line: str, start: int, end: int) -> tuple[int, int]:
     return start, min(end, len(line))
 
 
+def _apart(places: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Places in order, those that overlap or touch as one: where no space parts words, pieces of words overlap."""
+    found: list[tuple[int, int]] = []
+    for a, b in sorted(places):
+        if found and a <= found[-1][1]:
+            found[-1] = (found[-1][0], max(b, found[-1][1]))
+        else:
+            found.append((a, b))
+    return found
+
+
 def _pieces(line: str, places: list[tuple[int, int]], start: int, end: int) -> Iterator[Marked]:
     at = start
-    for a, b in places:
-        if a >= at:
-            yield Marked(line[at:a], marked=False)
-            yield Marked(line[a:b], marked=True)
-            at = b
+    for a, b in _apart(places):
+        yield Marked(line[at:a], marked=False)
+        yield Marked(line[a:b], marked=True)
+        at = b
     yield Marked(line[at:end], marked=False)

@@ -16,6 +16,7 @@ from fastapi import HTTPException
 from fastapi.responses import Response
 
 from foveal.research.events import Event
+from foveal.research.markdown import number_of
 from foveal.research.memory_kept import MemoryShown
 from foveal.research.report import Brief, Report
 from foveal.research.report_exports import EXPORTS, file_name
@@ -113,7 +114,7 @@ def _counted(progress: Progress, state: RunState) -> str:
     """What a run has done, in one line."""
     parts = [f"{progress.over} of {len(progress.steps)} steps"] if progress.steps else []
     for count, name in ((progress.sources, "source"), (progress.evidence, "passage"), (len(progress.drafts), "draft")):
-        parts += [f"{count:,} {name}{'' if count == 1 else 's'}"] if count else []
+        parts += [number_of(count, name)] if count else []
     tokens = state.usage.get("tokens")
     return " · ".join([*parts, f"{tokens:,} tokens"] if tokens else parts)
 

@@ -20,6 +20,7 @@ from markupsafe import Markup
 from foveal.research.answers import STOPPED
 from foveal.research.citations import MARK, cited, fitting, said_before, said_by
 from foveal.research.graph import RESPONSE, ROOT, Graph, Node
+from foveal.research.markdown import number_of
 from foveal.research.mermaid import tree_children
 from foveal.research.state import RunState
 from foveal.web.answers import one_line
@@ -205,18 +206,13 @@ def said_of(node: Node) -> str:
 def counted(state: RunState) -> str:
     """What a run has done, in one line."""
     nodes = state.graph.searchers()
-    parts = (
-        [f"{sum(bool(node.answer) for node in nodes)} of {_many(len(nodes), 'sub-question')} answered"] if nodes else []
-    )
+    answered = sum(bool(node.answer) for node in nodes)
+    parts = [f"{answered} of {number_of(len(nodes), 'sub-question')} answered"] if nodes else []
     used = state.usage
     if used:
-        parts += [_many(used.get("pages", 0), "page"), f"{used.get('tokens', 0):,} tokens"]
+        parts += [number_of(used.get("pages", 0), "page"), f"{used.get('tokens', 0):,} tokens"]
         parts.append(f"{used.get('seconds', 0.0):.0f} s")
     return " · ".join(parts)
-
-
-def _many(count: int, name: str) -> str:
-    return f"{count:,} {name}{'' if count == 1 else 's'}"
 
 
 def _source(number: int, ref: Mapping[str, Any], held: Mapping[str, str]) -> Source:

@@ -300,6 +300,7 @@ def test_a_preview_is_what_would_be_sent(make_site):
         (r"\textbf{Bold} and \emph{soft}", "Bold and soft"),
         (r"100\% of A~B", "100% of A B"),
         (r"\(k\)-means with $\ell_2$", "k-means with ℓ₂"),
+        (r"when $\|QK^\top\|_\infty \leqslant \epsilon$", "when ‖QK^⊤‖_∞≤ε"),
         ("unclosed $ and {braces}", "unclosed $ and {braces}"),
     ],
 )

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from members import OTHER, PAPER, member, record
 
 from foveal.database import Database
@@ -15,7 +12,7 @@ from foveal.errors import InputError, NotAllowed, TooMany, UnknownPaper
 from foveal.papers import claims, moderation
 from foveal.papers import discussion as talk
 from foveal.papers.accounts import Person
-from foveal.papers.discussion import DEEPEST, Remark, discussion, edit, rate, remark, wilson
+from foveal.papers.discussion import DEEPEST, Remark, discussion, edit, rate, remark
 from foveal.papers.upserts import upsert
 
 
@@ -61,20 +58,6 @@ def test_threads_and_their_orders(database: Database, ana: Person, bo: Person) -
     assert discussion(database, OTHER).count == 0
     with pytest.raises(InputError, match="There are: best, new, old"):
         discussion(database, PAPER, order="worst")
-
-
-@given(st.integers(0, 60), st.integers(0, 60))
-def test_wilson_is_the_lower_root_of_its_equation(helpful: int, unhelpful: int) -> None:
-    """The interval holds the shares p with |share - p| <= z sqrt(p (1 - p) / n): its lower end solves that exactly."""
-    n = helpful + unhelpful
-    low = wilson(helpful, unhelpful)
-    if n == 0:
-        assert low == 0
-        return
-    share = helpful / n
-    assert math.isclose(share - low, talk.Z * math.sqrt(max(0.0, low * (1 - low)) / n), abs_tol=1e-9)
-    assert wilson(helpful + 1, unhelpful) > low - 1e-12
-    assert wilson(helpful, unhelpful + 1) <= low + 1e-12
 
 
 def test_ratings_are_one_each_and_not_of_oneself(database: Database, ana: Person, bo: Person) -> None:

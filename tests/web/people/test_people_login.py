@@ -54,6 +54,29 @@ def test_the_whole_way_in_and_out(visitor: Visitor, outbox: Outbox, database: Da
     assert sessions(database, person) == []
 
 
+def test_who_was_added_without_a_name_is_asked_for_one_the_first_time(
+    visitor: Visitor, outbox: Outbox, database: Database
+) -> None:
+    accounts.add(database, "bo@example.org")
+    for where in ("/settings", "/papers"):
+        visitor.submit("/login", email="bo@example.org", next="/papers")
+        entered = visitor.submit("/login/link", link=outbox.link.rpartition("/")[2])
+        assert urlsplit(entered.headers["location"]).path == where
+        visitor.submit("/logout", came_from="/settings")
+    accounts.add(database, "cy@example.org", name="Cy")
+    visitor.submit("/login", email="cy@example.org", next="/papers")
+    entered = visitor.submit("/login/link", link=outbox.link.rpartition("/")[2])
+    assert entered.headers["location"] == "/papers"
+
+
+@pytest.mark.parametrize(("open_to_all", "said"), [(True, "gets an account"), (False, "Only who was invited")])
+def test_the_form_says_who_may_sign_in(app: FastAPI, visitor: Visitor, open_to_all: bool, said: str) -> None:
+    site = app.state.site
+    site.options = replace(site.options, sign_up=open_to_all)
+    page = visitor.get("/login").text
+    assert [one for one in ("gets an account", "Only who was invited") if one in page] == [said]
+
+
 def test_over_https_the_cookies_are_secure(app: FastAPI, outbox: Outbox) -> None:
     visitor = Visitor(app)
     visitor.base_url = "https://localhost"  # type: ignore[assignment]

@@ -10,15 +10,16 @@ import feedparser
 import pytest
 from fastapi import FastAPI
 from members import OTHER, PAPER, today
-from visitors import Visitor
+from visitors import Outbox, Visitor
 
 from foveal.database import Database
 from foveal.errors import UnknownPaper
-from foveal.papers import accounts, curating, discussion, sessions
+from foveal.papers import accounts, curating, discussion, moderation, sessions
 from foveal.papers.schema import PaperRow
 from foveal.papers.store import PaperStore
 from foveal.web.pages import ago, xml_text
 from foveal.web.signed_in import COOKIE
+from foveal.web.site import in_the_log
 
 
 @dataclass
@@ -161,11 +162,11 @@ def test_a_claim_is_made_and_decided(app: FastAPI, visitor: Visitor, database: D
 
 def test_pages_for_a_role_are_for_that_role(app: FastAPI) -> None:
     may = {"member": (403, 403), "curator": (200, 403), "moderator": (403, 200), "admin": (200, 200)}
-    for role, (desk, moderation) in may.items():
+    for role, (desk, admin) in may.items():
         visitor = Visitor(app)
         visitor.sign_in(f"x-{role}", role)
         answers = [visitor.get(path).status_code for path in ("/desk", "/admin", "/admin/claims")]
-        assert answers == [desk, moderation, moderation]
+        assert answers == [desk, admin, admin]
     assert Visitor(app).get("/admin").headers["location"] == "/login?next=/admin"
 
 
@@ -182,6 +183,39 @@ def test_an_admin_gives_roles_and_the_audit_says_so(app: FastAPI, visitor: Visit
     assert "member -&gt; curator" in visitor.get("/admin").text
     assert visitor.submit("/admin/roles", "/admin", login="root-a", role="member").status_code == 403
     assert visitor.submit("/admin/roles", "/admin", login="bo", role="king").status_code == 400
+
+
+def test_an_admin_adds_somebody_who_is_told_by_mail(
+    app: FastAPI, visitor: Visitor, outbox: Outbox, database: Database
+) -> None:
+    mo = Visitor(app)
+    mo.sign_in("mo", "moderator")
+    assert "Add somebody" not in mo.get("/admin").text
+    assert mo.submit("/admin/people", "/admin", address="bo@example.org").status_code == 403
+    visitor.sign_in("ana", "admin")
+    app.state.site.deliver = outbox
+    done = visitor.submit("/admin/people", "/admin", address="bo@EXAMPLE.org", name="Bo Li", role="curator")
+    bo = accounts.find(database, "bo@example.org")
+    assert (bo.name, bo.role, done.headers["location"]) == ("Bo Li", "curator", f"/admin?added={bo.login}#people")
+    assert [one[:2] for one in outbox] == [("bo@example.org", "You may sign in to Foveal")]
+    assert outbox.link == "/login"
+    assert "ana added you to Foveal" in outbox[0][2]
+    page = visitor.get(done.headers["location"]).text
+    assert "bo@example.org was added. A mail says where to sign in." in page
+    assert ">Bo Li<" in page
+    assert [one.actor for one in moderation.audit(database, target=f"person:{bo.login}")] == ["ana"]
+    again = visitor.submit("/admin/people", "/admin", address="bo@example.org")
+    assert (again.status_code, len(outbox)) == (400, 1)
+    assert "has an account already. Its role can be changed." in again.text
+
+
+def test_where_no_mail_is_set_up_an_admin_is_told_what_to_do(app: FastAPI, visitor: Visitor) -> None:
+    visitor.sign_in("ana", "admin")
+    app.state.site.deliver = in_the_log
+    done = visitor.submit("/admin/people", "/admin", address="bo@example.org")
+    page = visitor.get(done.headers["location"]).text
+    assert "No mail is set up here: tell them to sign in at" in page
+    assert "http://localhost/login" in page
 
 
 def test_the_desk_picks_orders_and_schedules(visitor: Visitor, database: Database) -> None:

@@ -26,13 +26,13 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import CursorResult, event, exc, exists, func, select, update
+from sqlalchemy import event, exc, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from foveal import faults
-from foveal.database import Database, engine_of
+from foveal.database import Database, engine_of, rows_changed
 from foveal.errors import MailFailed, MissingExtra
 from foveal.papers import lease
 from foveal.papers.mail.bounces import bounced, failed_softly, verdict
@@ -105,7 +105,7 @@ def retry_unknown(database: Database) -> int:
     """
     once = update(DeliveryRow).where(DeliveryRow.state == "unknown", DeliveryRow.doubts == 1, ~too_late(faults.now()))
     with database.writing() as session:
-        return _count(session, once.values(state="queued", attempts=0))  # due as before: it is as late as it is
+        return rows_changed(session, once.values(state="queued", attempts=0))  # due as before: it is as late as it is
 
 
 class _Sender:
@@ -214,16 +214,16 @@ class _Sender:
             .values(state="sending", claimed_at=moment, sender=self.outbox.holder, attempts=DeliveryRow.attempts + 1)
         )
         with self.database.writing() as session:
-            if self._prolonged(session) and _count(session, claimed):
+            if self._prolonged(session) and rows_changed(session, claimed):
                 return True
             if not self._prolonged(session, now=True):
                 raise MailFailed(
                     "Another process took over the sending of mail, since this one was silent for too long."
                 )
-            if _count(session, claimed):  # the lease had run out, and nobody had taken it
+            if rows_changed(session, claimed):  # the lease had run out, and nobody had taken it
                 return True
             left = update(DeliveryRow).where(DeliveryRow.id == one.id, DeliveryRow.state == "queued", ~stays | barred)
-            if _count(session, left.values(state="suppressed", smtp_text="left before it was sent")):
+            if rows_changed(session, left.values(state="suppressed", smtp_text="left before it was sent")):
                 _tally(session, "suppressed")
         self.report.suppressed += 1
         return False
@@ -320,7 +320,7 @@ class _Sender:
     def _settle(self, one: Waiting, state: str, text: str) -> None:
         with self.database.writing() as session:
             queued = update(DeliveryRow).where(DeliveryRow.id == one.id, DeliveryRow.state == "queued")
-            if _count(session, queued.values(state=state, smtp_text=text)) and state == "failed":
+            if rows_changed(session, queued.values(state=state, smtp_text=text)) and state == "failed":
                 _tally(session, state)
 
     def _ours(self, one: Waiting) -> Any:
@@ -379,7 +379,7 @@ def _left_behind(session: Session, mine: str, *, only: str | None = None) -> int
     left = update(DeliveryRow).where(DeliveryRow.state == "sending")
     left = left.where(DeliveryRow.sender == only) if only else left.where(DeliveryRow.sender != mine)
     text = "the sender ended before it knew"
-    count = _count(session, left.values(state="unknown", doubts=DeliveryRow.doubts + 1, smtp_text=text))
+    count = rows_changed(session, left.values(state="unknown", doubts=DeliveryRow.doubts + 1, smtp_text=text))
     _tally(session, "unknown", count)
     return count
 
@@ -387,7 +387,7 @@ def _left_behind(session: Session, mine: str, *, only: str | None = None) -> int
 def _given_up(session: Session) -> int:
     """Settle the digests that are too late to be sent; how many."""
     late = update(DeliveryRow).where(DeliveryRow.state == "queued", too_late(faults.now()))
-    count = _count(session, late.values(state="suppressed", smtp_text="too late"))
+    count = rows_changed(session, late.values(state="suppressed", smtp_text="too late"))
     _tally(session, "suppressed", count)
     return count
 
@@ -407,7 +407,3 @@ def _tally(session: Session, state: str, messages: int = 1) -> None:
         session.add(MailDayRow(day=faults.now().date(), state=state, messages=messages))
     else:
         row.messages += messages
-
-
-def _count(session: Session, statement: Any) -> int:
-    return cast("CursorResult[Any]", session.execute(statement)).rowcount

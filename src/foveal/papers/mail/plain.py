@@ -43,7 +43,14 @@ _SIGNS = {
     "Rightarrow": "⇒", "infty": "∞", "in": "∈", "subset": "⊂", "cup": "∪", "cap": "∩", "forall": "∀", "exists": "∃",
     "nabla": "∇", "partial": "∂", "sum": "∑", "prod": "∏", "int": "∫", "ell": "ℓ", "ldots": "…", "dots": "…",
     "cdots": "⋯", "circ": "∘", "otimes": "⊗", "oplus": "⊕", "langle": "⟨", "rangle": "⟩", "ll": "≪", "gg": "≫",
-    "star": "⋆", "dagger": "†", "prime": "′", "quad": " ", "qquad": " ", "left": "", "right": "", "big": "", "Big": "",
+    "star": "⋆", "dagger": "†", "top": "⊤", "perp": "⊥", "mid": "|", "vert": "|", "lvert": "|", "rvert": "|",
+    "Vert": "‖", "lVert": "‖", "rVert": "‖", "parallel": "∥", "lfloor": "⌊", "rfloor": "⌋", "lceil": "⌈", "rceil": "⌉",
+    "leqslant": "≤", "geqslant": "≥", "lesssim": "≲", "gtrsim": "≳", "simeq": "≃", "cong": "≅", "propto": "∝",
+    "notin": "∉", "ni": "∋", "subseteq": "⊆", "supset": "⊃", "supseteq": "⊇", "setminus": "∖", "emptyset": "∅",
+    "varnothing": "∅", "wedge": "∧", "vee": "∨", "neg": "¬", "mapsto": "↦", "leftrightarrow": "↔", "uparrow": "↑",
+    "downarrow": "↓", "hbar": "ℏ", "odot": "⊙", "bullet": "•", "ast": "∗", "div": "÷", "mp": "∓", "vartheta": "ϑ",
+    "vdots": "⋮", "bigl": "", "bigr": "", "Bigl": "", "Bigr": "", "middle": "", "limits": "",
+    "prime": "′", "quad": " ", "qquad": " ", "left": "", "right": "", "big": "", "Big": "",
     "displaystyle": "", "textstyle": "", "ss": "ß", "ae": "æ", "o": "ø", "aa": "å", "AA": "Å", "O": "Ø", "l": "ł",
     "L": "Ł", "i": "ı",
 }  # fmt: skip
@@ -101,7 +108,7 @@ def _commands(text: str) -> str:
     """TeX outside of mathematics, and signs inside."""
     text = _ACCENT.sub(_accented, text)
     text = _FONTS.sub(r"\1", text)
-    text = _COMMAND.sub(_sign, text)
+    text = _COMMAND.sub(_sign, text).replace("\\|", "‖")
     return _ESCAPED.sub(r"\1", _SPACES.sub(" ", text))
 
 

@@ -18,13 +18,13 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import CursorResult, delete, func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from foveal import faults
-from foveal.database import Database
+from foveal.database import Database, rows_changed
 from foveal.errors import InputError
 from foveal.papers.mail.addresses import canonical
 from foveal.papers.mail.links import Links
@@ -246,11 +246,11 @@ def suppress(session: Session, address_key: str, reason: str) -> bool:
 
 def lift(session: Session, address_key: str) -> bool:
     """Let an address be written to again; it must subscribe anew, and can. False: it was not suppressed."""
-    barred = _count(session, delete(SuppressedRow).where(SuppressedRow.address_key == address_key))
+    barred = rows_changed(session, delete(SuppressedRow).where(SuppressedRow.address_key == address_key))
     ended = update(SubscriptionRow).where(
         SubscriptionRow.address_key == address_key, SubscriptionRow.state.in_(("bounced", "complained"))
     )
-    return barred + _count(session, ended.values(state="unsubscribed", soft_bounces=0)) > 0
+    return barred + rows_changed(session, ended.values(state="unsubscribed", soft_bounces=0)) > 0
 
 
 def forget_unconfirmed(database: Database) -> int:
@@ -260,7 +260,7 @@ def forget_unconfirmed(database: Database) -> int:
         SubscriptionRow.confirm_expires_at.is_(None) & (SubscriptionRow.created_at < faults.now() - FORGET_AFTER)
     )
     with database.writing() as session:
-        return _count(session, delete(SubscriptionRow).where(SubscriptionRow.state == "unconfirmed", old))
+        return rows_changed(session, delete(SubscriptionRow).where(SubscriptionRow.state == "unconfirmed", old))
 
 
 def subscriptions(database: Database, *, state: str | None = None, address: str | None = None) -> list[Subscription]:
@@ -354,7 +354,3 @@ def _words(row: SubscriptionRow, token: str, own: str, links: Links) -> tuple[st
         f"To begin, open this page and press the button within 48 hours:\n{links.confirm(token)}\n\n"
         "If it was not you, do nothing: no more mail comes, and the address is forgotten after a week.\n",
     )
-
-
-def _count(session: Session, statement: Any) -> int:
-    return cast("CursorResult[Any]", session.execute(statement)).rowcount

@@ -105,9 +105,8 @@ def ids_of(given: str) -> list[str]:
     ids = [paper_id(one) for one in re.split(r"[,\s]+", given) if one]
     own = [one for one in ids if one.startswith(("doc-", "title-"))]
     if own or not ids:
-        raise InputError(
-            f"arXiv has no paper {(own or ['without id'])[0]!r}. Its ids look like 2103.00020 or hep-th/9901001."
-        )
+        wrong = f"arXiv has no paper {own[0]!r}." if own else "No paper was named."
+        raise InputError(f"{wrong} The ids of arXiv look like 2103.00020 or hep-th/9901001.")
     return list(dict.fromkeys(ids))
 
 

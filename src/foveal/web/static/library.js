@@ -69,7 +69,7 @@
     });
 
   const outline = document.querySelector("[data-outline]");
-  if (outline && matchMedia("(max-width: 900px)").matches) outline.open = false;
+  if (outline && location.hash !== "#contents" && matchMedia("(max-width: 900px)").matches) outline.open = false;
 
   const place = /^#c-(\d+)-(\d+)$/.exec(location.hash);
   const mark = place && document.getElementById(location.hash.slice(1));

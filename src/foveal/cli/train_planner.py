@@ -1,11 +1,11 @@
-"""research train-planner: a small model on this machine learns from recorded runs how to plan searches."""
+"""train planner: a small model on this machine learns from recorded runs how to plan searches."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -13,22 +13,10 @@ from foveal.cli import training
 from foveal.cli.output import AsJson, Home
 from foveal.cli.training import Anew, Batch, Epochs, Name, Patience, Rate, Seed
 
-if TYPE_CHECKING:
-    from foveal.settings import Settings
-
 REWARD_STEPS = 30
 
-PlannerName = Annotated[
-    str | None,
-    typer.Option(
-        "--planner",
-        help="A trained planner: a name in HOME/models, or its folder. With --report also auto (default), single, "
-        "parallel, sequential, tree.",
-    ),
-]
 
-
-def train_planner(
+def planner(
     recorded: Annotated[
         list[Path], typer.Argument(help="Folders of recorded runs (corpus.jsonl, queries.jsonl); several are joined.")
     ],
@@ -80,13 +68,3 @@ def train_planner(
         )  # fmt: skip
     use = f'Use it: foveal research "QUESTION" --planner {report.name} --home {quote(str(settings.home))}'
     training.told(report, folder, use, settings, as_json=as_json)
-
-
-def planner_of(named: str | None, settings: Settings) -> Any:
-    """What `MindSearch(planner=…)` takes, for a planner that a person names; None: its usual one."""
-    if named is None:
-        return None
-    from foveal.research.trained_planner import PlannerModel, TrainedPlanner, planner_folder
-
-    trained = TrainedPlanner(PlannerModel.load(planner_folder(named, settings.home), cache=settings.cache))
-    return lambda _: trained

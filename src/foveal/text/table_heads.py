@@ -1,0 +1,163 @@
+"""What the columns of a table are called, for passages from its middle, where the table's head stands far above.
+
+    with_columns(document, passages)     # of one that begins among rows the heading ends with columns
+
+CSV       files named .csv or .tsv (text and Markdown of a page or upload, too); the mark between cells is the one that
+          cuts most rows alike, the head is the first row of the usual width: what stands above is no part of the table
+Markdown  a row, then a rule (|---|---|), then rows: so tables of web pages and Word documents read, too
+No head   a first row with numbers where the rows below have numbers, years aside: "Ada, 36" names no column
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+from foveal.text.headings import LONGEST_TITLE, plain_title
+from foveal.types import Document, Passage
+
+BETWEEN = " | "
+"""Stands between the names of columns in a heading."""
+
+LEAST_SHOWN = 60
+"""Characters of the columns' names that are shown, however long the path of headings before them is."""
+
+ENDINGS = {".csv": ",;\t|", ".tsv": "\t"}
+"""Names of files that are tables, and the marks that may stand between their cells."""
+
+ROWS = 40
+"""Rows that are looked at to know a table."""
+
+LONGEST_HEAD = 2**16
+"""Characters of a file in which its head is looked for."""
+
+_RULE = re.compile(r"^[ \t]{0,3}(?=[^\n]*-)(?=[^\n]*\|)[ \t|:-]++\r?$", re.MULTILINE)
+_CELL_END = re.compile(r"(?<!\\)\|")
+_NUMBER = re.compile(r"[-+−(]?[$€£¥]?\d[\d.,' \u00a0\u202f]*(?:[eE][-+]?\d+)?\)?[%‰]?")
+_YEAR = re.compile(r"(?:1[5-9]|20)\d\d")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The rows of a table below its head: characters `start` to `end`, and what the columns are called."""
+
+    start: int
+    end: int
+    columns: tuple[str, ...]
+
+    def named(self, room: int) -> str:
+        """The names of the columns in at most `room` characters."""
+        line = BETWEEN.join(self.columns)
+        return line if len(line) <= room else f"{line[: room - 1].rstrip(' |')}…"
+
+
+def with_columns(document: Document, passages: Sequence[Passage]) -> list[Passage]:
+    """The passages; the heading of each that begins among a table's rows ends with the names of its columns."""
+    tables = list(tables_of(document))
+    starts = [table.start for table in tables]
+    found = []
+    for passage in passages:
+        at = bisect_right(starts, passage.span.start) - 1
+        if at >= 0 and passage.span.start < tables[at].end:
+            path = [passage.heading] if passage.heading else []
+            columns = tables[at].named(max(LEAST_SHOWN, LONGEST_TITLE - len(passage.heading or "")))
+            passage = replace(passage, heading=" > ".join([*path, columns]))
+        found.append(passage)
+    return found
+
+
+def tables_of(document: Document) -> Iterator[Table]:
+    """The tables of a document whose columns have names, in order."""
+    addresses = (str(document.metadata.get("source") or ""), document.url or "")
+    marks = next((found for one in addresses if (found := _marks(one))), None)
+    if marks:
+        yield from _separated(document.text, marks)
+    else:
+        yield from _ruled(document.text)
+
+
+def _marks(address: str) -> str | None:
+    """The marks between cells, where an address ends like a table's; an upload may be called data.csv.txt."""
+    name = PurePosixPath(unquote(urlsplit(address).path.partition("#")[0]))
+    return next((ENDINGS[one] for one in map(str.lower, name.suffixes[-2:]) if one in ENDINGS), None)
+
+
+def _separated(text: str, marks: str) -> Iterator[Table]:
+    """The table that a CSV file is."""
+    read = [_rows(text, mark) for mark in marks]
+    widths = [Counter(len(cells) for _, cells in rows if len(cells) > 1).most_common(1) for rows in read]
+    known = [(found[0][1], found[0][0], n) for n, found in enumerate(widths) if found]
+    if not known:
+        return
+    _, width, chosen = max(known, key=lambda one: (one[0], one[1], -one[2]))
+    rows = [(end, cells) for end, cells in read[chosen] if len(cells) == width]
+    end, head = rows[0]
+    if columns := _columns(head, [cells for _, cells in rows[1:]]):
+        yield Table(end, len(text), columns)
+
+
+def _rows(text: str, mark: str) -> list[tuple[int, list[str]]]:
+    """The first rows, each with the place behind it; none where they cannot be told apart."""
+    lines = text[:LONGEST_HEAD].splitlines(keepends=True)
+    reader, rows, seen, place = csv.reader(lines, delimiter=mark), list[tuple[int, list[str]]](), 0, 0
+    try:
+        for cells in islice(reader, ROWS):
+            place += sum(map(len, lines[seen : reader.line_num]))
+            seen = reader.line_num
+            rows.append((place, cells))
+    except csv.Error:  # a quotation that nothing ends
+        pass
+    return rows
+
+
+def _ruled(text: str) -> Iterator[Table]:
+    """The tables of a Markdown text: a head, a rule below it of as many cells, and rows."""
+    end = 0
+    for rule in _RULE.finditer(text):
+        if rule.start() < end:  # among the rows of the last one
+            continue
+        above = text.rfind("\n", 0, max(0, rule.start() - 1)) + 1
+        head = _cells(text[above : max(above, rule.start() - 1)])
+        if len(head) < 2 or len(head) != len(_cells(rule[0])):
+            continue
+        end, rows = rule.end() + 1, list[list[str]]()
+        while end < len(text):
+            stop = text.find("\n", end)
+            stop = stop if stop >= 0 else len(text)
+            line = text[end:stop]
+            if "|" not in line:
+                break
+            if len(rows) < ROWS:
+                rows.append(_cells(line))
+            end = stop + 1
+        columns = _columns([plain_title(cell) for cell in head], rows)
+        if rows and columns:
+            yield Table(rule.end() + 1, min(end, len(text)), columns)
+
+
+def _cells(line: str) -> list[str]:
+    """The cells of a row of Markdown."""
+    line = line.strip()
+    inside = line[line.startswith("|") : len(line) - (line.endswith("|") and not line.endswith("\\|"))]
+    return [cell.strip() for cell in _CELL_END.split(inside)] if "|" in line else []
+
+
+def _columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """What the columns are called; nothing where the head seems to be a row like those below it."""
+    names = tuple(" ".join(cell.split()) for cell in head)
+    counted = [n for n in range(len(names)) if _is_counted([row[n] for row in rows if n < len(row)])]
+    like_rows = any(_NUMBER.fullmatch(names[n]) and not _YEAR.fullmatch(names[n]) for n in counted)
+    return () if like_rows or not rows else tuple(filter(None, names))
+
+
+def _is_counted(cells: Sequence[str]) -> bool:
+    """Whether a column holds numbers: most of those that hold anything."""
+    filled = [cell.strip() for cell in cells if cell.strip()]
+    return 2 * sum(bool(_NUMBER.fullmatch(cell)) for cell in filled) > len(filled)

@@ -1,0 +1,108 @@
+"""The contents of a document's page: topics within topics, as fine as one asks for, each with the part that holds it.
+
+    contents = contents_of(store, document, cut, newest=True, detail=0)
+    contents.steps                                  [Step(1, 6, False), Step(2, 31, True), …]: how fine it can be
+    contents.entries[0].parts                       what stands below the first topic
+
+Without headings, and with passages too few to tell topics apart, the pages serve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from foveal.retrieval.document_passages import document_passages
+from foveal.retrieval.store import Store
+from foveal.text.headings import Heading, find_headings
+from foveal.text.topic_outline import MOST, Topic, TopicOutline, titled, topic_outline
+from foveal.types import Document
+from foveal.web.document_text import part_of
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of the contents, and those below it."""
+
+    title: str
+    part: int
+    anchor: str
+    begins: str = ""  # the first words of what is no heading
+    depth: int = 1
+    parts: list[Entry] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A choice of how fine the contents are: its number, from 1, and how many lines it shows."""
+
+    number: int
+    count: int
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What stands beside a text; `steps` where there is a choice."""
+
+    entries: list[Entry]
+    steps: list[Step]
+    detail: int  # the number of the step that was asked for and is no usual one, else 0
+
+
+def contents_of(store: Store, document: Document, cut: Sequence[int], *, newest: bool, detail: int = 0) -> Contents:
+    """The contents, by the step `detail` (0: the usual one; one too many: the finest)."""
+    outline = _outline(store, document.id, document.revision, document.text, newest)
+    steps = outline.steps()
+    if not steps:
+        return Contents(_pages(document, cut), [], 0)
+    usual = outline.usual()
+    level = usual if detail < 1 else steps[min(detail, len(steps)) - 1]
+    shown = _titled(outline, document.revision, document.text, level)
+    choices = [Step(n, len(outline.down_to(one)), one == level) for n, one in enumerate(steps, start=1)]
+    asked = 0 if level == usual else steps.index(level) + 1
+    return Contents(nested(shown, cut), choices if len(choices) > 1 else [], asked)
+
+
+def headings_of(document: Document) -> tuple[Heading, ...]:
+    """The headings of a text: a reader goes from part to part of one document."""
+    return _headings(document.revision, document.text)
+
+
+def nested(topics: Sequence[Topic], cut: Sequence[int]) -> list[Entry]:
+    """The topics as entries, each below the last one before it that is less deep."""
+    top: list[Entry] = []
+    opened: list[tuple[int, Entry]] = []
+    for one in topics:
+        while opened and opened[-1][0] >= one.depth:
+            opened.pop()
+        anchor = f"{'h' if one.heading else 'p'}-{one.start}"
+        title, begins = (one.title, one.begins) if one.title else (one.begins, "")
+        entry = Entry(title, part_of(cut, one.start), anchor, begins, len(opened) + 1)
+        (opened[-1][1].parts if opened else top).append(entry)
+        opened.append((one.depth, entry))
+    return top
+
+
+def _pages(document: Document, cut: Sequence[int]) -> list[Entry]:
+    step = max(1, len(document.pages) // MOST)
+    pages = list(enumerate(document.pages, start=1))[::step]
+    return [Entry(f"Page {number}", part_of(cut, offset), f"page-{number}") for number, offset in pages]
+
+
+@lru_cache(maxsize=4)
+def _headings(revision: str, text: str) -> tuple[Heading, ...]:  # noqa: ARG001 (a hash is compared faster)
+    return tuple(find_headings(text))
+
+
+@lru_cache(maxsize=4)
+def _outline(store: Store, document_id: str, revision: str, text: str, newest: bool) -> TopicOutline:
+    """Of an earlier text, whose passages are no longer there, the headings alone."""
+    places, vectors = document_passages(store, document_id) if newest else ([], None)
+    return topic_outline(text, _headings(revision, text), places, vectors)
+
+
+@lru_cache(maxsize=8)
+def _titled(outline: TopicOutline, revision: str, text: str, level: int) -> tuple[Topic, ...]:  # noqa: ARG001
+    return tuple(titled(text, outline.down_to(level)))

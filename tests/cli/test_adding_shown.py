@@ -1,0 +1,21 @@
+"""What the bar of `foveal add` says: sources, the passages that are left to encode, the pages of a long source."""
+
+from foveal.cli.adding_shown import LONGEST_NAME, how_far
+from foveal.library import AddReport
+from foveal.text.sources import Part
+
+
+def test_sources_count_until_one_takes_long_and_passages_once_all_are_read():
+    report = AddReport(added=["a"], passages=40, encoded=40, cut=40, sources=3, sources_read=1, seconds={"load": 20.0})
+    assert how_far(report) == ("1 documents, 40 passages (2/s); sources", 1, 3)
+    report.part = Part("file:///books/the%20eye.pdf", "pages", 312, 1000)
+    assert how_far(report) == ("1 documents; pages of the eye.pdf", 312, 1000)
+    report.part, report.sources_read, report.cut = None, 3, 100
+    assert how_far(report) == ("1 documents (2/s); passages", 40, 100)
+
+
+def test_a_long_name_is_shortened_and_an_address_without_one_is_shown_itself():
+    report = AddReport(sources=1, part=Part(f"file:///{'x' * 200}.pdf", "pages", 1, 2))
+    assert len(how_far(report)[0]) < LONGEST_NAME + 30
+    assert Part("arxiv:2103.00020", "pages", 1, 2).name == "2103.00020"
+    assert Part("https://example.org/", "pages", 1, 2).name == "https://example.org/"

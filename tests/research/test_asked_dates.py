@@ -1,0 +1,89 @@
+"""The time that a question names, in six languages; what only looks like a date."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+
+from foveal.research.asked_dates import dates_in
+from foveal.retrieval.event_matching import has_time_words
+
+TODAY = date(2026, 3, 15)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("mills since May", ("2025-05-01", "")),  # this year's has not begun
+        ("mills since February", ("2026-02-01", "")),
+        ("mills since May 2024", ("2024-05-01", "")),
+        ("mills after December 2024", ("2025-01-01", "")),
+        ("papers before March 2024", ("", "2024-02-29")),
+        ("papers from May 2024 to June 2025", ("2024-05-01", "2025-06-30")),
+        ("what happened last year?", ("2025-01-01", "")),
+        ("papers of last year", ("2025-01-01", "2025-12-31")),
+        ("Mühlen seit 2020", ("2020-01-01", "")),
+        ("Mühlen seit Mai", ("2025-05-01", "")),
+        ("Studien zwischen 2010 und 2015", ("2010-01-01", "2015-12-31")),
+        ("Was geschah im letzten Jahr?", ("2025-01-01", "")),
+        ("Artikel vor März 2024", ("", "2024-02-29")),
+        ("Mühlen in den letzten 5 Jahren", ("2021-03-15", "")),
+        ("les moulins depuis mai 2024", ("2024-05-01", "")),
+        ("études publiées entre 2010 et 2015", ("2010-01-01", "2015-12-31")),
+        ("articles jusqu'en 2015", ("", "2015-12-31")),
+        ("les moulins de l'année dernière", ("2025-01-01", "")),
+        ("molinos desde enero de 2024", ("2024-01-01", "")),
+        ("artículos antes de 2015", ("", "2014-12-31")),
+        ("molinos en los últimos 5 años", ("2021-03-15", "")),
+        ("molinos del año pasado", ("2025-01-01", "")),
+        ("2020年以来的水磨", ("2020-01-01", "")),
+        ("自2024年5月以来的水磨", ("2024-05-01", "")),
+        ("2015年之前的论文", ("", "2014-12-31")),
+        ("2015年之前的水磨", ("", "")),  # its subject
+        ("2010年到2015年的研究", ("2010-01-01", "2015-12-31")),
+        ("过去5年的水磨", ("2021-03-15", "")),
+        ("去年的论文", ("2025-01-01", "2025-12-31")),
+        ("2020年以降の水車", ("2020-01-01", "")),
+        ("2010年から2015年までの論文", ("2010-01-01", "2015-12-31")),
+        ("過去5年の水車", ("2021-03-15", "")),
+    ],
+)
+def test_the_days_of_sources(text, expected):
+    assert dates_in(text, TODAY) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "who came after may apply",
+        "what soldiers do before march begins",
+        "a boat since Mayor Brown",
+        "since 1850",
+        "von 10 bis 20 Grad",
+        "entre deux moulins",
+        "13月以来",
+        "2020 mills",
+        "",
+    ],
+)
+def test_what_is_no_date(text):
+    assert dates_in(text, TODAY) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("Was ist heute in Hamburg los?", True),
+        ("Hamburg letzte Woche", True),
+        ("nouvelles de cette semaine", True),
+        ("noticias de ayer", True),
+        ("今年のオリンピック", True),
+        ("最新的地震", True),
+        ("Wie mahlt eine Mühle?", False),
+        ("an actual mill of the past", False),
+        ("水车怎么工作", False),
+    ],
+)
+def test_words_of_time(text, says):
+    assert has_time_words(text) == says

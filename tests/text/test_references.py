@@ -1,0 +1,124 @@
+"""Sources as BibTeX, CSL-JSON and RIS: each field once, names as people write them, and nothing that ends a field."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, date, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from foveal.errors import InputError
+from foveal.text.references import FORMS, Reference, bibtex, csl, form_of, names_in, ris
+
+SEEN = datetime(2026, 11, 2, tzinfo=UTC)
+PAPER = Reference.of(
+    title="Looking & seeing",
+    metadata={
+        "source": "arxiv:2605.01234v2", "kind": "arxiv", "authors": "Ada Lovelace; Charles Babbage",
+        "doi": "10.1/x", "primary_category": "cs.CL",
+    },
+    published_at=datetime(2026, 5, 3, tzinfo=UTC), url="https://arxiv.org/abs/2605.01234v2", added_at=SEEN,
+    places=("page 3 (characters 120 to 180)", "page 7 (characters 900 to 950)"), revision="0123456789abcdef" * 4,
+)  # fmt: skip
+NOTE = "Cited: page 3 (characters 120 to 180); page 7 (characters 900 to 950). text 0123456789abcdef"
+
+
+def test_bibtex_in_full():
+    assert bibtex([PAPER]) == "\n".join([
+        "@misc{lovelace2026looking,", "  title = {{Looking \\& seeing}},",
+        "  author = {Ada Lovelace and Charles Babbage},", "  year = {2026},", "  month = may,", "  doi = {10.1/x},",
+        "  eprint = {2605.01234},", "  archiveprefix = {arXiv},", "  primaryclass = {cs.CL},",
+        "  url = {https://arxiv.org/abs/2605.01234v2},", "  urldate = {2026-11-02},", f"  note = {{{NOTE}}},", "}", "",
+    ])  # fmt: skip
+
+
+def test_csl_in_full():
+    assert json.loads(csl([PAPER])) == [
+        {
+            "id": "lovelace2026looking",
+            "type": "article",
+            "title": "Looking & seeing",
+            "author": [{"family": "Lovelace", "given": "Ada"}, {"family": "Babbage", "given": "Charles"}],
+            "issued": {"date-parts": [[2026, 5, 3]]},
+            "publisher": "arXiv",
+            "number": "arXiv:2605.01234",
+            "DOI": "10.1/x",
+            "URL": "https://arxiv.org/abs/2605.01234v2",
+            "accessed": {"date-parts": [[2026, 11, 2]]},
+            "note": NOTE,
+        }
+    ]
+
+
+def test_ris_in_full():
+    lines = ris([PAPER]).split("\r\n")
+    assert lines[:4] == ["TY  - UNPB", "TI  - Looking & seeing", "AU  - Lovelace, Ada", "AU  - Babbage, Charles"]
+    assert "DA  - 2026/05/03" in lines
+    assert f"N1  - {NOTE}" in lines
+    assert lines[-2:] == ["ER  - ", ""]
+
+
+def test_a_file_is_named_where_no_address_leads_to_it_and_a_page_when_it_was_read():
+    made = Reference.of(title="", metadata={"kind": "pdf"}, url="file:///books/x.pdf", file="x_1.pdf", added_at=SEEN)
+    assert (made.title, made.url, made.file, made.seen) == ("Untitled", "", "x_1.pdf", None)
+    assert "  howpublished = {x\\_1.pdf}," in bibtex([made])
+    assert json.loads(csl([made]))[0]["type"] == "document"
+    page = Reference.of(title="A page", metadata={"kind": "url"}, url="https://e.org/%7Ba", file="y", added_at=SEEN)
+    assert (page.file, page.seen) == ("", date(2026, 11, 2))
+    assert json.loads(csl([page]))[0]["type"] == "webpage"
+    assert "TY  - ELEC" in ris([page])
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("Ada Lovelace", ["Ada Lovelace"]),
+        ("Lovelace, Ada", ["Ada Lovelace"]),
+        ("Lovelace, Ada; Babbage, Charles", ["Ada Lovelace", "Charles Babbage"]),
+        ("Ada Lovelace and Charles Babbage", ["Ada Lovelace", "Charles Babbage"]),
+        ("Ada Lovelace, Charles Babbage, Mary Somerville", ["Ada Lovelace", "Charles Babbage", "Mary Somerville"]),
+        ("Ada <ada@example.org>", ["Ada"]),
+        ("Sandy Anderson", ["Sandy Anderson"]),
+        ("清少納言", ["清少納言"]),
+        ("José Ortega y Gasset und Ada Lovelace", ["José Ortega y Gasset", "Ada Lovelace"]),
+        ("", []),
+    ],
+    ids=["one", "turned", "two turned", "and", "commas", "mail", "and within", "one word", "y within", "none"],
+)
+def test_names_in_a_line(said, expected):
+    assert list(names_in(said)) == expected
+
+
+def test_keys_differ_and_an_organisation_stays_whole():
+    many = bibtex([PAPER, PAPER, Reference(title="Laws", authors=("Ministry of Food and Fish",))])
+    assert re.findall(r"@misc\{(.+),", many) == ["lovelace2026looking", "lovelace2026looking-2", "fishlaws"]
+    assert "author = {{Ministry of Food and Fish}}" in many
+    assert [one["id"] for one in json.loads(csl([PAPER, PAPER]))] == ["lovelace2026looking", "lovelace2026looking-2"]
+
+
+def test_forms_by_the_ending_of_a_file():
+    assert [form_of(name) for name in ("a.bib", "b.JSON", "c.x.ris")] == ["bibtex", "csl", "ris"]
+    with pytest.raises(InputError, match=r"'a\.txt'.*\.bib \(BibTeX\), \.json \(CSL-JSON\), \.ris \(RIS\)"):
+        form_of("a.txt")
+
+
+odd = st.text(alphabet="aB {}\\%$\n\r\x00&,;é\u202e", max_size=12)
+
+
+@given(odd, odd, odd)
+def test_nothing_in_a_source_ends_its_record(title, author, place):
+    made = Reference.of(title=title, metadata={"author": author, "doi": title}, file=author, places=(place,))
+    told = [one.write([made, made]) for one in FORMS.values()]
+    assert len(json.loads(told[1])) == 2
+    assert told[2].count("ER  - \r\n") == 2
+    assert all(line[2:6] == "  - " for line in told[2].removesuffix("\r\n").split("\r\n"))
+    assert len(re.findall(r"^@", told[0], re.MULTILINE)) == 2
+    bare = re.sub(r"\\textbackslash\{\}|\\[{}]", "", told[0])
+    depth = 0
+    for one in bare:
+        depth += (one == "{") - (one == "}")
+        assert depth >= 0
+    assert depth == 0
