@@ -88,5 +88,5 @@ def test_missing_and_damaged_files_are_named(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
         load_answer_selection(tmp_path)
     (tmp_path / "train.jsonl").write_bytes('{"qid": "é"}'.encode("latin-1"))
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="not UTF-8"):
         load_answer_selection(tmp_path, "train")

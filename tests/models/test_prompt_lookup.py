@@ -136,3 +136,14 @@ def test_a_real_model_that_quotes_takes_fewer_steps(monkeypatch: pytest.MonkeyPa
     assert loaded.tokenizer.decode(quoted).startswith("The ferry leaves at six. The key of the mill")
     assert len(steps) <= 8
     assert torch.is_inference_mode_enabled() is False
+
+
+def test_a_decoder_that_steps_by_itself_goes_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it looks at is its own affair, and `trust` would pass it by."""
+
+    class Own(Decoder):
+        trusts = False
+
+    monkeypatch.setattr(Decoder, "trust", lambda *_: pytest.fail("a step was passed by"))
+    decoder, ids = Own(tiny("llama")), [1, 2, 3] * 5
+    assert len(list(tokens(decoder, decoder.prefill(ids), Sampling(max_tokens=8), prompt=ids))) == 8

@@ -273,7 +273,7 @@ def test_a_file_that_is_not_there_or_no_text(tmp_path):
     with pytest.raises(InputError, match="no file"):
         read_lists(path)
     path.write_bytes(b'{"query": "\xff"}')
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="not UTF-8"):
         read_lists(path)
 
 

@@ -66,16 +66,16 @@ def train_variant(
     found = run.report()
     if found is not None:
         return run.place, found
-    kind = MaskedLandmarks if varied.masked else LandmarkVariant
+    variant_kind = MaskedLandmarks if varied.masked else LandmarkVariant
     if base is None:
         tokenizer = learnt_tokenizer([text], settings.size.vocabulary)
         decoder = own_decoder(settings.size, len(tokenizer), settings.loop.seed, positions=varied.train_length)
-        model = kind(decoder, varied)
+        model = variant_kind(decoder, varied)
     else:
         from transformers import PreTrainedTokenizerFast
 
         tokenizer = PreTrainedTokenizerFast.from_pretrained(_base_folder(base), local_files_only=True)
-        model = kind.from_pretrained(_base_folder(base), varied)
+        model = variant_kind.from_pretrained(_base_folder(base), varied)
     learnt, held = _parts(tokenizer, text, settings)
     if torch.cuda.is_available():
         model.to("cuda")

@@ -15,7 +15,7 @@ Known architectures go through their lean layers, all others through transformer
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from transformers.cache_utils import DynamicCache
@@ -32,6 +32,8 @@ from foveal.models.lean import supports
 
 class MethodDecoder(Decoder):
     """A decoder that attends by a method, densely where the method says None (or there is none)."""
+
+    trusts: ClassVar[bool] = False  # what a method looks at depends on how many tokens come at once
 
     def __init__(self, model: Any, method: AttentionMethod | None = None) -> None:
         super().__init__(model)

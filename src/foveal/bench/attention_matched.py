@@ -21,6 +21,7 @@ from foveal.attention import (
     AttentionMethod,
     BlockTopK,
     Context,
+    DHSABlocks,
     FlexPrefill,
     RandomBlocks,
     Streaming,
@@ -90,6 +91,7 @@ def _flexprefill(_: int, share: float) -> FlexPrefill:
 FAMILIES: dict[str, Callable[[int, float], AttentionMethod]] = {
     "flexprefill-equal": _flexprefill,
     "dhsa-equal": lambda _, share: DHSA(density=share),
+    "dhsa-blocks": lambda _, share: DHSABlocks(density=share),
     "vertical-slash": _vertical_slash,
     "block-topk": lambda _, share: BlockTopK(share),
     "streaming": _streaming,

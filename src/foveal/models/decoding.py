@@ -17,7 +17,7 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -74,6 +74,8 @@ class NotTogether(InputError):
 
 class Decoder:
     """A causal model of transformers that reads and decodes; threads take turns, chunk by chunk and token by token."""
+
+    trusts: ClassVar[bool] = True  # `trust` reads as `step` does
 
     def __init__(self, model: Any, *, kept: PrefixCache | None = None) -> None:
         """Use `model`, which must be in eval mode; its weights are packed at the first step.
@@ -240,11 +242,11 @@ def tokens(
 ) -> Iterator[int]:
     """The tokens that follow what `state` (one row) holds: up to a stop token, a complete answer, or max_tokens.
 
-    `prompt`: what the state has read. Where it is given, and the state is lean, words that are quoted from it are read
-    ahead; the tokens are the same, but for the rounding of products of one token and of several.
+    `prompt`: what the state has read. Where it is given, and decoder and state allow it, words that are quoted from it
+    are read ahead; the tokens are the same, but for the rounding of products of one token and of several.
     """
     generator = torch.Generator().manual_seed(sampling.seed)
-    lookup = PromptLookup(prompt) if prompt is not None and state.lean else None
+    lookup = PromptLookup(prompt) if prompt is not None and state.lean and decoder.trusts else None
     logits, drafts = state.logits, list[int]()  # logits behind the last token, then behind each draft
     given = kept = 0
     while True:
