@@ -40,11 +40,11 @@ class PromptLookup:
 
     def draft(self, most: int) -> list[int]:
         """What stands behind the place that the end is most like, the last of such; at most `most` tokens."""
-        place, alike = self._likest()
+        place, alike = self._most_alike()
         count = min(most, LONGEST, 1 + alike * (alike + 1) // 2)
         return self._ids[place + 1 : place + 1 + count] if alike and count > 0 else []
 
-    def _likest(self) -> tuple[int, int]:
+    def _most_alike(self) -> tuple[int, int]:
         """Where what ends there is like the end, and in how many tokens; (0, 0): nowhere."""
         end = len(self._ids) - 1
         best, most = 0, 0

@@ -107,7 +107,7 @@ def _ris(paper: Paper) -> Iterator[str]:
     yield f"TY  - {'JOUR' if paper.journal_ref else 'UNPB'}"
     fields = [
         ("TI", paper.title),
-        *(("AU", _reversed(author.name)) for author in paper.named_authors),
+        *(("AU", references.last_first(author.name)) for author in paper.named_authors),
         ("PY", str(paper.published_at.year) if paper.published_at else ""),
         ("DA", f"{paper.published_at:%Y/%m/%d}" if paper.published_at else ""),
         ("JO", paper.journal_ref),
@@ -135,11 +135,6 @@ def _reference(paper: Paper) -> references.Reference:
         note="Withdrawn" if paper.withdrawn else "",
         abstract=paper.abstract,
     )
-
-
-def _reversed(name: str) -> str:
-    *first, last = name.split() or [""]
-    return f"{last}, {' '.join(first)}" if first else last
 
 
 def _row(paper: Paper) -> list[Any]:

@@ -186,7 +186,7 @@ def _ris(one: Reference) -> Iterator[str]:
     yield f"TY  - {kind}"
     fields = [
         ("TI", one.title),
-        *(("AU", _reversed(name)) for name in one.authors),
+        *(("AU", last_first(name)) for name in one.authors),
         ("PY", str(one.dated.year) if one.dated else ""),
         ("DA", f"{one.dated:%Y/%m/%d}" if one.dated else ""),
         ("JO", one.journal),
@@ -217,7 +217,8 @@ def _csl_name(name: str) -> dict[str, str]:
     return {"family": family, "given": given} if given else {"literal": family}
 
 
-def _reversed(name: str) -> str:
+def last_first(name: str) -> str:
+    """ "Ada Lovelace" as RIS wants it."""
     family, given = family_of(name)
     return f"{family}, {given}" if given else family
 
