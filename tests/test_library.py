@@ -228,6 +228,18 @@ def test_removing_by_file_folder_and_id(library, files):
         library.find("~$report.txt")  # nobody's home
 
 
+def test_a_folder_is_not_what_begins_with_its_name_nor_a_few_digits_an_id(library, files, tmp_path):
+    other = tmp_path / "files-old"
+    other.mkdir()
+    (other / "kept.txt").write_text("What was said before.\n")
+    library.add([files, other])
+    assert len(library.remove(f"{files}/")) == 4
+    [kept] = library.documents()
+    assert (kept.title, library.find(kept.id[:6])) == ("kept", [kept])
+    with pytest.raises(UnknownDocument, match="holds nothing from"):
+        library.find(kept.id[:5])
+
+
 def test_a_removed_file_is_still_named_by_its_path_after_it_is_gone(library, files):
     library.add([files])
     (files / "ears.txt").unlink()
@@ -355,6 +367,9 @@ def test_a_library_keeps_its_encoder_and_segmenter(library, own_settings, files)
         Library.open(settings=own_settings, encoder="minilm")
     with pytest.raises(LibraryError, match="made with the segmenter 'headings'"):
         Library.open(settings=own_settings, segmenter="fixed")
+    for wrong in ({"segmenter": "scissors"}, {"encoder": "scissors"}):  # no other choice, but none at all
+        with pytest.raises(UnknownName, match="is called 'scissors'"):
+            Library.open(settings=own_settings, **wrong)
     assert Library.open(settings=own_settings, encoder="none", segmenter="headings").stats().encoder == "none"
 
 

@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 from foveal.errors import InputError, LibraryError, UnknownDocument
 from foveal.models.characters import scalar
+from foveal.models.hub import require_known
 from foveal.ranking.chosen import Usual, by_now
-from foveal.registry import RETRIEVERS, lookup
+from foveal.registry import RETRIEVERS, SEGMENTERS, lookup, require_name
 from foveal.retrieval import tables
 from foveal.retrieval.adding import AddReport as AddReport
 from foveal.retrieval.adding import OwnWork, Work
@@ -433,7 +434,11 @@ class Library:
 
     def _require(self, kind: str, given: str | None) -> None:
         stored = self.store.settings[kind]
-        if whole_name(given) not in (None, stored):
+        if given is not None and whole_name(given) not in (None, stored):
+            if kind == "segmenter":  # a name that means nothing is no other choice
+                require_name(SEGMENTERS, given.partition(":")[0], kind=kind)
+            elif given != "none":
+                require_known(given, kind=kind, home=self.settings.home)
             other = "encode it anew: foveal admin encoder" if kind == "encoder" else "make another (--home) with"
             said = f"This library was made with the {kind} {stored!r}, not {given!r}, and keeps it. "
             raise LibraryError(f"{said}Leave the choice out, or {other} {given}")

@@ -263,9 +263,14 @@ BENCHES = {
 
 def lookup(table: Mapping[str, str], name: str, *, kind: str) -> Any:
     """What `table` holds under `name`; UnknownName lists the names there are."""
+    require_name(table, name, kind=kind)
+    return pkgutil.resolve_name(table[name])
+
+
+def require_name(table: Mapping[str, str], name: str, *, kind: str) -> None:
+    """UnknownName, which lists the names there are, where `table` has nothing under `name`; nothing is imported."""
     if name not in table:
         raise UnknownName(f"No {kind} is called {name!r}. There are: {', '.join(table)}.")
-    return pkgutil.resolve_name(table[name])
 
 
 def at_first_use(package: str, homes: Mapping[str, str]) -> Callable[[str], object]:

@@ -528,7 +528,7 @@ def test_training_on_nothing_is_refused(attention_models):
     for texts in ([], [TokenText(text())], [TokenText(text()), TokenText(text(length=16))]):
         with pytest.raises(InputError, match="at least 17 tokens, two or more"):
             train_boundary_predictor(model, texts)
-    with pytest.raises(InputError, match="A recipe got epochs=0"):
+    with pytest.raises(InputError, match="A recipe got epochs = 0"):
         Recipe(epochs=0)
 
 

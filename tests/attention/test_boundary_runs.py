@@ -29,6 +29,7 @@ from foveal.attention.profiles import architecture_of
 from foveal.cli.main import app
 from foveal.errors import InputError
 from foveal.training.loop import LoopSettings
+from foveal.training.runs import RunSettings
 
 WORDS = ("the", "keeper", "of", "mill", "is", "in", "river", "and", "key", "to", "be", "answered", "excerpts")
 
@@ -103,7 +104,7 @@ def test_mass_kept_is_the_share_of_the_definition():
 def test_a_predictor_is_trained_measured_and_found(loaded, tmp_path):
     """Kept or not, its figures are those of what was written, and only a kept one is found."""
     texts = [prose(14_000)]
-    folder, report = train_boundaries(loaded, texts, small(), home=tmp_path, name="mine")
+    folder, report = train_boundaries(loaded, texts, small(), run=RunSettings(home=tmp_path, name="mine"))
     place = folder if report.kept else tmp_path / "runs" / "train" / "mine" / "rejected"
     assert folder == tmp_path / "models" / "mine"
     predictor = BoundaryPredictor.load(place / FILE)
@@ -121,7 +122,7 @@ def test_a_predictor_is_trained_measured_and_found(loaded, tmp_path):
     assert [step for step, _ in report.curves.metrics] == [0, 3, 6]
     assert not (tmp_path / "runs" / "train" / "mine" / "samples").exists()
     assert (own_predictor(loaded.model.config, tmp_path) is not None) == report.kept
-    again = train_boundaries(loaded, texts, small(), home=tmp_path, name="mine")
+    again = train_boundaries(loaded, texts, small(), run=RunSettings(home=tmp_path, name="mine"))
     assert again == (folder, report)
 
 
@@ -129,7 +130,9 @@ def test_a_predictor_is_trained_measured_and_found(loaded, tmp_path):
 def test_it_is_kept_only_if_it_beats_fixed_chunks(loaded, tmp_path, monkeypatch, fixed, as_many, better):
     masses = {"predicted": 0.6, "fixed": fixed, "as many": as_many}
     monkeypatch.setattr(boundary_runs, "masses_kept", lambda *_: masses)
-    folder, report = train_boundaries(loaded, [prose(14_000)], small(steps=3), home=tmp_path, name="one")
+    folder, report = train_boundaries(
+        loaded, [prose(14_000)], small(steps=3), run=RunSettings(home=tmp_path, name="one")
+    )
     assert report.kept is better
     assert folder.exists() is better
     assert (own_predictor(loaded.model.config, tmp_path) is not None) is better
@@ -138,7 +141,7 @@ def test_it_is_kept_only_if_it_beats_fixed_chunks(loaded, tmp_path, monkeypatch,
 def test_a_run_that_was_stopped_goes_on_to_the_same_predictor(loaded, tmp_path, monkeypatch):
     texts = [prose(14_000)]
     monkeypatch.setattr(boundary_runs, "masses_kept", lambda *_: {"predicted": 1.0, "fixed": 0.5, "as many": 0.5})
-    whole, _ = train_boundaries(loaded, texts, small(), home=tmp_path / "whole", name="one")
+    whole, _ = train_boundaries(loaded, texts, small(), run=RunSettings(home=tmp_path / "whole", name="one"))
     weights = BoundaryPredictor.load(whole / FILE).state_dict()
 
     def stopping(progress):
@@ -146,16 +149,18 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_predictor(loaded, tmp_path, 
             raise RuntimeError("killed")
 
     with pytest.raises(RuntimeError, match="killed"):
-        train_boundaries(loaded, texts, small(), home=tmp_path / "cut", name="one", on_progress=stopping)
+        train_boundaries(
+            loaded, texts, small(), run=RunSettings(home=tmp_path / "cut", name="one", on_progress=stopping)
+        )
     monkeypatch.setattr(boundary_runs, "capture", lambda *_: pytest.fail("it was read before"))
-    cut, _ = train_boundaries(loaded, texts, small(), home=tmp_path / "cut", name="one")
+    cut, _ = train_boundaries(loaded, texts, small(), run=RunSettings(home=tmp_path / "cut", name="one"))
     after = BoundaryPredictor.load(cut / FILE).state_dict()
     assert all(torch.equal(weights[name], one) for name, one in after.items())
 
 
 def test_too_little_text_is_refused(loaded, tmp_path):
     with pytest.raises(InputError, match="held out; a window of 512 tokens"):
-        train_boundaries(loaded, [prose(1_000)], small(), home=tmp_path, name="one")
+        train_boundaries(loaded, [prose(1_000)], small(), run=RunSettings(home=tmp_path, name="one"))
     with pytest.raises(InputError, match="windows of 512 tokens or more"):
         BoundaryTraining(recipe=Recipe(length=100))
 

@@ -25,6 +25,7 @@ from foveal.cli.main import app
 from foveal.errors import InputError
 from foveal.training.loop import LoopSettings
 from foveal.training.low_rank import LowRank
+from foveal.training.runs import RunSettings
 from foveal.training.windows import batches_of
 
 TEXT = " ".join(
@@ -77,7 +78,7 @@ def test_what_is_found_of_pass_keys_is_what_was_right():
 
 @pytest.mark.slow
 def test_from_scratch(tmp_path):
-    folder, report = train_landmark([TEXT], None, SMALL, home=tmp_path, name="mine")
+    folder, report = train_landmark([TEXT], None, SMALL, run=RunSettings(home=tmp_path, name="mine"))
     before, after = report.measured["24 tokens at once"]
     assert report.kept
     assert after["perplexity"] < before["perplexity"]
@@ -86,10 +87,10 @@ def test_from_scratch(tmp_path):
     assert model.settings == SMALL.landmarks
     ids = torch.arange(60)[None]
     assert model.logprobs(ids, model.make_cache(ReadSettings(top_k=2))).isfinite().all()
-    again, same = train_landmark([TEXT], None, SMALL, home=tmp_path, name="mine")
+    again, same = train_landmark([TEXT], None, SMALL, run=RunSettings(home=tmp_path, name="mine"))
     assert (again, same.measured) == (folder, report.measured)
     with pytest.raises(InputError, match="there already"):
-        train_landmark([TEXT + " More."], None, SMALL, home=tmp_path, name="mine")
+        train_landmark([TEXT + " More."], None, SMALL, run=RunSettings(home=tmp_path, name="mine"))
 
 
 @pytest.mark.parametrize("rank", [2, None])
@@ -99,7 +100,7 @@ def test_from_a_decoder_that_there_is(tmp_path, rank, monkeypatch):
     base = tiny("qwen", tmp_path / "base")
     weight = base.model.model.layers[0].self_attn.q_proj.weight.detach().clone()
     chosen = replace(SMALL, rank=rank)
-    folder, report = train_landmark([TEXT], str(tmp_path / "base"), chosen, home=tmp_path, name="fine")
+    folder, report = train_landmark([TEXT], str(tmp_path / "base"), chosen, run=RunSettings(home=tmp_path, name="fine"))
     assert report.kept
     model = LandmarkModel.from_pretrained(folder)
     learnt = model.base.model.layers[0].self_attn.q_proj.weight
@@ -111,7 +112,7 @@ def test_from_a_decoder_that_there_is(tmp_path, rank, monkeypatch):
     assert kept == bool(rank)  # low-rank changes leave the embedding as it was
     tiny("qwen", tmp_path / "base", seed=1)  # another model in its place
     with pytest.raises(InputError, match="there already"):
-        train_landmark([TEXT], str(tmp_path / "base"), chosen, home=tmp_path, name="fine")
+        train_landmark([TEXT], str(tmp_path / "base"), chosen, run=RunSettings(home=tmp_path, name="fine"))
 
 
 def test_low_rank_changes_learn_in_mixed_precision_and_are_measured_without(tmp_path):
@@ -128,7 +129,7 @@ def test_low_rank_changes_learn_in_mixed_precision_and_are_measured_without(tmp_
     chosen = replace(SMALL, loop=replace(SMALL.loop, steps=1, bfloat16=True))
     hook = register_module_forward_pre_hook(note)
     try:
-        train_landmark([TEXT], str(tmp_path / "base"), chosen, home=tmp_path)
+        train_landmark([TEXT], str(tmp_path / "base"), chosen, run=RunSettings(home=tmp_path))
     finally:
         hook.remove()
     assert seen == {(True, True), (False, False)}
@@ -136,12 +137,12 @@ def test_low_rank_changes_learn_in_mixed_precision_and_are_measured_without(tmp_
 
 def test_too_little_text_is_refused(tmp_path):
     with pytest.raises(InputError, match="Give more text"):
-        train_landmark(["A few words."], None, SMALL, home=tmp_path)
+        train_landmark(["A few words."], None, SMALL, run=RunSettings(home=tmp_path))
     with pytest.raises(InputError, match="are held out; a window of 24 to learn from is not left"):
-        train_landmark([TEXT], None, replace(SMALL, held_out=0.999), home=tmp_path)
+        train_landmark([TEXT], None, replace(SMALL, held_out=0.999), run=RunSettings(home=tmp_path))
     with pytest.raises(InputError, match="no text"):
-        train_landmark(["", "  "], None, SMALL, home=tmp_path, name="empty")
-    with pytest.raises(InputError, match="shares"):
+        train_landmark(["", "  "], None, SMALL, run=RunSettings(home=tmp_path, name="empty"))
+    with pytest.raises(InputError, match=r"pass_keys = 2\.0; it needs a number from 0 to 1"):
         LandmarkTraining(pass_keys=2.0)
 
 

@@ -16,6 +16,7 @@ from foveal.attention.landmark_variant_training import train_variant
 from foveal.cli.main import app
 from foveal.errors import InputError
 from foveal.training.loop import LoopSettings
+from foveal.training.runs import RunSettings
 
 TEXT = " ".join(
     f"The keeper of the mill {number} reads the answer and keeps the river in mind." for number in range(200)
@@ -31,7 +32,7 @@ MASKED = replace(SMALL, landmarks=LandmarkVariantSettings(block=4, train_length=
 
 @pytest.mark.parametrize(("chosen", "kind"), [(SMALL, LandmarkVariant), (MASKED, MaskedLandmarks)])
 def test_from_scratch(tmp_path, chosen, kind):
-    folder, report = train_variant([TEXT], None, chosen, home=tmp_path, name="mine")
+    folder, report = train_variant([TEXT], None, chosen, run=RunSettings(home=tmp_path, name="mine"))
     before, after = report.measured["24 tokens at once"]
     assert report.kept
     assert after["perplexity"] < before["perplexity"]
@@ -42,14 +43,14 @@ def test_from_scratch(tmp_path, chosen, kind):
     assert type(model) is kind
     assert model.settings == chosen.landmarks
     assert model.logprobs(torch.arange(60)[None]).isfinite().all()
-    again, same = train_variant([TEXT], None, chosen, home=tmp_path, name="mine")
+    again, same = train_variant([TEXT], None, chosen, run=RunSettings(home=tmp_path, name="mine"))
     assert (again, same.measured) == (folder, report.measured)
 
 
 def test_the_new_vector_of_a_decoder_learns_too(tmp_path):
     tiny("qwen", tmp_path / "base")
     chosen = replace(SMALL, rank=None)
-    folder, _ = train_variant([TEXT], str(tmp_path / "base"), chosen, home=tmp_path, name="fine")
+    folder, _ = train_variant([TEXT], str(tmp_path / "base"), chosen, run=RunSettings(home=tmp_path, name="fine"))
     place = folder if folder.is_dir() else tmp_path / "runs" / "train" / "fine" / "rejected"
     begun = LandmarkVariant.from_pretrained(tmp_path / "base", SMALL.landmarks)
     assert not torch.equal(begun.miss, LandmarkVariant.from_pretrained(place).miss)
@@ -65,9 +66,9 @@ def test_the_new_vector_of_a_decoder_learns_too(tmp_path):
 )
 def test_what_cannot_be_trained_is_refused(tmp_path, changes, base, told):
     with pytest.raises(InputError, match=told):
-        train_variant([TEXT], base, replace(SMALL, **changes), home=tmp_path)
+        train_variant([TEXT], base, replace(SMALL, **changes), run=RunSettings(home=tmp_path))
     with pytest.raises(InputError, match="no text"):
-        train_variant([" "], None, SMALL, home=tmp_path)
+        train_variant([" "], None, SMALL, run=RunSettings(home=tmp_path))
 
 
 def test_the_command(tmp_path):

@@ -250,7 +250,7 @@ def test_arms_learn_for_as_long_and_are_shown_as_they_are(settings, monkeypatch,
     """Titles alone, too; what was no better than before is not replaced by an untrained model."""
     asked, model = [], title_model("t5", tmp_path / "model")
 
-    def train(lessons, base, chosen, *, home, dev, judge):  # no name: a run is called by what it depends on
+    def train(lessons, base, chosen, *, run, judge):  # no name: a run is called by what it depends on
         asked.append((f"run-{len(asked)}", chosen.loop.steps))
         return None, SimpleNamespace(name=asked[-1][0], curves=SimpleNamespace(steps=9, best_step=0, seconds=1.0))
 

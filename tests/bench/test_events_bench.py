@@ -260,8 +260,8 @@ def test_the_rival_of_cross_attention_learns_the_same_with_events_as_text(news, 
     assert both.examples.judged == test.examples.judged
     asked = []
 
-    def train(learnt, base, settings, *, dev, coarse, **_):
-        asked.append((learnt, settings, dev, coarse))
+    def train(learnt, base, settings, *, run, coarse, **_):
+        asked.append((learnt, settings, run.dev, coarse))
         raise InterruptedError
 
     monkeypatch.setattr(events_search_concatenation, "train_events", train)

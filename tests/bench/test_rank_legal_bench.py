@@ -212,8 +212,8 @@ def test_a_control_is_chosen_by_no_label(law, monkeypatch):
         with pytest.raises(InputError, match="nothing is trained"):
             law.trained("Attentive CNN", 24, shuffled=shuffled)
         assert asked["last"] == shuffled
-        real = {query: law.dev.judged[query] for query in asked["dev"].queries}
-        assert (asked["dev"].judged == real) == (not shuffled)
+        real = {query: law.dev.judged[query] for query in asked["run"].dev.queries}
+        assert (asked["run"].dev.judged == real) == (not shuffled)
         assert (asked["learnt"].judged == law.part(24).judged) == (not shuffled)
 
 

@@ -79,7 +79,7 @@ def test_every_way_to_search_has_a_row_of_each_set(rows):
     systems = {row.system for row in rows}
     for name in ("HotpotQA", "2Wiki"):
         for side in (
-            "the question alone (one-shot RAG)", "two hops without a model", "ReAct, not taught", "planner, not taught",
+            "the question alone (one-shot RAG)", "names without a model", "ReAct, not taught", "planner, not taught",
             "taken apart at once, not taught", "planner, taught, less taken apart at once, not taught",
             "planner, taught", "recorded agent (7B)", "planner, taught, less the question alone",
         ):  # fmt: skip
@@ -144,7 +144,7 @@ def test_a_folder_without_the_sets_is_refused(tmp_path, model):
         list(retrieval(BenchSettings(data=tmp_path, cache=tmp_path, quick=True), model, SIZES))
 
 
-def test_two_hops_by_rule_are_names_that_the_question_lacks(settings, model):
+def test_names_without_a_model_are_those_that_the_question_lacks(settings, model):
     search = Arms(settings, SIZES, model).hotpot.search
     names = without_model("Who taught the man behind the orra mill?", search)
     assert "Archiorra" in names

@@ -210,7 +210,7 @@ def test_an_encoder_learns_from_the_reranker(settings, monkeypatch, tmp_path):
 
     def watched(learnt, base, chosen, **options):
         asked.setdefault(chosen.arm, dict(options, arm=chosen.arm, base=base, negatives=chosen.negatives))
-        return tmp_path, report(options["name"], 0.6, 0.7)
+        return tmp_path, report(options["run"].name, 0.6, 0.7)
 
     monkeypatch.setattr(arms, "train_encoder", watched)
     monkeypatch.setattr(arms, "train_reranker", lambda *_, **__: (None, report("mine", 0.4, 0.4)))
@@ -223,8 +223,8 @@ def test_an_encoder_learns_from_the_reranker(settings, monkeypatch, tmp_path):
     for way, negatives in (("margin-mse", 1), ("adversarial", 7)):
         told = asked[way]
         assert (told["base"], told["teacher"], told["negatives"]) == ("minilm", ("scores of", place), negatives)
-        assert (told["teacher_name"], told["name"]) == ("rejected its files", f"scifact-distilled-{way}-0")
-        assert told["dev"] is data.dev
+        assert (told["teacher_name"], told["run"].name) == ("rejected its files", f"scifact-distilled-{way}-0")
+        assert told["run"].dev is data.dev
     made = rows["distilled from the re-ranker, margin-mse"]
     assert (made.value, "the chosen arm, mined, 0.6500" in made.note) == (0.7, True)
     assert set(arms.TRIED) < set(arms.ARMS)

@@ -153,6 +153,7 @@ def test_a_ledger_takes_the_place_of_no_other_file(tmp_path):
 
 NO_JSON = {
     ("serve",),  # goes on until it is stopped
+    ("mcp",),  # its words are the protocol's
     ("headline", "annotate"),  # a talk
     ("papers", "open"),  # prints an address
     ("papers", "export"),  # writes in a form of its own

@@ -314,8 +314,8 @@ def test_of_few_judged_queries_more_than_one_is_held_out(kind, judged, monkeypat
     """Of a dozen four, as for rankers: a model is not kept by the luck of one query."""
     asked = []
 
-    def train_nothing(examples, *_, dev, **__):
-        asked.append((len(examples.queries), len(dev.queries)))
+    def train_nothing(examples, *_, run, **__):
+        asked.append((len(examples.queries), len(run.dev.queries)))
         raise InputError("nothing is trained here")
 
     module = {"encoder": "encoders", "late": "late_encoders"}[kind]
@@ -328,8 +328,8 @@ def test_of_few_judged_queries_more_than_one_is_held_out(kind, judged, monkeypat
 def test_two_seeds_are_measured_by_the_same_queries(asks, judged, with_headings, monkeypatch):
     given = []
 
-    def train_nothing(examples, *_, dev, **__):
-        given.append((examples.queries, dev.queries))
+    def train_nothing(examples, *_, run, **__):
+        given.append((examples.queries, run.dev.queries))
         raise InputError("nothing is trained here")
 
     monkeypatch.setattr("foveal.training.encoders.train_encoder", train_nothing)
@@ -342,8 +342,8 @@ def test_two_seeds_are_measured_by_the_same_queries(asks, judged, with_headings,
 def test_a_bridge_learns_from_a_file_of_judgements_too(plain, tmp_path, monkeypatch):
     asked = []
 
-    def train_nothing(examples, *_, dev, **__):
-        asked.append(({*examples.queries.values()} & {f"old {thing}" for thing in THINGS}, {*dev.queries.values()}))
+    def train_nothing(examples, *_, run, **__):
+        asked.append(({*examples.queries.values()} & {f"old {thing}" for thing in THINGS}, {*run.dev.queries.values()}))
         raise InputError("nothing is trained here")
 
     monkeypatch.setattr("foveal.training.lexsembridge.train_lexsembridge", train_nothing)

@@ -7,16 +7,21 @@ import math
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
+import httpx
+import openai
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 from servers import Call, Route, Server, broken, dead_url, in_turn, page, serving, silent
 
+from foveal.cli.asking import server as served
 from foveal.errors import Cancelled, FetchFailed, InputError
 from foveal.models import Cancel, ChatModel, Sampling, load_chat, load_language_model, remote
 from foveal.models.answers import Thoughts, json_in, most_tokens, without_thoughts
 from foveal.models.chat import PARSE_TOKENS
 from foveal.models.openai_chat import THOUGHT_TOKENS, OpenAIChat
+from foveal.models.remote import translated
 
 ASK = [{"role": "user", "content": "Where is sight sharpest?"}]
 PATH = "/v1/chat/completions"
@@ -224,8 +229,29 @@ def test_a_server_that_falls_silent_is_left_and_asked_again(server, routes):
     routes[PATH] = events(event("the "), hang=True)
     pieces = chat(server, timeout_s=0.3).stream(ASK)
     assert next(pieces) == "the "
-    with pytest.raises(FetchFailed, match="did not answer in time"):
+    with pytest.raises(FetchFailed, match=r"tiny at \S+ did not answer: it was silent for 0\.3 s\. .*chat_timeout_s"):
         next(pieces)
+
+
+def test_the_time_that_a_server_has_is_the_settings_or_the_callers(own_settings):
+    at = "http://127.0.0.1:9/v1"
+    patient = served(at, "tiny", replace(own_settings, chat_timeout_s=600))
+    assert isinstance(patient, OpenAIChat)
+    assert (patient.timeout_s, own_settings.chat_timeout_s) == (600, 60)
+    own, usual = load_chat("tiny", url=at, timeout_s=0.5), load_chat("tiny", url=at)
+    assert isinstance(own, OpenAIChat)
+    assert isinstance(usual, OpenAIChat)
+    assert (own.timeout_s, usual.timeout_s) == (0.5, 60)
+    for wrong in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(InputError, match="timeout_s is"):
+            load_chat("tiny", url=at, timeout_s=wrong)
+
+
+def test_an_address_that_takes_no_connection_is_told_from_a_silent_model():
+    timed_out = openai.APITimeoutError(httpx.Request("POST", "http://127.0.0.1:9/v1"))
+    timed_out.__cause__ = httpx.ConnectTimeout("timed out")
+    told = str(translated(timed_out, "tiny", silence_s=60.0, tries=4))
+    assert "did not answer after 4 tries: it took no connection for 60 s." in told
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from foveal.nn.goal_agent import AgentSettings, EyeSettings, GoalAgent
 from foveal.nn.grid_plans import ACTIONS, FETCH, PUT, REACH, Plan, Task, Thing
 from foveal.nn.gridworlds import FAMILIES, Episode, Look, Sight, World, Worlds, efficiency, kind_of, make, play
 from foveal.training.ppo import PPOSettings
+from foveal.training.runs import RunSettings
 
 
 @pytest.mark.parametrize(
@@ -213,17 +214,17 @@ TINY = AgentTraining(
 
 
 def test_training_is_kept_or_put_aside_and_done_once(tmp_path):
-    folder, report = train_agent(settings=TINY, home=tmp_path, name="mine")
+    folder, report = train_agent(settings=TINY, run=RunSettings(home=tmp_path, name="mine"))
     assert report.kept == (folder is not None)
     assert any("Codes in use" in note for note in report.notes)
-    assert train_agent(settings=TINY, home=tmp_path, name="mine") == (folder, report)
+    assert train_agent(settings=TINY, run=RunSettings(home=tmp_path, name="mine")) == (folder, report)
     place = folder or tmp_path / "runs" / "train" / "mine" / "rejected"
     agent, told = load_agent(place)
     episodes = play(agent, told["environment"], range(5))
     assert len(episodes) == 5
     assert play(agent, told["environment"], range(5)) == episodes
     with pytest.raises(InputError, match="another run"):
-        train_agent(FAMILIES[FETCH], TINY, home=tmp_path, name="mine")
+        train_agent(FAMILIES[FETCH], TINY, run=RunSettings(home=tmp_path, name="mine"))
     with pytest.raises(InputError, match="holds no agent"):
         load_agent(tmp_path)
 

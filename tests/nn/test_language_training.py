@@ -27,6 +27,7 @@ from foveal.nn.language_training import (
     window_nats,
 )
 from foveal.training.loop import LoopSettings
+from foveal.training.runs import RunSettings
 
 TEXT = " ".join(f"The keeper of mill {number} réads and keeps the river in mind." for number in range(120))
 SIZE = LanguageSize(layers=1, width=16, heads=2, window=16)
@@ -54,7 +55,7 @@ def test_every_model_is_made_and_reads_a_stream_as_a_whole(name):
 
 
 def test_it_is_trained_kept_and_found_again(tmp_path):
-    folder, report = train_language([TEXT], SMALL, home=tmp_path, name="mine")
+    folder, report = train_language([TEXT], SMALL, run=RunSettings(home=tmp_path, name="mine"))
     assert folder == tmp_path / "models" / "mine"
     assert report.kept
     for before, after in report.measured.values():
@@ -69,10 +70,10 @@ def test_it_is_trained_kept_and_found_again(tmp_path):
     characters = len(told) - sum(0x80 <= byte < 0xC0 for byte in told)
     bits = window_nats(model, windows) * len(told) / characters / math.log(2)
     assert report.measured["48 bytes at once"][1]["bits per character"] == pytest.approx(bits, rel=1e-5)
-    again, same = train_language([TEXT], SMALL, home=tmp_path, name="mine")
+    again, same = train_language([TEXT], SMALL, run=RunSettings(home=tmp_path, name="mine"))
     assert (again, same.measured) == (folder, report.measured)
     with pytest.raises(InputError, match="there already"):
-        train_language([TEXT + " More."], SMALL, home=tmp_path, name="mine")
+        train_language([TEXT + " More."], SMALL, run=RunSettings(home=tmp_path, name="mine"))
 
 
 def test_what_is_held_out_is_measured_all_over_by_its_own_characters():
@@ -103,7 +104,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, monkeypatch):
 
     settings = replace(SMALL, model="routing")
     text = TEXT[:1000]  # an epoch is 4 steps: the run is stopped in the second
-    folder, _ = train_language([text], settings, home=tmp_path / "whole", name="mine")
+    folder, _ = train_language([text], settings, run=RunSettings(home=tmp_path / "whole", name="mine"))
     step = watch.Watch.on_step_end
 
     def stopped(self, args, state, control, **more):
@@ -112,9 +113,9 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, monkeypatch):
 
     monkeypatch.setattr(watch.Watch, "on_step_end", stopped)
     with pytest.raises(KeyboardInterrupt):
-        train_language([text], settings, home=tmp_path / "cut", name="mine")
+        train_language([text], settings, run=RunSettings(home=tmp_path / "cut", name="mine"))
     monkeypatch.setattr(watch.Watch, "on_step_end", step)
-    other, report = train_language([text], settings, home=tmp_path / "cut", name="mine")
+    other, report = train_language([text], settings, run=RunSettings(home=tmp_path / "cut", name="mine"))
     assert report.curves.resumed_at == 5
     theirs = language_model(other).state_dict()
     for name, weight in language_model(folder).state_dict().items():
@@ -123,15 +124,17 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, monkeypatch):
 
 def test_wrong_input_is_named(tmp_path):
     for call, words in (
-        (lambda: train_language(["A few words."], SMALL, home=tmp_path), "Give more text"),
-        (lambda: train_language(["", " "], SMALL, home=tmp_path), "0 bytes"),
+        (lambda: train_language(["A few words."], SMALL, run=RunSettings(home=tmp_path)), "Give more text"),
+        (lambda: train_language(["", " "], SMALL, run=RunSettings(home=tmp_path)), "0 bytes"),
         (  # a share that is held out of much text is more than a window
-            lambda: train_language(["x" * 600], replace(SMALL, length=64, held_out=0.9), home=tmp_path),
+            lambda: train_language(
+                ["x" * 600], replace(SMALL, length=64, held_out=0.9), run=RunSettings(home=tmp_path)
+            ),
             "600 bytes; 64 to learn from and 540 to measure need 604",
         ),
         (lambda: LanguageTraining(model="lstm"), "lmm, mac, mag, mal, routing"),
-        (lambda: LanguageTraining(length=1), "length 1"),
-        (lambda: LanguageSize(window=0), "below 1"),
+        (lambda: LanguageTraining(length=1), "length = 1"),
+        (lambda: LanguageSize(window=0), "window = 0"),
         (lambda: LanguageTraining(size=LanguageSize(width=10, heads=4)), "multiple of heads"),
     ):
         with pytest.raises(InputError, match=words):

@@ -25,6 +25,7 @@ from foveal.nn.event_model import EventModel, EventModelSettings, collate, event
 from foveal.nn.forecaster import Forecaster, ForecasterSettings, forecasting
 from foveal.nn.stream_training import fit, in_batches, load_model, save_model
 from foveal.training.loop import LoopSettings
+from foveal.training.runs import RunSettings
 
 SMALL = StreamSettings(dim=16, heads=2, layers=2, dropout=0.0)
 
@@ -117,17 +118,17 @@ def waves(rows: int = 400) -> Table:
 def test_a_forecaster_learns_is_kept_and_goes_on(tmp_path):
     settings = ForecasterSettings(input=24, horizon=6, patch=4, encoder=SMALL)
     loop = LoopSettings(steps=60, batch=16, learning_rate=5e-3, evaluate_every=30)
-    folder, report = fit(forecasting(waves(), settings), loop, home=tmp_path, name="waves")
+    folder, report = fit(forecasting(waves(), settings), loop, run=RunSettings(home=tmp_path, name="waves"))
     before, after = report.measured["test"]
     assert after["mse"] < 0.3 * before["mse"]
     model = load_model(folder, task="forecast")
     table = waves()
     told = model.forecast(table.values[:200])
     assert np.abs(told - table.values[200:206]).mean(0).max() < 2  # in the table's units: one swings by 5 around 40
-    again, same = fit(forecasting(waves(), settings), loop, home=tmp_path, name="waves")
+    again, same = fit(forecasting(waves(), settings), loop, run=RunSettings(home=tmp_path, name="waves"))
     assert (again, same.measured) == (folder, report.measured)
     with pytest.raises(InputError, match="another name"):
-        fit(forecasting(waves(300), settings), loop, home=tmp_path, name="waves")
+        fit(forecasting(waves(300), settings), loop, run=RunSettings(home=tmp_path, name="waves"))
     with pytest.raises(InputError, match="needs 24 or more"):
         model.forecast(table.values[:10])
     with pytest.raises(InputError, match="for 'forecast'; needed"):
@@ -177,7 +178,7 @@ def tones(count: int, seed: int) -> Labelled:
 def test_a_classifier_learns_and_streams(tmp_path):
     recipe = classification(tones(40, 0), tones(30, 1), ClassifierSettings(encoder=SMALL))
     loop = LoopSettings(steps=60, batch=8, learning_rate=5e-3, evaluate_every=20)
-    folder, report = fit(recipe, loop, home=tmp_path, name="tones")
+    folder, report = fit(recipe, loop, run=RunSettings(home=tmp_path, name="tones"))
     assert report.measured["test"][1]["accuracy"] > 0.9
     model: StreamClassifier = load_model(folder)
     x = torch.from_numpy(tones(1, 2).series[0])[None]
@@ -189,8 +190,7 @@ def test_a_classifier_learns_and_streams(tmp_path):
         fit(
             classification(tones(40, 0), tones(30, 2), ClassifierSettings(encoder=SMALL)),
             loop,
-            home=tmp_path,
-            name="tones",
+            run=RunSettings(home=tmp_path, name="tones"),
         )
     with pytest.raises(InputError, match="class 'loud'"):
         classification(tones(4, 0), Labelled(tones(1, 0).series, ("loud",)))
@@ -300,7 +300,7 @@ def test_an_event_model_beats_a_constant_rate(tmp_path):
         made.append(Events(np.concatenate([[0], gaps.cumsum()]), marks))
     recipe = event_forecasting(made[:20], made[20:], EventModelSettings(encoder=SMALL, components=4))
     loop = LoopSettings(steps=60, batch=8, learning_rate=1e-2, evaluate_every=30)
-    _, report = fit(recipe, loop, home=tmp_path, name="ticks")
+    _, report = fit(recipe, loop, run=RunSettings(home=tmp_path, name="ticks"))
     before, after = report.measured["test"]
     assert after["nll"] < before["nll"] - 1
     assert after["accuracy"] == 1
@@ -364,7 +364,7 @@ def test_a_decision_model_learns_to_reach_what_is_wanted(tmp_path, monkeypatch):
     data = collected(Steps(), right_button, 30, seed=0)
     recipe = deciding("steps", data, DecisionSettings(encoder=SMALL, context=5), windows=2000, make=lambda _: Steps())
     loop = LoopSettings(steps=80, batch=16, learning_rate=5e-3, evaluate_every=40)
-    folder, report = fit(recipe, loop, home=tmp_path, name="steps")
+    folder, report = fit(recipe, loop, run=RunSettings(home=tmp_path, name="steps"))
     before, after = report.measured["test"]
     assert after["normalised return"] > 90 > before["normalised return"]
     model = load_model(folder)

@@ -32,6 +32,7 @@ from foveal.nn.text_classifier_training import (
 )
 from foveal.nn.words import Words, sentences
 from foveal.training.loop import LoopSettings
+from foveal.training.runs import RunSettings
 
 SMALL = ClassifierSize(word_dim=16, hidden=8, inside=16, heads=4, dropout=0.0)
 WORDS_ALONE = replace(SMALL, encoder="none")
@@ -41,7 +42,9 @@ LOOP = LoopSettings(epochs=8, batch=16, learning_rate=5e-2, warm_up=0.0)
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
-    folder, report = fit(classifying(texts(), texts(30, seed=1), WORDS_ALONE), LOOP, home=home, name="subjects")
+    folder, report = fit(
+        classifying(texts(), texts(30, seed=1), WORDS_ALONE), LOOP, run=RunSettings(home=home, name="subjects")
+    )
     return home, folder, report
 
 
@@ -220,7 +223,7 @@ def test_what_cannot_be_read_is_refused():
         ({"classes": ["a", "a"]}, "different"),
         ({"encoder": "rnn"}, "there are: gru"),
         ({"pooling": "median"}, "there are: lama"),
-        ({"dropout": 1.0}, "share below 1"),
+        ({"dropout": 1.0}, "dropout = 1.0; it needs a number from 0 to below 1"),
         ({"heads": 0}, "heads = 0"),
         ({"pooler": {"width": 2}}, "does not have"),
     ):
@@ -276,11 +279,13 @@ def test_it_learns(trained):
 
 def test_the_same_call_finds_it_done_and_another_one_is_refused(trained):
     home, folder, report = trained
-    again, found = fit(classifying(texts(), texts(30, seed=1), WORDS_ALONE), LOOP, home=home, name="subjects")
+    again, found = fit(
+        classifying(texts(), texts(30, seed=1), WORDS_ALONE), LOOP, run=RunSettings(home=home, name="subjects")
+    )
     assert again == folder
     assert found.curves == report.curves
     with pytest.raises(InputError, match="is there already"):
-        fit(classifying(texts(33), (), WORDS_ALONE), LOOP, home=home, name="subjects")
+        fit(classifying(texts(33), (), WORDS_ALONE), LOOP, run=RunSettings(home=home, name="subjects"))
 
 
 @pytest.mark.slow
@@ -292,10 +297,14 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(tmp_path):
             raise KeyboardInterrupt
 
     loop = LoopSettings(epochs=2, batch=16, learning_rate=1e-2, checkpoint_every=4)
-    whole, _ = fit(classifying(texts(), (), SMALL), loop, home=tmp_path / "whole", name="x")
+    whole, _ = fit(classifying(texts(), (), SMALL), loop, run=RunSettings(home=tmp_path / "whole", name="x"))
     with pytest.raises(KeyboardInterrupt):
-        fit(classifying(texts(), (), SMALL), loop, home=tmp_path / "cut", name="x", on_progress=stopping)
-    resumed, report = fit(classifying(texts(), (), SMALL), loop, home=tmp_path / "cut", name="x")
+        fit(
+            classifying(texts(), (), SMALL),
+            loop,
+            run=RunSettings(home=tmp_path / "cut", name="x", on_progress=stopping),
+        )
+    resumed, report = fit(classifying(texts(), (), SMALL), loop, run=RunSettings(home=tmp_path / "cut", name="x"))
     assert report.curves.resumed_at > 0
     for one, other in zip(text_classifier(whole).parameters(), text_classifier(resumed).parameters(), strict=True):
         torch.testing.assert_close(one, other)
@@ -306,7 +315,7 @@ def test_labels_that_are_numbers_are_ratings(tmp_path):
     assert classes_of(rated) == ["1", "2", "10"]
     recipe = classifying(rated, texts(30, seed=1, labels={"water": "1", "sky": "2", "bread": "10"}), SMALL)
     assert (recipe.metric, recipe.lower) == ("mean absolute error", True)
-    _, report = fit(recipe, LOOP, home=tmp_path)
+    _, report = fit(recipe, LOOP, run=RunSettings(home=tmp_path))
     before, after = report.measured["test"]
     assert before["mean absolute error"] == pytest.approx((1 + 0 + 8) / 3)
     assert after["mean absolute error"] < 1

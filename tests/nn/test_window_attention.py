@@ -70,5 +70,5 @@ def test_whole_in_pieces_and_by_token_are_one(tokens, window, kind, cuts):
 
 @pytest.mark.parametrize("width", [-2, 0, 3])
 def test_heads_of_no_even_width_are_refused(width):
-    with pytest.raises(InputError, match=f"heads of width {width}"):
+    with pytest.raises(InputError, match=f"dim_head = {width}|heads of width {width}"):
         WindowSettings(dim=8, heads=2, dim_head=width)

@@ -5,14 +5,27 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 from alembic.script import ScriptDirectory
 from postgres import emptied
-from sqlalchemy import func, inspect, select
+from sqlalchemy import func, inspect, literal, select, update
+from sqlalchemy.exc import StatementError
+from sqlalchemy.orm import Session
 
-from foveal.database import MIGRATIONS, Base, Database, _write_ahead, engine_of, upgrade
+from foveal.database import (
+    MIGRATIONS,
+    Base,
+    Database,
+    Moment,
+    _write_ahead,
+    add_unless_taken,
+    engine_of,
+    rows_changed,
+    upgrade,
+)
 from foveal.errors import InputError
 from foveal.papers.schema import TopicRow
 from foveal.settings import Settings
@@ -106,7 +119,9 @@ def test_a_value_that_no_column_takes_is_said_to_be_one(
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
-def test_who_reads_sees_one_state_of_it_all(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_who_reads_sees_one_state_of_it_all_and_moments_in_utc(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     url = "sqlite" if kind == "sqlite" else emptied(request.getfixturevalue("postgres"))
     database = Database.open(Settings(home=tmp_path, cache=tmp_path, database=url))
     topics = select(func.count()).select_from(TopicRow)
@@ -115,8 +130,34 @@ def test_who_reads_sees_one_state_of_it_all(kind: str, tmp_path: Path, request: 
         with database.writing() as writer:
             writer.add(TopicRow(id="new", title="New", query="new"))
         assert (before, reader.scalar(topics)) == (0, 0)
+    day = datetime(2024, 5, 6, 7, tzinfo=timezone(timedelta(hours=2)))
     with database.reading() as reader:
         assert reader.scalar(topics) == 1
+        told = reader.scalar(select(literal(day, Moment())))
+        assert (told, told.tzinfo) == (day, UTC)
+    with pytest.raises(StatementError, match="has no zone"), database.reading() as reader:
+        reader.scalar(select(literal(day.replace(tzinfo=None), Moment())))
+    database.close()
+
+
+def interrupted(session: Session) -> None:
+    session.add(TopicRow(id="half", title="Half", query="half"))
+    session.flush()
+    raise KeyboardInterrupt
+
+
+def test_a_transaction_that_fails_leaves_nothing_and_a_key_that_is_taken_spoils_none(own_settings: Settings) -> None:
+    database = Database.open(own_settings)
+    with pytest.raises(KeyboardInterrupt), database.writing() as session:
+        interrupted(session)
+    with database.writing() as session:
+        assert session.scalar(select(func.count()).select_from(TopicRow)) == 0
+        assert add_unless_taken(session, TopicRow(id="new", title="New", query="new"))
+        assert not add_unless_taken(session, TopicRow(id="new", title="Other", query="other"))
+    with database.writing() as session:
+        assert session.get_one(TopicRow, "new").title == "New"
+        changes = [update(TopicRow).where(TopicRow.id == name).values(title="Newer") for name in ("new", "none")]
+        assert [rows_changed(session, one) for one in changes] == [1, 0]
     database.close()
 
 

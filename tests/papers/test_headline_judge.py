@@ -24,6 +24,7 @@ from foveal.settings import Settings
 from foveal.training.linear import FitSettings
 from foveal.training.loop import LoopSettings
 from foveal.training.pair_classifiers import PairClassifier, PairSettings
+from foveal.training.runs import RunSettings
 from foveal.types import Document
 
 PLACES = ("Nellore", "Kadapa", "Guntur", "Warangal", "Vizag", "Tirupati", "Ongole", "Eluru")
@@ -197,17 +198,17 @@ def test_a_language_models_likelihood(tmp_path):
 def test_a_run_by_name(tmp_path, unseen, undrawn_reports):
     settings = Settings(home=tmp_path / "home", cache=tmp_path / "cache")
     learnt = pairs(licence="Do not ship.")
-    folder, report = train_headline_judge(learnt, home=settings.home, name="mine", test=unseen)
+    folder, report = train_headline_judge(learnt, run=RunSettings(home=settings.home, name="mine", test=unseen))
     assert folder == settings.home / "models" / "mine"
     assert report.notes == ("Do not ship.",)
     assert report.measured["dev"][0]["macro F1"] < 0.4 < 0.9 < report.measured["test"][1]["macro F1"]
-    again, same = train_headline_judge(learnt, home=settings.home, name="mine", test=unseen)
+    again, same = train_headline_judge(learnt, run=RunSettings(home=settings.home, name="mine", test=unseen))
     assert (again, same) == (folder, report)
     assert load_judge("mine", settings).licence == "Do not ship."
     with pytest.raises(UnknownName, match="There are: mine"):
         load_judge("other", settings)
     with pytest.raises(InputError, match=r"another run|another name"):
-        train_headline_judge(pairs(30), home=settings.home, name="mine")
+        train_headline_judge(pairs(30), run=RunSettings(home=settings.home, name="mine"))
 
 
 def test_the_dev_pairs_of_a_report_were_not_learnt_from(tmp_path, undrawn_reports):
@@ -219,14 +220,14 @@ def test_the_dev_pairs_of_a_report_were_not_learnt_from(tmp_path, undrawn_report
     lots = [HeadlinePair(said(6), f"{said(20)}.", str(draw.choice(["HREL", "LREL"]))) for _ in range(60)]
     drawn = HeadlineSet("drawn by lot", tuple(lots))
     settings = JudgeSettings(view="binary", changed_numbers=False, dev_share=0.4)
-    _, report = train_headline_judge(drawn, settings, home=tmp_path / "home", cache=tmp_path / "cache")
+    _, report = train_headline_judge(drawn, settings, run=RunSettings(home=tmp_path / "home", cache=tmp_path / "cache"))
     assert report.measured["dev"][1]["accuracy"] < 0.75  # who has learnt the lots knows them
 
 
 def test_a_report_says_which_test_pairs_were_learnt_from(tmp_path, unseen, undrawn_reports):
     learnt = pairs()
     mixed = HeadlineSet("mixed", (*unseen.pairs, *learnt.pairs[:3]))
-    _, report = train_headline_judge(learnt, home=tmp_path, test=mixed)
+    _, report = train_headline_judge(learnt, run=RunSettings(home=tmp_path, test=mixed))
     assert report.notes[0].startswith(f"3 of the {len(mixed)} test pairs stand among the training pairs")
 
 

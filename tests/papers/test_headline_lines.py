@@ -142,6 +142,15 @@ def test_only_the_papers_listed_last_and_so_many_at_a_time(home, database, clock
     assert judge_new(database, home, chosen=BOTH, load=with_writer).left == 0
 
 
+@pytest.mark.parametrize("wrong", [{"judge": "nobody"}, {"writer": "nobody"}])
+def test_a_wrong_name_is_said_where_there_is_nothing_to_judge(home, database, clock, wrong):
+    clock.now = NOON.replace(day=20)
+    chosen = replace(HeadlineSettings(judge="mine"), **wrong)
+    with pytest.raises(UnknownName, match=r"No headline (judge|writer) is called 'nobody'"):
+        judge_new(database, home, chosen=chosen)
+    assert judge_new(database, home, chosen=HeadlineSettings(judge="mine")).left == 0  # nothing is loaded
+
+
 def test_wrong_settings_are_named(home, database, caplog):
     file = home.home / "foveal.toml"
     for text, said in (

@@ -17,6 +17,7 @@ from foveal.papers.headlines import HeadlineJudge, JudgeSettings
 from foveal.settings import Settings
 from foveal.training.headline_writers import WriterSettings
 from foveal.training.loop import LoopSettings
+from foveal.training.runs import RunSettings
 
 SETTINGS = WriterSettings(
     article_tokens=24, headline_tokens=10, beams=2, rank=4, loop=LoopSettings(epochs=12, batch=4, learning_rate=2e-2)
@@ -75,14 +76,19 @@ def test_what_it_learns_from_decides_what_it_writes(model, tmp_path):
 def test_it_is_kept_with_what_it_was_trained_on(model, tmp_path, monkeypatch):
     monkeypatch.setattr("foveal.training.report.picture", lambda _, path, **__: path)
     home = tmp_path / "home"
-    folder, report = train_headline_writer(learnt(), str(model.folder), SETTINGS, home=home, name="mine")
+    folder, report = train_headline_writer(
+        learnt(), str(model.folder), SETTINGS, run=RunSettings(home=home, name="mine")
+    )
     assert report.notes == ("Do not ship.",)
     told = json.loads((folder / "writer.json").read_text())
     assert (told["train_on"], told["licence"]) == (["HREL"], "Do not ship.")
     assert told["pairs"] < 14
     loaded = load_writer("mine", Settings(home=home, cache=tmp_path / "cache"))
     assert loaded.write("the keeper of 3 is in the mill. the key is here.")[0].text == "the key"
-    assert train_headline_writer(learnt(), str(model.folder), SETTINGS, home=home, name="mine") == (folder, report)
+    assert train_headline_writer(learnt(), str(model.folder), SETTINGS, run=RunSettings(home=home, name="mine")) == (
+        folder,
+        report,
+    )
     other = tiny("qwen", tmp_path / "other", seed=1)
     with pytest.raises(ModelUnavailable, match="Train the writer anew"):
         HeadlineWriter.load(folder, base=other)
@@ -120,7 +126,7 @@ def test_wrong_input_is_refused(model, tmp_path):
         HeadlineWriter.fit(learnt(), model, SETTINGS, folder=tmp_path / "run", train_on=("GOOD",))
     with pytest.raises(InputError, match="No pair of made has a label of FSE"):
         HeadlineWriter.fit(learnt(), model, SETTINGS, folder=tmp_path / "run", train_on=("FSE",))
-    with pytest.raises(UnknownName, match=r"No headline writer .* foveal train headline-writer.* No language model"):
+    with pytest.raises(UnknownName, match=r"No headline writer .*foveal train headline-writer.* No language model"):
         load_writer("none", Settings(home=tmp_path, cache=tmp_path))
     with pytest.raises(ModelUnavailable, match="no headline writer"):
         HeadlineWriter.load(tmp_path)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foveal.database import Database
-from foveal.errors import InputError
+from foveal.errors import InputError, UnknownName
 from foveal.models.chat import Cancel
 from foveal.models.grammar import checked_schema
 from foveal.papers.extracts import central_sentence, keyphrases
@@ -67,6 +67,14 @@ def record(number: int, **told: object) -> PaperRecord:
 
 
 # -- by rule -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_wrong_name_is_said_where_there_is_nothing_to_write(own_settings: Settings) -> None:
+    database = Database.open(own_settings)
+    with pytest.raises(UnknownName, match="No language model is called 'nosuch'"):
+        summarise(database, model="nosuch")
+    assert summarise(database, model=None).written == []
+    database.close()
 
 
 def test_the_rule_takes_the_sentence_that_says_what_was_done():

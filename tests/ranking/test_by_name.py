@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from functools import partial
 from types import SimpleNamespace
@@ -38,6 +39,24 @@ def library(tmp_path):
     made = Library.open(tmp_path / "home", encoder="none")
     made.add([str(texts)])
     return made
+
+
+@pytest.mark.parametrize(
+    ("file", "told", "said"),
+    [
+        ("config.json", {"model_type": "foveal-text-classifier"}, "a text classifier"),
+        ("judge.json", {}, "a headline judge"),
+        ("planner.json", {}, "a planner of research"),
+        ("modules.json", {}, r"an encoder \(foveal admin encoder mine\)"),
+    ],
+    ids=lambda given: given if isinstance(given, str) else "",
+)
+def test_a_model_of_another_kind_is_called_what_it_is(tmp_path, file, told, said):
+    folder = tmp_path / "models" / "mine"
+    folder.mkdir(parents=True)
+    (folder / file).write_text(json.dumps(told))
+    with pytest.raises(UnknownName, match=f"mine is {said}.*orders nothing. Rankers trained here: none"):
+        load_ranker("mine", home=tmp_path)
 
 
 def test_the_library_orders_the_best_candidates_anew(library):

@@ -11,8 +11,9 @@ from foveal.ranking import feature_ranker
 from foveal.ranking.feature_ranker import METRICS, FeatureRanker, train_features
 from foveal.ranking.features import OWN
 from foveal.ranking.judged import Judged
-from foveal.ranking.judged_training import RunSettings, parted
+from foveal.ranking.judged_training import parted
 from foveal.training.examples import Examples
+from foveal.training.runs import RunSettings
 from foveal.types import Hit, Passage, Span
 
 COUNT = 40

@@ -18,10 +18,10 @@ from foveal.ranking.by_name import load_ranker
 from foveal.ranking.goal_ranker import GoalRanker, GoalScorer, TokenStates
 from foveal.ranking.goal_training import METRICS, GoalTraining, Presences, presence, train_goal_ranker
 from foveal.ranking.judged import Judged
-from foveal.ranking.judged_training import RunSettings
 from foveal.retrieval.pipeline import Pipeline
 from foveal.training.examples import Examples, Rows
 from foveal.training.loop import LoopSettings
+from foveal.training.runs import RunSettings
 
 SENTENCES = {
     "cooking": [

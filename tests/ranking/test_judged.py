@@ -25,7 +25,6 @@ from foveal.ranking.judged import (
     vectors_of,
 )
 from foveal.ranking.judged_training import (
-    RunSettings,
     articles_of,
     held_share,
     most_negatives,
@@ -33,13 +32,14 @@ from foveal.ranking.judged_training import (
     train_articles,
     train_neural,
 )
-from foveal.ranking.legal_training import examples_of
+from foveal.ranking.legal_training import LegalForm, examples_of
 from foveal.ranking.neural.training import METRICS, NeuralSettings
 from foveal.retrieval import tables
 from foveal.training.articles import FROM_SCRATCH
 from foveal.training.examples import Examples
 from foveal.training.loop import LoopSettings
 from foveal.training.negatives import filled, top_negatives
+from foveal.training.runs import RunSettings
 from foveal.training.searches import WordSearch, run_of
 from foveal.types import Document, Span, document_id
 
@@ -189,15 +189,17 @@ def test_models_of_articles_are_told_what_counts_neither_way(library, shelf, tmp
     judged = of_qrels(shelf, queries, {"q1": {"test:eyes": 2}, "q2": {"test:ears": 1}}, library.retriever())
     asked = {}
 
-    def train_nothing(collection, engine, **options):
-        asked.update(options, engine=engine, room=options["training"].hard + options["training"].random)
+    def train_nothing(collection, form, training, **options):
+        asked.update(options, room=training.hard + training.random)
         raise InputError("nothing is trained here")
 
     monkeypatch.setattr("foveal.ranking.legal_training.train_legal", train_nothing)
     run, aside = RunSettings(home=tmp_path), judged.examples.aside
     with pytest.raises(InputError, match="nothing is trained"):
-        train_articles(articles_of(judged), "attentive-cnn", FROM_SCRATCH, run=run, aside=aside)
+        train_articles(articles_of(judged), LegalForm(engine="attentive-cnn"), FROM_SCRATCH, run=run, aside=aside)
     assert (asked["aside"], asked["room"]) == (aside, len(shelf.pieces) - 3)
+    with pytest.raises(InputError, match="holds judged queries out by itself"):
+        train_articles(articles_of(judged), LegalForm(), FROM_SCRATCH, run=replace(run, dev=articles_of(judged)))
 
 
 def test_a_document_that_was_judged_wrong_stands_for_its_best_passage(library, shelf):

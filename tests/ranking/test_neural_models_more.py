@@ -528,7 +528,7 @@ def test_a_grid_without_cells_has_the_state_zero():
     assert states[:2].abs().max() == 0
     assert states[2].abs().min() > 0
     assert gru(torch.zeros(1, 2, 3, 0, 2), torch.tensor([3, 3]), torch.tensor([0, 0])).tolist() == [[[0.0] * 3] * 2]
-    with pytest.raises(InputError, match="A 2-D GRU got units=0"):
+    with pytest.raises(InputError, match="A 2-D GRU got units = 0"):
         GridGRU(2, 0)
 
 
@@ -686,7 +686,7 @@ def test_cdssm_drops_numbers_of_its_windows_in_training_only():
     made.train()
     assert not torch.equal(made(found), made(found))
     assert torch.equal(model("cdssm", dropout=0.5).eval()(found), model("cdssm")(found))
-    with pytest.raises(InputError, match="dropout=1"):
+    with pytest.raises(InputError, match="dropout = 1"):
         build("cdssm", vectors(), dropout=1.0)
 
 
@@ -789,18 +789,18 @@ def test_letters_show_which_words_are_alike(name):
 @pytest.mark.parametrize(
     ("name", "sizes", "message"),
     [
-        ("dssm", {"hidden": 0}, "DSSM got hidden=0"),
+        ("dssm", {"hidden": 0}, "DSSM got hidden = 0"),
         ("cdssm", {"window": 2}, "an odd number"),
-        ("cdssm", {"filters": 0}, "CDSSM got filters=0"),
-        ("match-srnn", {"channels": 0}, "Match-SRNN got channels=0"),
+        ("cdssm", {"filters": 0}, "CDSSM got filters = 0"),
+        ("match-srnn", {"channels": 0}, "Match-SRNN got channels = 0"),
         ("match-srnn", {"dropout": 1.0}, "Match-SRNN got dropout"),
         ("duet", {"dropout": 1.0}, "DUET got dropout"),
         ("duet", {"pool": 17}, "Lengthen the texts, or take a smaller window or pool"),
-        ("duet", {"match": "dot"}, "'exact' or 'cosine'"),
-        ("pacrr", {"k": 0}, "PACRR got k=0"),
-        ("co-pacrr", {"parts": 0}, "Co-PACRR got parts=0"),
-        ("deeprank", {"around": 0}, "DeepRank got around=0"),
-        ("hint", {"passage": 0}, "HiNT got passage=0"),
+        ("duet", {"match": "dot"}, "exact, cosine"),
+        ("pacrr", {"k": 0}, "PACRR got k = 0"),
+        ("co-pacrr", {"parts": 0}, "Co-PACRR got parts = 0"),
+        ("deeprank", {"around": 0}, "DeepRank got around = 0"),
+        ("hint", {"passage": 0}, "HiNT got passage = 0"),
         ("tk", {"heads": 4}, "Take 2 heads"),
         ("tk", {"scale": 0.0}, "TK got scale"),
         ("tk", {"sigma": 0.0}, "sigma=0.0"),

@@ -45,6 +45,7 @@ from foveal.ranking.neural.matches import (
 from foveal.ranking.neural.ranker import Neural
 from foveal.ranking.neural.scorer import Scorer
 from foveal.ranking.neural.training import (
+    KnownWords,
     Lists,
     NeuralSettings,
     fit_ranker,
@@ -58,6 +59,7 @@ from foveal.retrieval.pipeline import Pipeline
 from foveal.settings import Settings
 from foveal.training.examples import Examples, Rows
 from foveal.training.loop import LoopSettings
+from foveal.training.runs import RunSettings
 
 TEXTS = ["the old mill grinds grain", "a mill by the river", "steam drives the engine"]
 
@@ -629,8 +631,8 @@ def test_a_ranker_learns_and_is_kept_by_the_guard(name, loss, tmp_path):
     """train_ranker: dev MAP above the first stage's, kept; a second start finds it; the folder is a ranker."""
     vectors = scorer_of()
     settings = replace(SETTINGS, loss=loss)
-    options = {"home": tmp_path, "vocabulary": vectors.vocabulary, "vectors": vectors.model.vectors}
-    folder, report = train_ranker(name, EXAMPLES, FOUND, settings, **options)
+    words, run = KnownWords(vectors.vocabulary, vectors.model.vectors), RunSettings(home=tmp_path)
+    folder, report = train_ranker(name, EXAMPLES, FOUND, settings, run=run, words=words)
     before, after = report.measured["dev"]
     assert before["map"] == pytest.approx(1 / 3)
     assert report.kept
@@ -639,7 +641,8 @@ def test_a_ranker_learns_and_is_kept_by_the_guard(name, loss, tmp_path):
     assert "by the model alone" in report.notes[0]
     ranked = Neural(folder).rank("blue thing2", [hit("b", 2.0, "blue blue mill"), hit("a", 1.0, "old blue thing2")])
     assert names(ranked)[0] == "a"
-    again = train_ranker(name, EXAMPLES, FOUND, settings, **options, on_progress=lambda _: pytest.fail("it trained"))
+    run = RunSettings(home=tmp_path, on_progress=lambda _: pytest.fail("it trained"))
+    again = train_ranker(name, EXAMPLES, FOUND, settings, run=run, words=words)
     assert again == (folder, report)
 
 
@@ -649,9 +652,13 @@ def test_a_ranker_that_orders_no_better_is_not_kept(tmp_path):
     right = {q: {d: 5.0 if d.endswith("a") else score for d, score in one.items()} for q, one in FOUND.items()}
     settings = replace(SETTINGS, loop=replace(SETTINGS.loop, epochs=1.0))
     folder, report = train_ranker(
-        "drmm", EXAMPLES, right, settings, home=tmp_path, run_name="mine",
-        vocabulary=scorer.vocabulary, vectors=scorer.model.vectors,
-    )  # fmt: skip
+        "drmm",
+        EXAMPLES,
+        right,
+        settings,
+        run=RunSettings(home=tmp_path, name="mine"),
+        words=KnownWords(scorer.vocabulary, scorer.model.vectors),
+    )
     assert (folder, report.kept) == (None, False)
     assert "was not kept" in report.notes[-1]
     assert load_ranker(tmp_path / "runs" / "train" / "mine" / "rejected").model.name == "drmm"
@@ -723,9 +730,9 @@ def test_a_seed_gives_a_model_and_the_best_dev_map_stays(tmp_path):
 
 
 def test_what_cannot_be_trained_is_told(tmp_path):
-    """Bad input: unknown model or loss, a query for which nothing was found, a strange document, half of the inputs."""
+    """Bad input: unknown model or loss, a query for which nothing was found, a strange document."""
     scorer = scorer_of()
-    options = {"home": tmp_path, "vocabulary": scorer.vocabulary, "vectors": scorer.model.vectors}
+    options = {"run": RunSettings(home=tmp_path), "words": KnownWords(scorer.vocabulary, scorer.model.vectors)}
     with pytest.raises(UnknownName, match="No neural ranker is called 'bert'"):
         train_ranker("bert", EXAMPLES, FOUND, SETTINGS, **options)
     with pytest.raises(UnknownName, match="No ranking loss"):
@@ -736,8 +743,6 @@ def test_what_cannot_be_trained_is_told(tmp_path):
         train_ranker("drmm", EXAMPLES, {**FOUND, "q3": {}}, SETTINGS, **options)
     with pytest.raises(InputError, match="'zz' was found for query 'q3'"):
         train_ranker("drmm", EXAMPLES, {**FOUND, "q3": {"zz": 1.0}}, SETTINGS, **options)
-    with pytest.raises(InputError, match="Give both, or neither"):
-        train_ranker("drmm", EXAMPLES, FOUND, SETTINGS, home=tmp_path, vocabulary=scorer.vocabulary)
     with pytest.raises(InputError, match="must not be longer"):
         train_ranker("arc-i", EXAMPLES, FOUND, replace(SETTINGS, query_length=2), **options)
 

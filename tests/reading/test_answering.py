@@ -23,12 +23,13 @@ from foveal.reading.answering import (
     answered,
     checked,
     drafted,
+    evidence_of,
     messages,
     settings_for,
 )
 from foveal.reading.events import AnswerDelta
 from foveal.reading.memory import Excerpt, Kept
-from foveal.reading.sources import text_of
+from foveal.reading.sources import DocumentText, text_of
 from foveal.types import Document, Span
 from foveal.web.answers import pieces
 
@@ -237,6 +238,70 @@ def test_the_excerpts_are_numbered_lines():
     assert user["content"].index(SETTINGS.instruction) < user["content"].index("[1]") < user["content"].index(QUESTION)
     assert NOWHERE not in user["content"]
     assert f" {NOWHERE}\n\n[1] " in messages(QUESTION, evidence(), AnswerSettings(nowhere=NOWHERE))[1]["content"]
+
+
+ROWS = "".join(f"| P-{n} | {7 * n} | {90 - n} |\n" for n in range(10, 40))
+MANUAL = Document.of(
+    "file:///pumps.md",
+    f"# Pumps\n\n## Models\n\nThese are sold.\n\n| model | flow (l/min) | mass 2019 (kg) |\n|---|---|---|\n{ROWS}\n"
+    "## Care\n\nClean them [1]. Grease them.\n",
+    "Pumps",
+)
+
+
+def from_manual(first: str, last: str, heading: str | None) -> Evidence:
+    start, end = MANUAL.text.index(first), MANUAL.text.index(last) + len(last)
+    return evidence_of(MANUAL, Excerpt(start, end, MANUAL.text[start:end], 1.0), heading)
+
+
+COLUMNS = "Pumps > Models > model | flow (l/min) | mass 2019 (kg)"
+
+
+def test_rows_are_shown_as_rows_below_the_head_that_they_lack_once():
+    given = [
+        from_manual("| P-20", "P-22 | 154 | 68 |\n", COLUMNS),
+        from_manual("| P-30", "P-30 | 210 | 60 |\n", COLUMNS),
+    ]
+    assert messages("How heavy is P-21?", given, SETTINGS)[1]["content"].split("\n\n")[1:3] == [
+        "[1] Models\n| model | flow (l/min) | mass 2019 (kg) |\n| P-20 | 140 | 70 |\n| P-21 | 147 | 69 |\n"
+        "| P-22 | 154 | 68 |",
+        "[2] Models\n| P-30 | 210 | 60 |",
+    ]
+
+
+def test_a_heading_is_shown_where_neither_the_text_nor_the_title_says_it():
+    whole, end = from_manual("## Care", "Grease them.", "Pumps > Care"), from_manual("Grease", "them.", "Pumps > Care")
+    assert messages("?", [whole], SETTINGS)[1]["content"].split("\n\n")[1] == "[1] ## Care Clean them (1). Grease them."
+    assert messages("?", [end], SETTINGS)[1]["content"].split("\n\n")[1].startswith("[1] Care\nGrease them")
+
+
+def test_of_a_long_path_of_headings_the_end_is_shown():
+    path = " > ".join(["Pumps", "a" * 90, "b" * 60, "Care"])
+    assert from_manual("Grease", "them.", path).heading == f"{'b' * 60} > Care"
+
+
+@pytest.mark.parametrize("answer", ["69", "The mass of P-21 is 69 kg.", "In 2019 its mass was 69 kg [1]."])
+def test_a_row_is_what_is_cited_and_the_columns_are_borne_out_by_it(answer):
+    found = checked(answer, "How heavy is P-21?", [from_manual("| P-12", "P-30 | 210 | 60 |", COLUMNS)], SETTINGS)
+    (one,) = found.citations
+    assert (one.quote, found.unsupported) == ("| P-21 | 147 | 69 |", ())
+    assert MANUAL.quote(one.span) == one.quote
+
+
+def test_what_stands_above_is_never_quoted():
+    found = checked("It is told of mass and flow.", "What?", [from_manual("| P-12", "P-30 | 210", COLUMNS)], SETTINGS)
+    assert (found.citations, len(found.unsupported)) == ((), 1)
+
+
+def test_a_reader_shows_the_head_of_a_table_too():
+    start = MANUAL.text.index("| P-20")
+    row = MANUAL.text[start : MANUAL.text.index("\n", start)]
+    speaker = Scripted("140")
+    _, reading = spoken(
+        answered(speaker, DocumentText(MANUAL), "P-20?", [Kept(start, start + len(row), row, 9, 1.0, 0)], SETTINGS)
+    )
+    assert f"[1] | model | flow (l/min) | mass 2019 (kg) |\n{row}\n" in speaker.asked[0][1]["content"]
+    assert quotes(reading) == [row]
 
 
 def test_only_a_server_is_told_that_it_may_refuse(qwen):

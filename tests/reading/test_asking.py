@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -16,10 +17,11 @@ from foveal.errors import Cancelled, InputError, LibraryCorrupt, LibraryError, U
 from foveal.library import Library
 from foveal.models.chat import Cancel
 from foveal.models.local_chat import LocalChat
-from foveal.reading.answering import AnswerSettings
-from foveal.reading.asking import NOT_IN_LIBRARY, Asked, Asker, AskSettings, Chosen, Searched, opened
+from foveal.reading.answering import AnswerSettings, evidence_of
+from foveal.reading.asking import NOT_IN_LIBRARY, Asked, Asker, AskSettings, Chosen, Searched, compared, opened
 from foveal.reading.events import AnswerDelta
 from foveal.reading.likeness import LIKE, held_share, likeness
+from foveal.reading.memory import Excerpt
 from foveal.types import Hit, Passage, Span
 
 QUESTION = "Who is the keeper of the mill?"
@@ -383,6 +385,29 @@ def test_a_library_tells_what_happens(library, mill, bread, qwen):
     assert events[-1] == answer
     assert "Orsin" in events[0].hits[0].passage.text
     assert_exact(answer, mill, bread)
+
+
+def test_a_row_of_a_table_is_asked_about_with_its_columns(own_settings, tmp_path):
+    rows = "".join(f"Mill No. {n},{1800 + n},{n * 3}\n" for n in range(80))
+    (tmp_path / "mills.csv").write_text(f"name,built,height\n{rows}")
+    made = Library.open(settings=own_settings, encoder="none")
+    made.add([tmp_path / "mills.csv"])
+    speaker = Scripted("171")
+    answer = made.ask("What is the height of mill No. 57?", model=speaker)
+    assert re.search(r"\[1\] name,built,height\nMill No\. \d+,.*\nMill", speaker.asked[0][1]["content"])
+    assert [one.quote for one in answer.citations] == ["Mill No. 57,1857,171"]
+
+
+def test_each_row_is_compared_with_a_question_below_its_head():
+    made = document("mills", "Words.\n\n| mill | built |\n|---|---|\n| Kettle | 1790 |\n| Farrow | 1802 |\n")
+
+    def seen(quote: str) -> str:
+        start = made.text.index(quote)
+        return compared(evidence_of(made, Excerpt(start, start + len(quote), quote, 1.0)))
+
+    assert seen("| Farrow | 1802 |\n") == "| mill | built | | Farrow | 1802 |"
+    assert seen(made.text).split("\n\n")[-1] == "| Farrow | 1802 |"
+    assert seen("Words.") == "Words."
 
 
 def test_a_library_without_the_words(library):

@@ -37,6 +37,15 @@ def test_one_line_knows_its_characters():
     assert one_line(" \n") == ("", [])
 
 
+def test_rows_stay_lines_and_tabs_stay_between_their_cells():
+    text = "Words  of\nprose.\n\n a\t\tb \r\n\tc\nd\n\nMore\nprose. "
+    line, places = one_line(text, (text.index(" a"), text.index("\nMore")))
+    assert line == "Words of prose.\na\t\tb\n\tc\nd\nMore prose."
+    assert [text[place] for place, shown in zip(places, line, strict=True) if shown.isalnum()] == list(
+        "WordsofproseabcdMoreprose"
+    )
+
+
 def test_a_copied_token_is_mapped_to_its_excerpt_and_the_character_there():
     first, second = "The mill  is\nold.", "It rained."
     prompt = "1: The mill is old. 2: It rained."

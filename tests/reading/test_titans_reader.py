@@ -23,6 +23,7 @@ from foveal.reading.skim import content_words
 from foveal.reading.sources import DocumentText
 from foveal.reading.titans_training import ReaderTraining, load_memory, pairs_of, train_reader
 from foveal.training.loop import LoopSettings
+from foveal.training.runs import RunSettings
 
 FACT = "The keeper of the mill is Orsin Vale. "
 QUESTION = "Who is the keeper of the mill?"
@@ -150,17 +151,17 @@ def test_a_memory_is_trained_kept_and_loaded(tmp_path):
         codes=256, stretch=16, before=32, passages=200,
         loop=LoopSettings(batch=2, steps=4, learning_rate=1e-3, evaluate_every=2),
     )  # fmt: skip
-    folder, report = train_reader([rain(0, 900)], Words(), settings, home=tmp_path, name="mine")
+    folder, report = train_reader([rain(0, 900)], Words(), settings, run=RunSettings(home=tmp_path, name="mine"))
     assert report.curves.steps == 4
     assert all(0 <= one["found"] <= 1 for pair in report.measured.values() for one in pair)
     place = folder if report.kept else tmp_path / "runs" / "train" / "mine" / "rejected"
     memory = load_memory(place, Words())
     assert memory.settings.codes == 256
     assert not torch.equal(memory.key.weight, torch.eye(256)) or not report.kept
-    again, same = train_reader([rain(0, 900)], Words(), settings, home=tmp_path, name="mine")
+    again, same = train_reader([rain(0, 900)], Words(), settings, run=RunSettings(home=tmp_path, name="mine"))
     assert (again, same.measured) == (folder, report.measured)
     with pytest.raises(InputError, match="Give more text"):
-        train_reader(["A few words about the mill."], Words(), settings, home=tmp_path)
+        train_reader(["A few words about the mill."], Words(), settings, run=RunSettings(home=tmp_path))
     with pytest.raises(ModelUnavailable, match="train titans-reader"):
         load_memory(tmp_path, Words())
 

@@ -72,8 +72,29 @@ def test_timing_always_searches_before_each_sentence_and_never_does_not():
     assert queries == ["Who designed the Orra mill?", "Who designed the Orra mill? Petra Lindqvist designed it."]
     assert timed.text == "Petra Lindqvist designed it. She did so in 1842."
     assert MILL.text in model.prompts[0]
-    timed, queries = searched(timing_of("never"), Filler({"chat": lambda _: "Nobody knows."}))
-    assert (queries, timed.text, timed.passages) == ([], "Nobody knows.", ())
+    timed, queries = searched(timing_of("never"), Filler({"chat": lambda _: "Nobody knows."}), sentences=3)
+    assert (queries, timed.text, timed.passages) == ([], "Nobody knows.", ())  # what is said again is the end
+
+
+def test_an_answer_takes_so_many_searches_and_passages_and_no_passage_twice():
+    told = [f"She built mill {n}." for n in range(4)]
+    others = [replace(MILL, span=Span("d", 100 + n, 160 + n)) for n in range(3)]
+    for searches, most, kept in ((0, 9, []), (2, 9, [MILL, *others[:2]]), (9, 3, [MILL, *others[:2]])):
+        asked = []
+
+        def find(query, asked=asked):
+            asked.append(query)
+            return [MILL, *others[: len(asked)]]
+
+        said = iter(told)
+        model = Filler({"chat": lambda _, said=said: next(said)})
+        timed = answered("Who?", timing_of("always"), find, model, sentences=4, searches=searches, passages=most)
+        assert timed.text == " ".join(told)
+        assert timed.queries == tuple(asked)
+        assert (len(asked), list(timed.passages)) == (min(4, searches), kept)
+    for wrong in ({"sentences": 0}, {"passages": 0}, {"tokens": 0}, {"searches": -1}):
+        with pytest.raises(InputError, match="1 sentence"):
+            answered("Who?", timing_of("never"), find, Filler(), **wrong)
 
 
 def test_timing_tagged_searches_when_the_model_says_so_and_not_twice_for_the_same():
@@ -119,6 +140,7 @@ def test_timing_confidence_searches_where_a_token_is_unsure_with_the_draft_witho
     assert timed.drafts[0].score == pytest.approx(0.2)
     assert searched(Confidence(theta=0.1), model)[1] == []  # sure enough: no search
     assert without("Karin Ek designed the Orra mill.", [(0, 5)]) == "Ek designed the Orra mill"
+    assert without("Karin Ek designed it.", [(5, 8)]) == "Karin designed it"  # a token may begin with the space
     one = drafted(model, [], "Karin Ek designed it.")
     assert [(token.start, token.end, round(token.probability, 3)) for token in one] == [(0, 21, 0.2)]
 
@@ -392,6 +414,10 @@ def test_moments_ask_for_the_next_sentence_with_what_was_found():
     moment = Moment("Who?", (MILL,), ("She did.",))
     assert MILL.text in moment.messages()[1]["content"]
     assert moment.messages()[1]["content"].endswith("The answer so far: She did.\nIts next sentence:")
+    ends = [Moment("Who?", short=short).messages()[1]["content"] for short in (False, True)]
+    assert ends == ["Question: Who?\n\nAnswer:", "Question: Who?\n\nAnswer with the name, date or words alone:"]
+    drawn = Moment("Who?", tokens=7).sampling(seed=3)
+    assert (drawn.max_tokens, drawn.stop, drawn.seed) == (7, ("\n",), 3)
     assert Hit(MILL, 1.0, "x").passage is MILL
 
 

@@ -96,10 +96,16 @@ def test_what_a_step_changed_makes_the_same_memory_again():
         rows[kind, key] = rows.get((kind, key)) or at_once(kind, key, work)
         return rows[kind, key]
 
-    first = fed(KeptMemory(step, count=words), *TOLD)
-    again = fed(KeptMemory(lambda kind, key, _: rows[kind, key], count=words), *TOLD)  # does no work
+    told = (*TOLD, ("e5", "The owner of the Orra mill is Cy Berg.", 2015), ("e6", "Rye is dear.", 2016))
+    few = MemorySettings(most=3)
+    first = fed(KeptMemory(step, count=words, settings=few), *told)
+    again = fed(KeptMemory(lambda kind, key, _: rows[kind, key], count=words, settings=few), *told)  # does no work
     assert again.memory.to_row() == first.memory.to_row()
-    assert first.memory.facts
+    assert (len(first.memory.facts), len(first.memory.conflicts)) == (3, 1)  # one is forgotten, two contradict
+    assert not [one for one in first.lines(OWNER, most=9) if "Rye" in one]  # nothing that the question asks
+    kept = first.memory.to_row()
+    fed(first, *told)
+    assert first.memory.to_row() == kept  # it was taken in already
     twice = RunMemory(count=words)
     twice.load_row(first.memory.to_row())
     twice.take(first.memory.changes_since(RunMemory(count=words).to_row()))

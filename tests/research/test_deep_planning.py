@@ -15,12 +15,22 @@ from report_worlds import PAGES, QUESTION, Filler, Pages, page
 from rich.console import Console
 
 from foveal.cli.research_view import tree as view_of
-from foveal.errors import InputError, UnknownName
+from foveal.errors import Cancelled, FetchFailed, InputError, UnknownName
 from foveal.models import load_encoder
 from foveal.research.asked_dates import dates_in
 from foveal.research.deep import DeepResearch, settings_of
 from foveal.research.likeness import Likeness, distinct
-from foveal.research.planning import Finding, PlanSettings, SubQuery, choose, next_breadth, predicted
+from foveal.research.planning import (
+    Finding,
+    Next,
+    PlanSettings,
+    SubQuery,
+    choose,
+    next_breadth,
+    next_messages,
+    parsed,
+    predicted,
+)
 from foveal.research.planning_tree import C, TreeNode, above, back_up, best_leaf, selected
 from foveal.research.report import Brief
 from foveal.research.scope import brief_of, clarifying
@@ -107,6 +117,15 @@ def test_parallel_without_any_written_query_searches_the_question_itself():
     assert report.found
 
 
+def test_parallel_asks_no_branch_what_another_one_is_asked():
+    asked = iter([("wheel of oak", "stone of slate", "river of ice"), *[("rye and oats", "barley of Vasa")] * 9])
+    source = Pages()
+    model = Filler({"Goals": lambda text: goals(*next(asked))(text)})
+    DeepResearch(model, source).start(QUESTION, mode="normal", planner="parallel").result()
+    assert {"rye and oats", "barley of Vasa"} <= set(source.queries)
+    assert len(source.queries) == len(set(source.queries))
+
+
 # -- sequential -------------------------------------------------------------------------------------------------------
 
 
@@ -149,6 +168,49 @@ def test_sequential_a_small_model_may_not_stop_after_the_first_search():
     DeepResearch(model, source).start(QUESTION, planner="sequential", settings=own).result()
     assert source.queries == [QUESTION, "Olof Brandt Vasa"]
     assert "Petra Lindqvist designed the Orra mill" in next(one for one in model.prompts if "Write 1 short" in one)
+
+
+def test_the_prompt_of_a_long_search_is_told_how_much_it_leaves_out():
+    asked = [f"query {number}" for number in range(14)]
+    [_, told] = next_messages("Who?", ["x" * 300], asked, again=False)
+    assert f"Already searched: 2 others; {'; '.join(asked[2:])}." in told["content"]
+    assert f"- {'x' * 240}\n" in told["content"]
+    assert (
+        f"Already searched: {'; '.join(asked[2:])}." in next_messages("Who?", [], asked[2:], again=False)[1]["content"]
+    )
+
+
+class Unread:
+    """A ChatModel whose words cannot be read, so many times; it keeps how they were drawn."""
+
+    def __init__(self, error, times):
+        self.error, self.times, self.drawn = error, times, []
+
+    def parse(self, messages, schema, sampling):  # noqa: ARG002
+        self.drawn.append((sampling.seed, sampling.temperature))
+        if len(self.drawn) <= self.times:
+            raise self.error
+        return schema(action="stop", query="")
+
+
+def test_what_cannot_be_read_is_drawn_anew_twice_and_a_server_that_fails_or_a_stop_is_told():
+    for times, found in ((0, True), (2, True), (3, False)):
+        model = Unread(InputError("no JSON"), times)
+        assert (parsed(model, [], Next, 9) is not None) is found
+        assert model.drawn == [(0, 0.0), (1, 0.7), (2, 0.7)][: times + 1]
+    for error in (FetchFailed("no server"), Cancelled("stopped")):
+        model = Unread(error, 1)
+        with pytest.raises(type(error)):
+            parsed(model, [], Next, 9)
+        assert len(model.drawn) == 1
+
+
+def test_how_far_a_planner_goes():
+    assert [predicted(one, PlanSettings(iterations=5)) for one in ("single", "sequential", "tree")] == [1, 5, 5]
+    assert PlanSettings(breadth=8).breadth == 8
+    for wrong in ({"breadth": 9}, {"breadth": 0}, {"depth": 0}, {"parallel": 0}, {"iterations": 0}):
+        with pytest.raises(InputError, match="breadth from 1 to 8"):
+            PlanSettings(**wrong)
 
 
 # -- tree -------------------------------------------------------------------------------------------------------------
@@ -295,9 +357,12 @@ def test_scope_by_rule_for_a_small_model_and_dates():
 
 def test_what_a_brief_leaves_out_and_its_language_are_told_to_planner_and_writer():
     model = Filler()
-    brief = Brief(goal=QUESTION, out_of_scope=("the bridges of Vasa",), language="Swedish", words=300)
+    brief = Brief(
+        goal=QUESTION, must_cover=("oats",), out_of_scope=("the bridges of Vasa",), language="Swedish", words=300
+    )
     DeepResearch(model, Pages()).report(QUESTION, mode="quick", brief=brief)
     told = dict(zip(model.calls, model.prompts, strict=True))
+    assert "The report must cover: oats." in told["Goals"]
     assert "leaves out, so ask nothing on it: the bridges of Vasa." in told["Goals"]
     assert "Leave out: the bridges of Vasa. Write in this language: Swedish." in told["WrittenSection"]
     assert "Write in this language: Swedish." in told["chat"]  # the short answer
@@ -329,6 +394,7 @@ def test_a_brief_that_cannot_be_used_lists_its_fields():
         ("Compare barley, oats and rye on three points", "parallel"),
         ("How does vitamin D affect the immune system?", "parallel"),
         ("What are the causes and treatments of asthma?", "parallel"),
+        ("Compare the mother of the director of Iron Sky with his", "parallel"),
     ],
 )
 def test_auto_takes_the_sequential_planner_where_a_name_must_be_found_first(question, planner):

@@ -277,7 +277,7 @@ def test_the_command_writes_a_report_and_its_ledger_shows_it_again_and_says_when
         (texts / f"{one.title}.txt").write_text(one.text, encoding="utf-8")
     from foveal.cli import research_report, research_setup
 
-    monkeypatch.setattr(research_setup, "server", lambda url, answerer: Filler())  # noqa: ARG005
+    monkeypatch.setattr(research_setup, "server", lambda *_: Filler())
     given = ("--report", "--source", f"dir:{texts}", "--mode", "quick")
     out = tmp_path / "report.md"
     command = CliRunner()

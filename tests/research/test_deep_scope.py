@@ -108,7 +108,7 @@ def test_the_command_takes_a_brief_from_a_file_and_keeps_it(tmp_path, monkeypatc
     texts.mkdir()
     for one in PAGES:
         (texts / f"{one.title}.txt").write_text(one.text, encoding="utf-8")
-    monkeypatch.setattr(research_setup, "server", lambda url, answerer: Filler(UNCLEAR))  # noqa: ARG005
+    monkeypatch.setattr(research_setup, "server", lambda *_: Filler(UNCLEAR))
     file = tmp_path / "brief.json"
     given = ("--report", "--source", f"dir:{texts}", "--mode", "quick", "--brief", str(file))
     file.write_text(json.dumps({"must_cover": [POINT], "format": "points"}), encoding="utf-8")

@@ -44,7 +44,7 @@ def test_an_answer_of_the_command_line_leaves_them_out(tmp_path, monkeypatch):
     monkeypatch.setenv("FOVEAL_HOME", str(tmp_path))
     monkeypatch.setenv("FOVEAL_RESEARCH_DENIED", "video.example")
     source = Pages(PAGES)
-    monkeypatch.setattr(research_setup, "server", lambda url, answerer: model_of())  # noqa: ARG005
+    monkeypatch.setattr(research_setup, "server", lambda *_: model_of())
     monkeypatch.setattr(research_setup, "sources_of", lambda named, settings: [source])  # noqa: ARG005
     done = CliRunner().invoke(app, ["research", QUESTION, "--json"])
     assert done.exit_code == 0, done.output

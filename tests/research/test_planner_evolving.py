@@ -12,16 +12,17 @@ from tiny import tiny
 from foveal.errors import InputError
 from foveal.research.planner_evolving import EvolvingSettings, drawing, evolve
 from foveal.research.planner_reinforcement import METRIC as RECALL
-from foveal.research.planner_runs import Parted, Stage, Training, joined, train_planner
+from foveal.research.planner_runs import Stage, Training, joined, train_planner
 from foveal.research.planner_settings import PlannerSettings, RewardSettings
 from foveal.research.planner_training import METRIC as LIKELIHOOD
-from foveal.research.planner_training import distil, held_out, vocabulary
+from foveal.research.planner_training import Parted, distil, held_out, vocabulary
 from foveal.research.recorded_search import RecordedSearch, found_answer, pooled
 from foveal.research.trained_planner import PlannerModel
 from foveal.research.trajectories import Step
 from foveal.research.transcripts import Format, Transcript, TranscriptSettings
 from foveal.training.checkpoints import read
 from foveal.training.loop import LoopSettings
+from foveal.training.runs import RunSettings
 
 SHORT = TranscriptSettings(passages=1, passage_tokens=40, question_tokens=40, query_tokens=16)
 SURE = PlannerSettings(
@@ -100,7 +101,7 @@ def test_plans_are_drawn_among_the_tokens_that_were_taught(model, recorded, sure
 def test_a_round_learns_recorded_and_own_runs_and_none_that_is_held_out(model, recorded, search, sure, tmp_path):
     learnt, held = held_out(recorded.trajectories, 0.25)
     by = replace(OWN, rounds=2)
-    rounds = evolve(model, recorded, sure, learnt, held, SURE, by, folder=tmp_path, search=search)
+    rounds = evolve(model, search, sure, Parted(learnt, held), SURE, by, folder=tmp_path)
     assert rounds
     for number, one in enumerate(rounds, start=1):
         assert {run.id for run in one.own} <= {f"{run.id}@{number}" for run in learnt}
@@ -109,7 +110,7 @@ def test_a_round_learns_recorded_and_own_runs_and_none_that_is_held_out(model, r
             assert found_answer(recorded, run, pooled(search, run.question, queries, budget=SURE.budget, first=1))
         told = read(tmp_path / f"round-{number}" / "run.json")["runs"].split(",")
         assert [name.split()[0] for name in told] == [run.id for run in (*held, *learnt, *one.own)]
-    with pytest.raises(InputError, match="needs 1 round"):
+    with pytest.raises(InputError, match="rounds = 0"):
         EvolvingSettings(rounds=0)
 
 
@@ -124,9 +125,7 @@ def test_own_runs_are_drawn_once(model, recorded, search, sure, tmp_path):
             on_progress(progress)
 
         notes.clear()
-        return evolve(
-            model, recorded, sure, learnt, held, QUICK, by, folder=tmp_path, search=search, on_progress=heard
-        )  # fmt: skip
+        return evolve(model, search, sure, Parted(learnt, held), QUICK, by, folder=tmp_path, on_progress=heard)
 
     def planned():
         return any("planning for" in note for note in notes)
@@ -158,7 +157,7 @@ def test_a_round_that_finds_nothing_is_the_last_and_is_not_planned_again(model, 
     for planned in (True, False):
         notes.clear()
         assert not evolve(
-            model, recorded, sure, learnt, held, QUICK, NOTHING, folder=tmp_path, search=search,
+            model, search, sure, Parted(learnt, held), QUICK, NOTHING, folder=tmp_path,
             on_progress=lambda progress: notes.append(progress.note),
         )  # fmt: skip
         assert bool(notes) == planned
@@ -171,7 +170,9 @@ def test_a_round_that_finds_nothing_is_the_last_and_is_not_planned_again(model, 
 def test_training_by_name_keeps_a_planner_and_its_report(recorded, tmp_path):
     folder = tmp_path / "base"
     tiny("qwen", folder)
-    made, report = train_planner(recorded, str(folder), SURE, BY, OWN, home=tmp_path, name="mills", cache=tmp_path)
+    made, report = train_planner(
+        recorded, str(folder), SURE, BY, OWN, run=RunSettings(home=tmp_path, name="mills", cache=tmp_path)
+    )
     run = tmp_path / "runs" / "train" / "mills"
     assert {"report.json", "curves.png", "rewards.json", "rewards.png"} <= {path.name for path in run.iterdir()}
     assert report.kept == (made is not None)
@@ -180,17 +181,21 @@ def test_training_by_name_keeps_a_planner_and_its_report(recorded, tmp_path):
     for stage in ("distilled planner: ", r"evolved \(\d+ runs of its own, round 1\) planner: ", "rewarded planner: "):
         assert any(re.match(stage, note) for note in report.notes)
     assert report.settings["evolving"] == {"rounds": 1, "samples": 4, "temperature": 0.2}
-    again = train_planner(recorded, str(folder), SURE, BY, OWN, home=tmp_path, name="mills", cache=tmp_path)
+    again = train_planner(
+        recorded, str(folder), SURE, BY, OWN, run=RunSettings(home=tmp_path, name="mills", cache=tmp_path)
+    )
     assert again == (made, report)
     with pytest.raises(InputError, match="another run"):
-        train_planner(world(11), str(folder), SURE, BY, home=tmp_path, name="mills", cache=tmp_path)
+        train_planner(world(11), str(folder), SURE, BY, run=RunSettings(home=tmp_path, name="mills", cache=tmp_path))
 
 
 @pytest.mark.slow
 def test_a_round_that_finds_nothing_is_told_of(recorded, tmp_path):
     folder = tmp_path / "base"
     tiny("qwen", folder)
-    _, report = train_planner(recorded, str(folder), QUICK, None, NOTHING, home=tmp_path, name="mills", cache=tmp_path)
+    _, report = train_planner(
+        recorded, str(folder), QUICK, None, NOTHING, run=RunSettings(home=tmp_path, name="mills", cache=tmp_path)
+    )
     assert "Round 1 found no plan that holds the answer; no more rounds." in report.notes
     assert not any(note.startswith("evolved") for note in report.notes)
 

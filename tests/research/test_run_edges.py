@@ -250,7 +250,7 @@ def test_a_trace_that_cannot_be_stored_is_not_said_to_be_taken_in(tmp_path):
 def test_a_trained_planner_with_one_turn_searches_in_it():
     written = SimpleNamespace(query="Orra mill architect")
     model = SimpleNamespace(
-        settings=SimpleNamespace(most_queries=2, transcript=TranscriptSettings()),
+        settings=SimpleNamespace(most_queries=2, named=2, transcript=TranscriptSettings()),
         writer=SimpleNamespace(write=lambda transcripts, **_: [written for _ in transcripts]),
     )
     graph = Graph()

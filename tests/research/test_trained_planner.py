@@ -27,6 +27,7 @@ from foveal.research.planner_reinforcement import (
 from foveal.research.planner_settings import PlannerSettings, RewardSettings
 from foveal.research.planner_training import (
     Likelihood,
+    Parted,
     by_length,
     collate,
     distil,
@@ -42,7 +43,7 @@ from foveal.research.query_writer import Line, QueryWriter, Written, repeats
 from foveal.research.recorded_search import RecordedSearch, found_answer, pooled
 from foveal.research.trained_planner import PlannerModel, TrainedPlanner, needed, planner_folder, transcript_of
 from foveal.research.trajectories import Step
-from foveal.research.transcripts import Format, Transcript, TranscriptSettings, line
+from foveal.research.transcripts import Format, Transcript, TranscriptSettings, line, names_left
 from foveal.training.loop import LoopSettings
 from foveal.training.upper_layers import Parts
 
@@ -289,6 +290,55 @@ def writer_line(writer, transcript):
     return made.written()
 
 
+NAMES = ["Petra Lindqvist", "Petra", "Olof Brandt of Vasa", "Orra"]
+
+
+def begun_by_definition(writer, transcript, names):
+    """Token by token, the likeliest of those with which a name goes on, until one stands there whole."""
+    form, ids = writer.form, []
+    wanted = [list(form.name(name)) for name in names]
+    while ids not in wanted:
+        prompt = [*form.prompt(transcript), *form.search, *ids]
+        logits = writer.model.model(torch.tensor([prompt])).logits[0, -1]
+        going = {one[len(ids)] for one in wanted if one[: len(ids)] == ids and len(one) > len(ids)}
+        ids.append(max(going, key=lambda token: float(logits[token])))
+    return ids
+
+
+@torch.no_grad()
+def test_a_query_begins_with_the_likeliest_name(model, recorded):
+    writer = QueryWriter(model, None, SHORT)
+    made = [Transcript(run.question) for run in recorded.trajectories[:4]]
+    given = [NAMES, NAMES[1:], [], NAMES[2:]]
+    lines = writer.write(made, must_search=True, names=given)
+    for transcript, names, one in zip(made, given, lines, strict=True):
+        if names:
+            begun = begun_by_definition(writer, transcript, names)
+            assert list(one.ids[len(writer.form.search) :])[: len(begun)] == begun
+            assert one.query.startswith(one.name)
+    assert lines[2] == writer.write([made[2]], must_search=True)[0]
+    assert lines[2].name is None
+
+
+def test_a_name_that_begins_another_may_stand_alone_or_go_on(model):
+    writer = QueryWriter(model, None, SHORT)
+    line = Line(writer.form, writer._barred, 0, 0.0, must_search=True, names=["Petra", "Petra Lindqvist"])
+    short, long = writer.form.name("Petra"), writer.form.name("Petra Lindqvist")
+    assert long[: len(short)] == short
+    free = torch.zeros(len(writer._barred))
+    free[long[len(short)]] = 1.0
+    other = torch.zeros(len(writer._barred))
+    other[writer.form.end[0]] = 1.0
+    for logits, name in ((free, "Petra Lindqvist"), (other, "Petra")):
+        line = Line(writer.form, writer._barred, 0, 0.0, must_search=True, names=["Petra", "Petra Lindqvist"])
+        for _ in range(len(writer.form.search) + len(short)):
+            line.next(other)
+        line.next(logits)
+        while not line.over:
+            line.next(other)
+        assert line.written().name == name
+
+
 def test_a_line_that_was_written_before_is_written_anew(model):
     writer = QueryWriter(model, None, SHORT)
     first = Transcript("Who taught the man behind the orra mill?")
@@ -330,6 +380,55 @@ def test_without_its_own_evidence_it_finds_no_second_query_of_its_own(recorded, 
     plans = explore(Scripted(), search, questions, settings=SHORT, evidence=evidence)
     for plan, run in zip(plans, recorded.trajectories, strict=True):
         assert run.steps[1].query not in plan.queries
+
+
+class AsksOfNames:
+    """A writer that takes the first name it is given, and says what it was given."""
+
+    def __init__(self):
+        self.given = []
+
+    def write(self, transcripts, *, names=None, **_):
+        self.given.append(names)
+        return [
+            Written("orra mill", ()) if names is None else Written(f"{given[0]} pupil", (), given[0])
+            for given in names or [None] * len(transcripts)
+        ]
+
+
+def test_a_later_turn_asks_of_several_names(search):
+    (question,) = ["Who taught the man behind the Orra mill, Vasa or Brahe?"]
+    writer = AsksOfNames()
+    (plan,) = explore(writer, search, [question], named=2, settings=SHORT)
+    assert len(plan.queries) == 3
+    assert writer.given[0] is None
+    first, second = writer.given[1][0], writer.given[2][0]
+    assert first[:2] == ["Vasa", "Brahe"]  # of the question, which no query had; Orra stands in the first one
+    assert any(name.startswith("Archi") for name in first)
+    assert second == first[1:]
+    assert plan.queries[1:] == ("Vasa pupil", "Brahe pupil")
+
+
+def test_names_are_those_that_were_found_and_not_yet_asked():
+    made = Transcript("Where was the director of The Orra Mill born?")
+    assert names_left(made) == ["Orra Mill"]
+    made = made.and_then(
+        "orra mill director", [("Orra Mill", "The Orra Mill was directed by Petra Lindqvist in Vasa.")], SHORT
+    )
+    assert names_left(made) == ["Petra Lindqvist", "Vasa"]
+    assert names_left(made.and_then("Petra Lindqvist born", [], SHORT)) == ["Vasa"]
+
+
+def test_where_nothing_has_a_name_the_query_is_free(search):
+    class Free(AsksOfNames):
+        def write(self, transcripts, *, names=None, **_):
+            self.given.append(names)
+            return [Written("mill" if names is None else "wheel", ()) for _ in transcripts]
+
+    writer = Free()
+    (plan,) = explore(writer, search, ["what grinds?"], named=2, settings=SHORT, evidence="none")
+    assert writer.given == [None, [[]]]
+    assert plan.queries == ("mill", "wheel")
 
 
 def test_a_query_that_comes_again_ends_a_plan(recorded, search):
@@ -412,17 +511,13 @@ def test_reward_goes_on_from_the_distilled_planner(model, recorded, search, lear
     changes, _ = learned
     held, runs = recorded.trajectories[:2], recorded.trajectories[2:]
     begun = {name: value.clone() for name, value in changes.state_dict().items()}
-    made, curves, rewards = reinforce(
-        model, recorded, changes, runs, held, SETTINGS, BY, folder=tmp_path / "run", search=search
-    )
+    made, curves, rewards = reinforce(model, search, changes, Parted(runs, held), SETTINGS, BY, folder=tmp_path / "run")
     assert sorted(rewards.means) == [1, 2, 3, 4]
     assert len(rewards.passes(2)) == 2
     assert [step for step, _ in curves.metrics] == [0, 2, 4]
     assert all(torch.equal(value, begun[name]) for name, value in changes.state_dict().items())
     assert made.state_dict().keys() == begun.keys()
-    _, again, told = reinforce(
-        model, recorded, changes, runs, held, SETTINGS, BY, folder=tmp_path / "run", search=search
-    )
+    _, again, told = reinforce(model, search, changes, Parted(runs, held), SETTINGS, BY, folder=tmp_path / "run")
     assert again.metrics == curves.metrics
     assert told.means == rewards.means
 
@@ -484,6 +579,26 @@ def test_in_a_run_it_asks_one_query_a_turn_and_then_answers(model):
     assert third.answer
     assert not third.nodes
     assert words == ["Search orra mill", "Search Archiorra pupil", "Done"]
+
+
+def test_in_a_run_it_asks_of_two_names_side_by_side(model):
+    planner = PlannerModel(model, SETTINGS)
+    planner.__dict__["writer"] = AsksOfNames()
+    question = "Who taught the man behind the orra mill?"
+    graph = Graph()
+    graph.add(Node(ROOT, question, "root", "finished"))
+    trained, words = TrainedPlanner(planner), []
+    graph = searched(graph, trained.plan(Turn(question=question, graph=graph), on_text=words.append), {
+        "orra mill": [{"index": 0, "url": "u", "title": "orra mill", "summ": "It was drawn by Olof Brandt in Vasa."}]
+    })  # fmt: skip
+    past = (PastTurn("", ""),)
+    second = trained.plan(Turn(question=question, graph=graph, past=past, number=2), on_text=words.append)
+    assert [(one.name, one.question, one.parents) for one in second.nodes] == [
+        ("search 2", "Olof Brandt pupil", ("search 1",)), ("search 3", "Vasa pupil", ("search 1",)),
+    ]  # fmt: skip
+    assert words[-1] == "Search Olof Brandt pupil\nSearch Vasa pupil"
+    graph = searched(graph, second, {})
+    assert trained.plan(Turn(question=question, graph=graph, number=3), on_text=words.append).answer
 
 
 def test_mindsearch_runs_with_it(model):

@@ -96,8 +96,9 @@ def pool_by_definition(rankings, question, queries, budget, first):
 
     for name in rankings[question][: first if queries else None]:
         take(name)
-    for place in range(max((len(rankings[query]) for query in queries), default=0)):
-        for query in queries:
+    asked = [f"{query} {question}" for query in queries]
+    for place in range(max((len(rankings[query]) for query in asked), default=0)):
+        for query in asked:
             for name in rankings[query][place : place + 1]:
                 take(name)
     for name in rankings[question]:
@@ -108,7 +109,7 @@ def pool_by_definition(rankings, question, queries, budget, first):
 @pytest.mark.parametrize("budget", [1, 3, 5, 9])
 @pytest.mark.parametrize("queries", [[], ["a"], ["a", "b"], ["b", "b", "none"]])
 def test_the_pool_is_its_definition(budget, queries):
-    rankings = {"q": list("abcdefgh"), "a": list("hgxyz"), "b": list("xuv"), "none": []}
+    rankings = {"q": list("abcdefgh"), "a q": list("hgxyz"), "b q": list("xuv"), "none q": []}
     expected = pool_by_definition(rankings, "q", queries, budget, 3)
     assert pooled(rankings.__getitem__, "q", queries, budget=budget, first=3) == expected
     assert len(expected) == len(set(expected)) <= budget

@@ -16,6 +16,7 @@ from foveal.errors import Cancelled, FetchFailed, InputError
 from foveal.research.evidence import Claim, Evidence, SourceRecord, Verdict
 from foveal.research.report import Brief, Report
 from foveal.research.report_parts import NOT_SEARCHED, Section
+from foveal.research.runs import Runs
 from foveal.research.watches import Watch, Watches
 from foveal.research.watching import Change, Look, compared, look_at_due
 from foveal.settings import Settings
@@ -249,6 +250,26 @@ def test_a_look_that_is_called_off_stays_due(watches: Watches) -> None:
         site.at(watches, NOW)
     assert len(site.at(watches, NOW)) == 1
     assert watches.get(number).report == BEFORE
+
+
+@pytest.mark.parametrize("ends", [AFTER, replace(AFTER, sections=()), FetchFailed("the server is away")])
+def test_of_a_question_that_was_taken_away_nothing_is_kept_or_told(watches: Watches, ends: Any) -> None:
+    number = watched(watches, report=BEFORE)
+    runs, site = Runs(watches.database), Site(ends)
+
+    def research(watch: Watch) -> tuple[str, Report]:
+        key = runs.new(watch.question)
+        Watches(watches.database).remove(number)  # on a page, by another process
+        try:
+            return key, site.research(watch)[1]
+        except FetchFailed:
+            runs.remove(key)
+            raise
+
+    now = NOW + timedelta(days=7)
+    (look,) = look_at_due(watches, research=research, fresh=lambda _: True, tell=site.tell, now=now)
+    assert (look.said, look.error, site.told) == ("not watched any more", "", [])
+    assert (runs.listed(), watches.listed()) == ([], [])
 
 
 def test_one_process_looks_and_a_dead_ones_hold_is_free(watches: Watches) -> None:

@@ -322,7 +322,7 @@ def test_bm25_of_the_past_knows_nothing_of_the_future():
         assert list(found.values()) == sorted(found.values(), reverse=True)
     assert index.search("w1", -1.0, 5) == {}
     assert PastIndex([], []).search("w1", 5.0, 3) == {}
-    with pytest.raises(InputError, match="k=0"):
+    with pytest.raises(InputError, match="k = 0"):
         index.search("w1", 1.0, 0)
     with pytest.raises(InputError, match="each needs one"):
         PastIndex(["a"], [])
@@ -433,6 +433,18 @@ def test_quoted_words_bind_vectors_and_events_too(tmp_path, fusion):
         assert len(phrase) == 4
         assert absent == []
         assert len(free) == 8
+
+
+def test_vectors_too_find_nothing_of_the_future_and_what_where_selects_alone(tmp_path):
+    words = HashedWords()
+    store = make(tmp_path / "library", encoder=words)
+    days = {"past": 0, "other": 0, "today": 1.5, "future": 9}
+    dates = {name: BASE + timedelta(days=day) for name, day in days.items()}
+    put(store, [document(name, f"striker scores {name}\n", published_at=dates[name]) for name in days], encoder=words)
+    at = (BASE + timedelta(days=1)).date().isoformat()  # the whole day counts
+    for where, titles in ((None, {"past", "other", "today"}), ("title != 'other'", {"past", "today"})):
+        [found] = FreshRetriever(store, words, at, where=where).search(["striker"], 9)
+        assert {store.entry(hit.passage.span.document_id).title for hit in found} == titles
 
 
 @pytest.mark.parametrize("at", ["0001-01-01", "9999-12-31", datetime(1, 1, 1, tzinfo=UTC)])

@@ -288,7 +288,7 @@ def test_documents_are_found_each_once_and_sorted(brain, caplog):
         np.testing.assert_allclose(np.log([hit.probability for hit in hits]), scores, atol=1e-3)
     assert found[-1] == []
     assert brain.score(QUERIES[0], []).shape == (0,)
-    with pytest.raises(InputError, match="k=0"):
+    with pytest.raises(InputError, match="k = 0"):
         brain.retrieve(QUERIES, 0)
 
 

@@ -580,7 +580,8 @@ def test_the_retriever_takes_the_bridge_of_a_name_or_the_last_one(collection, tm
         LexSemBridgeRetriever.over(shelf, None)
     saved: Path = LexSemBridge.of_collection(shelf.encoder, TEXTS).save(tmp_path / "models" / "mine")
     for model in (None, "mine", saved):
-        assert LexSemBridgeRetriever.over(shelf, "title = 'd3'", model=model).search(["eye"], 1) != [[]]
+        [found] = LexSemBridgeRetriever.over(shelf, "title = 'd3'", model=model).search(["eye"], 8)
+        assert [hit.passage.text.strip() for hit in found] == [TEXTS[3]]  # and nothing of another title
     with pytest.raises(UnknownName, match="Trained here: mine"):
         LexSemBridgeRetriever.over(shelf, None, model="other")
     before = LexSemBridgeRetriever.over(shelf, None).model

@@ -43,7 +43,7 @@ def test_it_ranks_by_its_definition_once_it_was_made_and_says_how_before(shelf, 
         )
         assert len(found) == 5
     assert shelf.find("  ", kind) == []
-    with pytest.raises(InputError, match="k=0"):
+    with pytest.raises(InputError, match="k = 0"):
         shelf.find("plums", kind, 0)
 
 

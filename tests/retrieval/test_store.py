@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -37,6 +38,7 @@ from foveal.retrieval.hybrid import HybridRetriever
 from foveal.retrieval.indexing import Indexed, Indexer
 from foveal.retrieval.lexical import LexicalRetriever
 from foveal.retrieval.store import Store
+from foveal.types import Passage, Span
 
 ENCODER = HashedWords()
 
@@ -82,6 +84,37 @@ def test_words_and_meaning_find_the_passage_and_its_place(store):
     assert nearest.score == pytest.approx(
         float(ENCODER.encode(["b a lazy dog sleeps"])[0] @ ENCODER.encode(["a lazy dog sleeps"])[0]), abs=1e-5
     )
+
+
+@pytest.mark.parametrize(
+    ("heading", "text", "seen"),
+    [
+        ("Net > Layers", "They are wide.", "Net Layers They are wide."),
+        ("Net", "Net. It is wide.", "Net. It is wide."),
+        ("Network > Layers", "They are wide.", "Net Network > Layers They are wide."),
+        ("Net", "Networks are wide.", "Net Networks are wide."),
+        ("first " + "h" * 120, "It is wide.", f"Net {'h' * 120} It is wide."),
+    ],
+    ids=["below the title", "the title itself", "begins with its letters", "a text that does", "long"],
+)
+def test_what_search_sees_of_a_passage_names_title_and_heading_once(heading, text, seen):
+    one = document("a", text, title="Net")
+    assert indexing.indexed_text(one, Passage(Span(one.id, 0, len(text)), text, heading)) == seen
+
+
+def test_whatever_changes_of_a_document_makes_another_edition_of_it(store):
+    one = document("a", "every line\n", metadata={"kind": "text", "year": 1999})
+    edition = Indexer(store, Lines().segment, None).edition
+    changes = {"title": "b", "url": "https://e.example", "published_at": datetime(2024, 5, 6, tzinfo=UTC)}
+    others = [replace(one, **{name: value}) for name, value in changes.items()]
+    others += [replace(one, pages=(0, 6)), replace(one, metadata={"kind": "text", "year": 2001})]
+    assert len({edition(one), *map(edition, others)}) == 6
+    assert edition(replace(one, metadata={"year": 1999, "kind": "text"})) == edition(one)
+
+
+def test_a_passage_without_a_sign_is_none(store):
+    done = put(store, [document("a", " \nevery line\n\n")])
+    assert (done.cut, done.passages, store.counts()["passages"], store.entries()[0].passages) == (1, 1, 1, 1)
 
 
 def test_quoted_words_must_stand_as_a_phrase(store):
@@ -137,6 +170,26 @@ def test_a_changed_text_replaces_the_old_and_the_old_revision_is_kept(store):
     put(store, [document("a", "every third text\n")])
     assert store.text(old.id, old.revision).text == old.text
     assert store.text(old.id, new.revision).text == new.text
+
+
+def test_revisions_are_told_the_last_first_and_kept_once_each(store):
+    texts = {name: document("a", f"every {name}\n") for name in "ABC"}
+    for name in "ABCAB":
+        put(store, [texts[name]], refresh=False)
+    assert store.revisions(texts["A"].id) == [texts[name].revision for name in "BCA"]
+    assert store.counts()["revisions"] == 3
+
+
+def test_what_is_stored_and_not_published_is_told_nowhere(store):
+    old, new = document("a", " \nevery old line\nevery second\n"), document("a", "every new line\n")
+    put(store, [old])
+    with faults.injected({"store.passages-written": "interrupt"}), pytest.raises(KeyboardInterrupt):
+        put(store, [new])
+    assert store.counts()["passages"] == 3
+    assert store.visible_passages() == 2
+    assert store.places(old.id) == [(2, 17, None), (17, 30, None)]
+    assert sorted(text for _, text, _ in store.encoded()) == ["a every old line\n", "a every second\n"]
+    np.testing.assert_allclose(store.vector(old.id), ENCODER.encode(["a every old line"])[0], atol=1e-6)
 
 
 def test_changed_metadata_alone_is_taken_over_without_a_new_revision(store):
@@ -443,6 +496,14 @@ def test_removed_documents_vanish_with_their_revisions(store):
         store.text(documents[0].id)
 
 
+def test_many_documents_are_removed_at_once(store):
+    one = document("a", "every line\n")
+    put(store, [one])
+    with store.writing():
+        store.remove([*(f"{number:032x}" for number in range(500)), one.id])
+    assert store.counts() == {"documents": 0, "passages": 0, "revisions": 0}
+
+
 @pytest.mark.parametrize("compacted", [False, True])
 def test_what_a_killed_removal_leaves_is_not_read_and_deleted_by_the_next_writer(store, compacted):
     old, new = document("d0", "every line 0\n"), document("d0", "every changed line\n")
@@ -534,6 +595,14 @@ def test_ids_may_be_shortened_while_they_are_one(store):
     assert store.entry(whole[:8]).id == whole
     with pytest.raises(UnknownDocument, match="No document has the id"):
         store.entry("0" * 31)
+
+
+def test_the_beginning_of_several_ids_names_none_of_them(store):
+    names = {"a": "ab00", "b": "ab01"}
+    put(store, [replace(document(name, f"every {name}\n"), id=f"{first:0<32}") for name, first in names.items()])
+    assert {name: store.entry(first).title for name, first in names.items()} == {"a": "a", "b": "b"}
+    with pytest.raises(UnknownDocument, match="Several documents have ids that begin with ab0"):
+        store.entry("ab0")
 
 
 operations = st.lists(

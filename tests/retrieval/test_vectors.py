@@ -461,7 +461,7 @@ def test_a_vector_of_length_0_has_a_product_and_a_distance():
 @pytest.mark.parametrize(
     ("queries", "k", "message"),
     [
-        (QUERIES, 0, "k=0"),
+        (QUERIES, 0, "k = 0"),
         (QUERIES[:, :5], 3, r"shape \(8, 5\); it needs \(8, 16\)"),
         (QUERIES * np.array([1, 1, np.nan, 1, 1, 1, 1, 1])[:, None], 3, "Query 2 holds NaN"),
         (QUERIES * np.array([1, 0, 1, 1, 1, 1, 1, 1])[:, None], 3, "Query 1 has length 0"),

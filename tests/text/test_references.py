@@ -80,16 +80,78 @@ def test_a_file_is_named_where_no_address_leads_to_it_and_a_page_when_it_was_rea
         ("Lovelace, Ada; Babbage, Charles", ["Ada Lovelace", "Charles Babbage"]),
         ("Ada Lovelace and Charles Babbage", ["Ada Lovelace", "Charles Babbage"]),
         ("Ada Lovelace, Charles Babbage, Mary Somerville", ["Ada Lovelace", "Charles Babbage", "Mary Somerville"]),
+        ("Ada Lovelace, Charles Babbage and Mary Somerville", ["Ada Lovelace", "Charles Babbage", "Mary Somerville"]),
+        ("Ada Lovelace, Charles Babbage, and Mary Somerville", ["Ada Lovelace", "Charles Babbage", "Mary Somerville"]),
+        ("Lovelace, Ada et Babbage, Charles", ["Ada Lovelace", "Charles Babbage"]),
+        ("de la Cruz, Juana Inés; García Márquez, G. J.", ["Juana Inés de la Cruz", "G. J. García Márquez"]),
         ("Ada <ada@example.org>", ["Ada"]),
         ("Sandy Anderson", ["Sandy Anderson"]),
         ("清少納言", ["清少納言"]),
+        ("Smith, John, Jr.", ["Smith, John, Jr."]),
+        ("Lovelace,", ["Lovelace"]),
         ("José Ortega y Gasset und Ada Lovelace", ["José Ortega y Gasset", "Ada Lovelace"]),
         ("", []),
     ],
-    ids=["one", "turned", "two turned", "and", "commas", "mail", "and within", "one word", "y within", "none"],
-)
+    ids=[
+        "one", "turned", "two turned", "and", "commas", "commas, and", "commas, and a comma", "turned, et",
+        "two words turned", "mail", "and within", "one word", "of three parts", "a comma", "y within", "none",
+    ],
+)  # fmt: skip
 def test_names_in_a_line(said, expected):
     assert list(names_in(said)) == expected
+
+
+def test_an_article_of_a_journal_is_one_though_it_is_a_preprint_too():
+    made = Reference.of(
+        title="On sight", url="http://e.example/{a}\\b", published_at=datetime(1912, 1, 2, tzinfo=UTC), metadata={
+            "source": "ARXIV:1912.00001", "authors": "Ada Lovelace", "journal_ref": "Eyes 1 (1912)", "doi": "10.1/x",
+            "primary_category": "cs.CV",
+        },
+    )  # fmt: skip
+    told = bibtex([made]).splitlines()
+    assert told[0] == "@article{lovelace1912sight,"
+    assert {"  journal = {Eyes 1 (1912)},", "  eprint = {1912.00001},", "  primaryclass = {cs.CV},"} <= set(told)
+    assert "  url = {http://e.example/%7Ba%7D%5Cb}," in told
+    [item] = json.loads(csl([made]))
+    assert (item["type"], item["container-title"], item["number"]) == (
+        "article-journal", "Eyes 1 (1912)", "arXiv:1912.00001"
+    )  # fmt: skip
+    assert "publisher" not in item
+    lines = ris([made]).split("\r\n")
+    assert lines[0] == "TY  - JOUR"
+    assert {"PY  - 1912", "JO  - Eyes 1 (1912)", "DO  - 10.1/x", "M3  - arXiv:1912.00001"} <= set(lines)
+    assert "UR  - http://e.example/{a}\\b" in lines
+
+
+@pytest.mark.parametrize(
+    ("kind", "authors", "kinds"),
+    [
+        ("epub", "Ada Lovelace", ["@book{lovelacenotes,", "book", "BOOK"]),
+        ("epub", "", ["@misc{anonymousnotes,", "book", "BOOK"]),
+        ("mail", "Plato", ["@misc{platonotes,", "personal_communication", "PCOMM"]),
+    ],
+    ids=["a book", "a book of nobody", "a mail"],
+)
+def test_a_book_and_a_mail_are_said_to_be_one(kind, authors, kinds):
+    made = Reference.of(title="Notes", metadata={"kind": kind, "author": authors, "primary_category": "x"}, file="n")
+    [item] = json.loads(csl([made]))
+    told = ris([made]).split("\r\n")
+    assert [bibtex([made]).splitlines()[0], item["type"], told[0].removeprefix("TY  - ")] == kinds
+    assert item.get("author") == {"Plato": [{"literal": "Plato"}], "": None}.get(
+        authors, [{"family": "Lovelace", "given": "Ada"}]
+    )
+    assert (item["source"], "L1  - n" in told, made.category) == ("n", True, "")
+
+
+def test_so_many_authors_are_written_and_signs_that_nobody_sees_are_not():
+    assert len(names_in("; ".join(f"Ada Lovelace {number}" for number in range(1200)))) == 1000
+    made = Reference.of(title="On\u202e\x00 sight", metadata={})
+    assert made.title == "On sight"
+    noted = Reference(title="Notes", authors=("清少納言",), abstract="Of {all}.")
+    assert json.loads(csl([noted]))[0]["abstract"] == "Of {all}."
+    assert "清少納言" in csl([noted])
+    assert "  abstract = {Of \\{all\\}.}," in bibtex([noted])
+    assert "AB  - Of {all}.\r\n" in ris([noted])
 
 
 def test_keys_differ_and_an_organisation_stays_whole():

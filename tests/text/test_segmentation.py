@@ -324,8 +324,38 @@ def test_short_passages_are_joined_where_nothing_limits_their_length():
     assert joined == ["One two three. Four five. ", "Six seven eight nine ten."]
 
 
+CODE = "```sh\n" + "".join(f"mill --step {n} --wheel 'a. b'\n\n" for n in range(8)) + "```\n"
+
+
+@pytest.mark.parametrize("before", [2, 6, 10, 14, 18])
+@pytest.mark.parametrize("kind", [HeadingSegmenter, FixedSegmenter])
+def test_fenced_code_that_fits_is_not_cut_and_what_leads_into_it_stays_with_it(kind, before):
+    words_before, words_after = sentence(0, 5 * before), sentence(1, 60)
+    text = f"{words_before}\n\nRun this:\n\n{CODE}\n{words_after}\n\n{words_after}"
+    found = texts_of(kind(max_tokens=130), text)
+    check_passages(kind(max_tokens=130).segment(document(text)), text)
+    assert [CODE in one for one in found].count(True) == 1
+    assert all("Run this:" in one for one in found if CODE in one)
+    assert all(len(words(one)) <= 130 for one in found)
+
+
+def test_fenced_code_that_does_not_fit_is_cut_between_its_lines():
+    found = texts_of(HeadingSegmenter(max_tokens=60, min_tokens=5), f"{sentence(0, 20)}\n\n{CODE}\n{sentence(1, 40)}")
+    assert len([one for one in found if "mill" in one]) > 1
+    assert all(one.endswith("\n") for one in found[:-1])
+
+
+def test_no_passage_begins_in_code_where_a_topic_does():
+    text = f"{sentence(0)}\n\n{CODE}\n{sentence(1)}"
+    starts = [0, text.index("mill --step 3"), text.index("Sentence 1")]
+    for most in (None, 400):
+        found = [one.text for one in limited(document(text), starts, most, None, words)]
+        assert found == [text[: starts[2]], text[starts[2] :]]
+
+
 def test_a_text_is_cut_the_same_in_blocks_of_any_size(monkeypatch):
     text = "".join(f"{sentence(n, 5 + n % 9)}{'  ' if n % 4 else chr(10) * 2}" for n in range(120))
+    text = text.replace("Sentence 9", "\n```\nmake it\n\nrun it so\n```\nSentence 9")
     whole = {overlap: texts_of(FixedSegmenter(max_tokens=30, overlap=overlap), text) for overlap in (0, 7)}
     for size in (300, 701, 1000):
         monkeypatch.setattr(windows, "BLOCK", size)

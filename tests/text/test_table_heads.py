@@ -17,7 +17,7 @@ from foveal.text.headings import LONGEST_TITLE
 from foveal.text.html import read_html
 from foveal.text.segmentation import HeadingSegmenter
 from foveal.text.segmenter_by_name import make_segmenter
-from foveal.text.table_heads import LEAST_SHOWN, tables_of
+from foveal.text.table_heads import LEAST_SHOWN, LONGEST_ROW, path_without, rows_in, tables_of
 from foveal.types import Document
 
 ROWS = [f"Mill No. {n},{1800 + n},{n * 3.5:.1f},Hamburg" for n in range(80)]
@@ -156,3 +156,62 @@ def test_any_text_is_cut_as_it_was(text, name):
     found = HeadingSegmenter(max_tokens=8, min_tokens=2).segment(made)
     assert "".join(one.text for one in found) == text
     assert all(0 < table.start <= table.end <= len(text) for table in tables_of(made))
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "head"),
+    [
+        ("\n".join([HEAD, *ROWS]), "mills.csv", HEAD),
+        ("\n".join([HEAD, *ROWS]).replace(",", "\t"), "mills.tsv", HEAD.replace(",", "\t")),
+        (f"# Mills\n\nWords.\n\n{MARKED}\n\nWords.", "mills.md", "| name | built | place |"),
+    ],
+    ids=["csv", "tsv", "markdown"],
+)
+def test_rows_from_the_middle_know_the_head_that_they_lack(text, name, head):
+    made = document(text, name)
+    row = text.index("No. 40" if "No. 40" in text else "Mill 40")
+    below = rows_in(made, text.rindex("\n", 0, row) + 1, len(text))
+    assert below.head == head
+    assert text[below.start :].startswith(("Mill No. 40", "| Mill 40"))
+    assert text[: below.end].rstrip().endswith(("Hamburg", "Elbe |"))
+    above = rows_in(made, 0, row)
+    assert (above.head, text[above.start :].startswith(head), above.end) == ("", True, row)
+
+
+def test_prose_has_no_rows_and_a_wide_head_is_cut():
+    assert rows_in(document("A word | and another.\n\nMore.", "x.md"), 0, 20) is None
+    wide = document("\n".join([",".join(f"column {n}" for n in range(90)), *[",".join("x" * 90)] * 9]))
+    found = rows_in(wide, len(wide.text) - 100, len(wide.text))
+    assert len(found.head) <= LONGEST_ROW + 2
+    assert found.head.endswith("…")
+
+
+@pytest.mark.parametrize("above", [[], ["Sea mills"], ["Sea mills", "Wide > deep"], ["x" * 110]])
+def test_the_path_of_headings_is_told_from_the_columns(above):
+    titles = "\n\n".join(f"{'#' * level} {title}\n\nWords." for level, title in enumerate(above, 1))
+    made = document(f"{titles}\n\n{MARKED}", "mills.md")
+    (table,) = tables_of(made)
+    last = HeadingSegmenter(max_tokens=60, min_tokens=1).segment(made)[-1]
+    assert path_without(table, last.heading) == " > ".join(above)
+    assert path_without(table, "Another > heading") == "Another > heading"
+
+
+@pytest.mark.parametrize(
+    ("head", "row", "told"),
+    [
+        ("name,built,place", 'Kettle,"1790, or so",', "name: Kettle; built: 1790, or so"),
+        (",name,built", "3,Ada,1815", "3; name: Ada; built: 1815"),
+        ("name,built", "Kettle,1790,more", "Kettle,1790,more"),
+        ("name,built", 'a\rb,"1790', 'a b,"1790'),
+    ],
+    ids=["quoted and empty", "a column without a name", "other cells", "no row"],
+)
+def test_a_row_is_told_cell_by_cell(head, row, told):
+    others = "\n".join(",".join("x" * len(head.split(","))) for _ in range(3))
+    (table,) = tables_of(document(f"{head}\n{others}\n"))
+    assert table.told(row) == told
+
+
+def test_a_row_of_markdown_is_told_cell_by_cell():
+    (table,) = tables_of(document("| **name** | built |  |\n|---|---|---|\n| a | 1 | b |\n", "mills.md"))
+    assert table.told("| Kettle \\| Pan | 1790 | Hamburg |") == "name: Kettle \\| Pan; built: 1790; Hamburg"

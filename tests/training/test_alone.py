@@ -19,7 +19,7 @@ from foveal.training import checkpoints
 from foveal.training.alone import LOCK, RunBusy, hold
 from foveal.training.loop import Curves, Job, LoopSettings, train
 from foveal.training.report import Report
-from foveal.training.runs import TrainingRun
+from foveal.training.runs import RunSettings, TrainingRun
 
 OTHER = """
 import sys
@@ -62,20 +62,20 @@ def test_the_second_is_told_of_the_first_and_a_kill_leaves_no_lock(tmp_path):
     folder = tmp_path / "runs" / "train" / "mine"
     with another(folder) as process:
         for train_it in (
-            lambda: TrainingRun.opened(tmp_path, "mine", KNOWN, kind="line"),
+            lambda: TrainingRun.opened(RunSettings(home=tmp_path, name="mine"), KNOWN, kind="line"),
             lambda: train(line(), LoopSettings(steps=1, batch=2), folder),
         ):
             with pytest.raises(RunBusy, match=rf"pid {process.pid} .*another name"):
                 train_it()
         assert [path.name for path in folder.iterdir()] == [LOCK]
         process.send_signal(signal.SIGKILL)
-    assert TrainingRun.opened(tmp_path, "mine", KNOWN, kind="line").folder == folder
+    assert TrainingRun.opened(RunSettings(home=tmp_path, name="mine"), KNOWN, kind="line").folder == folder
 
 
 def test_a_run_holds_its_folder_until_it_is_settled(tmp_path):
-    run = TrainingRun.opened(tmp_path, "mine", KNOWN, kind="line", anew=True)
+    run = TrainingRun.opened(RunSettings(home=tmp_path, name="mine", anew=True), KNOWN, kind="line")
     checkpoints.write(run.folder / "negatives.json", {})
-    run = TrainingRun.opened(tmp_path, "mine", KNOWN, kind="line", anew=True)
+    run = TrainingRun.opened(RunSettings(home=tmp_path, name="mine", anew=True), KNOWN, kind="line")
     assert {path.name for path in run.folder.iterdir()} == {LOCK, checkpoints.RUN}
     curves = train(line(), LoopSettings(steps=1, batch=2), run.folder / "stage-1")
     assert f"pid {os.getpid()}" in refused(run.folder)
@@ -88,7 +88,7 @@ def test_a_run_holds_its_folder_until_it_is_settled(tmp_path):
 
 
 def test_a_run_that_is_given_up_holds_nothing(tmp_path):
-    run = TrainingRun.opened(tmp_path, "mine", KNOWN, kind="line")
+    run = TrainingRun.opened(RunSettings(home=tmp_path, name="mine"), KNOWN, kind="line")
     assert hold(run.folder) is run.held
     folder = run.folder
     del run

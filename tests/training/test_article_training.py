@@ -16,7 +16,7 @@ from foveal.evaluation.legal import Article, LegalCollection, answer_scores, leg
 from foveal.ranking.article_models import Weighed
 from foveal.ranking.attentive_cnn import AttentiveCNN, AttentiveCNNSettings, Vocabulary
 from foveal.ranking.legal import ArticleWords, LegalHit, LegalRetriever, LegalSettings, answers, rank_points
-from foveal.ranking.legal_training import train_legal, tuned
+from foveal.ranking.legal_training import LegalForm, train_legal, tuned
 from foveal.ranking.paraformer import Frozen, Paraformer, ParaformerSettings
 from foveal.ranking.sections import SectionRanker
 from foveal.retrieval.fusion_weights import GRID
@@ -34,6 +34,7 @@ from foveal.training.examples import Examples
 from foveal.training.loop import LoopSettings
 from foveal.training.negatives import top_negatives
 from foveal.training.report import read_report
+from foveal.training.runs import RunSettings
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -71,8 +72,11 @@ FAST = ArticleTraining(
 )  # fmt: skip
 
 
-def learnt(model, examples, folder, settings=FAST, **options):
-    return train_articles(model, examples, settings, home=folder, first_stage=anything(examples), **options)
+def learnt(model, examples, folder, settings=FAST, *, last=False, decide=lambda _, report: report, **run):
+    return train_articles(
+        model, examples, settings, first_stage=anything(examples), run=RunSettings(home=folder, **run), last=last,
+        decide=decide,
+    )  # fmt: skip
 
 
 # -- rows and losses -------------------------------------------------------------------------------------------------
@@ -452,10 +456,10 @@ def test_the_weight_and_the_rule_are_found_on_dev_questions():
 
 def test_settings_of_legal_search_are_checked():
     for wrong in ({"weight": 1.1}, {"weight": -0.1}, {"fusion": "sum"}):
-        with pytest.raises(ValueError, match="Legal search got weight"):
+        with pytest.raises(ValueError, match=f"Legal search got {next(iter(wrong))} = "):
             LegalSettings(**wrong)
     for wrong in ({"candidates": 0}, {"most": 0}, {"gap": -1.0}, {"gap": float("nan")}):
-        with pytest.raises(InputError, match="Legal search got candidates"):
+        with pytest.raises(InputError, match=f"Legal search got {next(iter(wrong))} = "):
             LegalSettings(**wrong)
     with pytest.raises(InputError, match="scores 100 hits, but 200 candidates"):
         LegalRetriever(Words(TEXTS), SectionRanker(Known(SCORES), budget=100), LegalSettings(candidates=200))
@@ -520,15 +524,11 @@ def test_vietnamese_and_japanese_from_training_to_answers(tmp_path, laws, encode
     """Languages by the choice of encoder or words: train, tune, save, load, answer with the sentence and its place."""
     collection, dev = small_code(laws)
     loop = LoopSettings(steps=40, batch=4, learning_rate=0.01)
-    how = {
-        "home": tmp_path,
-        "encoder": encoder,
-        "learns": False,
-        "dev": dev,
-        "model": TINY if engine == "attentive-cnn" else ParaformerSettings(start="random"),
-        "training": replace(FAST, random=3, candidates=4, dev_depth=4, loop=loop),
-    }
-    folder, report = train_legal(collection, engine, **how)
+    small = TINY if engine == "attentive-cnn" else ParaformerSettings(start="random")
+    form = LegalForm(engine=engine, encoder=encoder, learns=False, model=small)
+    training = replace(FAST, random=3, candidates=4, dev_depth=4, loop=loop)
+    run = RunSettings(home=tmp_path, dev=dev)
+    folder, report = train_legal(collection, form, training, run=run)
     before, after = report.measured["dev"]
     assert after["ndcg@20"] > before["ndcg@20"]
     with_encoder = {"encoder": encoder} if engine == "paraformer" else {}
@@ -544,7 +544,7 @@ def test_vietnamese_and_japanese_from_training_to_answers(tmp_path, laws, encode
     assert scores["f2"] >= 0.75
     about = json.loads((folder / "legal.json").read_text())
     assert set(map(float, about["curve"])) == set(GRID)
-    again, same = train_legal(collection, engine, settings=LegalSettings(candidates=4, fusion="rank"), **how)
+    again, same = train_legal(collection, form, training, LegalSettings(candidates=4, fusion="rank"), run=run)
     assert (again, same) == (folder, report)  # tuned anew, not trained anew
     assert json.loads((folder / "legal.json").read_text())["settings"]["fusion"] == "rank"
 
@@ -552,11 +552,11 @@ def test_vietnamese_and_japanese_from_training_to_answers(tmp_path, laws, encode
 def test_what_cannot_be_trained_or_loaded_is_refused(tmp_path):
     collection, _ = small_code(VIETNAMESE)
     with pytest.raises(UnknownName, match="No engine of legal search is called 'oracle'"):
-        train_legal(collection, "oracle", home=tmp_path)
+        train_legal(collection, LegalForm(engine="oracle"), run=RunSettings(home=tmp_path))
     with pytest.raises(UnknownName, match="'paraformer' with AttentiveCNNSettings"):
-        train_legal(collection, home=tmp_path, model=TINY)
+        train_legal(collection, LegalForm(model=TINY), run=RunSettings(home=tmp_path))
     with pytest.raises(InputError, match="give the name of one that can learn"):
-        train_legal(collection, home=tmp_path, encoder=HashedWords(64))
+        train_legal(collection, LegalForm(encoder=HashedWords(64)), run=RunSettings(home=tmp_path))
     with pytest.raises(ModelUnavailable, match=r"holds no legal\.json"):
         LegalRetriever.load(tmp_path, articles=collection.articles.values())
     with pytest.raises(InputError, match="either the articles, or a first stage"):

@@ -37,6 +37,7 @@ from foveal.training.examples import Examples
 from foveal.training.loop import LoopSettings
 from foveal.training.low_rank import add_low_rank, merge_low_rank
 from foveal.training.negatives import filled, top_negatives
+from foveal.training.runs import RunSettings
 from foveal.types import Hit, Passage, Span
 
 LAYOUT = Layout(query_offset=1024)
@@ -326,19 +327,19 @@ def test_what_is_refused_in_the_end_leaves_the_earlier_model_in_its_place(model,
     earlier = tmp_path / "models" / "mine"
     earlier.mkdir(parents=True)
     (earlier / "weights").write_text("of before")
-    how = {"home": tmp_path, "name": "mine", "dev": lists[:2]}
+    run = RunSettings(home=tmp_path, name="mine", dev=lists[:2], anew=True)
     settings = BlockRankSettings(
         learned="full", documents=3, loop=LoopSettings(steps=6, batch=2, learning_rate=1.0, evaluate_every=6)
     )
     folder, report = train_blockrank(
-        model, lists[2:], by_length, {"layer": 1}, settings, **how, anew=True, decide=lambda of: replace(of, kept=False)
+        model, lists[2:], by_length, {"layer": 1}, settings, run=run, decide=lambda of: replace(of, kept=False)
     )
     was, now = report.measured["dev"]
     assert now["mrr@10"] > was["mrr@10"]
     assert (folder, report.kept) == (None, False)
     assert (earlier / "weights").read_text() == "of before"
     assert (tmp_path / "runs" / "train" / "mine" / "rejected" / "blockrank.json").is_file()
-    folder, report = train_blockrank(model, lists[2:], by_length, {"layer": 1}, settings, **how, anew=True)
+    folder, report = train_blockrank(model, lists[2:], by_length, {"layer": 1}, settings, run=run)
     assert (folder, report.kept) == (earlier, True)
     assert not (earlier / "weights").exists()
 
@@ -358,8 +359,8 @@ def test_what_is_measured_is_what_is_saved(model, tmp_path, undrawn):
     for kind, kept in ((torch.float32, True), (torch.bfloat16, False)):
         one = replace(model, model=copy.deepcopy(model.model).to(kind))
         one.model.model.norm.weight.data.fill_(1)
-        how = {"home": tmp_path, "name": str(kind), "dev": lists[:2]}
-        folder, report = train_blockrank(one, lists[2:], by_length, {"layer": 1}, settings, **how)
+        run = RunSettings(home=tmp_path, name=str(kind), dev=lists[:2])
+        folder, report = train_blockrank(one, lists[2:], by_length, {"layer": 1}, settings, run=run)
         assert (folder is not None, report.kept) == (kept, kept)
         assert report.curves.metrics[-1][1]["mrr@10"] == 1  # while it was trained
 
@@ -369,7 +370,9 @@ def test_training_makes_attention_find_the_answer(model, tmp_path, undrawn):
     """Decisive: training lifts attention ranking on lists that were held out; the saved model ranks so, too."""
     lists, dev = [made_list(n) for n in range(60)], [made_list(n) for n in range(100, 116)]
     before = logits(model.model)
-    folder, report = fine_tune(model, lists, AUX, home=tmp_path, layer=1, layout=LAYOUT, dev=dev, name="keys")
+    folder, report = fine_tune(
+        model, lists, AUX, layer=1, layout=LAYOUT, run=RunSettings(home=tmp_path, dev=dev, name="keys")
+    )
     was, now = report.measured["dev"]
     assert now["precision@1"] >= was["precision@1"] + 0.25
     assert now["precision@1"] > 0.8
@@ -382,7 +385,9 @@ def test_training_makes_attention_find_the_answer(model, tmp_path, undrawn):
     assert (ranker.depth, ranker.layout) == (1, LAYOUT)
     first = [ranker.rank(one.query, hits_of(one))[0].passage.span.document_id in one.answers for one in dev]
     assert sum(first) / len(first) == pytest.approx(now["precision@1"], abs=0.13)  # in bfloat16, perhaps
-    again, same = fine_tune(model, lists, AUX, home=tmp_path, layer=1, layout=LAYOUT, dev=dev, name="keys")
+    again, same = fine_tune(
+        model, lists, AUX, layer=1, layout=LAYOUT, run=RunSettings(home=tmp_path, dev=dev, name="keys")
+    )
     assert (again, same.measured) == (folder, report.measured)  # it is not done twice
 
 
@@ -394,7 +399,9 @@ def hits_of(listed: RankingList) -> list[Hit]:
 def test_a_model_that_is_no_better_is_not_kept(model, tmp_path, undrawn, learned):
     loop = replace(LOOP, steps=1, learning_rate=1e-12)
     settings = replace(AUX, objective="ntp+aux", learned=learned, loop=loop)
-    folder, report = fine_tune(model, [made_list(n) for n in range(8)], settings, home=tmp_path, layout=LAYOUT)
+    folder, report = fine_tune(
+        model, [made_list(n) for n in range(8)], settings, layout=LAYOUT, run=RunSettings(home=tmp_path)
+    )
     assert folder is None
     assert "not kept" in report.notes[0]
     assert not (tmp_path / "models").exists()
@@ -406,7 +413,7 @@ def test_the_arm_of_full_attention_is_trained_by_the_same_steps(model, tmp_path,
     settings = replace(AUX, learned="lora", loop=replace(LOOP, steps=25))
     lists, dev = [made_list(n) for n in range(40)], [made_list(n) for n in range(100, 112)]
     folder, report = fine_tune(
-        model, lists, settings, home=tmp_path, layer=1, layout=LAYOUT, dev=dev, full=True, name="full"
+        model, lists, settings, layer=1, layout=LAYOUT, full=True, run=RunSettings(home=tmp_path, dev=dev, name="full")
     )
     assert report.measured["dev"][1]["mrr@10"] > report.measured["dev"][0]["mrr@10"]
     with pytest.raises(InputError, match="ListwiseRanker"):

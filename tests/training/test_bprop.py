@@ -27,6 +27,7 @@ from foveal.training.loop import LoopSettings
 from foveal.training.pretraining import collate
 from foveal.training.pretraining_masks import IGNORED
 from foveal.training.rerankers import RerankerSettings, Scorer, train_reranker
+from foveal.training.runs import RunSettings
 from foveal.types import Hit, Passage, Span
 
 TEXTS = {f"d{n}": " ".join(f"f{(n * 5 + k * k) % 12}" for k in range(9)) + f" a{n % 8} b{n % 8} b{n % 8}"
@@ -51,7 +52,7 @@ def _any_word():
 def home(tiny_encoder, tmp_path_factory):
     """Where the run "mine" of B-PROP is done."""
     place = tmp_path_factory.mktemp("home")
-    pretrain_bprop(TEXTS, str(tiny_encoder), SETTINGS, home=place, name="mine")
+    pretrain_bprop(TEXTS, str(tiny_encoder), SETTINGS, run=RunSettings(home=place, name="mine"))
     return place
 
 
@@ -182,7 +183,10 @@ def check_trained(folder, report, home):
 def test_pretraining_tells_held_out_sets_apart(tiny_encoder, home):
     """And what is done is not done again."""
     folder, report = pretrain_bprop(
-        TEXTS, str(tiny_encoder), SETTINGS, home=home, name="mine", on_progress=lambda _: pytest.fail("it trained")
+        TEXTS,
+        str(tiny_encoder),
+        SETTINGS,
+        run=RunSettings(home=home, name="mine", on_progress=lambda _: pytest.fail("it trained")),
     )
     check_trained(folder, report, home)
     assert RandomTerms.load(folder / "terms.json").texts == len(TEXTS)
@@ -190,7 +194,7 @@ def test_pretraining_tells_held_out_sets_apart(tiny_encoder, home):
 
 def test_prop_is_trained_by_the_same_loop(tiny_encoder, tmp_path):
     settings = replace(SETTINGS, objective="prop", rop_loss="softmax-margin")
-    folder, report = pretrain_bprop(TEXTS, str(tiny_encoder), settings, home=tmp_path, name="prop")
+    folder, report = pretrain_bprop(TEXTS, str(tiny_encoder), settings, run=RunSettings(home=tmp_path, name="prop"))
     check_trained(folder, report, tmp_path)
     assert not (folder / "terms.json").exists()
 
@@ -211,13 +215,13 @@ def test_the_folder_is_a_ranker_a_base_for_labels_and_an_encoder(topics, home, t
     def first_stage(queries, k):
         return [dict.fromkeys(list(topics.corpus)[:k], 1.0) for _ in queries]
 
-    _, tuned = train_reranker(topics, first_stage, str(folder), settings, home=tmp_path)
+    _, tuned = train_reranker(topics, first_stage, str(folder), settings, run=RunSettings(home=tmp_path))
     assert tuned.curves.steps == 2
 
 
 def test_what_is_saved_scores_as_what_was_trained(tiny_encoder, home):
     """The saved head is the trained one: the held-out pairs come out the same."""
-    folder, report = pretrain_bprop(TEXTS, str(tiny_encoder), SETTINGS, home=home, name="mine")
+    folder, report = pretrain_bprop(TEXTS, str(tiny_encoder), SETTINGS, run=RunSettings(home=home, name="mine"))
     model, made = representative(folder)
     pairs = bprop._pairs(home / "runs" / "train" / "mine", tiny_encoder, TEXTS, SETTINGS)
     _, held = bprop._rows(TEXTS, pairs, made.tokenizer, SETTINGS)
@@ -236,12 +240,14 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(tiny_encoder, tmp_pat
         if progress.step == 6:
             raise Stop
 
-    whole, report = pretrain_bprop(TEXTS, str(tiny_encoder), settings, home=tmp_path, name="whole")
+    whole, report = pretrain_bprop(TEXTS, str(tiny_encoder), settings, run=RunSettings(home=tmp_path, name="whole"))
     with pytest.raises(Stop):
-        pretrain_bprop(TEXTS, str(tiny_encoder), settings, home=tmp_path, name="cut", on_progress=killed)
+        pretrain_bprop(
+            TEXTS, str(tiny_encoder), settings, run=RunSettings(home=tmp_path, name="cut", on_progress=killed)
+        )
     with pytest.raises(InputError, match="another run"):
-        pretrain_bprop(TEXTS, str(tiny_encoder), replace(settings, used=1), home=tmp_path, name="cut")
-    cut, resumed = pretrain_bprop(TEXTS, str(tiny_encoder), settings, home=tmp_path, name="cut")
+        pretrain_bprop(TEXTS, str(tiny_encoder), replace(settings, used=1), run=RunSettings(home=tmp_path, name="cut"))
+    cut, resumed = pretrain_bprop(TEXTS, str(tiny_encoder), settings, run=RunSettings(home=tmp_path, name="cut"))
     assert resumed.curves.resumed_at == 4
     assert resumed.curves.metrics == report.curves.metrics
     assert (whole is None) == (cut is None)
@@ -249,7 +255,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(tiny_encoder, tmp_pat
 
 def test_a_model_that_tells_sets_no_better_is_not_kept(tiny_encoder, tmp_path):
     settings = replace(SETTINGS, loop=replace(LOOP, steps=1, learning_rate=1e-9))
-    folder, report = pretrain_bprop(TEXTS, str(tiny_encoder), settings, home=tmp_path)
+    folder, report = pretrain_bprop(TEXTS, str(tiny_encoder), settings, run=RunSettings(home=tmp_path))
     assert (folder, report.kept) == (None, False)
     assert "not kept" in report.notes[-1]
 
@@ -257,7 +263,7 @@ def test_a_model_that_tells_sets_no_better_is_not_kept(tiny_encoder, tmp_path):
 @pytest.mark.slow
 def test_masked_words_alone_are_measured_by_what_is_guessed(tiny_encoder, tmp_path):
     settings = replace(SETTINGS, rop_weight=0.0, mlm_weight=1.0, mask_rate=0.3, held_out=0.5)
-    _, report = pretrain_bprop(TEXTS, str(tiny_encoder), settings, home=tmp_path)
+    _, report = pretrain_bprop(TEXTS, str(tiny_encoder), settings, run=RunSettings(home=tmp_path))
     before, after = report.measured["held out"]
     assert report.kept == (after["masked"] > before["masked"])
     assert after["masked"] > before["masked"]
@@ -293,9 +299,9 @@ def test_short_texts_are_left_out_as_often_as_asked(tokenizer):
 def test_bad_input(tiny_encoder, tmp_path):
     for texts in ({}, {"a": "a1 b1"}, {"a": "a1", "b": "  "}):
         with pytest.raises(InputError, match="two at least"):
-            pretrain_bprop(texts, str(tiny_encoder), SETTINGS, home=tmp_path)
+            pretrain_bprop(texts, str(tiny_encoder), SETTINGS, run=RunSettings(home=tmp_path))
     with pytest.raises(InputError, match="No text gave a pair"):
-        pretrain_bprop({"a": "a1 b1", "b": "a2"}, str(tiny_encoder), SETTINGS, home=tmp_path)
+        pretrain_bprop({"a": "a1 b1", "b": "a2"}, str(tiny_encoder), SETTINGS, run=RunSettings(home=tmp_path))
     with pytest.raises(UnknownName, match="bprop, prop"):
         BPropSettings(objective="rop")
     with pytest.raises(UnknownName, match="hinge, softmax-margin"):

@@ -45,6 +45,7 @@ from foveal.training.corpusbrain_pairs import (
     units,
 )
 from foveal.training.loop import LoopSettings
+from foveal.training.runs import RunSettings
 from foveal.training.small_seq2seq import SmallSettings, over_encoder, own_tokenizer
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -275,10 +276,10 @@ def collection():
     return TitledCorpus.of(kept), dev
 
 
-def trained(collection, home, settings=FAST, base=None, **options):
+def trained(collection, home, settings=FAST, base=None, lessons=None, **run):
     corpus, dev = collection
-    lessons = options.pop("lessons", None) or Lessons.of_corpus(corpus)
-    return train_corpusbrain(lessons, base, settings, dev=dev, judge=title_metrics, home=home, **options)
+    lessons = lessons or Lessons.of_corpus(corpus)
+    return train_corpusbrain(lessons, base, settings, judge=title_metrics, run=RunSettings(home=home, dev=dev, **run))
 
 
 def test_a_small_model_learns_a_collection_and_is_searched(collection, tmp_path):
@@ -398,7 +399,7 @@ def test_a_vocabulary_is_learned_with_the_marks():
     ("make", "says"),
     [
         (lambda: CorpusBrainSettings(smoothing=1.0), "smoothing"),
-        (lambda: CorpusBrainSettings(max_query=2), "max_query=2"),
+        (lambda: CorpusBrainSettings(max_query=2), "max_query = 2"),
         (lambda: SmallSettings(vocabulary=100), "vocabulary"),
         (lambda: SmallSettings(width=30, heads=4), "heads divide"),
         (lambda: TitlePair(" ", ("A",)), "needs both"),

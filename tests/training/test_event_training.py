@@ -19,6 +19,7 @@ from foveal.training.event_rows import DocumentFacts, EventExamples, EventRows, 
 from foveal.training.events import EventTrainingSettings, event_loss, late_moment, train_events
 from foveal.training.examples import Examples, Rows
 from foveal.training.loop import Job, LoopSettings, train
+from foveal.training.runs import RunSettings
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -244,7 +245,7 @@ def test_it_learns_to_read_the_topic_from_the_event(tiny_encoder, tmp_path):
         (made / "fusion.json").write_text("fitted before the model is in its place")
 
     folder, report = train_events(
-        learnt, str(tiny_encoder), FAST, home=tmp_path, name="mine", dev=dev, test=dev, fit=fit
+        learnt, str(tiny_encoder), FAST, fit=fit, run=RunSettings(home=tmp_path, name="mine", dev=dev, test=dev)
     )
     assert fitted == [dev]
     before, after = report.measured["test"]
@@ -252,10 +253,14 @@ def test_it_learns_to_read_the_topic_from_the_event(tiny_encoder, tmp_path):
     assert folder is not None
     assert {path.name for path in folder.iterdir()} >= {"events.json", "events.safetensors", "encoder", "fusion.json"}
     assert not list((tmp_path / "runs" / "train" / "mine").glob("stage-*/best-*"))
-    again, told = train_events(learnt, str(tiny_encoder), FAST, home=tmp_path, name="mine", dev=dev, test=dev)
+    again, told = train_events(
+        learnt, str(tiny_encoder), FAST, run=RunSettings(home=tmp_path, name="mine", dev=dev, test=dev)
+    )
     assert (again, told.measured) == (folder, report.measured)  # done: not done again
     with pytest.raises(InputError, match=r"another run|is there already"):
-        train_events(learnt, str(tiny_encoder), replace(FAST, dropout=0.9), home=tmp_path, name="mine", dev=dev)
+        train_events(
+            learnt, str(tiny_encoder), replace(FAST, dropout=0.9), run=RunSettings(home=tmp_path, name="mine", dev=dev)
+        )
 
 
 @pytest.mark.slow
@@ -270,9 +275,11 @@ def test_a_training_that_was_stopped_gives_the_same_as_one_that_was_not(tiny_enc
             raise RuntimeError("the machine went away")
 
     with pytest.raises(RuntimeError, match="went away"):
-        train_events(data, str(tiny_encoder), settings, home=tmp_path / "cut", name="x", on_progress=stop)
-    _, resumed = train_events(data, str(tiny_encoder), settings, home=tmp_path / "cut", name="x")
-    _, whole = train_events(data, str(tiny_encoder), settings, home=tmp_path / "whole", name="x")
+        train_events(
+            data, str(tiny_encoder), settings, run=RunSettings(home=tmp_path / "cut", name="x", on_progress=stop)
+        )
+    _, resumed = train_events(data, str(tiny_encoder), settings, run=RunSettings(home=tmp_path / "cut", name="x"))
+    _, whole = train_events(data, str(tiny_encoder), settings, run=RunSettings(home=tmp_path / "whole", name="x"))
     assert resumed.measured == whole.measured
     assert resumed.curves.metrics == whole.curves.metrics
 

@@ -215,7 +215,7 @@ def test_binary_search_is_hamming_then_products(world):
         distances = flat.hamming(bits, flat.binarise(queries[row : row + 1].numpy()))
         assert distances[rows[row].numpy()].max() <= np.sort(distances)[19]
     assert binary_search(queries, stored[:3], 5)[0].shape == (6, 3)
-    with pytest.raises(InputError, match="k=0"):
+    with pytest.raises(InputError, match="k = 0"):
         binary_search(queries, stored, 0)
 
 
@@ -416,12 +416,12 @@ def test_the_same_seed_trains_the_same_and_epochs_are_told(world, quantiser):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"epochs": 0}, "epochs=0"),
-        ({"batch": 0}, "batch=0"),
-        ({"negatives": 0}, "negatives=0"),
-        ({"refresh": 0}, "refresh=0"),
+        ({"epochs": 0}, "epochs = 0"),
+        ({"batch": 0}, "batch = 0"),
+        ({"negatives": 0}, "negatives = 0"),
+        ({"refresh": 0}, "refresh = 0"),
         ({"depth": 4, "negatives": 8}, "a depth of at least the negatives"),
-        ({"map_rate": -1.0}, "neither may be below 0"),
+        ({"map_rate": -1.0}, "map_rate = -1.0"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(given, message):

@@ -13,6 +13,7 @@ from foveal.retrieval.late import TokenVectors, maxsim
 from foveal.retrieval.late_tokens import TrainedTokens, load_token_model
 from foveal.training.late_encoders import LateEncoderSettings, late_model, late_search, train_late_encoder
 from foveal.training.loop import LoopSettings
+from foveal.training.runs import RunSettings
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -20,8 +21,8 @@ LOOP = LoopSettings(epochs=4, batch=8, learning_rate=0.03, evaluate_every=30, ch
 FAST = LateEncoderSettings(dimension=8, depth=8, dev_share=0.3, temperature=0.2, loop=LOOP)
 
 
-def trained(topics, base, home, settings=FAST, **options):
-    return train_late_encoder(topics, str(base), settings, home=home, **options)
+def trained(topics, base, home, settings=FAST, **run):
+    return train_late_encoder(topics, str(base), settings, run=RunSettings(home=home, **run))
 
 
 def test_a_late_model_learns_and_is_loaded_by_its_folder(topics, tiny_encoder, tmp_path):
@@ -92,7 +93,7 @@ def test_a_worse_model_is_not_kept(topics, tiny_encoder, tmp_path):
 
 @pytest.mark.parametrize(
     ("wrong", "says"),
-    [({"dimension": 0}, "dimension=0"), ({"temperature": 0}, "temperature=0"), ({"window": 2}, "window=2")],
+    [({"dimension": 0}, "dimension = 0"), ({"temperature": 0}, "temperature = 0"), ({"window": 2}, "window = 2")],
 )
 def test_settings_that_cannot_be_trained_with_are_refused(wrong, says):
     with pytest.raises(InputError, match=says):

@@ -33,6 +33,7 @@ from foveal.training.lexsembridge import (
 from foveal.training.lexsembridge_both import BridgedEncoder
 from foveal.training.lexsembridge_frozen import Frozen, FrozenRows, collate, joined, single
 from foveal.training.loop import LoopSettings
+from foveal.training.runs import RunSettings
 from foveal.training.searches import VectorSearch
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -47,8 +48,8 @@ def turned(examples):
     return Examples(queries, examples.corpus, {f"{one} turned": found for one, found in examples.judged.items()})
 
 
-def trained(topics, base, home, settings=FAST, **options):
-    return train_lexsembridge(topics, str(base), settings, home=home, **options)
+def trained(topics, base, home, settings=FAST, **run):
+    return train_lexsembridge(topics, str(base), settings, run=RunSettings(home=home, **run))
 
 
 # -- losses -----------------------------------------------------------------------------------------------------------
@@ -341,12 +342,12 @@ def test_training_and_search_read_alike(topics, tiny_encoder):
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"temperature": 0}, "temperature=0"),
+        ({"temperature": 0}, "temperature = 0"),
         ({"temperature": 0.6}, "at most 0.5"),
         ({"units": "letters"}, "words, tokens"),
         ({"encoder": "thawed"}, "frozen, both"),
-        ({"depth": 0}, "depth=0"),
-        ({"query_tokens": 2}, "query_tokens=2"),
+        ({"depth": 0}, "depth = 0"),
+        ({"query_tokens": 2}, "query_tokens = 2"),
         ({"bridge": BridgeSettings(method="CLR")}, 'units="tokens"'),
         ({"shuffled": True, "units": "tokens"}, "exchanges words"),
         ({"bridge": BridgeSettings(rank=2)}, "from_corpus=False"),

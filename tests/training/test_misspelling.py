@@ -75,5 +75,5 @@ def test_rows_misspell_a_share_of_the_queries_anew_each_epoch():
     assert [row["anchor"] for row in first] != [row["anchor"] for row in second]
     assert all(row["positive"] == plain[n]["positive"] for n, row in enumerate(first))
     assert first == [rows[n] for n in range(60)]
-    with pytest.raises(InputError, match=r"typos = 1\.5; it is a share"):
+    with pytest.raises(InputError, match=r"typos = 1\.5; it needs a number from 0 to 1"):
         EncoderSettings(typos=1.5)

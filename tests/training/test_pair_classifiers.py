@@ -69,7 +69,7 @@ def test_it_learns_is_saved_and_is_the_same_when_loaded(rows, tiny_encoder, tmp_
 def test_wrong_input_is_refused(rows, tiny_encoder, tmp_path):
     with pytest.raises(InputError, match="some of each"):
         train_pairs(rows, ClassedPairs((), ()), str(tiny_encoder), count=2, folder=tmp_path / "run")
-    with pytest.raises(InputError, match="overlap=1"):
+    with pytest.raises(InputError, match="overlap = 1"):
         PairSettings(overlap=1)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelUnavailable, match="could not be loaded"):

@@ -35,6 +35,7 @@ from foveal.training.phrases import (
     phrase_loss,
     train_phrases,
 )
+from foveal.training.runs import RunSettings
 from foveal.types import Passage, Span
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -78,7 +79,7 @@ def test_a_model_learns_to_find_the_words(tiny_encoder, tmp_path, dimension):
     test = [one for one in records if one.question.endswith(FILLERS[3])]
     learnt = [one for one in records if one not in test]
     assert test
-    folder, report = train_phrases(learnt, str(tiny_encoder), settings, home=tmp_path, test=test)
+    folder, report = train_phrases(learnt, str(tiny_encoder), settings, run=RunSettings(home=tmp_path, test=test))
     before, after = report.measured["dev"]
     assert report.kept
     assert folder == tmp_path / "models" / report.name
@@ -98,7 +99,10 @@ def test_a_model_learns_to_find_the_words(tiny_encoder, tmp_path, dimension):
     by_index = [hits[0].text for hits in retriever.phrases(questions, 1)]
     assert by_index == by_model  # two roads: the library's encoder and index, and the model as it was trained
     again = train_phrases(
-        learnt, str(tiny_encoder), settings, home=tmp_path, test=test, on_progress=lambda _: pytest.fail("it trained")
+        learnt,
+        str(tiny_encoder),
+        settings,
+        run=RunSettings(home=tmp_path, test=test, on_progress=lambda _: pytest.fail("it trained")),
     )
     assert again == (folder, report)
 
@@ -106,7 +110,9 @@ def test_a_model_learns_to_find_the_words(tiny_encoder, tmp_path, dimension):
 def test_a_model_that_finds_no_more_is_not_kept(tiny_encoder, tmp_path):
     """The report says so, and that answers of two words cannot be found as phrases of one."""
     hopeless = replace(FAST, longest=1, loop=replace(LOOP, steps=2, learning_rate=1e-12, evaluate_every=1))
-    folder, report = train_phrases(topic_records(), str(tiny_encoder), hopeless, home=tmp_path, name="hopeless")
+    folder, report = train_phrases(
+        topic_records(), str(tiny_encoder), hopeless, run=RunSettings(home=tmp_path, name="hopeless")
+    )
     assert folder is None
     assert "36 of 36 answers have more than 1 tokens" in report.notes[0]
     assert "not kept" in report.notes[1]
@@ -117,10 +123,10 @@ def test_other_answers_are_another_run(tiny_encoder, tmp_path):
     """The places of the answers are part of what a run depends on."""
     hopeless = replace(FAST, loop=replace(LOOP, steps=1, learning_rate=1e-12))
     records = topic_records(2)
-    train_phrases(records, str(tiny_encoder), hopeless, home=tmp_path, name="one")
+    train_phrases(records, str(tiny_encoder), hopeless, run=RunSettings(home=tmp_path, name="one"))
     moved = [replace(one, end=one.end - 3) for one in records]
     with pytest.raises(InputError, match="of another run"):
-        train_phrases(moved, str(tiny_encoder), hopeless, home=tmp_path, name="one")
+        train_phrases(moved, str(tiny_encoder), hopeless, run=RunSettings(home=tmp_path, name="one"))
 
 
 def test_a_trained_model_is_trained_on(tiny_encoder, tmp_path):
@@ -398,12 +404,12 @@ def test_an_answer_that_does_not_stand_there_once_is_refused(answer, says):
 def test_settings_that_cannot_be_trained_with_are_refused():
     for wrong, says in [
         ({"pooling": "last"}, "pooling='last'"),
-        ({"dimension": 0}, "dimension=0"),
-        ({"longest": 0}, "longest=0"),
-        ({"dev_passages": 0}, "dev_passages=0"),
-        ({"window": 2}, "window=2"),
-        ({"within": -1}, "within=-1"),
-        ({"temperature": 0}, "temperature=0"),
+        ({"dimension": 0}, "dimension = 0"),
+        ({"longest": 0}, "longest = 0"),
+        ({"dev_passages": 0}, "dev_passages = 0"),
+        ({"window": 2}, "window = 2"),
+        ({"within": -1}, "within = -1"),
+        ({"temperature": 0}, "temperature = 0"),
     ]:
         with pytest.raises(InputError, match=says):
             PhraseTraining(**wrong)
@@ -411,9 +417,9 @@ def test_settings_that_cannot_be_trained_with_are_refused():
 
 def test_no_records_and_no_encoder_are_refused(tiny_encoder, tmp_path):
     with pytest.raises(InputError, match="holds no document"):
-        train_phrases([], str(tiny_encoder), FAST, home=tmp_path)
+        train_phrases([], str(tiny_encoder), FAST, run=RunSettings(home=tmp_path))
     with pytest.raises(InputError, match="fewer than two different queries"):
-        train_phrases(topic_records(1)[:1], str(tiny_encoder), FAST, home=tmp_path)
+        train_phrases(topic_records(1)[:1], str(tiny_encoder), FAST, run=RunSettings(home=tmp_path))
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "config.json").write_text('{"model_type": "gpt2"}')
     with pytest.raises(ModelUnavailable, match="no sentence encoder of the BERT family"):

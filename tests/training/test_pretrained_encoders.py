@@ -20,6 +20,7 @@ from foveal.training import model_folders, pretrained_encoders
 from foveal.training.examples import Examples
 from foveal.training.loop import LoopSettings
 from foveal.training.pretrained_encoders import OF_CLS, TASKS, PretrainingSettings, pretrain_encoder
+from foveal.training.runs import RunSettings
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -60,8 +61,8 @@ def collection():
 TEXTS = collection()
 
 
-def trained(base, home, settings=FAST, texts=TEXTS, **options):
-    return pretrain_encoder(texts, str(base), settings, sentences=sentences, home=home, **options)
+def trained(base, home, settings=FAST, texts=TEXTS, **run):
+    return pretrain_encoder(texts, str(base), settings, sentences=sentences, run=RunSettings(home=home, **run))
 
 
 @pytest.mark.parametrize(
@@ -119,7 +120,7 @@ def test_what_cannot_be_pretrained_is_refused(tiny_two_layers, tmp_path):
     with pytest.raises(UnknownName, match="ict, simcse, contriever, condenser, cocondenser, retromae"):
         PretrainingSettings(task="bfs")
     for wrong in ({"window": 2}, {"held_out": 1.0}, {"held_out_texts": 0}):
-        with pytest.raises(InputError, match="Pre-training got window"):
+        with pytest.raises(InputError, match=f"Pre-training got {next(iter(wrong))} = "):
             PretrainingSettings(**wrong)
     with pytest.raises(InputError, match="got 1 texts; it needs two"):
         trained(tiny_two_layers, tmp_path, texts={"a": "f1.", "b": " "})

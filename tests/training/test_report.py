@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shutil
+import struct
+from dataclasses import replace
 
 import pytest
 
 from foveal.errors import InputError
+from foveal.settings import Settings
 from foveal.training import checkpoints, model_folders
 from foveal.training.examples import Examples
 from foveal.training.loop import Curves
-from foveal.training.report import Report, beside, read_report
-from foveal.training.runs import TrainingRun
+from foveal.training.report import Report, beside, panels, picture, read_report
+from foveal.training.runs import RunSettings, TrainingRun
 
 CURVES = Curves(
     losses=((1, 2.0), (2, 1.5), (3, 1.0)),
@@ -62,25 +65,62 @@ def test_it_is_saved_and_read_and_drawn(tmp_path, metrics):
     assert read_report(tmp_path / "elsewhere") is None
 
 
+def test_what_was_not_measured_in_between_is_not_drawn(tmp_path):
+    nan = float("nan")
+    short = replace(CURVES, losses=(), metrics=((0, {"mrr": 0.5, "map": nan}), (3, {"mrr": 0.6, "map": 0.7})))
+    assert panels(short) == {"mrr": [(0, 0.5), (3, 0.6)]}  # of map there is one point
+    assert panels(replace(CURVES, metrics=CURVES.metrics[:1])) == {"loss": [(1, 2.0), (2, 1.5), (3, 1.0)]}
+    assert panels(replace(CURVES, losses=((3, nan),), metrics=())) == {}
+    assert replace(REPORT, curves=replace(CURVES, losses=(), metrics=())).save(tmp_path)[1] is None
+    assert not list(tmp_path.glob("*.png"))
+    one, three = (picture(curves, tmp_path / name, title="") for curves, name in ((short, "1.png"), (CURVES, "3.png")))
+    heights = [struct.unpack(">I", path.read_bytes()[20:24])[0] for path in (one, three)]  # of a PNG's first chunk
+    assert heights == [420, 1140]
+
+
 @pytest.mark.parametrize("name", ["pairwise", "minilm", "none"])
 def test_a_name_that_would_never_mean_the_model_is_refused(tmp_path, name):
     with pytest.raises(InputError, match=f"such as my-{name}"):
-        TrainingRun.opened(tmp_path, name, {"base": "minilm"}, kind="encoder")
+        TrainingRun.opened(RunSettings(home=tmp_path, name=name), {"base": "minilm"}, kind="encoder")
     assert not list(tmp_path.iterdir())
 
 
 def test_what_differs_of_another_run_is_told_in_words(tmp_path):
     """A number by both its values; texts and weights, known by their hashes, as not the same."""
-    TrainingRun.opened(tmp_path, "mine", {"seed": "0", "dev": "a" * 64, "test": "none"}, kind="encoder")
+    TrainingRun.opened(
+        RunSettings(home=tmp_path, name="mine"), {"seed": "0", "dev": "a" * 64, "test": "none"}, kind="encoder"
+    )
     said = r"of another run \(dev: not the same; seed: 0 there, 4 now; test: none there, b{57}… now\), so"
     with pytest.raises(InputError, match=said):
-        TrainingRun.opened(tmp_path, "mine", {"seed": "4", "dev": "b" * 64, "test": "b" * 64}, kind="encoder")
+        TrainingRun.opened(
+            RunSettings(home=tmp_path, name="mine"), {"seed": "4", "dev": "b" * 64, "test": "b" * 64}, kind="encoder"
+        )
+
+
+@pytest.mark.parametrize("part", ["dev", "test"])
+def test_data_that_a_training_would_not_look_at_are_refused(tmp_path, part):
+    """What a run is known by tells whether it looks at them."""
+    run = RunSettings(home=tmp_path, name="mine", **{part: {"q": "data"}})
+    for known in ({"base": "minilm"}, {"base": "minilm", part: "none"}):
+        with pytest.raises(InputError, match=f"The training of a segmenter takes no {part} data"):
+            TrainingRun.opened(run, known, kind="segmenter")
+    assert not list(tmp_path.iterdir())
+    assert TrainingRun.opened(run, {"base": "minilm", part: "a" * 64}, kind="segmenter").done() is None
+
+
+def test_a_run_may_be_measured_by_other_data(tmp_path):
+    run = RunSettings(home=tmp_path, name="mine", dev=["a"], test=["b"], anew=True, cache=tmp_path / "cache")
+    other = run.measured_by({"c": 1}, None)
+    assert (other.dev, other.test) == ({"c": 1}, None)
+    assert replace(other, dev=run.dev, test=run.test) == run
+    assert run.cache_at == tmp_path / "cache"
+    assert RunSettings(home=tmp_path).cache_at == Settings.load().cache
 
 
 def test_a_models_folder_is_never_anothers(tmp_path):
     known = {"base": "minilm"}
 
-    run = TrainingRun.opened(tmp_path, "mine", known, kind="encoder")
+    run = TrainingRun.opened(RunSettings(home=tmp_path, name="mine"), known, kind="encoder")
     assert run.report() is None
     for _ in range(2):  # the second time as after a kill between the model and its report
         with run.candidate() as made:
@@ -89,23 +129,24 @@ def test_a_models_folder_is_never_anothers(tmp_path):
         assert checkpoints.read(tmp_path / "models" / "mine" / "training.json") == known
         assert not list(run.folder.glob("candidate-*"))
         assert run.report() == REPORT
+        assert run.done() == (tmp_path / "models" / "mine", REPORT)
         (run.folder / "report.json").unlink()
     with pytest.raises(InputError, match="a library may use it"):
-        TrainingRun.opened(tmp_path, "mine", {"base": "another"}, kind="encoder")
-    unnamed = TrainingRun.opened(tmp_path, None, known, kind="encoder")
+        TrainingRun.opened(RunSettings(home=tmp_path, name="mine"), {"base": "another"}, kind="encoder")
+    unnamed = TrainingRun.opened(RunSettings(home=tmp_path), known, kind="encoder")
     assert unnamed.name.startswith("encoder-")
-    assert unnamed.name != TrainingRun.opened(tmp_path, None, {"base": "another"}, kind="encoder").name
+    assert unnamed.name != TrainingRun.opened(RunSettings(home=tmp_path), {"base": "another"}, kind="encoder").name
     for wrong in ("a/b", "..", ".hidden", ""):
         if wrong:
             with pytest.raises(InputError, match="plain name"):
-                TrainingRun.opened(tmp_path, wrong, known, kind="encoder")
+                TrainingRun.opened(RunSettings(home=tmp_path, name=wrong), known, kind="encoder")
 
 
 def test_a_run_begun_anew_goes_on_after_a_stop_and_takes_the_place_then(tmp_path):
     """Over a model of other settings, and without saying so again; only over the model that was there then."""
 
     def opened(rate: str, *, anew: bool = False) -> TrainingRun:
-        return TrainingRun.opened(tmp_path, "mine", {"rate": rate}, kind="encoder", anew=anew)
+        return TrainingRun.opened(RunSettings(home=tmp_path, name="mine", anew=anew), {"rate": rate}, kind="encoder")
 
     def settled(run: TrainingRun, text: str) -> None:
         with run.candidate() as made:

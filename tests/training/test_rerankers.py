@@ -22,6 +22,7 @@ from foveal.training.rerankers import (
     reranked,
     train_reranker,
 )
+from foveal.training.runs import RunSettings
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -44,7 +45,7 @@ def first_stage(queries, k):
 def test_a_ranker_learns_from_what_the_first_stage_gets_wrong(topics, tiny_encoder, tmp_path, objective):
     """A3 and P2: negatives come from the deployed first stage, and its order of hits gets better."""
     settings = replace(SETTINGS, objective=objective)
-    folder, report = train_reranker(topics, first_stage, str(tiny_encoder), settings, home=tmp_path)
+    folder, report = train_reranker(topics, first_stage, str(tiny_encoder), settings, run=RunSettings(home=tmp_path))
     before, after = report.measured["dev"]
     assert report.kept
     assert after["ndcg@10"] > before["ndcg@10"] + 0.05
@@ -53,7 +54,11 @@ def test_a_ranker_learns_from_what_the_first_stage_gets_wrong(topics, tiny_encod
     right, wrong = score([("a3 f1", "b3 f2 f3"), ("a3 f1", "b4 f2 f3")])
     assert right > wrong
     again = train_reranker(
-        topics, first_stage, str(tiny_encoder), settings, home=tmp_path, on_progress=lambda _: pytest.fail("it trained")
+        topics,
+        first_stage,
+        str(tiny_encoder),
+        settings,
+        run=RunSettings(home=tmp_path, on_progress=lambda _: pytest.fail("it trained")),
     )
     assert again == (folder, report)
 
@@ -64,7 +69,7 @@ def test_what_was_judged_wrong_is_a_negative_though_it_was_not_found(topics, tin
     aside = {query: {f"d{(int(query[1]) + 1) % 8}-1"} for query in topics.queries}  # the first stage finds it
     given = replace(topics, judged=judged, aside=aside)
     settings = replace(SETTINGS, loop=replace(SETTINGS.loop, steps=1))
-    train_reranker(given, first_stage, str(tiny_encoder), settings, home=tmp_path, name="once")
+    train_reranker(given, first_stage, str(tiny_encoder), settings, run=RunSettings(home=tmp_path, name="once"))
     pools = json.loads((tmp_path / "runs" / "train" / "once" / "negatives.json").read_text())
     assert pools
     for query, pool in pools.items():
@@ -76,7 +81,11 @@ def test_a_ranker_that_orders_no_better_is_not_kept(topics, tiny_encoder, tmp_pa
     perfect = {topics.queries[q]: dict.fromkeys(found, 1.0) for q, found in topics.positives.items()}
     settings = replace(SETTINGS, loop=replace(SETTINGS.loop, steps=1))
     folder, report = train_reranker(
-        topics, lambda queries, _: [perfect[q] for q in queries], str(tiny_encoder), settings, home=tmp_path
+        topics,
+        lambda queries, _: [perfect[q] for q in queries],
+        str(tiny_encoder),
+        settings,
+        run=RunSettings(home=tmp_path),
     )
     assert (folder, report.kept) == (None, False)
     assert "not kept" in report.notes[0]

@@ -15,6 +15,7 @@ from foveal.errors import InputError, ModelUnavailable, UnknownName
 from foveal.evaluation.segmentation import pk
 from foveal.models import load_encoder
 from foveal.training.loop import LoopSettings
+from foveal.training.runs import RunSettings
 from foveal.training.same_topic import (
     Parts,
     SameTopicSettings,
@@ -331,7 +332,7 @@ SETTINGS = SameTopicSettings(
 
 def test_frozen_heads_learn_topics_of_companies_never_seen(tiny_encoder, tmp_path):
     folder, report = train_same_topic(
-        documents(), str(tiny_encoder), SETTINGS, home=tmp_path, name="mine", credit="made up"
+        documents(), str(tiny_encoder), SETTINGS, credit="made up", run=RunSettings(home=tmp_path, name="mine")
     )
     before, after = report.measured["dev"]
     assert report.kept
@@ -344,17 +345,22 @@ def test_frozen_heads_learn_topics_of_companies_never_seen(tiny_encoder, tmp_pat
     assert model.card["credit"] == "made up"
     same, other = model.heads["vectors"].score(Paragraphs(["a3 f1 b3", "a3 f5 b3", "a4 f5 b4"]), 1)
     assert same > other
-    again = train_same_topic(documents(), str(tiny_encoder), SETTINGS, home=tmp_path, name="mine", credit="made up",
-                             on_progress=lambda _: pytest.fail("it trained"))  # fmt: skip
+    again = train_same_topic(
+        documents(),
+        str(tiny_encoder),
+        SETTINGS,
+        credit="made up",
+        run=RunSettings(home=tmp_path, name="mine", on_progress=lambda _: pytest.fail("it trained")),
+    )
     assert again[0] == folder
     with pytest.raises(InputError, match="another name"):
-        train_same_topic(documents(seed=1), str(tiny_encoder), SETTINGS, home=tmp_path, name="mine")
+        train_same_topic(documents(seed=1), str(tiny_encoder), SETTINGS, run=RunSettings(home=tmp_path, name="mine"))
 
 
 @pytest.mark.parametrize("kind", ["cross", "bi"])
 def test_fine_tuned_heads_learn_are_saved_and_say_the_same_when_loaded(tiny_encoder, tmp_path, kind):
     settings = replace(SETTINGS, heads=(kind, "topics"))
-    folder, report = train_same_topic(documents(), str(tiny_encoder), settings, home=tmp_path)
+    folder, report = train_same_topic(documents(), str(tiny_encoder), settings, run=RunSettings(home=tmp_path))
     assert report.curves.steps > 0
     assert report.curves.metrics[-1][1]["auc"] > report.curves.metrics[0][1]["auc"] + 0.05
     made = folder or tmp_path / "runs" / "train" / report.name / "rejected"
@@ -368,8 +374,10 @@ def test_fine_tuned_heads_learn_are_saved_and_say_the_same_when_loaded(tiny_enco
 
 def test_test_documents_are_measured_and_change_nothing(tiny_encoder, tmp_path):
     test = documents(3, seed=7)
-    one, first = train_same_topic(documents(), str(tiny_encoder), SETTINGS, home=tmp_path / "one")
-    two, second = train_same_topic(documents(), str(tiny_encoder), SETTINGS, home=tmp_path / "two", test=test)
+    one, first = train_same_topic(documents(), str(tiny_encoder), SETTINGS, run=RunSettings(home=tmp_path / "one"))
+    two, second = train_same_topic(
+        documents(), str(tiny_encoder), SETTINGS, run=RunSettings(home=tmp_path / "two", test=test)
+    )
     assert set(second.measured) == {"dev", "test"}
     assert first.measured["dev"] == second.measured["dev"]
     assert (one / "same_topic.safetensors").read_bytes() == (two / "same_topic.safetensors").read_bytes()
@@ -378,9 +386,9 @@ def test_test_documents_are_measured_and_change_nothing(tiny_encoder, tmp_path):
 def test_what_cannot_be_learnt_is_said(tiny_encoder, tmp_path):
     single = [Sectioned(f"d{n}", f"g{n}", (f"a1 f{n}", f"a1 f{n} f3"), (0, 0)) for n in range(4)]
     with pytest.raises(InputError, match="all of one kind"):
-        train_same_topic(single, str(tiny_encoder), SETTINGS, home=tmp_path)
+        train_same_topic(single, str(tiny_encoder), SETTINGS, run=RunSettings(home=tmp_path))
     with pytest.raises(InputError, match="--group"):
-        train_same_topic(documents()[:1], str(tiny_encoder), SETTINGS, home=tmp_path)
+        train_same_topic(documents()[:1], str(tiny_encoder), SETTINGS, run=RunSettings(home=tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -389,7 +397,7 @@ def test_what_cannot_be_learnt_is_said(tiny_encoder, tmp_path):
         ({"heads": ("vectors", "guess")}, UnknownName, "guess"),
         ({"heads": ()}, UnknownName, "vectors, topics"),
         ({"strategy": "luck"}, UnknownName, "consecutive"),
-        ({"each": 0}, InputError, "each=0"),
+        ({"each": 0}, InputError, "each = 0"),
         ({"ridges": (0.0,)}, InputError, "ridges"),
         ({"dev_share": 1.0}, InputError, "dev_share"),
     ],

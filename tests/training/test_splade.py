@@ -144,7 +144,7 @@ def test_it_begins_at_a_pre_trained_head_and_gives_a_transformers_model():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: SpladePrice(queries=-1), "0 or more"),
+        (lambda: SpladePrice(queries=-1), "queries = -1; it needs a number, at least 0"),
         (lambda: SpladeTraining(Splade(tiny_bert()), temperature=0), "temperature above 0"),
         (lambda: SpladeTraining(Splade(tiny_bert()))(**training_batch(TEXTS[:2], TEXTS[:3])), "the same number"),
         (

@@ -20,6 +20,7 @@ from foveal.training.loop import LoopSettings
 from foveal.training.losses import LossSettings, make_loss
 from foveal.training.negatives import spread
 from foveal.training.report import read_report
+from foveal.training.runs import RunSettings
 from foveal.training.searches import WordSearch
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -28,8 +29,9 @@ LOOP = LoopSettings(epochs=3, batch=8, learning_rate=0.015, evaluate_every=15, c
 FAST = EncoderSettings(arm="in-batch", loop=LOOP, depth=8, dev_share=0.3)
 
 
-def trained(topics, base, home, settings=FAST, **options):
-    return train_encoder(topics, str(base), settings, home=home, **options)
+def trained(topics, base, home, settings=FAST, *, teacher=None, teacher_name=None, **run):
+    given = {} if teacher_name is None else {"teacher_name": teacher_name}
+    return train_encoder(topics, str(base), settings, run=RunSettings(home=home, **run), teacher=teacher, **given)
 
 
 def test_an_encoder_learns_and_is_loaded_by_its_folder(topics, tiny_encoder, tmp_path):
@@ -326,7 +328,7 @@ def test_the_real_minilm_is_trained_and_loaded_as_it_was_trained(tmp_path):
     }
     examples = Examples(queries, corpus, {q: {d: 1} for q, d in zip(queries, corpus, strict=True)})
     settings = EncoderSettings(arm="in-batch", loop=LoopSettings(steps=1, batch=4, learning_rate=2e-5, warm_up=0.0))
-    _, report = train_encoder(examples, "minilm", settings, home=tmp_path, dev=examples)
+    _, report = train_encoder(examples, "minilm", settings, run=RunSettings(home=tmp_path, dev=examples))
     made = tmp_path / "runs" / "train" / report.name / "rejected"
     made = made if made.is_dir() else tmp_path / "models" / report.name
     encoder, base = load_encoder(str(made), dtype="float32"), load_encoder("minilm", dtype="float32")

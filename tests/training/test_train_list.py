@@ -20,7 +20,7 @@ from foveal.training import checkpoints
 from foveal.training.kept import GONE, KEPT, NO_BETTER, UNFINISHED, remove, trained
 from foveal.training.loop import Curves
 from foveal.training.report import Report, read_report
-from foveal.training.runs import TrainingRun
+from foveal.training.runs import RunSettings, TrainingRun
 
 
 def run(*arguments: object, home: Path) -> str:
@@ -33,7 +33,7 @@ def run(*arguments: object, home: Path) -> str:
 
 def done(home: Path, name: str, before: float, after: float, *, anew: bool = False, **test: float) -> None:
     """A run that ended so, as trainings leave it."""
-    here = TrainingRun.opened(home, name, {"what": "toy"}, kind="toy", anew=anew)
+    here = TrainingRun.opened(RunSettings(home=home, name=name, anew=anew), {"what": "toy"}, kind="toy")
     measured = {"dev": ({"map": before, "mrr": 0.9}, {"map": after, "mrr": 0.1})}
     measured |= {"test": ({"map": before}, test)} if test else {}
     curves = Curves((), (), 0, None, "finished", 0.0)
@@ -50,7 +50,7 @@ def home(tmp_path: Path) -> Path:
     done(tmp_path, "lost", 0.25, 0.75)
     (tmp_path / "models" / "lost" / "training.json").unlink()
     (tmp_path / "models" / "lost").rmdir()
-    TrainingRun.opened(tmp_path, "stopped", {"what": "toy"}, kind="toy")
+    TrainingRun.opened(RunSettings(home=tmp_path, name="stopped"), {"what": "toy"}, kind="toy")
     (tmp_path / "runs" / "train" / "no-run").mkdir()
     return tmp_path
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reading_site import STORY, made_app, pdf, text_of, visiting
 
+from foveal.text.code_blocks import code_blocks
 from foveal.text.headings import find_headings
 from foveal.text.topic_outline import Topic
 from foveal.types import Document
@@ -20,7 +21,8 @@ from foveal.web.document_outline import nested
 from foveal.web.document_text import blocks_of, borders, covering, hard_breaks, part_of, place_address
 
 PIECES = st.lists(
-    st.sampled_from(["a word ", "Ärger ", "\n", "\n\n", "# Title\n", "<b>&", "\u3042", "   "]), max_size=60
+    st.sampled_from(["a word ", "Ärger ", "\n", "\n\n", "# Title\n", "<b>&", "\u3042", "   ", "\n```\n", "\n\n    x"]),
+    max_size=60,
 )
 
 
@@ -51,7 +53,8 @@ def test_every_character_is_shown_once_and_the_mark_is_exact(pieces, data, flowi
     pages = tuple(sorted({0, *data.draw(st.lists(st.integers(0, len(text)), max_size=3))}))
     made = Document.of("test:x", text, "x", pages=pages)
     places = [(0, len(text) // 3, "One"), (len(text) // 2, len(text), None)]
-    blocks = blocks_of(made, places, find_headings(text), start, end, (a, b), flowing=flowing)
+    code = code_blocks(text, indented=True)
+    blocks = blocks_of(made, places, find_headings(text), start, end, (a, b), flowing=flowing, code=code)
     for block in blocks:
         joined = "".join(line for one in block.slices for line in one.lines)
         assert joined == text[block.start : block.end].rstrip()
@@ -289,6 +292,27 @@ def test_the_marks_of_a_heading_below_a_heading_are_not_in_sight_in_a_pdf(visito
     page = visitor.client.get(f"/library/{made.id}").text
     hidden = re.findall(r'<span class="hashes" aria-hidden="true">([^<]*)</span>([^<]*)', page)
     assert [(marks, line.strip()) for marks, line in hidden] == [("# ", "Eyes"), ("## ", "Of hawks")]
+
+
+def test_code_of_markdown_is_shown_as_code_and_a_mark_in_it_is_exact(visitor):
+    text = "# Run\n\nSo:\n\n```sh\nfoveal add a b\n  --quiet <x>\n```\n\nOr:\n\n    make all\n\nDone.\n"
+    visitor.add(("run.md", text.encode()))
+    which = visitor.only()
+    page = visitor.client.get(f"/library/{which}").text
+    blocks = re.findall(r'<code class="block" dir="ltr">(.*?)</code>', page, re.DOTALL)
+    assert [unescape(re.sub(r"<[^>]+>", "", one)) for one in blocks] == [
+        "```sh\nfoveal add a b\n  --quiet <x>\n```\n",
+        "    make all\n",
+    ]
+    assert re.findall(r'<span class="fence">([^<]*)</span>', page) == ["```sh\n", "```\n"]
+    for cited in ("add a b\n  --qui", "So:\n\n```sh\nfoveal", "quiet <x>\n```\n\nOr:\n\n    make"):
+        start = text.index(cited)
+        assert marks(visitor.client.get(f"/library/{which}?span={start}-{start + len(cited)}").text) == cited
+
+
+def test_an_indented_paragraph_of_a_plain_text_is_no_code(visitor):
+    visitor.add(("verse.txt", b"He said:\n\n    The mill turns,\n    the water burns.\n"))
+    assert 'class="block"' not in visitor.client.get(f"/library/{visitor.only()}").text
 
 
 def lines_of(page: str) -> list[str]:

@@ -102,6 +102,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
 @pytest.fixture(scope="module")
 def known(app: FastAPI) -> dict[str, str]:
     """Values of path parameters for which there is something."""
+    visitor_of(app, "ana")
     document = app.state.site.library.documents()[0].id
     of_papers = {"paper": PAPER, "id": PAPER, "number": "1", "token": "x" * 43, "kind": "paper", "name": "cs.CL"}
     return of_papers | {"key": "2026-10-02", "login": "ana", "query": "look", "form": "json", "document": document}

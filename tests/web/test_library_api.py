@@ -187,6 +187,7 @@ def test_every_call_is_described_with_what_it_answers_and_refuses(client: TestCl
     shapes_known = whole["components"]["schemas"]
     assert whole["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
     assert "HTTPValidationError" not in shapes_known
+    assert not [name for name in shapes_known if name.startswith("Body_")]
     calls = {(method, path): call for path, methods in whole["paths"].items() for method, call in methods.items()}
     assert len(calls) >= 20
     assert len({call["operationId"] for call in calls.values()}) == len(calls)
@@ -196,6 +197,10 @@ def test_every_call_is_described_with_what_it_answers_and_refuses(client: TestCl
         status, first = next(iter(call["responses"].items()))
         assert status.startswith("2"), key
         assert "422" not in call["responses"], key
+        assert ("403" in call["responses"]) == (key[0] != "get"), key
+        assert all("Retry-After" in call["responses"][one]["headers"] for one in ("429", "503")), key
+        assert "Successful Response" not in str(call["responses"]), key
+        assert all(one["description"] for one in call.get("parameters", ())), key
         assert call["responses"]["400"]["content"]["application/json"]["schema"]["$ref"].endswith("/Error"), key
         if status != "204":
             kind, content = next(iter(first["content"].items()))

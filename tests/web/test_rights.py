@@ -79,6 +79,7 @@ moderators    GET /admin · GET /admin/claims · POST /admin/claims · POST /adm
 moderators    GET /admin/reports · POST /admin/reports
 moderators    GET /papers/{which:path}/remove · POST /papers/{which:path}/remove · POST /link/{paper:path}
 curators      GET /desk · POST /desk · POST /admin/roles · POST /admin/people
+curators      GET /admin/people/{login}/remove · POST /admin/people/{login}/remove
 """
 
 TOLD = {

@@ -35,6 +35,7 @@ from foveal.research.report import Report
 from foveal.research.report_runs import ReportAsk, report_of
 from foveal.research.runs import Runs
 from foveal.research.watches import Watches
+from foveal.research.watching import Look
 from foveal.settings import Settings
 from foveal.types import Document
 from foveal.web.app import create_app
@@ -147,6 +148,24 @@ def test_a_stopped_server_leaves_the_look_due(app: FastAPI) -> None:
         looked(site, stop)
     site.reporter.go.set()
     assert Watches(site.database).due(faults.now() + timedelta(seconds=1))
+
+
+def test_a_question_that_is_let_go_ends_its_look_and_leaves_nothing(app: FastAPI, server: MailServer) -> None:
+    site = app.state.site
+    ana, key = watching(app)
+    Watches(site.database).hasten(1)
+    site.reporter = ScriptedReporter(make=lambda _: later_report(), hold=("search",))
+    done: list[Look] = []
+    looking = threading.Thread(target=lambda: done.extend(looked(site, threading.Event())))
+    looking.start()
+    assert site.reporter.begun.wait(10)
+    assert ana.submit("/research/watches/1/remove").status_code == 303
+    looking.join(10)
+    assert [look.said for look in done] == ["not watched any more"]
+    assert site.reporter.done == ["plan the question"]
+    assert [run.key for run in Runs(site.database).listed()] == [key]  # of the look, nothing is kept
+    tick(outbox_of(site.settings, site.database), lambda: pytest.fail("no digest is due"), everybody=False)
+    assert not [one for one in server.taken if b"flipped" in one.raw]
 
 
 def test_only_papers_that_were_listed_since_are_fresh(app: FastAPI) -> None:

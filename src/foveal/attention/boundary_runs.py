@@ -1,6 +1,6 @@
 """Trains the boundary predictor of DHSA for a model of one's own, on one's own texts, and keeps it if it helps.
 
-    folder, report = train_boundaries(load_language_model("./my-model"), texts, home=home)
+    folder, report = train_boundaries(load_language_model("./my-model"), texts, run=RunSettings(home=home))
 
 The model reads some windows of the texts once; of each, keys and labels of a few layers lie in files of the run, so
 that a run that was stopped while it read goes on with the next window. The predictor then learns from the files, by the
@@ -16,7 +16,6 @@ Against   `train_boundary_predictor` does the same in memory, by a loop of its o
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -52,9 +51,11 @@ from foveal.attention.profiles import architecture_of
 from foveal.errors import InputError
 from foveal.evaluation.files import whole_file
 from foveal.models.quiet import quiet
+from foveal.ranges import COUNT, INSIDE, require_settings
 from foveal.training.loop import Job, LoopSettings, identity, train
+from foveal.training.loop_settings import without_loop
 from foveal.training.report import Report, plain_settings
-from foveal.training.runs import TrainingRun
+from foveal.training.runs import RunSettings, TrainingRun
 from foveal.training.watch import Progress
 
 if TYPE_CHECKING:
@@ -85,11 +86,10 @@ class BoundaryTraining:
     )
 
     def __post_init__(self) -> None:
-        if self.texts < 1 or self.held < 1 or not 0 < self.held_out < 1 or self.recipe.length < SHORTEST:
+        require_settings("A training of boundaries", self, texts=COUNT, held=COUNT, held_out=INSIDE)
+        if self.recipe.length < SHORTEST:
             raise InputError(
-                f"A training of boundaries got texts {self.texts}, held {self.held}, held_out {self.held_out}, length "
-                f"{self.recipe.length}; it needs at least one window of each kind, a share of the texts, and windows "
-                f"of {SHORTEST} tokens or more."
+                f"A training of boundaries got length {self.recipe.length}; windows of {SHORTEST} tokens or more."
             )
 
 
@@ -98,10 +98,7 @@ def train_boundaries(
     texts: Sequence[str],
     settings: BoundaryTraining | None = None,
     *,
-    home: Path,
-    name: str | None = None,
-    on_progress: Callable[[Progress], None] = lambda _: None,
-    anew: bool = False,
+    run: RunSettings[Any],
 ) -> tuple[Path, Report]:
     """Train on texts, and keep the predictor as HOME/models/NAME if its chunks serve better than fixed ones.
 
@@ -111,14 +108,13 @@ def train_boundaries(
     settings = settings or BoundaryTraining()
     text = "\n\n".join(one.strip() for one in texts if one.strip())
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    plain = {key: value for key, value in plain_settings(settings).items() if key != "loop"}
     depends_on = {
-        "what": KIND, "base": model.name, "weights": model.fingerprint, "texts": digest, KIND: json.dumps(plain),
+        "what": KIND, "base": model.name, "weights": model.fingerprint, "texts": digest, KIND: without_loop(settings),
     }  # fmt: skip
-    run = TrainingRun.opened(home, name, identity(depends_on, settings.loop), kind=KIND, anew=anew)
-    done = run.report()
+    here = TrainingRun.opened(run, identity(depends_on, settings.loop), kind=KIND)
+    done = here.report()
     if done is not None:
-        return run.place, done
+        return here.place, done
     cut = len(text) - round(settings.held_out * len(text))
     learnt = windows(model, text[:cut], settings.texts, settings.recipe.length)
     held = windows(model, text[cut:], settings.held, settings.recipe.length)
@@ -127,12 +123,12 @@ def train_boundaries(
             f"The texts have {len(text):,} characters, of which the last {len(text) - cut:,} are held out; a window of "
             f"{SHORTEST} tokens of each is not there. Give more text, or hold out another share."
         )
-    predictor, report = _trained(model, learnt, held, settings, run, on_progress)
-    with run.candidate() as made:
+    predictor, report = _trained(model, learnt, held, settings, here, run.on_progress)
+    with here.candidate() as made:
         predictor.save(made / FILE, _origin(model, report))
-        run.settle(made, report)
-    shutil.rmtree(run.folder / "samples", ignore_errors=True)
-    return run.place, report
+        here.settle(made, report)
+    shutil.rmtree(here.folder / "samples", ignore_errors=True)
+    return here.place, report
 
 
 def _origin(model: LanguageModel, report: Report) -> Origin:

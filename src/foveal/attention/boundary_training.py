@@ -25,6 +25,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cosine_similar
 from foveal.attention.attach import Context, attach
 from foveal.attention.boundaries import CUT_RATIO, BoundaryPredictor, label_boundaries
 from foveal.errors import InputError
+from foveal.ranges import COUNT, NOT_NEGATIVE, POSITIVE, RATE, require_settings
 
 OnLayer = Callable[[Tensor, Tensor, Context], None]
 """Called with a layer's queries (1, H, L, d) and keys (1, G, L, d), after the rotary embedding."""
@@ -58,11 +59,12 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """InputError: a number that cannot be."""
-        if self.epochs < 1 or self.length <= 4 * self.window or self.learning_rate <= 0:
-            raise InputError(
-                f"A recipe got epochs={self.epochs}, length={self.length}, learning_rate={self.learning_rate}; it "
-                f"needs at least one epoch, more than {4 * self.window} tokens, and a rate above 0."
-            )
+        require_settings(
+            "A recipe", self, epochs=COUNT, length=COUNT, layers_per_text=COUNT, learning_rate=RATE, focus=NOT_NEGATIVE,
+            positive_weight=POSITIVE, window=COUNT, hidden=COUNT, heads=COUNT,
+        )  # fmt: skip
+        if self.length <= 4 * self.window:
+            raise InputError(f"A recipe got length = {self.length}; it needs more than {4 * self.window} tokens.")
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from foveal.attention.key_index import IndexSettings, KeyIndex, build
 from foveal.attention.landmark import landmark_attention
 from foveal.attention.unrotated import Rotations
 from foveal.errors import InputError
+from foveal.ranges import COUNT, SEED, require_settings
 
 SELECTIONS = ("token_and_head", "head", "token", "random", "latest")
 """Own blocks for each token and head; the same for all tokens of a chunk; the same for all heads. As controls: drawn
@@ -64,10 +65,7 @@ class ReadSettings:
                 f"A landmark model got selection {self.selection!r}, positions {self.positions!r}; there are: "
                 f"{', '.join(SELECTIONS)}; {', '.join(POSITIONS)}."
             )
-        for name in ("top_k", "chunk", "most_blocks"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"A landmark model got {name} = {value}; it needs at least 1.")
+        require_settings("A landmark model", self, top_k=COUNT, chunk=COUNT, most_blocks=COUNT, seed=SEED)
         if self.most_blocks is not None and self.most_blocks < self.top_k:
             raise InputError(f"{self.most_blocks} blocks are kept, and {self.top_k} of them looked at; keep more.")
 

@@ -18,7 +18,6 @@ Source     Mohtashami and Jaggi, NeurIPS 2023 (arXiv 2305.16300): masked languag
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,10 +33,8 @@ from foveal.attention.landmark_variants import (
     LandmarkVariantSettings,
     VariantCache,
     variant_attention,
-    vector_in,
 )
 from foveal.errors import InputError
-from foveal.evaluation.files import whole_file
 from foveal.nn.next_tokens import LanguageOutput
 
 MASK = "mask.safetensors"
@@ -117,16 +114,8 @@ class MaskedLandmarks(LandmarkVariant):
         kept: Tensor = states[:, ~marks]
         return kept
 
-    def save_pretrained(self, folder: Path) -> None:
-        """As `LandmarkVariant.save_pretrained`."""
-        from safetensors.torch import save_file
-
-        with whole_file(folder / MASK) as partial:
-            save_file({"landmark": self.mask.detach().cpu().contiguous()}, str(partial))
-        super().save_pretrained(folder)
-
-    def _load_more(self, folder: Path) -> None:
-        self.mask.copy_(vector_in(folder / MASK, self.mask.shape))
+    def _vectors(self) -> dict[str, Tensor]:
+        return super()._vectors() | {MASK: self.mask}
 
 
 class _Sides:

@@ -17,12 +17,11 @@ Source    arXiv 2305.16300. A decoder that was not trained with landmarks reads 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -31,17 +30,25 @@ from foveal.attention.attach import Context, attach
 from foveal.attention.block_store import BlockStore
 from foveal.attention.landmark import is_landmark, landmark_attention
 from foveal.attention.landmark_cache import LandmarkCache, LandmarkLayer, ReadSettings
+from foveal.attention.landmark_files import (
+    LANDMARK,
+    TOLD_IN,
+    decoder_in,
+    kept_settings,
+    save_settings,
+    save_vector,
+    vector_in,
+)
 from foveal.attention.unrotated import CLOSE, Rotations
-from foveal.errors import InputError, ModelUnavailable
-from foveal.evaluation.files import whole_file
+from foveal.errors import InputError
 from foveal.models.hub import folder_of
 from foveal.models.quiet import quiet
 from foveal.nn.next_tokens import LanguageOutput, cross_entropy, drawn
+from foveal.ranges import COUNT, NOT_NEGATIVE, Range, require_settings
 from foveal.settings import Settings
 
 log = logging.getLogger("foveal.attention")
 
-TOLD_IN, WEIGHT = "landmark.json", "landmark.safetensors"
 VERSION = 1
 IDS = (torch.int64, torch.int32)
 AT_ONCE = 8192
@@ -60,11 +67,11 @@ class LandmarkSettings:
     jump: int = 0  # in training, positions go on after a landmark by up to so many more; 0: stingy positions
 
     def __post_init__(self) -> None:
-        if self.block < 2 or self.train_length < 3 * self.block or self.train_length % self.block or self.jump < 0:
+        require_settings("Landmarks", self, block=Range(2), train_length=COUNT, jump=NOT_NEGATIVE)
+        if self.train_length < 3 * self.block or self.train_length % self.block:
             raise InputError(
-                f"Landmarks got block {self.block}, train_length {self.train_length}, jump {self.jump}; a block has at "
-                "least 2 positions, a window is three blocks or more, whole ones (a text is read beside one that is "
-                "opened and one more), and a jump is 0 or more."
+                f"Landmarks got block {self.block}, train_length {self.train_length}; a window is three blocks or "
+                "more, whole ones (a text is read beside one that is opened and one more)."
             )
 
     @property
@@ -89,6 +96,9 @@ class LandmarkModel(nn.Module):
     Mohtashami and Jaggi, NeurIPS 2023 (arXiv 2305.16300). input_ids (B, T) -> logits (B, T, vocabulary).
     """
 
+    version: int | str = VERSION
+    """Of its kind's settings in a folder."""
+
     def __init__(self, base: Any, settings: LandmarkSettings | None = None) -> None:
         """Take over `base`, which from then on is of no use by itself (unrotated.py). The landmark is the mean token.
 
@@ -112,30 +122,38 @@ class LandmarkModel(nn.Module):
         InputError: it was trained with other settings than those given. ModelUnavailable: it cannot be read.
         """
         folder = folder_of(str(name), Settings.load().cache, kind="language model")
-        kept = _told(folder)
-        if kept is not None and settings is not None and settings != kept:
-            raise InputError(
-                f"{folder} was trained with {asdict(kept)}; {asdict(settings)} was asked for. Leave it out."
-            )
-        model = cls(_decoder(folder, dtype), kept or settings)
+        kept = kept_settings(folder, LandmarkSettings, VERSION, "Bring it or Foveal up to date.")
+        made = cls._of_folder(folder, kept, settings, dtype)
         if kept is None:
             log.warning("%s was not trained with landmarks: until it is, what it writes makes no sense.", name)
-            return model.eval()
-        with torch.no_grad():
-            model.landmark.copy_(_weight(folder, model.landmark.shape))
+        return made
+
+    @classmethod
+    def _of_folder(
+        cls, folder: Path, kept: LandmarkSettings | None, asked: LandmarkSettings | None, dtype: torch.dtype
+    ) -> Self:
+        """Of a decoder's folder; with what was learnt, where settings are kept there. InputError: others are asked."""
+        if kept is not None and asked not in (None, kept):
+            raise InputError(f"{folder} was trained with {kept}; {asked} was asked for. Leave it out.")
+        model = cls(decoder_in(folder, dtype), kept or asked)
+        if kept is not None:
+            with torch.no_grad():
+                for name, vector in model._vectors().items():
+                    vector.copy_(vector_in(folder / name, vector.shape))
         return model.eval()
+
+    def _vectors(self) -> dict[str, Tensor]:
+        """What is learnt besides the decoder, by the file that holds it."""
+        return {LANDMARK: self.landmark}
 
     def save_pretrained(self, folder: Path) -> None:
         """Write decoder, landmark and settings; the settings last, so that a folder with them is whole."""
-        from safetensors.torch import save_file
-
         (folder / TOLD_IN).unlink(missing_ok=True)  # of what is written over
         with quiet():
             self.base.save_pretrained(str(folder))
-        with whole_file(folder / WEIGHT) as partial:
-            save_file({"landmark": self.landmark.detach().cpu().contiguous()}, str(partial))
-        with whole_file(folder / TOLD_IN) as partial:
-            partial.write_text(json.dumps({"version": VERSION, **asdict(self.settings)}, indent=2) + "\n", "utf-8")
+        for name, vector in self._vectors().items():
+            save_vector(folder / name, vector)
+        save_settings(folder, self.settings, self.version)
 
     @property
     def device(self) -> torch.device:
@@ -391,51 +409,3 @@ def _check_base(base: Any, settings: LandmarkSettings) -> None:
             f"Layers of {name} see {window} positions; a training length of {settings.train_length} is beyond that. "
             f"Train at {window // settings.block * settings.block} or less."
         )
-
-
-def _told(folder: Path) -> LandmarkSettings | None:
-    path = folder / TOLD_IN
-    if not path.is_file():
-        return None
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        version = told.pop("version")
-        if version == VERSION:
-            return LandmarkSettings(**told)
-    except (ValueError, TypeError, KeyError, AttributeError, InputError) as error:
-        raise ModelUnavailable(f"{path} is damaged ({error}). Train or copy the model anew.") from error
-    raise ModelUnavailable(f"{path} is of version {version}; this Foveal reads {VERSION}. Bring it up to date.")
-
-
-def _weight(folder: Path, shape: torch.Size) -> Tensor:
-    """The landmark that is kept in a folder."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    path = folder / WEIGHT
-    try:
-        found = load_file(str(path))["landmark"]
-    except (OSError, KeyError, SafetensorError) as error:
-        raise ModelUnavailable(f"{path} is missing or damaged ({error}). Train or copy the model anew.") from error
-    if found.shape != shape:
-        raise ModelUnavailable(f"{path} holds a landmark {tuple(found.shape)}; the decoder needs {tuple(shape)}.")
-    return found
-
-
-def _decoder(folder: Path, dtype: torch.dtype) -> Any:
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM
-
-    try:
-        with quiet():
-            found: Any = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
-            )
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-        raise ModelUnavailable(
-            f"{folder} could not be loaded as a decoder ({error}). Fetch or train it anew."
-        ) from error
-    model, loaded = found
-    if loaded["missing_keys"]:
-        raise ModelUnavailable(f"{folder} lacks weights, the first is {min(loaded['missing_keys'])}. Train it anew.")
-    return model

@@ -1,7 +1,8 @@
 """Trains a decoder to use landmarks: a small one from scratch on some texts, or one that there is, by low-rank changes.
 
-    folder, report = train_landmark(texts, None, LandmarkTraining(), home=home)                   # from scratch
-    folder, report = train_landmark(texts, "qwen2.5-coder-0.5b", LandmarkTraining(), home=home)   # goes on from it
+    run = RunSettings(home=home)
+    folder, report = train_landmark(texts, None, LandmarkTraining(), run=run)                   # from scratch
+    folder, report = train_landmark(texts, "qwen2.5-coder-0.5b", LandmarkTraining(), run=run)   # goes on from it
 
 Both are plain next-token training inside a short window with landmarks put in; nothing longer is ever seen, and no
 cache is in the loop. Windows begin anywhere in the text. A share of them may hold a pass key: a sentence with a number
@@ -19,11 +20,10 @@ Against   the paper's rates fall by a cosine to a fifth, its second beta is 0.95
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +37,14 @@ from foveal.errors import InputError
 from foveal.models.folders import kept_fingerprint
 from foveal.models.hub import folder_of
 from foveal.models.quiet import quiet
+from foveal.ranges import COUNT, INSIDE, SHARE, Range, require_settings
 from foveal.settings import Settings
 from foveal.training import windows
 from foveal.training.loop import Job, LoopSettings, identity, train
+from foveal.training.loop_settings import without_loop
 from foveal.training.low_rank import add_low_rank, merge_low_rank
 from foveal.training.report import Report, plain_settings
-from foveal.training.runs import TrainingRun
+from foveal.training.runs import RunSettings, TrainingRun
 from foveal.training.watch import Progress
 from foveal.training.windows import batches_of, collate
 
@@ -64,8 +66,9 @@ class DecoderSize:
     vocabulary: int = 2048  # tokens, learned from the texts
 
     def __post_init__(self) -> None:
-        if min(self.layers, self.heads) < 1 or self.width % (2 * self.heads) or self.vocabulary < 300:
-            raise InputError(f"{self} needs heads of an even width, at least 1 layer, and 300 tokens or more.")
+        require_settings("A decoder", self, layers=COUNT, width=COUNT, heads=COUNT, vocabulary=Range(300))
+        if self.width % (2 * self.heads):
+            raise InputError(f"{self} needs heads of an even width.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,11 +86,7 @@ class LandmarkTraining:
     )
 
     def __post_init__(self) -> None:
-        if not 0 <= self.pass_keys <= 1 or not 0 < self.held_out < 1 or self.dev_windows < 1:
-            raise InputError(
-                f"A landmark training got pass_keys {self.pass_keys}, held_out {self.held_out}, dev_windows "
-                f"{self.dev_windows}; the first two are shares, and at least one window is measured."
-            )
+        require_settings("A landmark training", self, rank=COUNT, pass_keys=SHARE, held_out=INSIDE, dev_windows=COUNT)
 
     @classmethod
     def usual(cls, *, fine_tuned: bool) -> LandmarkTraining:
@@ -207,58 +206,65 @@ def train_landmark(
     base: str | None,
     settings: LandmarkTraining | None = None,
     *,
-    home: Path,
-    name: str | None = None,
-    on_progress: Callable[[Progress], None] = lambda _: None,
-    anew: bool = False,
+    run: RunSettings[Any],
 ) -> tuple[Path, Report]:
     """Train on texts, and keep the model as HOME/models/NAME if it foretells the held-out end better than before.
 
     `base`: a decoder by name; None: from scratch. Stopped, the same call goes on. InputError: too little text, or a
     run of that name that is another one.
     """
-    settings = settings or LandmarkTraining()
+    return trained(LandmarkModel, "landmark", texts, base, settings or LandmarkTraining(), run)
+
+
+def trained(
+    kind: type[LandmarkModel], what: str, texts: Sequence[str], base: str | None, settings: LandmarkTraining,
+    run: RunSettings[Any], *, said: str = "",
+) -> tuple[Path, Report]:  # fmt: skip
+    """A model of that kind, as `train_landmark` says. `what` tells its runs from those of other kinds; `said`: what is
+    special about it, for the report.
+    """
     text = "\n\n".join(one.strip() for one in texts if one.strip())
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    plain = {key: value for key, value in plain_settings(settings).items() if key != "loop"}
-    depends_on = {"what": "landmark", "base": base or SCRATCH, "texts": digest, "landmark": json.dumps(plain)}
+    depends_on = {"what": what, "base": base or SCRATCH, "texts": digest, "landmark": without_loop(settings)}
     if base is not None:  # another model may be trained anew under that name, while this run is stopped
         depends_on["weights"] = kept_fingerprint(_base_folder(base), Settings.load().cache)
-    known_by = identity(depends_on, settings.loop)
-    run = TrainingRun.opened(home, name, known_by, kind="landmark", anew=anew)
-    found = run.report()
+    here = TrainingRun.opened(run, identity(depends_on, settings.loop), kind="landmark")
+    found = here.report()
     if found is not None:
-        return run.place, found
-    model, tokenizer = _begun(text, base, settings)
+        return here.place, found
+    model, tokenizer = _begun(kind, text, base, settings)
     learnt, held = _parts(tokenizer, text, settings)
     if torch.cuda.is_available():
         model.to("cuda")  # the loop moves what learns, which may be a part of it alone
-    report = _trained(model, tokenizer, learnt, held, settings, run, on_progress)
-    with run.candidate() as made:
+    report = _trained(model, tokenizer, learnt, held, settings, here, run.on_progress)
+    report = replace(report, what=f"{said}, {report.what}" if said else report.what)
+    with here.candidate() as made:
         model.save_pretrained(made)
         with quiet():
             tokenizer.save_pretrained(str(made))
-        run.settle(made, report)
-    return run.place, report
+        here.settle(made, report)
+    return here.place, report
 
 
 def _base_folder(base: str) -> Path:
     return folder_of(base, Settings.load().cache, kind="language model")
 
 
-def _begun(text: str, base: str | None, settings: LandmarkTraining) -> tuple[LandmarkModel, Any]:
+def _begun(
+    kind: type[LandmarkModel], text: str, base: str | None, settings: LandmarkTraining
+) -> tuple[LandmarkModel, Any]:
     """The model before it learns, and its tokenizer."""
     if base is None:
         if not text:
             raise InputError("There is no text to learn from.")
         tokenizer = own_tokenizer([text], settings.size.vocabulary)
         made = own_decoder(settings.size, len(tokenizer), settings.loop.seed, positions=settings.landmarks.train_length)
-        return LandmarkModel(made, settings.landmarks), tokenizer
+        return kind(made, settings.landmarks), tokenizer
     from transformers import PreTrainedTokenizerFast
 
     folder = _base_folder(base)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-    return LandmarkModel.from_pretrained(folder, settings.landmarks), tokenizer
+    return kind.from_pretrained(folder, settings.landmarks), tokenizer
 
 
 def _parts(tokenizer: Any, text: str, settings: LandmarkTraining) -> tuple[Windows, Tensor]:

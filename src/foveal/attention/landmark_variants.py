@@ -19,9 +19,8 @@ Source    Mohtashami and Jaggi, NeurIPS 2023 (arXiv 2305.16300), sections on the
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +31,12 @@ from torch import Tensor, nn
 from foveal.attention.attach import Context, attach
 from foveal.attention.landmark import landmark_attention
 from foveal.attention.landmark_cache import LandmarkCache, LandmarkLayer, Opened, ReadSettings
-from foveal.attention.landmark_model import TOLD_IN, LandmarkModel, LandmarkSettings, _decoder, _weight, _Whole
+from foveal.attention.landmark_files import kept_settings
+from foveal.attention.landmark_model import LandmarkModel, LandmarkSettings, _Whole
 from foveal.attention.landmark_weights import wide
-from foveal.errors import InputError, ModelUnavailable
-from foveal.evaluation.files import whole_file
+from foveal.errors import InputError
 from foveal.models.hub import folder_of
+from foveal.ranges import BELOW_ONE, SHARE, require_settings
 from foveal.settings import Settings
 
 VERSION, MISS = "1 of a variant", "context_miss.safetensors"
@@ -52,11 +52,7 @@ class LandmarkVariantSettings(LandmarkSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.miss <= 1 or not 0 <= self.group_dropout < 1 or not 0 <= self.masked < 1:
-            raise InputError(
-                f"A variant of landmarks got miss {self.miss}, group_dropout {self.group_dropout}, masked "
-                f"{self.masked}; they are shares: 0 to 1, the last two below 1."
-            )
+        require_settings("A variant of landmarks", self, miss=SHARE, group_dropout=BELOW_ONE, masked=BELOW_ONE)
         if self.masked and (self.miss or self.jump):
             raise InputError("Masked tokens are told from both sides: without a context-miss token, and without jumps.")
 
@@ -69,8 +65,7 @@ class VariantReadSettings(ReadSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.cutoff <= 1:
-            raise InputError(f"A landmark model got cutoff = {self.cutoff}; it is a share of the attention, 0 to 1.")
+        require_settings("A landmark model", self, cutoff=SHARE)
 
 
 # -- within a window ---------------------------------------------------------------------------------------------------
@@ -176,6 +171,7 @@ class LandmarkVariant(LandmarkModel):
     """A `LandmarkModel` with a context-miss token, or whose groups are dropped in training, as its settings say."""
 
     settings: LandmarkVariantSettings
+    version = VERSION
 
     def __init__(self, base: Any, settings: LandmarkVariantSettings | None = None) -> None:
         """As `LandmarkModel`. InputError: the settings are of a masked model."""
@@ -220,17 +216,6 @@ class LandmarkVariant(LandmarkModel):
         ]  # fmt: skip
         return VariantCache(layers, made.identity, made.settings)
 
-    def save_pretrained(self, folder: Path) -> None:
-        """As `LandmarkModel.save_pretrained`, which will not load it."""
-        from safetensors.torch import save_file
-
-        if self.miss is not None:
-            with whole_file(folder / MISS) as partial:
-                save_file({"landmark": self.miss.detach().cpu().contiguous()}, str(partial))
-        super().save_pretrained(folder)
-        with whole_file(folder / TOLD_IN) as partial:
-            partial.write_text(json.dumps({"version": VERSION, **asdict(self.settings)}, indent=2) + "\n", "utf-8")
-
     @classmethod
     def from_pretrained(
         cls, name: str | Path, settings: LandmarkSettings | None = None, *, dtype: torch.dtype = torch.float32
@@ -240,49 +225,13 @@ class LandmarkVariant(LandmarkModel):
         InputError: it was trained with other settings than those given. ModelUnavailable: it cannot be read.
         """
         folder = folder_of(str(name), Settings.load().cache, kind="language model")
-        kept = _kept(folder)
-        if settings is not None and kept not in (None, settings):
-            raise InputError(f"{folder} was trained with {kept}; {settings} was asked for. Leave it out.")
-        told = kept or settings
-        if not isinstance(told, LandmarkVariantSettings):
+        kept = kept_settings(folder, LandmarkVariantSettings, VERSION, "Of plain landmarks: use LandmarkModel.")
+        if not isinstance(kept or settings, LandmarkVariantSettings):
             raise InputError(f"{folder} holds no variant of landmarks: give LandmarkVariantSettings, to train one.")
-        made = cls(_decoder(folder, dtype), told)
-        if kept is not None:
-            with torch.no_grad():
-                made.landmark.copy_(_weight(folder, made.landmark.shape))
-                made._load_more(folder)
-        return made.eval()
+        return cls._of_folder(folder, kept, settings, dtype)
 
-    def _load_more(self, folder: Path) -> None:
-        if self.miss is not None:
-            self.miss.copy_(vector_in(folder / MISS, self.miss.shape))
-
-
-def vector_in(path: Path, shape: torch.Size) -> Tensor:
-    """A learnt vector that is kept in a file. ModelUnavailable: it is missing, damaged, or of another width."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        found = load_file(str(path))["landmark"]
-    except (OSError, KeyError, SafetensorError) as error:
-        raise ModelUnavailable(f"{path} is missing or damaged ({error}). Train or copy the model anew.") from error
-    if found.shape != shape:
-        raise ModelUnavailable(f"{path} holds a vector {tuple(found.shape)}; the decoder needs {tuple(shape)}.")
-    return found
-
-
-def _kept(folder: Path) -> LandmarkVariantSettings | None:
-    path = folder / TOLD_IN
-    if not path.is_file():
-        return None
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        if told.pop("version") == VERSION:
-            return LandmarkVariantSettings(**told)
-    except (ValueError, TypeError, KeyError, AttributeError, InputError) as error:
-        raise ModelUnavailable(f"{path} is damaged ({error}). Train or copy the model anew.") from error
-    raise ModelUnavailable(f"{path} is of a plain landmark model, or of another Foveal: use LandmarkModel.")
+    def _vectors(self) -> dict[str, Tensor]:
+        return super()._vectors() | ({} if self.miss is None else {MISS: self.miss})
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------

@@ -46,6 +46,7 @@ from foveal.training.loop import LoopSettings
 from foveal.training.precision import mixed_precision
 from foveal.training.report import Report
 from foveal.training.rerankers import RerankerSettings, Scorer, reranked, train_reranker
+from foveal.training.runs import RunSettings
 
 METRIC = "ndcg@10"
 PAIRS_RIGHT, OVER_RANDOM, STEP = 0.85, 0.10, 0.01
@@ -171,7 +172,7 @@ class Arms:
         home = self.settings.cache / "training"
         chosen = self.scale.arms[arm]
         chosen = replace(chosen, loop=replace(chosen.loop, seed=self.settings.seed))
-        folder, report = pretrain_bprop(self.task.texts, self.base, chosen, home=home)
+        folder, report = pretrain_bprop(self.task.texts, self.base, chosen, run=RunSettings(home=home))
         return folder or home / "runs" / "train" / report.name / "rejected", report
 
     def beginning(self, arm: str) -> Path:
@@ -199,7 +200,12 @@ class Arms:
             with tempfile.TemporaryDirectory() as place:
                 home = Path(place)
                 found, report = train_reranker(
-                    few, task.first_stage, str(folder), chosen, home=home, first_stage_name="BM25S", dev=task.dev
+                    few,
+                    task.first_stage,
+                    str(folder),
+                    chosen,
+                    first_stage_name="BM25S",
+                    run=RunSettings(home=home, dev=task.dev),
                 )
                 trained = found or home / "runs" / "train" / report.name / "rejected"
                 return {

@@ -52,6 +52,7 @@ from foveal.training.corpusbrain_pairs import (
     mention_links,
     units,
 )
+from foveal.training.runs import RunSettings
 
 METRICS = ("recall@1", "recall@10")
 ARMS: dict[str, tuple[str, ...]] = {
@@ -138,9 +139,12 @@ def learned(
     went on from `base` gives that back, as a user would have it.
     """
     folder, report = train_corpusbrain(
-        lessons, corpusbrain_ask.BASE if base is None else str(base), chosen, dev=dev, judge=title_metrics,
-        home=settings.cache / "training",
-    )  # fmt: skip
+        lessons,
+        corpusbrain_ask.BASE if base is None else str(base),
+        chosen,
+        judge=title_metrics,
+        run=RunSettings(dev=dev, home=settings.cache / "training"),
+    )
     note = f"{report.curves.steps} steps, the best after {report.curves.best_step}, {report.curves.seconds:.0f} s"
     if folder is None:
         note += f"; no better on dev pairs{'' if base is None else ': what it began with'}"

@@ -37,6 +37,7 @@ from foveal.training.corpusbrain_pairs import (
 )
 from foveal.training.loop import LoopSettings
 from foveal.training.precision import mixed_precision
+from foveal.training.runs import RunSettings
 from foveal.training.small_seq2seq import SmallSettings
 from foveal.types import Document, Hit, Passage, Span
 
@@ -119,9 +120,12 @@ def learned_brain(shown: Shown, settings: BenchSettings) -> tuple[CorpusBrain, s
     steps = QUICK_STEPS if settings.quick else STEPS
     lessons = Lessons.of_corpus(corpus, chosen)
     folder, report = train_corpusbrain(
-        lessons_with_titles(lessons), BASE, small_training(steps, settings), dev=dev, judge=title_metrics,
-        home=settings.cache / "training",
-    )  # fmt: skip
+        lessons_with_titles(lessons),
+        BASE,
+        small_training(steps, settings),
+        judge=title_metrics,
+        run=RunSettings(dev=dev, home=settings.cache / "training"),
+    )
     place = folder or settings.cache / "training" / "runs" / "train" / report.name / "rejected"
     note = f"{report.curves.steps} steps, {report.curves.seconds:.0f} s"
     return CorpusBrain.of(load_title_model(place), corpus.titles), note

@@ -18,6 +18,7 @@ from foveal.training.events import EventTrainingSettings, late_moment, train_eve
 from foveal.training.loop import LoopSettings
 from foveal.training.precision import mixed_precision
 from foveal.training.report import Report
+from foveal.training.runs import RunSettings
 from foveal.training.searches import Floats
 
 STEPS, SHORT, QUICK = 60, 25, 4
@@ -80,7 +81,9 @@ def trained(news: News, arm: str, *, fine: EventExamples | None = None, called: 
     home = news.settings.cache / "training"
     base = str(getattr(news.encoder, "folder", news.encoder.name))
     coarse = news.coarse.without_events() if arm == "no events" else news.coarse
-    folder, report = train_events(learnt, base, settings, home=home, coarse=coarse, dev=dev, vectors=news.vectors)
+    folder, report = train_events(
+        learnt, base, settings, coarse=coarse, vectors=news.vectors, run=RunSettings(home=home, dev=dev)
+    )
     model = EventEncoder.load(folder or home / "runs" / "train" / report.name / "rejected")
     name = f"events-{(called or arm).replace(' ', '-')}"
     documents = news.settings.cached_vectors(("realtimeqa", name), news.texts, model.encoder)

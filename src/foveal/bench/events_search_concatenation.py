@@ -18,6 +18,7 @@ from foveal.models.event_attention import EventText
 from foveal.retrieval.event_encoder import EventEncoder
 from foveal.training.event_rows import EventExamples
 from foveal.training.events import train_events
+from foveal.training.runs import RunSettings
 from foveal.training.searches import Floats
 
 CONCATENATING = "encoder trained to read events behind the query"
@@ -63,7 +64,12 @@ def trained_to_concatenate(news: News, count: int) -> Arm:
     home, name = news.settings.cache / "training", f"events-concatenating-{count}"
     base = str(getattr(news.encoder, "folder", news.encoder.name))
     folder, report = train_events(
-        learnt, base, settings, home=home, coarse=behind(news.coarse, count), dev=dev, vectors=news.vectors
+        learnt,
+        base,
+        settings,
+        coarse=behind(news.coarse, count),
+        vectors=news.vectors,
+        run=RunSettings(home=home, dev=dev),
     )
     model = EventEncoder.load(folder or home / "runs" / "train" / report.name / "rejected")
     documents = news.settings.cached_vectors(("realtimeqa", name), news.texts, model.encoder)

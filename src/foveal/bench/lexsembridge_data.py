@@ -23,6 +23,7 @@ from foveal.training.examples import Examples
 from foveal.training.lexsembridge import LexSemBridgeSettings, train_lexsembridge, with_tasks
 from foveal.training.loop import LoopSettings
 from foveal.training.report import Report
+from foveal.training.runs import RunSettings
 
 DEPTH = 100
 PASSAGES, QUICK_PASSAGES = 1000, 200
@@ -87,9 +88,12 @@ class FineGrained:
         epochs = 1 if self.settings.quick else 3
         loop = LoopSettings(epochs=epochs, batch=64, learning_rate=1e-3, seed=self.settings.seed)
         return train_lexsembridge(
-            self.learnt, self.encoder_name, replace(ARMS[arm], loop=loop), home=self.home, dev=self.dev,
+            self.learnt,
+            self.encoder_name,
+            replace(ARMS[arm], loop=loop),
             vectors=self.vectors,
-        )  # fmt: skip
+            run=RunSettings(home=self.home, dev=self.dev),
+        )
 
     def bridge(self, folder: Path | None, report: Report) -> LexSemBridge:
         """The bridge of an arm, also of one that was not kept."""

@@ -39,6 +39,7 @@ from foveal.training.lexsembridge import LexSemBridgeSettings, train_lexsembridg
 from foveal.training.loop import LoopSettings
 from foveal.training.losses import LossSettings
 from foveal.training.precision import mixed_precision
+from foveal.training.runs import RunSettings
 from foveal.training.searches import VectorSearch
 
 SLOWER = 1.05
@@ -147,8 +148,8 @@ def both_rows(data: FineGrained) -> Iterator[Row]:
     alike = EncoderSettings(
         arm="bm25", window=WINDOW, loop=loop, loss=LossSettings(temperature=chosen.temperature), dev_documents=few
     )
-    given: dict[str, Any] = {"home": data.home, "dev": part.dev, "test": part.test, "vectors": part.vectors}
-    folder, report = train_lexsembridge(part.learnt, data.encoder_name, chosen, **given)
+    run = RunSettings(home=data.home, dev=part.dev, test=part.test)
+    folder, report = train_lexsembridge(part.learnt, data.encoder_name, chosen, run=run, vectors=part.vectors)
     losses = [loss for _, loss in report.curves.losses]
     third = max(1, len(losses) // 3)  # single batches differ more than training changes them
     first, last = fmean(losses[:third]), fmean(losses[-third:])
@@ -156,7 +157,7 @@ def both_rows(data: FineGrained) -> Iterator[Row]:
     yield Row.of("encoder and bridge", "fall of the loss", fall, at_least=1e-4, note=note)
     where = folder or data.home / "runs" / "train" / report.name / "rejected"
     removed = VectorSearch.over(part.corpus, load_encoder(str(where / ENCODER)).encode)
-    _, other = train_encoder(part.learnt, data.encoder_name, alike, **given)
+    _, other = train_encoder(part.learnt, data.encoder_name, alike, run=run, vectors=part.vectors)
     values = {
         "plain encoder": report.measured["test"][0]["ndcg@10"],
         "trained with the bridge, bridge in use": report.measured["test"][1]["ndcg@10"],

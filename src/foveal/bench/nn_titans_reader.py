@@ -36,6 +36,7 @@ from foveal.reading.titans import TitansReader
 from foveal.reading.titans_memory import WINDOW, Remembered, Unit
 from foveal.reading.titans_training import RECALLED, ReaderTraining, load_memory, train_reader
 from foveal.text.units import sentences
+from foveal.training.runs import RunSettings
 from foveal.types import Encoder
 
 QUICK_CHARACTERS = 300_000
@@ -100,7 +101,7 @@ def _trained(settings: BenchSettings, text: str, encoder: Encoder) -> PassageMem
     chosen = usual
     if settings.quick:
         chosen = replace(usual, stretch=64, before=256, loop=replace(usual.loop, steps=50, batch=2, seed=settings.seed))
-    place, report = train_reader([text], encoder, chosen, home=settings.cache / "nn" / "reader")
+    place, report = train_reader([text], encoder, chosen, run=RunSettings(home=settings.cache / "nn" / "reader"))
     return load_memory(place if report.kept else place.parents[1] / "runs/train" / report.name / "rejected", encoder)
 
 

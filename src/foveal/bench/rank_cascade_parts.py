@@ -48,6 +48,7 @@ from foveal.training.loop import LoopSettings
 from foveal.training.negatives import filled, top_negatives
 from foveal.training.precision import mixed_precision
 from foveal.training.rerankers import RerankerSettings, train_reranker
+from foveal.training.runs import RunSettings
 from foveal.training.searches import run_of
 from foveal.types import Hit, Passage, Ranker, Span
 
@@ -311,9 +312,13 @@ class Parts:
             window=WINDOW, depth=self.sizes.best, negatives=3, dev_queries=20, dev_depth=10, loop=loop
         )
         folder, report = train_reranker(
-            self.taught, self.first, BASE, chosen, home=self.home, first_stage_name="BM25S and MiniLM, fused",
-            dev=self.dev,
-        )  # fmt: skip
+            self.taught,
+            self.first,
+            BASE,
+            chosen,
+            first_stage_name="BM25S and MiniLM, fused",
+            run=RunSettings(home=self.home, dev=self.dev),
+        )
         before, after = (values["ndcg@10"] for values in report.measured["dev"])
         self.notes[CROSS] = (
             f"{report.curves.steps} steps of 8 claims with 3 wrong abstracts each; dev claims {after:.3f}, the first "
@@ -339,9 +344,13 @@ class Parts:
         taught = self.taught.only(claims[place] for place in order[: self.sizes.lists])
         dev = self.dev.only(list(self.dev.queries)[: self.sizes.dev_lists])
         folder, report = fine_tune(
-            model, self._lists(taught, self.sizes.best), chosen, home=self.home, layer=layer, layout=layout,
-            dev=self._lists(dev, self.sizes.documents),
-        )  # fmt: skip
+            model,
+            self._lists(taught, self.sizes.best),
+            chosen,
+            layer=layer,
+            layout=layout,
+            run=RunSettings(home=self.home, dev=self._lists(dev, self.sizes.documents)),
+        )
         cache = BlockCache(self.settings.cache / "blocks" / report.name)
         before, after = (values["mrr@10"] for values in report.measured["dev"])
         used = "" if folder else "; not used"

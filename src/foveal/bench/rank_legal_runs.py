@@ -37,6 +37,7 @@ from foveal.training.examples import Examples
 from foveal.training.loop import LoopSettings
 from foveal.training.precision import mixed_precision
 from foveal.training.report import Report
+from foveal.training.runs import RunSettings
 from foveal.types import Encoder, Hit
 
 ENCODER = "minilm"
@@ -100,11 +101,10 @@ class Law:
             self._new(arm, learnt),
             learnt,
             replace(arm.training, loop=loop),
-            home=self.settings.cache / "training",
             first_stage=self._search,
             first_stage_name=f"BM25S, k1 {K1}, b {B}, {self._digest(self.learnt, self.dev)}",
-            dev=dev,
             last=shuffled,
+            run=RunSettings(home=self.settings.cache / "training", dev=dev),
         )
         home = self.settings.cache / "training"
         place = home / "models" / report.name if report.kept else home / "runs" / "train" / report.name / "rejected"

@@ -47,6 +47,7 @@ from foveal.research.planning import Finding, NextQuery, PlanSettings, SubQuery,
 from foveal.research.planning_tree import TreeNode, tree
 from foveal.research.recorded_search import found_answer, pooled
 from foveal.research.report import Brief
+from foveal.research.sources import in_context
 from foveal.research.timing import TIMINGS, answered, timing_of
 from foveal.research.trajectories import Trajectory
 from foveal.types import Document, Passage, Span
@@ -149,7 +150,7 @@ class RecordedDesk:
 
     def _found(self, sub: SubQuery) -> Finding:
         self.queries.append(sub.query)
-        ids = list(self.among.search(sub.query)[:PASSAGES])
+        ids = list(self.among.search(in_context(sub.query, self.question))[:PASSAGES])
         self.ranked.append(ids)
         for one in ids[:OF_A_QUERY]:
             shown = self.among.recorded.sources[one]
@@ -297,7 +298,7 @@ def kept_plans(work: Answering, side: str, among: RecordedSet, runs: Sequence[Tr
             made.append((json.dumps({"found": found, "queries": desk.queries, "calls": desk.calls, "seconds": took}),))
         return made
 
-    rows = work.arms.kept(["deep planner, 5", side, CALLS, work.chat.name], among, runs, make)
+    rows = work.arms.kept(["deep planner, 6", side, CALLS, work.chat.name], among, runs, make)
     return {name: json.loads(one[0]) for name, one in rows.items()}
 
 

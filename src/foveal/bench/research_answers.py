@@ -4,7 +4,7 @@ arms      no pages at all; one-shot RAG; ReAct; the taught planner; the recorded
           read alike, answered by the same model; EM and F1 (SQuAD), and whether the answer stands in what was shown
 noise     the taught planner's pages with others added, until those are 0, 50, 90 % of all: what other passages of the
           other set fit the question best and do not hold its answer. Read by words, or, as control, from the head
-run       whole runs of MindSearch with the taught planner: its own searchers, its own answer
+run       whole runs of MindSearch by each planner of a small model: its own searchers, its own answer
 
 Reading   `BestPassages` in a window of so many tokens, the same for all; the model is Qwen2.5-Coder-0.5B, which answers
           badly: what counts are differences. The answers that it gives stay in the bench's cache, question by question
@@ -14,13 +14,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from foveal.bench.research_arms import HOTPOT, TWO_WIKI, Arms, Plans, RecordedSet, Sizes, weights
-from foveal.bench.research_retrieval import ABOVE, NAMES, gain_row, react_plans, runs_of, set_of, taught_plans
+from foveal.bench.research_retrieval import (
+    ABOVE,
+    NAMES,
+    gain_row,
+    react_plans,
+    runs_of,
+    set_of,
+    taught_plans,
+    without_model,
+)
 from foveal.bench.runner import SIZE
 from foveal.bench.settings import BenchSettings, text_digest
 from foveal.evaluation.answers import score
@@ -28,11 +38,16 @@ from foveal.evaluation.tables import Row
 from foveal.models.chat import ChatModel, Sampling
 from foveal.models.language import LanguageModel
 from foveal.research.pages import BestPassages
+from foveal.research.plan_json import JsonPlanner
+from foveal.research.plan_names import NamesPlanner
 from foveal.research.prompts import CONCISE
 from foveal.research.recorded_search import pooled
 from foveal.research.trained_planner import PlannerModel, TrainedPlanner
 from foveal.research.trajectories import Trajectory
 from foveal.types import Document
+
+if TYPE_CHECKING:
+    from foveal.research.mindsearch import MakePlanner
 
 WINDOW = 400
 """Tokens of pages that the model is shown."""
@@ -147,6 +162,7 @@ def arm_rows(work: Answering, name: str) -> Iterator[Row]:
     sides: dict[str, Plans | None] = {
         "no pages": None,
         "one-shot RAG": {run.id: () for run in runs},
+        "names without a model": {run.id: without_model(run.question, among.search) for run in runs},
         "ReAct": react_plans(arms, among, runs),
         "planner, taught": {run.id: taught[run.id] for run in runs},
         "recorded agent's queries": among.agent(runs),
@@ -250,26 +266,36 @@ def with_noise(found: Sequence[str], noise: Sequence[str], *, seed: str) -> list
 
 
 def run_rows(work: Answering) -> Iterator[Row]:
-    """MindSearch itself with the taught planner over 2Wiki's passages: plan, searchers, answer."""
+    """MindSearch itself over 2Wiki's passages, by each planner of a small model: plan, searchers, answer."""
     from foveal.research.mindsearch import MindSearch
     from foveal.research.text_sources import DocumentsSource
 
     arms, runs = work.arms, work.runs(TWO_WIKI)[: work.sizes.runs]
-    planner = TrainedPlanner(PlannerModel(arms.model, arms.sizes.planner, arms.taught(0)[0]))
+    taught = TrainedPlanner(PlannerModel(arms.model, arms.sizes.planner, arms.taught(0)[0]))
+    planners: dict[str, MakePlanner] = {
+        "planner taught": lambda _: taught,
+        "names without a model": lambda _: NamesPlanner(),
+        "forms, not taught": partial(JsonPlanner, question_first=True),
+    }
     source = DocumentsSource(documents(arms.two_wiki).values(), name="2wiki")
+    for name, planner in planners.items():
+        search = MindSearch(work.chat, source, planner=planner)
 
-    def make(part: Sequence[Trajectory]) -> list[tuple[str, ...]]:
-        search = MindSearch(work.chat, source, planner=lambda _: planner)
-        found = [search.ask(run.question) for run in part]
-        return [(one.text, str(len(one.numbers)), str(one.usage["seconds"])) for one in found]
+        def make(part: Sequence[Trajectory], search: MindSearch = search) -> list[tuple[str, ...]]:
+            found = [search.ask(run.question) for run in part]
+            return [(one.text, str(len(one.numbers)), str(one.usage["seconds"])) for one in found]
 
-    made = arms.kept(["whole runs", work.chat.name, weights(arms.taught(0)[0])], arms.two_wiki, runs, make)
+        made_by = ["whole runs", name, work.chat.name, weights(arms.taught(0)[0])]
+        yield from _whole(f"2Wiki: whole runs, {name}", runs, arms.kept(made_by, arms.two_wiki, runs, make))
+
+
+def _whole(system: str, runs: Sequence[Trajectory], made: Mapping[str, tuple[str, ...]]) -> Iterator[Row]:
+    """Whether whole runs found the answer, and how long they took."""
     held = [score("contains", made[run.id][0], run.answers) for run in runs]
     f1 = [100 * score("f1", made[run.id][0], run.answers) for run in runs]
     cited = [float(int(made[run.id][1]) > 0) for run in runs]
-    note = f"{len(runs)} runs, {fmean(float(one[2]) for one in made.values()):.0f} s each"
-    yield Row.of("2Wiki: whole runs, planner taught", "answers that hold the gold one", fmean(held), note=note)
-    yield Row.of(
-        "2Wiki: whole runs, planner taught", "F1", fmean(f1), note="of whole sentences: length counts against it"
-    )
-    yield Row.of("2Wiki: whole runs, planner taught", "answers with a citation", fmean(cited))
+    seconds = fmean(float(one[2]) for one in made.values())
+    yield Row.of(system, "answers that hold the gold one", fmean(held), note=f"{len(runs)} runs")
+    yield Row.of(system, "F1", fmean(f1), note="of whole sentences: length counts against it")
+    yield Row.of(system, "answers with a citation", fmean(cited))
+    yield Row.of(system, "seconds a run", seconds)

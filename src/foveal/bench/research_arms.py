@@ -138,7 +138,7 @@ class Arms:
         runs = self.halves[fold][: self.sizes.learnt]
         planner = self.sizes.planner
         key = _key(
-            "distilled",
+            "distilled in context",
             [run.id for run in runs],
             self.hotpot.recorded.fingerprint,
             asdict(planner),
@@ -152,13 +152,10 @@ class Arms:
         changes, _ = self.taught(fold)
         planner, search = self.sizes.planner, self.hotpot.search
         runs = teachable(self.hotpot.recorded, self.halves[fold][: self.sizes.learnt], search, planner)
-        learnt, held = held_out(runs, planner.dev_share)
+        parted = held_out(runs, planner.dev_share)
         key = _key("rewarded", weights(changes), asdict(self.sizes.reward), asdict(planner), self.model.fingerprint)
         folder = self.settings.cache / "research" / f"planner-{key}"
-        return reinforce(
-            self.model, self.hotpot.recorded, changes, learnt, held, planner, self.sizes.reward, folder=folder,
-            search=search,
-        )  # fmt: skip
+        return reinforce(self.model, search, changes, parted, planner, self.sizes.reward, folder=folder)
 
     def writer(self, changes: Any) -> QueryWriter:
         """The model with these changes; None: as it is, with one example before each question."""
@@ -173,14 +170,15 @@ class Arms:
         self, name: str, among: RecordedSet, runs: Sequence[Trajectory], changes: Any, evidence: Evidence = "found"
     ) -> Plans:
         """Each run's plan by the model with these changes."""
-        made_by = [name, None if changes is None else weights(changes), evidence, self.sizes.planner.most_queries]
+        planner = self.sizes.planner
+        made_by = [name, None if changes is None else weights(changes), evidence, planner.most_queries, planner.named]
         writer: list[QueryWriter] = []
 
         def make(part: Sequence[Trajectory]) -> list[tuple[str, ...]]:
             writer[:] = writer or [self.writer(changes)]
             plans = explore(
-                writer[0], among.search, [run.question for run in part], most=self.sizes.planner.most_queries,
-                settings=self.sizes.planner.transcript, evidence=evidence,
+                writer[0], among.search, [run.question for run in part], most=planner.most_queries,
+                named=planner.named, settings=planner.transcript, evidence=evidence,
             )  # fmt: skip
             return [plan.queries for plan in plans]
 

@@ -54,6 +54,7 @@ class ReAct:
         must_search: bool = False,  # noqa: ARG002 (it acts as it thinks)
         temperature: float = 0.0,
         seeds: Sequence[int] | None = None,  # noqa: ARG002
+        names: Sequence[Sequence[str]] | None = None,  # noqa: ARG002
         cancel: Cancel | None = None,
     ) -> list[Written]:
         """The next query of each, or none where it finishes or writes no action."""

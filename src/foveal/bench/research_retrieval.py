@@ -1,8 +1,8 @@
 """bench research-retrieval: what a plan finds at an equal number of passages, on questions that no planner learnt from.
 
 recall     share of questions whose answer stands in one of 9 distinct passages: the question alone (what one-shot RAG
-           reads), two hops without a model, the question taken apart at once (no query sees what another found), ReAct,
-           the planner untaught and taught, the recorded agent of 7B
+           reads), the names of its hits without a model, the question taken apart at once (no query sees what another
+           found), ReAct, the planner untaught and taught, the recorded agent of 7B
 controls   the taught planner without what was found (all queries from the question), and shown what another question's
            query found: a planner that reads must lose by both
 depends    second queries with a word that only what the first one found could give
@@ -17,7 +17,6 @@ it is held to 0.8 of those plans where the recorded agent's second query depende
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
@@ -33,9 +32,9 @@ from foveal.evaluation.legal import paired_bootstrap
 from foveal.evaluation.tables import Row
 from foveal.models.language import LanguageModel
 from foveal.research.exploring import depends, explore
+from foveal.research.plan_names import READ, names_found
 from foveal.research.recorded_search import RecordedSearch
 from foveal.research.trajectories import Trajectory
-from foveal.retrieval.words import FUNCTION_WORDS
 
 NAMES: Mapping[str, str] = {HOTPOT: "HotpotQA", TWO_WIKI: "2Wiki"}
 RECORDED: Mapping[str, str] = {HOTPOT: "HotpotQA, recorded", TWO_WIKI: "2Wiki, recorded"}
@@ -57,7 +56,6 @@ RISE = 0.001
 """Of a log-likelihood, or of a mean reward: a training that changes nothing falls short."""
 
 DEPENDENT = 0.8
-_CAPITALISED = re.compile(r"(?:[A-Z][\w'-]+)(?: (?:of |the |de |von )?[A-Z][\w'-]+)*")
 
 
 def retrieval(settings: BenchSettings, model: LanguageModel | None = None, sizes: Sizes | None = None) -> Iterator[Row]:
@@ -131,7 +129,7 @@ def set_rows(arms: Arms, name: str) -> Iterator[Row]:
     few = runs[: arms.sizes.compared]
     sides: dict[str, Plans] = {
         "the question alone (one-shot RAG)": {run.id: () for run in runs},
-        "two hops without a model": {run.id: without_model(run.question, among.search) for run in runs},
+        "names without a model": {run.id: without_model(run.question, among.search) for run in runs},
         "taken apart at once, not taught": arms.plans("at once", among, few, None, "none"),
         "ReAct, not taught": react_plans(arms, among, few),
         "planner, not taught": arms.plans("not taught", among, few, None),
@@ -178,14 +176,9 @@ def react_plans(arms: Arms, among: RecordedSet, runs: Sequence[Trajectory]) -> P
     return arms.kept(["ReAct", arms.sizes.planner.most_queries], among, runs, make)
 
 
-def without_model(question: str, search: RecordedSearch, most: int = 2) -> tuple[str, ...]:
-    """Names in the best passages that the question does not have, the first ones: a second hop by rule."""
-    found = [f"{title}. {text}" for title, text in search.shown(search(question)[:2])]
-    names = [name for text in found for name in _CAPITALISED.findall(text)]
-    new = [
-        one for one in dict.fromkeys(names) if one.lower() not in question.lower() and one.lower() not in FUNCTION_WORDS
-    ]
-    return tuple(new[:most])
+def without_model(question: str, search: RecordedSearch) -> tuple[str, ...]:
+    """The names that `NamesPlanner` asks of: as many queries as a taught planner's."""
+    return tuple(names_found(question, search.shown(search(question)[: 2 * READ])))
 
 
 def _lengths(plans: Plans) -> str:

@@ -47,6 +47,7 @@ from foveal.training.late_encoders import LateEncoderSettings, train_late_encode
 from foveal.training.loop import LoopSettings
 from foveal.training.precision import mixed_precision
 from foveal.training.report import Report
+from foveal.training.runs import RunSettings
 from foveal.types import Hit, Passage, Span
 
 RECALL, FEWER = 0.98, 10.0
@@ -201,7 +202,9 @@ def claims_model(judged: Judged, settings: BenchSettings) -> tuple[Path | None, 
     trained = LateEncoderSettings(window=128, loop=loop)
     learnt, dev = Examples.of(judged.train).split(dev=trained.dev_share, seed=settings.seed)
     test, name = Examples.of(judged.test), f"late-claims-{settings.seed}"
-    folder, report = train_late_encoder(learnt, "minilm", trained, home=_home(settings), name=name, dev=dev, test=test)
+    folder, report = train_late_encoder(
+        learnt, "minilm", trained, run=RunSettings(home=_home(settings), name=name, dev=dev, test=test)
+    )
     return folder, report, dev
 
 
@@ -280,7 +283,7 @@ def limit(settings: BenchSettings) -> Iterator[Row]:
     )
     trained = LateEncoderSettings(negatives=0, loop=loop, dev_share=0.05)
     name = f"late-people-{len(learnt.corpus)}-{settings.seed}"
-    folder, report = train_late_encoder(learnt, "minilm", trained, home=_home(settings), name=name)
+    folder, report = train_late_encoder(learnt, "minilm", trained, run=RunSettings(home=_home(settings), name=name))
     model = load_token_model(str(folder)) if folder else load_token_model("minilm")
     note = f"{report.curves.steps} steps of 16 on {len(learnt.corpus)} other people, 128 numbers a token"
     yield from rows("token vectors, trained", _late_run(collection, model), note, at_least=0.6)

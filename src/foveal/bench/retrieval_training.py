@@ -42,6 +42,7 @@ from foveal.training.misspelling import misspelt
 from foveal.training.precision import mixed_precision
 from foveal.training.report import Report
 from foveal.training.rerankers import RerankerSettings, Scorer, reranked, train_reranker
+from foveal.training.runs import RunSettings
 from foveal.training.searches import VectorSearch, blended
 
 SEEDS = (0, 1, 2)
@@ -110,9 +111,13 @@ class Arms:
             arm=arm, typos=typos, negatives=ARMS[arm].negatives, window=WINDOW, dev_documents=600, loop=loop
         )
         _, report = train_encoder(
-            self.learnt, "minilm", chosen, home=self.home, name=name, dev=self.dev, test=self.test,
-            vectors=self.vectors, **teacher,
-        )  # fmt: skip
+            self.learnt,
+            "minilm",
+            chosen,
+            vectors=self.vectors,
+            run=RunSettings(home=self.home, name=name, dev=self.dev, test=self.test),
+            **teacher,
+        )
         return report
 
     def run_of(self, report: Report) -> Run:
@@ -176,9 +181,13 @@ def reranker_rows(data: Arms, arm: str, beside: Report) -> Iterator[Row]:
     loop = LoopSettings(epochs=1, batch=8, learning_rate=3e-5, seed=data.settings.seed, bfloat16=mixed_precision())
     chosen = RerankerSettings(window=192, depth=30, negatives=3, dev_queries=30, loop=loop)
     folder, report = train_reranker(
-        data.learnt, hybrid, "minilm", chosen, home=data.home, name=f"scifact-reranker-{data.settings.seed}",
-        first_stage_name="BM25S and MiniLM, blended", dev=data.dev, test=data.test,
-    )  # fmt: skip
+        data.learnt,
+        hybrid,
+        "minilm",
+        chosen,
+        first_stage_name="BM25S and MiniLM, blended",
+        run=RunSettings(home=data.home, name=f"scifact-reranker-{data.settings.seed}", dev=data.dev, test=data.test),
+    )
     before, after = report.measured["test"]
     note = f"the hybrid's best {chosen.depth}; before {before['ndcg@10']:.4f}; {'' if report.kept else 'not '}kept"
     yield Row.of("re-ranker over the hybrid", "ndcg@10", after["ndcg@10"], note=note)

@@ -87,7 +87,11 @@ def ask(
             f"foveal prefill SOURCE --keep --attention {attention}, then foveal read SOURCE … --attention {attention}."
         )
     library = open_library(home)
-    chat = server(url, answerer)
+    if attention and not is_act(attention):
+        from foveal.attention import method_for
+
+        method_for(attention, 0)  # a wrong name is said now, also where nothing is found that would be read
+    chat = server(url, answerer, library.settings)
     local = None if chat and model is None else language_model(model or DEFAULT_MODEL, library.settings, at_once=True)
     from foveal.reading.answering import AnswerSettings, settings_for  # what takes seconds, after what can be wrong
     from foveal.reading.asking import AskSettings
@@ -184,13 +188,13 @@ def calibrated(attention: str, chat: ChatModel | None, model: LanguageModel | No
     return CalibratedChat(model, calibration_by_name(attention, model, settings.home).method(model))
 
 
-def server(url: str | None, answerer: str | None) -> ChatModel | None:
-    """The model behind a server, where one is named."""
+def server(url: str | None, answerer: str | None, settings: Settings) -> ChatModel | None:
+    """The model behind a server, where one is named; it may be silent as long as the settings say."""
     from foveal.models import load_chat
 
     if bool(url) != bool(answerer):
         raise typer.BadParameter("--url and --answerer go together: the server's address and the model to ask there.")
-    return load_chat(answerer, url=url) if url and answerer else None
+    return load_chat(answerer, url=url, timeout_s=settings.chat_timeout_s) if url and answerer else None
 
 
 def language_model(name: str, settings: Settings, *, at_once: bool = False) -> LanguageModel:

@@ -374,7 +374,7 @@ def _writer(name: str, url: str | None, settings: Settings) -> Writer:
     if url:
         from foveal.models import load_chat
 
-        return ChatWriter(load_chat(name, url=url))
+        return ChatWriter(load_chat(name, url=url, timeout_s=settings.chat_timeout_s))
     with _loading():
         found = load_writer(name, settings)
     if found.licence:

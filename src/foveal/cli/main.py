@@ -52,6 +52,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "models": ("models",),
     "prefill": ("prefill",),
     "serve": ("serve",),
+    "mcp": ("mcp",),
     "demo": ("demo",),
     "classes": ("classify",),
     "bench": ("bench",),

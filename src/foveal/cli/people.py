@@ -113,12 +113,11 @@ def export(
     import json
 
     from foveal.evaluation.files import whole_file
-    from foveal.papers import accounts, personal_data
-    from foveal.research.runs import Owner, Runs
+    from foveal.papers import accounts
+    from foveal.web.own_data import everything_of
 
     with papers_database(home) as database:
-        person = accounts.find(database, who)
-        told = personal_data.export(database, person) | {"research": Runs(database).exported(Owner(person=person.id))}
+        told = everything_of(database, accounts.find(database, who))
     if out is None:
         print_json(told)
         return

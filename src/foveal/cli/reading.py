@@ -121,8 +121,8 @@ def read(
         lookup(READERS, reader, kind="reader")
         _require_titans(reader, own | {"attention": attention == "auto"})
         reading_titans.read(
-            source, questions, settings, model=model, chat=server(url, answerer), memory=memory, budget=budget,
-            state=resume, answer=not passages_only, encoding=encoding, as_json=as_json, cite=cite,
+            source, questions, settings, model=model, chat=server(url, answerer, settings), memory=memory,
+            budget=budget, state=resume, answer=not passages_only, encoding=encoding, as_json=as_json, cite=cite,
         )  # fmt: skip
         return
     if attention in MEMORIES:
@@ -134,7 +134,7 @@ def read(
         readings = _kept(source, text, questions, model, settings, attention)
         show(text, readings, as_json=as_json, passages_only=False, cite=cite)
         return
-    chat = server(url, answerer)
+    chat = server(url, answerer, settings)
     loaded = language_model(model, settings, at_once=not (ray or ray_address))  # first: a wrong name is said at once
     from foveal.reading import InfiniRetri
     from foveal.reading.answering import settings_for

@@ -81,7 +81,8 @@ SourceNames = Annotated[
     list[str] | None, typer.Option("--source", help=f"Where to search (repeatable; default: library): {SOURCES}.")
 ]
 FrontEnd = Annotated[
-    Literal["auto", "code", "json"], typer.Option(help="How the planner writes: programs, or JSON under a grammar.")
+    Literal["auto", "code", "json", "names"],
+    typer.Option(help="How is planned: by programs, by JSON under a grammar, or without a model, by the names found."),
 ]
 Parallel = Annotated[int | None, typer.Option(min=1, max=64, help="Sub-questions at a time (default: 10).")]
 Turns = Annotated[int | None, typer.Option(min=1, max=50, help="Turns of the planner.")]
@@ -294,6 +295,8 @@ def _search(
     named = "+".join(one.name for one in places)
     memory = memory_of(reuse, named, settings.encoder, settings.cache) if reuse else None
     own, planner = replace(own, limits=replace(own.limits, **given)), planner_of(asked.get("planner"), settings)
+    if planner is not None:  # a small model's queries, whatever answers
+        own = replace(own, search=replace(own.search, in_context=True))
     spread: dict[str, Any] = {} if searcher is None else {"searcher": searcher}
     return MindSearch(chat, places, settings=own, planner=planner, memory=memory, **spread)
 

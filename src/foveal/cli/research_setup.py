@@ -47,7 +47,7 @@ def model_and_sources(
 ) -> tuple[ChatModel, list[Source]]:
     """What the options name (`url`, `answerer`, `model`; `sources`): a server's model, or one of this machine, which is
     loaded last, when all else is known to be there."""
-    chat = server(asked.get("url"), asked.get("answerer"))
+    chat = server(asked.get("url"), asked.get("answerer"), settings)
     places = (sources or sources_of)(asked.get("sources") or ["library"], settings)
     if chat is None:
         from foveal.models.local_chat import LocalChat

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from foveal.database import Database
     from foveal.models.chat import ChatModel
     from foveal.research.report import Report
-    from foveal.research.watches import Watch
+    from foveal.research.watches import Watch, Watches
     from foveal.research.watching import Look, Told
     from foveal.settings import Settings
 
@@ -70,15 +70,14 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Watch QUESTION: the first look, or RUN, is what later reports are held against."""
-    from foveal.registry import RESEARCH_SOURCES, lookup
     from foveal.research.report_runs import ReportAsk
-    from foveal.research.sources import scheme_of
+    from foveal.research.sources import require_named
     from foveal.research.watches import Watches
     from foveal.settings import Settings
 
     settings = Settings.load(home)
-    for one in source or ():  # a folder or a server may come later, a kind of source does not
-        lookup(RESEARCH_SOURCES, scheme_of(one), kind="source")
+    for one in source or ():
+        require_named(one)
     with _opened(settings) as database:
         report, run = _report_of(database, since) if since else (None, "")
         options = {"sources": source or ["papers"]} | ReportAsk(mode=mode, planner=planner).options()
@@ -143,6 +142,10 @@ def run(
     from foveal.settings import Settings
 
     settings = Settings.load(home)
+    if model is not None:
+        from foveal.models.hub import require_known
+
+        require_known(model, kind="language model", home=settings.home)
     with _opened(settings) as database:
         named = {"model": model, "url": url, "answerer": answerer, "seconds": seconds}
         looks = _looks(settings, database, number, named)
@@ -224,7 +227,7 @@ def _looks(settings: Settings, database: Database, number: int | None, named: Ma
     found = list(
         look_at_due(
             watches,
-            research=lambda watch: _researched(settings, database, watch, named),
+            research=lambda watch: _researched(settings, watches, watch, named),
             fresh=fresh if number is None else lambda _: True,
             tell=told_by_mail(outbox),
             now=faults.now(),
@@ -236,8 +239,11 @@ def _looks(settings: Settings, database: Database, number: int | None, named: Ma
     return found
 
 
-def _researched(settings: Settings, database: Database, watch: Watch, named: Mapping[str, Any]) -> tuple[str, Report]:
-    """The report of a watched question, made anew: the key of its run, and the report. Ctrl-C stops it."""
+def _researched(settings: Settings, watches: Watches, watch: Watch, named: Mapping[str, Any]) -> tuple[str, Report]:
+    """The report of a watched question, made anew: the key of its run, and the report.
+
+    Cancelled: by Ctrl-C; or the question was taken away, and its run with it.
+    """
     from foveal.cli.research_setup import sources_of
     from foveal.cli.research_view import ResearchView
     from foveal.errors import Cancelled, FovealError
@@ -245,11 +251,12 @@ def _researched(settings: Settings, database: Database, watch: Watch, named: Map
     from foveal.research.report_runs import ReportAsk, report_of, reporter_of
     from foveal.research.runs import Runs
     from foveal.research.state import RunState
+    from foveal.research.watching import let_go
 
     ask = ReportAsk.of(watch.options) or ReportAsk()
     places = sources_of(watch.options.get("sources") or ["papers"], settings)
     reporter = reporter_of(_chat(settings, named), places, ask, Budget(seconds=named["seconds"]), settings)
-    runs = Runs(database)
+    runs = Runs(watches.database)
     key = runs.new(watch.question, options=dict(watch.options) | {"watch": watch.id})
     notes().print(f"Researching: {watch.question}", style="dim", markup=False)
     with runs.keep(key) as keeper:
@@ -258,11 +265,16 @@ def _researched(settings: Settings, database: Database, watch: Watch, named: Map
             with ResearchView() as view:
                 for event in run.log.follow():
                     view.show(event)
+                    if not watches.holds(watch.id):
+                        run.cancel()
             run.join()
         except KeyboardInterrupt:
             run.cancel()
             run.join(5.0)
             raise Cancelled("Stopped; the question stays due.") from None
+    if not watches.holds(watch.id):
+        let_go(watches, key)
+        raise Cancelled("The question is not watched any more.")
     if run.failure is not None:
         raise run.failure
     report = report_of(RunState.of(run.log.so_far()))
@@ -272,7 +284,7 @@ def _researched(settings: Settings, database: Database, watch: Watch, named: Map
 
 
 def _chat(settings: Settings, named: Mapping[str, Any]) -> ChatModel:
-    chat = server(named["url"], named["answerer"])
+    chat = server(named["url"], named["answerer"], settings)
     if chat is not None:
         return chat
     from foveal.models.local_chat import LocalChat

@@ -18,6 +18,8 @@ from foveal.errors import FovealError, InputError
 from foveal.registry import METHODS
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from foveal.scale.serving import Parts
     from foveal.settings import Settings
     from foveal.web.models import Models
@@ -82,6 +84,13 @@ def serve(
             f"{', '.join(METHODS)} (docs/attention.md; default: as foveal.toml says, else auto)."
         ),
     ] = None,
+    mcp: Annotated[
+        bool, typer.Option("--mcp", help="Offer the library, reader and papers as tools of assistants, at /mcp.")
+    ] = False,
+    allow_changes: Annotated[
+        bool,
+        typer.Option("--allow-changes", help="With --mcp: tools that add and remove, too, for whom --writers lets."),
+    ] = False,
     ray: OnRay = False,
     ray_address: RayAddress = None,
     replicas: Annotated[
@@ -95,10 +104,7 @@ def serve(
     While it runs, sources are read and the digest is sent at the hours of foveal.toml. With --ray encoder, ranker and
     reader are replicas on a Ray cluster, as many as are busy.
     """
-    if bool(answerer) != bool(answerer_url):
-        raise typer.BadParameter("--answerer and --answerer-url go together: the model, and the server to ask it at.")
-    if replicas is not None and not (ray or ray_address):
-        raise typer.BadParameter("--replicas goes with --ray or --ray-address: replicas are what a Ray cluster runs.")
+    _check_partners(answerer, answerer_url, replicas, ray=ray or bool(ray_address), mcp=mcp, changes=allow_changes)
     from foveal.registry import require
     from foveal.settings import Settings
 
@@ -132,7 +138,10 @@ def serve(
     )
     if attention is not None:
         web = replace(web, attention=attention)
-    models: Models = LocalModels(cache=settings.cache, url=answerer_url, answerer=answerer, kept_mb=web.memory_mb)
+    models: Models = LocalModels(
+        cache=settings.cache, url=answerer_url, answerer=answerer, timeout_s=settings.chat_timeout_s,
+        kept_mb=web.memory_mb,
+    )  # fmt: skip
     with (
         _replicas(settings, replicas or REPLICAS, ray=ray, address=ray_address) as parts,
         _listening(host, port) as listening,
@@ -140,6 +149,8 @@ def serve(
         app = create_app(settings, options, models=models if parts is None or answerer else parts, web=web)
         if parts is not None:
             _use(app.state.site, parts)
+        if mcp:
+            _offer_tools(app, changes=allow_changes)
         shown = "localhost" if local else f"[{host}]" if ":" in host else host
         address = escape(f"http://{shown}:{listening.getsockname()[1]}")
         _open_files()
@@ -154,8 +165,31 @@ def serve(
             timeout_graceful_shutdown=5,
             limit_concurrency=web.streams + CONNECTIONS,
         )
+        app.openapi()  # now: FastAPI mutes a warning of pydantic's for it, which threads that load models would undo
         with Background(app.state.site), attentive():
             uvicorn.Server(config).run(sockets=[listening])
+
+
+def _check_partners(
+    answerer: str | None, url: str | None, replicas: int | None, *, ray: bool, mcp: bool, changes: bool
+) -> None:
+    """Wrong usage: an option without the one that it goes with."""
+    if bool(answerer) != bool(url):
+        raise typer.BadParameter("--answerer and --answerer-url go together: the model, and the server to ask it at.")
+    if replicas is not None and not ray:
+        raise typer.BadParameter("--replicas goes with --ray or --ray-address: replicas are what a Ray cluster runs.")
+    if changes and not mcp:
+        raise typer.BadParameter("--allow-changes goes with --mcp: it is about the tools that are offered there.")
+
+
+def _offer_tools(app: FastAPI, *, changes: bool) -> None:
+    """Mount the tools of assistants."""
+    from foveal.registry import require
+
+    require("mcp", extra="mcp")
+    from foveal.agents.http import mount
+
+    mount(app, changes=changes)
 
 
 def _writers(writers: str | None, *, writable: bool | None) -> str | None:

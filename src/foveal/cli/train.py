@@ -97,10 +97,8 @@ def encoder(
     learnt, dev = parted(as_encoded(judged))
     known = None if asked.data else _vectors_here(learnt, base, settings)
     with progress() as on_progress:
-        folder, report = train_encoder(
-            learnt, base, chosen, home=settings.home, name=asked.name, dev=dev, test=test, on_progress=on_progress,
-            anew=asked.anew, cache=settings.cache, vectors=known, **taught,
-        )  # fmt: skip
+        run = asked.run(on_progress, dev=dev, test=test)
+        folder, report = train_encoder(learnt, base, chosen, vectors=known, run=run, **taught)
     report = replace(report, notes=(*judged.notes, *report.notes))
     use = (
         f"Use it in this library: foveal admin encoder {report.name} {of_home(settings)}; or in a new one: "
@@ -160,7 +158,7 @@ def late(
     from foveal.ranking.judged_training import parted
     from foveal.training.late_encoders import LateEncoderSettings, train_late_encoder
 
-    settings, usual = asked.settings, LateEncoderSettings()
+    usual = LateEncoderSettings()
     loop = asked.loop(replace(usual.loop, epochs=3, batch=16), mixed=True)
     chosen = LateEncoderSettings(
         dimension=dimension, negatives=usual.negatives if negatives is None else negatives, window=window, loop=loop
@@ -168,10 +166,8 @@ def late(
     judged, test = asked.learnt_from("none" if asked.data else None)
     learnt, dev = parted(judged.examples)
     with progress() as on_progress:
-        folder, report = train_late_encoder(
-            learnt, base, chosen, home=settings.home, name=asked.name, dev=dev, test=test, on_progress=on_progress,
-            anew=asked.anew, cache=settings.cache,
-        )  # fmt: skip
+        run = asked.run(on_progress, dev=dev, test=test)
+        folder, report = train_late_encoder(learnt, base, chosen, run=run)
     report = replace(report, notes=(*judged.notes, *report.notes))
     asked.told_ranker(report, folder)
 

@@ -69,10 +69,8 @@ def bprop(
     )  # fmt: skip
     texts = titled_texts(data, settings)
     with training.progress() as on_progress:
-        folder, report = pretrain_bprop(
-            texts, base, replace(chosen, loop=loop), home=settings.home, name=name, on_progress=on_progress, anew=anew,
-            cache=settings.cache,
-        )  # fmt: skip
+        run = training.run_of(settings, name, on_progress, anew=anew)
+        folder, report = pretrain_bprop(texts, base, replace(chosen, loop=loop), run=run)
     use = (
         f"It orders hits: foveal search … --rank {report.name} {training.of_home(settings)}; on judged queries it goes "
     )

@@ -61,9 +61,8 @@ def agent(
         ppo=ppo, reward=reward, episodes=episodes,
     )  # fmt: skip
     with training.progress() as on_progress:
-        folder, report = train_agent(
-            environment, chosen, home=settings.home, name=name, anew=anew, on_progress=on_progress
-        )
+        run = training.run_of(settings, name, on_progress, anew=anew)
+        folder, report = train_agent(environment, chosen, run=run)
     use = f'Use it: foveal.nn.agent_training.load_agent(Path("{folder}")) (docs/codebook.md)'
     training.told(report, folder, use, settings, as_json=as_json)
 
@@ -92,7 +91,7 @@ def goal_ranker(
     chosen = replace(usual, loop=asked.loop(usual.loop), negatives=negatives or usual.negatives)
     judged, test = asked.learnt_from(first_stage)
     with training.progress() as on_progress:
-        folder, report = train_goal_ranker(judged, chosen, run=asked.run(on_progress, test), encoder=base)
+        folder, report = train_goal_ranker(judged, chosen, run=asked.run(on_progress, test=test), encoder=base)
     asked.told_ranker(report, folder)
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from foveal.settings import Settings
     from foveal.training.corpusbrain_pairs import TitledText, TitlePair
     from foveal.training.report import Report
+    from foveal.training.runs import RunSettings
 
 HELD_OUT = 300
 """Documents of which a sentence is held out."""
@@ -68,12 +69,11 @@ def corpusbrain(
     texts = _texts(data, settings, base)
     judged = _judged(data, split, texts, seed) if split and data is not None else None  # before hours of training
     with training.progress() as on_progress:
-        options: dict[str, Any] = {"home": settings.home, "cache": settings.cache, "anew": anew}
-        options["on_progress"] = on_progress
-        report, folder = _pretrained(texts, base, tasks, mentions, given, {**options, "name": name})
+        run = training.run_of(settings, name, on_progress, anew=anew)
+        report, folder = _pretrained(texts, base, tasks, mentions, given, run)
         if judged:
             titles = [text.title for text in texts]
-            report, folder = _fine_tuned(judged, titles, folder or base, given, {**options, "name": _tuned(name)})
+            report, folder = _fine_tuned(judged, titles, folder or base, given, replace(run, name=_tuned(name)))
     use = f"Search with it: foveal search … --retriever generative:{report.name} {training.of_home(settings)}"
     training.told(report, folder if report.kept else None, use, settings, as_json=as_json)
 
@@ -84,7 +84,7 @@ def _pretrained(
     tasks: str,
     mentions: bool,
     given: Mapping[str, Any],
-    options: Mapping[str, Any],
+    run: RunSettings[Any],
 ) -> tuple[Report, Path | None]:
     """Learn the documents."""
     from foveal.models.bert import supports
@@ -95,10 +95,10 @@ def _pretrained(
     pairs = PairSettings(tasks=tuple(one.strip().upper() for one in tasks.split(",")), seed=given["seed"])
     linked = mention_links(texts) if mentions and "HIP" in pairs.tasks else list(texts)
     kept, dev = hold_out(linked, documents=HELD_OUT, seed=given["seed"])
-    encoder = base is not None and supports(base_folder(base, options["cache"]))
+    encoder = base is not None and supports(base_folder(base, run.cache_at))
     chosen = _settings(CorpusBrainSettings(), base, given, encoder=encoder)
     lessons = Lessons.of_corpus(TitledCorpus.of(kept, pairs), pairs)
-    folder, report = train_corpusbrain(lessons, base, chosen, dev=dev, judge=title_metrics, **options)
+    folder, report = train_corpusbrain(lessons, base, chosen, judge=title_metrics, run=replace(run, dev=dev))
     return report, folder
 
 
@@ -125,7 +125,7 @@ def _judged(data: Path, split: str, texts: Sequence[TitledText], seed: int) -> t
 
 def _fine_tuned(
     judged: tuple[list[TitlePair], list[TitlePair]], titles: list[str], base: str | Path | None,
-    given: Mapping[str, Any], options: Mapping[str, Any],
+    given: Mapping[str, Any], run: RunSettings[Any],
 ) -> tuple[Report, Path | None]:  # fmt: skip
     """Learn judged queries, a part of which choose among the steps."""
     from foveal.retrieval.title_measures import title_metrics
@@ -135,7 +135,7 @@ def _fine_tuned(
     named = str(base) if base else None
     chosen = _settings(CorpusBrainSettings(), named, {"epochs": FINE_TUNING, **given})
     lessons = Lessons.of_pairs(learnt, titles)
-    folder, report = train_corpusbrain(lessons, named, chosen, dev=dev, judge=title_metrics, **options)
+    folder, report = train_corpusbrain(lessons, named, chosen, judge=title_metrics, run=replace(run, dev=dev))
     return report, folder
 
 

@@ -78,10 +78,10 @@ def events(
         news = None if data is None else load_dated(data, split)
         fine, stream, test = _learnt_from(news, parted, coarse, base, settings.cache, home, seed)
     with training.progress() as on_progress:
+        run = training.run_of(settings, name, on_progress, anew=anew, test=test)
         folder, report = train_events(
-            fine, base, chosen, home=settings.home, name=name, coarse=stream, test=test, on_progress=on_progress,
-            anew=anew, cache=settings.cache, fit=None if news is None else partial(write_fitted, news),
-        )  # fmt: skip
+            fine, base, chosen, coarse=stream, fit=None if news is None else partial(write_fitted, news), run=run
+        )
     use = f"Search with it: foveal search … --retriever fresh:{report.name} (the library made with its encoder)"
     training.told(report, folder, use, settings, as_json=as_json)
 

@@ -63,10 +63,10 @@ def headline_judge(
     chosen = replace(chosen, pairs=replace(chosen.pairs, loop=loop), fit=replace(chosen.fit, seed=seed))
     learnt, dev, own_test = _sets(pairs)
     with training.progress() as on_progress:
-        folder, report = train_headline_judge(
-            learnt, chosen, home=settings.home, name=name, dev=dev, test=_sets(test)[0] if test else own_test,
-            on_progress=on_progress, anew=anew, cache=settings.cache,
-        )  # fmt: skip
+        run = training.run_of(
+            settings, name, on_progress, anew=anew, dev=dev, test=_sets(test)[0] if test else own_test
+        )
+        folder, report = train_headline_judge(learnt, chosen, run=run)
     use = f'Use it: foveal headline judge "HEADLINE" ARTICLE --judge {report.name} --home {quote(str(settings.home))}'
     training.told(report, folder, use, settings, as_json=as_json)
 
@@ -104,10 +104,8 @@ def headline_writer(
     chosen = replace(usual, loop=loop, article_tokens=article_tokens or usual.article_tokens)
     learnt, dev, _ = _sets(pairs)
     with training.progress() as on_progress:
-        folder, report = train_headline_writer(
-            learnt, base, chosen, home=settings.home, name=name, train_on=tuple(train_on or TRAIN_ON), dev=dev,
-            on_progress=on_progress, anew=anew, cache=settings.cache,
-        )  # fmt: skip
+        run = training.run_of(settings, name, on_progress, anew=anew, dev=dev)
+        folder, report = train_headline_writer(learnt, base, chosen, train_on=tuple(train_on or TRAIN_ON), run=run)
     use = f"Use it: foveal headline write ARTICLE --writer {report.name} --home {quote(str(settings.home))}"
     training.told(report, folder, use, settings, as_json=as_json)
 

@@ -90,9 +90,8 @@ def landmark(
     )  # fmt: skip
     texts = training.texts_of(data, settings)
     with training.progress() as on_progress:
-        folder, report = (train_variant if varied else train_landmark)(
-            texts, base, chosen, home=settings.home, name=name, on_progress=on_progress, anew=anew
-        )
+        run = training.run_of(settings, name, on_progress, anew=anew)
+        folder, report = (train_variant if varied else train_landmark)(texts, base, chosen, run=run)
     made_by = "MaskedLandmarks" if masked else "LandmarkVariant" if varied else "LandmarkModel"
     use = f'Use it: foveal.attention.{made_by}.from_pretrained("{folder}") (docs/landmark.md)'
     training.told(report, folder if report.kept else None, use, settings, as_json=as_json)

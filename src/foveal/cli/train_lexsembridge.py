@@ -87,10 +87,8 @@ def lexsembridge(
     learnt, dev = parted(judged.examples)
     learnt = with_own_tasks(learnt, keywords, spans, passages, seed)
     with training.progress() as on_progress:
-        folder, report = train_lexsembridge(
-            learnt, base, replace(chosen, loop=loop), home=settings.home, name=name, dev=dev, test=test,
-            on_progress=on_progress, anew=anew, cache=settings.cache,
-        )  # fmt: skip
+        run = training.run_of(settings, name, on_progress, anew=anew, dev=dev, test=test)
+        folder, report = train_lexsembridge(learnt, base, replace(chosen, loop=loop), run=run)
     use = f"Search through it: foveal search … --retriever lexsembridge:{report.name} {training.of_home(settings)}"
     training.told(report, folder, use, settings, as_json=as_json)
 

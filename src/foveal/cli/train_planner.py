@@ -27,7 +27,13 @@ def planner(
     rounds: Annotated[
         int, typer.Option(min=0, help="Rounds in which it plans by itself, and learns its plans that found the answer.")
     ] = 0,
-    queries: Annotated[int | None, typer.Option(min=1, max=8, help="Most queries of a plan (default: 2).")] = None,
+    queries: Annotated[
+        int | None, typer.Option(min=1, max=8, help="Queries of a recorded run that are learnt; turns of a plan (2).")
+    ] = None,
+    names: Annotated[
+        int | None,
+        typer.Option(min=0, max=8, help="Names that each turn behind the first asks of (2); 0: one free query."),
+    ] = None,
     passages: Annotated[
         int | None, typer.Option(min=1, help="Passages that a question may find: what rewards count (default: 9).")
     ] = None,
@@ -56,15 +62,15 @@ def planner(
     )
     chosen = replace(
         usual, loop=loop, most_queries=queries or usual.most_queries, budget=passages or usual.budget,
-        upper=layers or usual.upper,
+        upper=layers or usual.upper, named=usual.named if names is None else names,
     )  # fmt: skip
     by = RewardSettings()
     rewarded = replace(by, loop=replace(by.loop, steps=reward_steps, seed=seed)) if reward_steps else None
     with training.progress() as on_progress:
+        run = training.run_of(settings, name, on_progress, anew=anew)
         folder, report = train_planner(
             joined([load_recorded(one) for one in recorded]), base or BASE, chosen, rewarded,
-            EvolvingSettings(rounds=rounds) if rounds else None, home=settings.home, name=name,
-            on_progress=on_progress, anew=anew, cache=settings.cache,
+            EvolvingSettings(rounds=rounds) if rounds else None, run=run,
         )  # fmt: skip
     use = f'Use it: foveal research "QUESTION" --planner {report.name} --home {quote(str(settings.home))}'
     training.told(report, folder, use, settings, as_json=as_json)

@@ -48,10 +48,8 @@ def pretraining(
     )  # fmt: skip
     texts = titled_texts(data, settings)
     with training.progress() as on_progress:
-        folder, report = pretrain_encoder(
-            texts, base, replace(chosen, loop=loop), sentences=sentences, home=settings.home, name=name,
-            on_progress=on_progress, anew=anew, cache=settings.cache,
-        )  # fmt: skip
+        run = training.run_of(settings, name, on_progress, anew=anew)
+        folder, report = pretrain_encoder(texts, base, replace(chosen, loop=loop), sentences=sentences, run=run)
     use = f"Go on with judged queries: foveal train encoder --base {report.name} {training.of_home(settings)}; or "
     use += f"use it as it is: foveal admin encoder {report.name}"
     training.told(report, folder, use, settings, as_json=as_json)

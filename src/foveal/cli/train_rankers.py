@@ -86,7 +86,7 @@ def trained(
         )  # fmt: skip
         judged, test = asked.learnt_from(first_stage)
         with progress() as on_progress:
-            folder, report = train_features(which, judged, run=asked.run(on_progress, test), seed=asked.seed)
+            folder, report = train_features(which, judged, run=asked.run(on_progress, test=test), seed=asked.seed)
         asked.told_ranker(report, folder)
         return
     crossed = which == CROSS_ENCODER
@@ -106,7 +106,7 @@ def trained(
     judged, test = asked.learnt_from(first_stage)
     base = base or _own_encoder(asked)
     with progress() as on_progress:
-        run = asked.run(on_progress, test)
+        run = asked.run(on_progress, test=test)
         if crossed:
             folder, report = train_cross_encoder(judged, "minilm" if base == "none" else base, chosen, run=run)
         else:
@@ -156,7 +156,7 @@ def blockrank(
     with notes().status("Loading the language model …"):
         loaded = load_language_model(model or DEFAULT, dtype="float32", cache=asked.settings.cache)
     with progress() as on_progress:
-        run = asked.run(on_progress, test)
+        run = asked.run(on_progress, test=test)
         folder, report = train(loaded, chosen, run=run, layer=signal, kept=kept)
     asked.told_ranker(report, folder)
 
@@ -194,20 +194,20 @@ def legal(
         raise InputError(f"{engine} reads by word vectors of its own; --base and --frozen are for a Paraformer.")
     asked.require_one_source()
     from foveal.ranking.judged_training import train_articles
-    from foveal.training.articles import FROM_SCRATCH, FROZEN, TUNED
+    from foveal.ranking.legal_training import LegalForm
+    from foveal.training.articles import TUNED
 
-    defaults = FROM_SCRATCH if engine == "attentive-cnn" else FROZEN if frozen else TUNED
-    chosen = replace(defaults, loop=asked.loop(defaults.loop, mixed=defaults is TUNED))
+    cut = cut or ("lines" if asked.data else "sentences")
+    form = LegalForm(engine=engine, learns=not frozen, language=language, cut=cut)
+    chosen = replace(form.usual, loop=asked.loop(form.usual.loop, mixed=form.usual is TUNED))
     if negatives:
         chosen = replace(chosen, hard=negatives - negatives // 2, random=negatives // 2)
     collection, test, aside, said = _articles(asked)
     base = base or _own_encoder(asked)
+    form = replace(form, encoder="minilm" if base == "none" else base)
     with progress() as on_progress:
-        folder, report = train_articles(
-            collection, engine, chosen, run=asked.run(on_progress), test=test,
-            encoder="minilm" if base == "none" else base, learns=not frozen, language=language,
-            cut=cut or ("lines" if asked.data else "sentences"), aside=aside,
-        )  # fmt: skip
+        run = asked.run(on_progress, test=test)
+        folder, report = train_articles(collection, form, chosen, run=run, aside=aside)
     asked.told_ranker(replace(report, notes=(*said, *report.notes)), folder)
 
 

@@ -86,10 +86,8 @@ def segmenter(
         documents = _documents(data, settings, SectionSettings(group=group), table, only=only_topics)
         documents, said = _parted(documents)
     with training.progress() as on_progress:
-        folder, report = train_same_topic(
-            documents, encoder, replace(chosen, loop=loop), home=settings.home, name=name, on_progress=on_progress,
-            anew=anew, cache=settings.cache, credit=credit,
-        )  # fmt: skip
+        run = training.run_of(settings, name, on_progress, anew=anew)
+        folder, report = train_same_topic(documents, encoder, replace(chosen, loop=loop), credit=credit, run=run)
     report = replace(report, notes=(*said, *report.notes))
     called = f"same-topic:{report.name}"
     use = f"Use it: foveal segment … --method {called}, or foveal add … --segmenter {called}"

@@ -47,9 +47,7 @@ def titans_reader(
     texts = training.texts_of(data, settings)
     encoder = load_encoder("minilm", cache=settings.cache)
     with training.progress() as on_progress:
-        folder, report = train_reader(
-            texts, encoder, replace(usual, depth=depth, codes=codes, loop=loop), home=settings.home, name=name,
-            on_progress=on_progress, anew=anew,
-        )  # fmt: skip
+        run = training.run_of(settings, name, on_progress, anew=anew)
+        folder, report = train_reader(texts, encoder, replace(usual, depth=depth, codes=codes, loop=loop), run=run)
     use = f"Use it: foveal read SOURCE QUESTION --reader titans --memory {folder.name}"
     training.told(report, folder if report.kept else None, use, settings, as_json=as_json)

@@ -29,11 +29,11 @@ from foveal.registry import RETRIEVERS
 if TYPE_CHECKING:
     from foveal.library import Library
     from foveal.ranking.judged import Judged
-    from foveal.ranking.judged_training import RunSettings
     from foveal.settings import Settings
     from foveal.training.examples import Examples
     from foveal.training.loop import LoopSettings
     from foveal.training.report import Report
+    from foveal.training.runs import RunSettings
     from foveal.training.watch import Progress
     from foveal.types import Document, Encoder
 
@@ -117,6 +117,18 @@ def loop_of(
     return replace(defaults, seed=seed, **{name: value for name, value in given.items() if value is not None})
 
 
+def run_of(
+    settings: Settings, name: str | None, on_progress: Callable[[Progress], None], *, anew: bool,
+    dev: Any = None, test: Any = None,
+) -> RunSettings[Any]:  # fmt: skip
+    """What a training in the home of these settings is told of its run."""
+    from foveal.training.runs import RunSettings
+
+    return RunSettings(
+        home=settings.home, name=name, dev=dev, test=test, on_progress=on_progress, anew=anew, cache=settings.cache
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Asked:
     """The options that a training of any model takes, as they were given."""
@@ -147,12 +159,14 @@ class Asked:
         )  # fmt: skip
         return replace(made, steps=None) if self.epochs is not None and self.steps is None else made
 
+    def run(self, on_progress: Callable[[Progress], None], *, dev: Any = None, test: Any = None) -> RunSettings[Any]:
+        """What a training is told of its run."""
+        return run_of(self.settings, self.name, on_progress, anew=self.anew, dev=dev, test=test)
+
     def carried_out(self, train: Callable[..., tuple[Path | None, Report]], use: str) -> None:
         """Train with a bar, and tell what came of it. `use` says how the model is used; {} in it is its folder."""
         with progress() as on_progress:
-            folder, report = train(
-                home=self.settings.home, name=self.name, anew=self.anew, on_progress=on_progress
-            )  # fmt: skip
+            folder, report = train(run=self.run(on_progress))
         kept = folder if report.kept else None
         told(report, kept, use.replace("{}", str(kept)), self.settings, as_json=self.as_json)
 
@@ -177,15 +191,6 @@ class AskedOfJudged(Asked):
         return learnt_from(
             self.settings, data=self.data, split=self.split, test_split=self.test_split, judgements=self.judgements,
             queries=self.queries, first_stage=first_stage,
-        )  # fmt: skip
-
-    def run(self, on_progress: Callable[[Progress], None], test: Examples | None = None) -> RunSettings:
-        """What every ranker's training is told."""
-        from foveal.ranking.judged_training import RunSettings
-
-        return RunSettings(
-            home=self.settings.home, name=self.name, test=test, on_progress=on_progress, anew=self.anew,
-            cache=self.settings.cache,
         )  # fmt: skip
 
     def told_ranker(self, report: Report, folder: Path | None) -> None:
@@ -415,10 +420,11 @@ def told(report: Report, folder: Path | None, use: str, settings: Settings, *, a
         print_json({**report.as_json(), "model": None if folder is None else str(folder), "run": str(run)})
         return
     from foveal.evaluation.tables import table
+    from foveal.training.report import panels
 
     console = results()
     console.print(table(report.rows(), title=report.what))
-    lines = [*report.notes, *([f"Curves: {run / 'curves.png'}"] if report.curves.steps else [])]
+    lines = [*report.notes, *([f"Curves: {run / 'curves.png'}"] if panels(report.curves) else [])]
     if folder is not None:
         lines += [f"The model: {folder}", use]
     elif (run / "rejected").is_dir():

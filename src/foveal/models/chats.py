@@ -19,6 +19,7 @@ def load_chat(
     url: str | None = None,
     api_key: str | None = None,
     context_tokens: int | None = None,
+    timeout_s: float | None = None,
     dtype: str | None = None,
     cache: Path | None = None,
     kept: PrefixCache | None = None,
@@ -26,14 +27,15 @@ def load_chat(
 ) -> ChatModel:
     """The chat model called `name`: at the OpenAI-compatible server `url` (as http://127.0.0.1:8080/v1), or local.
 
-    `api_key` and `context_tokens` are for servers (see `OpenAIChat`), the rest for local models (see
-    `load_language_model`; `kept` is what they have read, for prompts that begin alike). UnknownName, ModelUnavailable:
-    a local model cannot be had.
+    `api_key`, `context_tokens` and `timeout_s` (seconds of silence; 60 where nothing is said) are for servers (see
+    `OpenAIChat`), the rest for local models (see `load_language_model`; `kept` is what they have read, for prompts that
+    begin alike). UnknownName, ModelUnavailable: a local model cannot be had. InputError: no such address or time.
     """
     if url:
-        from foveal.models.openai_chat import CONTEXT_TOKENS, OpenAIChat
+        from foveal.models.openai_chat import CONTEXT_TOKENS, SILENCE_S, OpenAIChat
 
-        return OpenAIChat(name, url, api_key, context_tokens=context_tokens or CONTEXT_TOKENS)
+        silence_s = SILENCE_S if timeout_s is None else timeout_s
+        return OpenAIChat(name, url, api_key, context_tokens=context_tokens or CONTEXT_TOKENS, timeout_s=silence_s)
     from foveal.models.local_chat import LocalChat
 
     model = load_language_model(name, dtype=dtype, cache=cache, on_progress=on_progress)

@@ -34,13 +34,28 @@ def folder_of(
     return folder
 
 
+def require_known(name: str, *, kind: str, home: Path | None = None) -> None:
+    """UnknownName: no model of that kind is called so. Nothing is unpacked, fetched or loaded; a hub id may be none."""
+    file = existing(name)
+    if not (kind == "language model" and file is not None and file.suffix == ".gguf"):
+        _here(name, kind, home or Settings.load().home)
+
+
 def _found(name: str, cache: Path, kind: str, home: Path, on_progress: Progress | None) -> Path:
+    folder = _here(name, kind, home)
+    if folder is not None:
+        return folder
+    return unpacked(OFFLINE[name], cache, on_progress=on_progress) if name in OFFLINE else _fetched(name, kind)
+
+
+def _here(name: str, kind: str, home: Path) -> Path | None:
+    """The folder that is meant; None of an offline model, and of a hub id. UnknownName: it is none of these."""
     if name in OFFLINE:
         model = OFFLINE[name]
         if model.kind != kind:
             article = "an" if model.kind[0] in "aeiou" else "a"
             raise UnknownName(f"{name} is {article} {model.kind}, no {kind}. There are: {_offline_names(kind)}.")
-        return unpacked(model, cache, on_progress=on_progress)
+        return None
     folder = existing(name)
     if folder is not None and folder.is_dir():
         return folder
@@ -53,7 +68,7 @@ def _found(name: str, cache: Path, kind: str, home: Path, on_progress: Progress 
             f"No {kind} is called {name!r}. There are: {_offline_names(kind)}; or give a folder{files} that exists, "
             f'or a hub id such as "{EXAMPLES[kind]}".'
         )
-    return _fetched(name, kind)
+    return None
 
 
 def _offline_names(kind: str) -> str:

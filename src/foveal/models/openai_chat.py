@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import cached_property
+from math import inf
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,9 +23,13 @@ from foveal.models.characters import scalar
 from foveal.models.chat import GREEDY, Cancel, Messages, Sampling, SchemaT, checked, parsing
 from foveal.models.language import completion_prompt
 from foveal.models.remote import heard, retried
+from foveal.settings import Settings
 
 CONTEXT_TOKENS = 8192
 """Taken where a caller does not say what the served model can hold."""
+
+SILENCE_S = Settings.chat_timeout_s
+"""Seconds, where a caller does not say."""
 
 AT_ONCE = 8
 """Conversations that `chat_many` has open at a time."""
@@ -53,13 +58,14 @@ class OpenAIChat:
         api_key: str | None = None,
         *,
         context_tokens: int = CONTEXT_TOKENS,
-        timeout_s: float = 60,
+        timeout_s: float = SILENCE_S,
         retries: int = 3,
     ) -> None:
         """`url` ends before /chat/completions, mostly in /v1; nothing is sent yet.
 
         The key is `api_key` or FOVEAL_CHAT_KEY; OPENAI_API_KEY goes to OpenAI's own servers only. Servers on this
-        machine mostly need none. `timeout_s` is the longest silence, `retries` the tries after the first.
+        machine mostly need none. `timeout_s` is the longest silence in seconds, `retries` the tries after the first.
+        InputError: an address or a time that is none.
         """
         try:
             host = (urlsplit(url).scheme in ("http", "https") and urlsplit(url).hostname) or ""
@@ -67,10 +73,12 @@ class OpenAIChat:
             host = ""
         if not host:
             raise InputError(f"The model server's address is {url!r}; it needs the form http://127.0.0.1:8080/v1.")
+        if not 0 < timeout_s < inf:
+            raise InputError(f"timeout_s is {timeout_s}; it needs seconds above 0, the longest silence of the server.")
         self.name = model
         self.url = url
         self.context_tokens = context_tokens
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._retries = retries
         self._reasons = False
         self._refused: set[str] = set()  # of DRAWING
@@ -138,7 +146,7 @@ class OpenAIChat:
         def once() -> Any:
             calls = heard(
                 lambda: iter_one(lambda: self._client.completions.create(**request, temperature=0)),
-                silence_s=self._timeout_s,
+                silence_s=self.timeout_s,
                 cancel=cancel,
             )
             return next(calls)
@@ -187,11 +195,11 @@ class OpenAIChat:
     def _client(self) -> Any:
         from openai import OpenAI
 
-        return OpenAI(base_url=self.url, api_key=self._key, timeout=self._timeout_s, max_retries=0)
+        return OpenAI(base_url=self.url, api_key=self._key, timeout=self.timeout_s, max_retries=0)
 
     def _retried(self, run: Any, cancel: Cancel | None, *, retries: int | None = None) -> Any:
         tries = self._retries if retries is None else retries
-        return retried(run, retries=tries, name=self._place, cancel=cancel)
+        return retried(run, retries=tries, name=self._place, silence_s=self.timeout_s, cancel=cancel)
 
     def _found(self, run: Any, cancel: Cancel | None) -> Any:
         """`_retried`; where the server knows nothing of what is asked, the models that it has are named."""
@@ -253,7 +261,7 @@ class OpenAIChat:
         sent, shown = 0, False
         thoughts = Thoughts()
         asked = request | {self._length: most}
-        for chunk in heard(lambda: self._chunks(asked), silence_s=self._timeout_s, cancel=cancel):
+        for chunk in heard(lambda: self._chunks(asked), silence_s=self.timeout_s, cancel=cancel):
             text, done = _part(chunk)
             finish = done or finish
             sent += len(text)

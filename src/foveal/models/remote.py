@@ -72,8 +72,11 @@ def _next(box: SimpleQueue[tuple[str, Any]], silence_s: float, cancel: Cancel | 
                 raise TimeoutError(f"nothing came for {silence_s:g} s") from None
 
 
-def retried(run: Callable[[], T], *, retries: int, name: str, cancel: Cancel | None) -> T:
-    """`run()`, again after a pause while the failure may pass, at most `retries` times more."""
+def retried(run: Callable[[], T], *, retries: int, name: str, silence_s: float, cancel: Cancel | None) -> T:
+    """`run()`, again after a pause while the failure may pass, at most `retries` times more.
+
+    `silence_s` is what `run` waits, for an error to name.
+    """
     for attempt in range(retries + 1):
         try:
             return run()
@@ -82,7 +85,7 @@ def retried(run: Callable[[], T], *, retries: int, name: str, cancel: Cancel | N
         except Exception as error:
             wait = pause(error, attempt)
             if wait is None or attempt == retries:
-                raise translated(error, name, tries=attempt + 1) from error
+                raise translated(error, name, silence_s=silence_s, tries=attempt + 1) from error
             _sleep(wait, cancel)
     raise AssertionError  # the last attempt returned or raised
 
@@ -120,6 +123,11 @@ def _transport(error: Exception) -> bool:
     return type(error).__module__.partition(".")[0] in ("httpx", "httpx2", "httpcore", "httpcore2")
 
 
+def _connecting(error: Exception) -> bool:
+    """Whether the time ran out before there was a connection."""
+    return type(error.__cause__).__name__ == "ConnectTimeout"
+
+
 def _sleep(seconds: float, cancel: Cancel | None) -> None:
     until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
@@ -128,7 +136,7 @@ def _sleep(seconds: float, cancel: Cancel | None) -> None:
         time.sleep(min(left, TICK_S))
 
 
-def translated(error: Exception, name: str, *, tries: int = 1) -> Exception:
+def translated(error: Exception, name: str, *, silence_s: float, tries: int = 1) -> Exception:
     """The failure as one of ours; an exception that no server caused stays as it is."""
     import openai
 
@@ -143,7 +151,11 @@ def translated(error: Exception, name: str, *, tries: int = 1) -> Exception:
             return InputError(f"{name} does not take this request (status {error.status_code}: {_said(error)}).")
         return FetchFailed(f"{name} failed{times} (status {error.status_code}: {_said(error)}). Try again later.")
     if isinstance(error, openai.APITimeoutError | TimeoutError):
-        return FetchFailed(f"{name} did not answer{times} in time. Give a longer timeout_s, or try again later.")
+        ran_out = "took no connection for" if _connecting(error) else "was silent for"
+        return FetchFailed(
+            f"{name} did not answer{times}: it {ran_out} {silence_s:g} s. Give it longer (chat_timeout_s of "
+            "foveal.toml, timeout_s of load_chat), or try again later."
+        )
     if isinstance(error, openai.APIConnectionError | ConnectionError) or _transport(error):
         cause = error.__cause__ or error
         return FetchFailed(f"{name} cannot be reached, or broke off{times} ({cause}). Is the server running?")

@@ -26,9 +26,10 @@ from torch import Tensor, nn
 
 from foveal.errors import InputError
 from foveal.nn.convolution import CausalConvolution
-from foveal.nn.inputs import as_it_is, checked, head_width, require_at_least_one, require_one_of, require_token
+from foveal.nn.inputs import as_it_is, checked, head_width, require_token
 from foveal.nn.scan import SCANS, Piece, joined, last, leaves, output, prefixes
 from foveal.nn.states import StackState, State, own, require_state
+from foveal.ranges import BELOW_ONE, COUNT, NOT_NEGATIVE, require_one_of, require_settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,15 +49,12 @@ class AarenSettings:
     scan: Literal["auto", "assoc", "hillis", "chunk", "step"] = "auto"
 
     def __post_init__(self) -> None:
-        require_at_least_one("Aaren", self, "dim", "heads", "n_queries")
+        require_settings(
+            "Aaren", self, dim=COUNT, heads=COUNT, n_queries=COUNT, dropout=BELOW_ONE, decay=NOT_NEGATIVE,
+            conv_kernel=NOT_NEGATIVE,
+        )  # fmt: skip
         require_one_of("Aaren", self, "scan", ("auto", *SCANS))
         head_width("Aaren", self.dim, self.heads)
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"Aaren got dropout = {self.dropout}; it needs a share from 0 to below 1.")
-        if not 0 <= self.decay < float("inf") or self.conv_kernel < 0:
-            raise InputError(
-                f"Aaren got decay = {self.decay} and conv_kernel = {self.conv_kernel}; they need 0 (none) or more."
-            )
 
 
 BEFORE, MASKED, REAL = 0, 1, 2

@@ -1,6 +1,6 @@
 """Trains an agent in a MiniGrid environment by PPO, measures how it goes about its tasks, and moves it to another look.
 
-    folder, report = train_agent("BabyAI-GoToLocalS5N2-v0", AgentTraining(), home=home)    # resumes
+    folder, report = train_agent("BabyAI-GoToLocalS5N2-v0", AgentTraining(), run=RunSettings(home=home))    # resumes
     agent, told = load_agent(folder)
     efficiency(play(agent, told["environment"], range(10_000, 10_200)))
 
@@ -25,12 +25,13 @@ from foveal.errors import InputError
 from foveal.nn.codebook import usage_in
 from foveal.nn.goal_agent import AgentSettings, GoalAgent
 from foveal.nn.grid_plans import ACTIONS, REACH, field_sizes
-from foveal.nn.gridworlds import FAMILIES, Look, Worlds, efficiency, kind_of, play
+from foveal.nn.gridworlds import FAMILIES, REWARDS, Look, Worlds, efficiency, kind_of, play
+from foveal.ranges import COUNT, require_one_of, require_settings
 from foveal.training import checkpoints
 from foveal.training.loop import Curves
 from foveal.training.ppo import PPOSettings, train_ppo
 from foveal.training.report import Metrics, Report, plain_settings
-from foveal.training.runs import TrainingRun
+from foveal.training.runs import RunSettings, TrainingRun
 from foveal.training.watch import Progress
 
 TOLD, WEIGHTS = "agent.json", "model.safetensors"
@@ -47,6 +48,10 @@ class AgentTraining:
     ppo: PPOSettings = field(default_factory=PPOSettings)
     reward: str = "shaped"
     episodes: int = 200
+
+    def __post_init__(self) -> None:
+        require_settings("Training an agent", self, episodes=COUNT)
+        require_one_of("Training an agent", self, "reward", REWARDS)
 
 
 def agent_for(environment: str, form: dict[str, Any], seed: int) -> GoalAgent:
@@ -110,10 +115,7 @@ def train_agent(
     environment: str = FAMILIES[REACH],
     settings: AgentTraining | None = None,
     *,
-    home: Path,
-    name: str | None = None,
-    anew: bool = False,
-    on_progress: Callable[[Progress], None] = lambda _: None,
+    run: RunSettings[Any],
 ) -> tuple[Path | None, Report]:
     """The agent's folder (None: it succeeds no more often than chance) and the report. Stopped, the same call goes on.
 
@@ -124,11 +126,10 @@ def train_agent(
         raise InputError(f"An agent's training got episodes = {settings.episodes}; it needs at least 1.")
     agent = agent_for(environment, settings.form, settings.ppo.seed)
     known_by = {**_identity(agent, environment, settings, None, ""), "settings": str(asdict(settings.ppo))}
-    run = TrainingRun.opened(home, name, known_by, kind=f"agent-{agent.settings.bottleneck}", anew=anew)
-    found = run.report()
-    if found is not None:
-        return (run.place if found.kept else None), found
-    curves = learned(agent, environment, settings, run.folder, on_progress=on_progress)
+    here = TrainingRun.opened(run, known_by, kind=f"agent-{agent.settings.bottleneck}")
+    if (done := here.done()) is not None:
+        return done
+    curves = learned(agent, environment, settings, here.folder, on_progress=run.on_progress)
     agent.eval()
     chance = measured(None, environment, FINAL, settings.episodes)
     reached = measured(agent, environment, FINAL, settings.episodes)
@@ -139,15 +140,15 @@ def train_agent(
         *(() if kept else ("The agent was not kept: it succeeds no more often than chance.",)),
     )
     report = Report(
-        run.name, f"agent, {agent.settings.bottleneck}, {environment}", "random actions", curves,
+        here.name, f"agent, {agent.settings.bottleneck}, {environment}", "random actions", curves,
         {"episodes of other seeds": (chance, reached)}, kept, notes, plain_settings(settings),
     )  # fmt: skip
-    with run.candidate() as made:
+    with here.candidate() as made:
         save_agent(agent, environment, made)
-        run.settle(made, report)
-    for path in run.folder.glob("checkpoint-*"):
+        here.settle(made, report)
+    for path in here.folder.glob("checkpoint-*"):
         shutil.rmtree(path)
-    return (run.place if kept else None), report
+    return here.result(report)
 
 
 def _usage_notes(agent: GoalAgent, environment: str) -> tuple[str, ...]:

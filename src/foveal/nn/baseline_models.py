@@ -14,10 +14,10 @@ from torch import nn
 from foveal.errors import InputError
 from foveal.nn.full_attention import FullAttention, FullSettings
 from foveal.nn.gated_delta import GatedDelta, GatedDeltaSettings
-from foveal.nn.inputs import require_one_of
 from foveal.nn.language_models import StreamConfig, StreamLM, register
 from foveal.nn.recurrent import Recurrent, RecurrentSettings
 from foveal.nn.window_attention import WindowAttention, WindowSettings
+from foveal.ranges import require_one_of
 
 KINDS: dict[str, tuple[Any, Any]] = {
     "window": (WindowSettings, WindowAttention),

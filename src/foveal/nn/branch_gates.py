@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from foveal.errors import InputError
+from foveal.ranges import COUNT, POSITIVE, require_number
 
 
 class Gated(NamedTuple):
@@ -35,8 +36,8 @@ class Gate(nn.Module):
     def __init__(self, channels: int, *, most: float = 1.0) -> None:
         """`most` is the length that no step reaches: 1, or 2 for steps that begin at 1 in a model that is trained."""
         super().__init__()
-        if channels < 1 or not most > 0:
-            raise InputError(f"{type(self).__name__} got {channels} channels, most = {most}; at least 1, and above 0.")
+        require_number(type(self).__name__, "channels", channels, COUNT, whole=True)
+        require_number(type(self).__name__, "most", most, POSITIVE)
         self.channels, self.most = channels, most
 
     def forward(self, residual: Tensor, shortcut: Tensor, state: Any = None, mask: Tensor | None = None) -> Gated:
@@ -143,6 +144,5 @@ def hidden_width(channels: int, reduction: int | None) -> int:
     """The inner width of a gate's MLP: channels / reduction, at least 4; by default 16, below 256 channels 4."""
     if reduction is None:
         reduction = 16 if channels >= 256 else 4
-    if reduction < 1:
-        raise InputError(f"A gate got reduction = {reduction}; it needs at least 1.")
+    require_number("A gate", "reduction", reduction, COUNT, whole=True)
     return max(channels // reduction, 4)

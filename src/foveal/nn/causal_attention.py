@@ -23,9 +23,10 @@ from torch import Tensor, nn
 
 from foveal.errors import InputError
 from foveal.nn.aaren import Aaren, AarenEncoder, AarenSettings
-from foveal.nn.inputs import checked, require_at_least_one, require_one_of, require_token
+from foveal.nn.inputs import checked, require_token
 from foveal.nn.states import State, require_state
 from foveal.nn.titans import LMM, TitansSettings
+from foveal.ranges import BELOW_ONE, COUNT, NOT_NEGATIVE, require_one_of, require_settings
 
 MIXERS = ("aaren", "attention", "gru")
 """Aaren and its peers; an encoder may have the memory, too."""
@@ -49,9 +50,11 @@ class StreamSettings:
 
     def __post_init__(self) -> None:
         require_one_of("A stream encoder", self, "mixer", (*MIXERS, "lmm"))
-        require_at_least_one("A stream encoder", self, "dim", "heads", "layers")
-        if self.feed_forward is not None:
-            require_at_least_one("A stream encoder", self, "feed_forward")
+        require_one_of("A stream encoder", self, "norm", ("pre", "post"))
+        require_settings(
+            "A stream encoder", self, dim=COUNT, heads=COUNT, layers=COUNT, feed_forward=COUNT, dropout=BELOW_ONE,
+            decay=NOT_NEGATIVE, conv_kernel=NOT_NEGATIVE,
+        )  # fmt: skip
         if self.mixer != "aaren" and (self.decay or self.conv_kernel):
             raise InputError(f"decay and conv_kernel are Aaren's; with the mixer {self.mixer!r} leave them out.")
 

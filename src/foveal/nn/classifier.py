@@ -1,7 +1,7 @@
 """Classifies a series as it comes: the class after every value, by Aaren or its peers.
 
     recipe = classification(read_ts(train), read_ts(test), ClassifierSettings())     # evaluation/series.py
-    folder, report = fit(recipe, CLASSIFICATION, home=home)
+    folder, report = fit(recipe, CLASSIFICATION, run=RunSettings(home=home))
     model = load_model(folder)
     model.classes[int(model(x, mask)[0].argmax())]              # x (1, T, channels)
     logits, state = model.step(value, model.init_state(1))      # the class so far, in constant time
@@ -31,6 +31,7 @@ from foveal.nn.causal_attention import StreamSettings, encoder_of, last_real, po
 from foveal.nn.inputs import checked
 from foveal.nn.states import State
 from foveal.nn.stream_training import DEV, TEST, Recipe, in_batches
+from foveal.ranges import POSITIVE, require_settings
 from foveal.training.loop import LoopSettings
 from foveal.training.report import Metrics
 
@@ -45,6 +46,9 @@ class ClassifierSettings:
     classes: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()  # of each channel
     spread: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        require_settings("A classifier of series", self, spread=POSITIVE)
 
 
 class Reading(NamedTuple):

@@ -28,7 +28,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from foveal.errors import InputError
-from foveal.nn.inputs import require_at_least_one, require_numbers, require_one_of
+from foveal.nn.inputs import require_numbers
+from foveal.ranges import BELOW_ONE, COUNT, POSITIVE, require_one_of, require_settings
 
 INDEXINGS = ("softmax", "topk", "gumbel")
 KINDS = ("learned", "random", "binary")
@@ -57,15 +58,14 @@ class CodebookSettings:
     temperature: float = 1.0  # that logits are divided by; in training "gumbel" adds its noise first
 
     def __post_init__(self) -> None:
-        require_at_least_one("A codebook", self, "width", "codes", "code_dim", "topk")
+        require_settings(
+            "A codebook", self, width=COUNT, codes=COUNT, code_dim=COUNT, topk=COUNT, dropout=BELOW_ONE,
+            temperature=POSITIVE,
+        )  # fmt: skip
         require_one_of("A codebook", self, "indexing", INDEXINGS)
         require_one_of("A codebook", self, "kind", KINDS)
         if self.indexing == "topk" and self.topk > self.codes:
             raise InputError(f"A codebook got topk = {self.topk} of {self.codes} codes; there are no more.")
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"A codebook got dropout = {self.dropout}; it needs a share, 0 to below 1.")
-        if not 0 < self.temperature < math.inf:
-            raise InputError(f"A codebook got temperature = {self.temperature}; it needs a number above 0.")
 
 
 class Looked(NamedTuple):

@@ -23,8 +23,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from foveal.nn.causal_attention import StreamSettings, encoder_of
-from foveal.nn.inputs import require_at_least_one
 from foveal.nn.states import State, own
+from foveal.ranges import COUNT, require_settings
 
 WEEKS = 4
 """Weeks of the seasonal mean."""
@@ -43,7 +43,7 @@ class CountSettings:
     horizon: int = 7  # days
 
     def __post_init__(self) -> None:
-        require_at_least_one("A forecaster of counts", self, "horizon")
+        require_settings("A forecaster of counts", self, horizon=COUNT)
 
 
 class Band(NamedTuple):

@@ -1,7 +1,7 @@
 """Acts as trajectories did that reached a wanted return: a decision transformer with Aaren, or causal attention.
 
     recipe = deciding("CartPole-v1", trajectories, DecisionSettings())     # decision_data.py
-    folder, report = fit(recipe, DECISIONS, home=home)
+    folder, report = fit(recipe, DECISIONS, run=RunSettings(home=home))
     returns(load_model(folder), environment("CartPole-v1"), seeds=range(10))
 
 A step is three tokens, the return that is still wanted, what is seen, what is done, each with the step's embedding; the
@@ -33,6 +33,7 @@ from foveal.nn.causal_attention import StreamSettings, encoder_of
 from foveal.nn.decision_data import CONTROLLERS, Trajectory, environment, references
 from foveal.nn.states import State
 from foveal.nn.stream_training import DEV, TEST, Recipe
+from foveal.ranges import COUNT, NOT_NEGATIVE, POSITIVE, require_settings
 from foveal.training.loop import LoopSettings
 from foveal.training.report import Metrics
 
@@ -57,8 +58,10 @@ class DecisionSettings:
     spread: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.context < 1:
-            raise InputError(f"A decision model got context = {self.context}; it needs at least 1 step.")
+        require_settings(
+            "A decision model", self, context=COUNT, observations=NOT_NEGATIVE, actions=NOT_NEGATIVE,
+            steps=NOT_NEGATIVE, highest=POSITIVE, scale=POSITIVE, spread=POSITIVE,
+        )  # fmt: skip
 
 
 class DecisionModel(nn.Module):

@@ -1,7 +1,7 @@
 """Foretells the next event of a sequence: when it comes, by a mixture of log-normals, and which mark it bears.
 
     recipe = event_forecasting(train, test, EventModelSettings())          # Events, of evaluation/event_sequences.py
-    folder, report = fit(recipe, EVENT_FORECASTING, home=home)
+    folder, report = fit(recipe, EVENT_FORECASTING, run=RunSettings(home=home))
     told, state = model.step(gap, mark, model.init_state(1))               # after each event, in constant time
 
 An event's token is its mark, the logarithm of the gap before it, and sines of the time since the first event. What
@@ -31,6 +31,7 @@ from foveal.nn.causal_attention import StreamSettings, encoder_of
 from foveal.nn.inputs import require_ids
 from foveal.nn.states import State
 from foveal.nn.stream_training import DEV, TEST, Recipe, in_batches
+from foveal.ranges import COUNT, NOT_NEGATIVE, POSITIVE, Range, require_settings
 from foveal.training.examples import shuffled
 from foveal.training.loop import LoopSettings
 from foveal.training.report import Metrics
@@ -62,8 +63,10 @@ class EventModelSettings:
     log_spread: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.components < 1 or self.piece < 2 or self.marks < 0:
-            raise InputError(f"{self} needs 1 component or more, and pieces of 2 events or more.")
+        require_settings(
+            "A model of events", self, components=COUNT, piece=Range(2), marks=NOT_NEGATIVE, mean_gap=POSITIVE,
+            log_spread=POSITIVE,
+        )  # fmt: skip
 
 
 class Told(NamedTuple):

@@ -2,7 +2,7 @@
 
     table = read_table(Path("ETTh1.csv"))                        # evaluation/series.py
     recipe = forecasting(table, ForecasterSettings(horizon=96))
-    folder, report = fit(recipe, FORECASTING, home=home)         # stream_training.py
+    folder, report = fit(recipe, FORECASTING, run=RunSettings(home=home))         # stream_training.py
     load_model(folder).forecast(last_rows)                       # in the table's units: (rows, C) -> (horizon, C)
 
 Every series is a stream of its own, cut into patches of `patch` values; one model serves all. The window's own mean and
@@ -31,8 +31,9 @@ from torch import Tensor, nn
 from foveal.errors import InputError
 from foveal.evaluation.series import Floats, Parts, Table, split_rows, standardised
 from foveal.nn.causal_attention import StreamSettings, encoder_of, positions
-from foveal.nn.inputs import require_at_least_one, require_numbers
+from foveal.nn.inputs import require_numbers
 from foveal.nn.stream_training import DEV, TEST, Recipe, in_batches
+from foveal.ranges import COUNT, POSITIVE, require_settings
 from foveal.training.loop import LoopSettings
 from foveal.training.report import Metrics
 
@@ -55,7 +56,7 @@ class ForecasterSettings:
     spread: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        require_at_least_one("A forecaster", self, "input", "horizon", "patch")
+        require_settings("A forecaster", self, input=COUNT, horizon=COUNT, patch=COUNT, spread=POSITIVE)
         if self.input % self.patch:
             raise InputError(f"A forecaster got input = {self.input} and patch = {self.patch}; it needs whole patches.")
         if len(self.mean) != len(self.spread):

@@ -14,9 +14,10 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from foveal.errors import InputError
-from foveal.nn.inputs import checked, head_width, require_at_least_one, require_token
+from foveal.nn.inputs import checked, head_width, require_token
 from foveal.nn.states import State, require_state
 from foveal.nn.window_attention import merged, rotated, turns
+from foveal.ranges import COUNT, require_settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,7 @@ class FullSettings:
     heads: int = 4
 
     def __post_init__(self) -> None:
-        require_at_least_one("Full attention", self, "dim", "heads")
+        require_settings("Full attention", self, dim=COUNT, heads=COUNT)
         if head_width("Full attention", self.dim, self.heads) % 2:
             raise InputError("Full attention needs heads of an even width, for rotary positions.")
 

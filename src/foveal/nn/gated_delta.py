@@ -22,12 +22,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from foveal.errors import InputError
 from foveal.nn.convolution import CausalConvolution
-from foveal.nn.inputs import as_it_is, checked, head_width, require_at_least_one, require_token
+from foveal.nn.inputs import as_it_is, checked, head_width, require_token
 from foveal.nn.norms import RMSNorm
 from foveal.nn.states import State, require_state
 from foveal.nn.window_attention import merged
+from foveal.ranges import COUNT, NOT_NEGATIVE, require_settings
 
 KEPT = 4.6
 """The decay's bias at first: a sigmoid of 0.99."""
@@ -46,10 +46,9 @@ class GatedDeltaSettings:
     chunk: int = 32  # tokens that are computed at once; no result depends on it
 
     def __post_init__(self) -> None:
-        require_at_least_one("The gated delta rule", self, "dim", "heads", "chunk")
-        head_width("The gated delta rule", self.dim, self.heads)
-        if self.conv_kernel < 0:
-            raise InputError(f"The gated delta rule got conv_kernel = {self.conv_kernel}; it needs 0 (none) or more.")
+        what = "The gated delta rule"
+        require_settings(what, self, dim=COUNT, heads=COUNT, conv_kernel=NOT_NEGATIVE, chunk=COUNT)
+        head_width(what, self.dim, self.heads)
 
 
 @dataclass(frozen=True)

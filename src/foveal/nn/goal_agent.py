@@ -25,7 +25,7 @@ from foveal.errors import InputError
 from foveal.nn.codebook import BOTTLENECKS, CodebookSettings, bottleneck_of
 from foveal.nn.goal_filter import GoalFilter, GoalFilterSettings, freeze_for_adaptation
 from foveal.nn.gridworlds import KINDS, SHADES, SIDE
-from foveal.nn.inputs import require_at_least_one, require_one_of
+from foveal.ranges import COUNT, NOT_NEGATIVE, require_one_of, require_settings
 
 PLACES = ("joint", "belief")
 
@@ -43,7 +43,9 @@ class EyeSettings:
     codebook: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        require_at_least_one("An eye", self, "embed")
+        require_settings(
+            "An eye", self, goals=COUNT, goal_dim=COUNT, embed=COUNT, action_dim=NOT_NEGATIVE, actions=NOT_NEGATIVE
+        )  # fmt: skip
 
     def filter(self) -> GoalFilterSettings:
         """What stands behind the embedded cells."""
@@ -93,7 +95,9 @@ class AgentSettings:
     codebook: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        require_at_least_one("An agent", self, "actions", "hidden", "action_dim", "embed")
+        require_settings(
+            "An agent", self, actions=COUNT, goals=COUNT, goal_dim=COUNT, embed=COUNT, action_dim=COUNT, hidden=COUNT
+        )  # fmt: skip
         require_one_of("An agent", self, "place", PLACES)
         require_one_of("An agent", self, "bottleneck", BOTTLENECKS)
 

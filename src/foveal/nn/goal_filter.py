@@ -27,7 +27,8 @@ from torch import Tensor, nn
 
 from foveal.errors import InputError
 from foveal.nn.codebook import BOTTLENECKS, CodebookSettings, bottleneck_of
-from foveal.nn.inputs import require_at_least_one, require_ids, require_numbers, require_one_of
+from foveal.nn.inputs import require_ids, require_numbers
+from foveal.ranges import COUNT, NOT_NEGATIVE, require_one_of, require_settings
 from foveal.training import checkpoints
 from foveal.training.report import plain_settings
 
@@ -53,9 +54,12 @@ class GoalFilterSettings:
     codebook: Mapping[str, Any] = field(default_factory=dict)  # fields of CodebookSettings, the width aside
 
     def __post_init__(self) -> None:
-        require_at_least_one("A goal filter", self, "channels", "cells", "goal_dim")
+        require_settings(
+            "A goal filter", self, channels=COUNT, cells=COUNT, goals=COUNT, goal_width=NOT_NEGATIVE, goal_dim=COUNT,
+            compress=COUNT, combine=COUNT, extra=NOT_NEGATIVE,
+        )  # fmt: skip
         require_one_of("A goal filter", self, "bottleneck", BOTTLENECKS)
-        if bool(self.goals) == bool(self.goal_width) or min((*self.goals, 1)) < 1 or self.goal_width < 0:
+        if bool(self.goals) == bool(self.goal_width):
             raise InputError(
                 f"A goal filter got goals = {self.goals} and goal_width = {self.goal_width}; it needs either how many "
                 "values each field of a goal has, or the width of a goal that is a vector."

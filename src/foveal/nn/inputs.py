@@ -93,22 +93,6 @@ def as_it_is(x: Tensor) -> AbstractContextManager[Any]:
     return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
 
 
-def require_at_least_one(layer: str, settings: object, *names: str) -> None:
-    """InputError: a field of that name is no whole number, such as 4.0 or "4", or below 1."""
-    for name in names:
-        value = getattr(settings, name)
-        if not hasattr(type(value), "__index__"):
-            raise InputError(f"{layer} got {name} = {value!r}; it needs a whole number, at least 1.")
-        if value < 1:
-            raise InputError(f"{layer} got {name} = {value}; it needs at least 1.")
-
-
-def require_one_of(layer: str, settings: object, name: str, choices: tuple[str, ...]) -> None:
-    """InputError: the field is none of the choices."""
-    if getattr(settings, name) not in choices:
-        raise InputError(f"{layer} got {name} = {getattr(settings, name)!r}; there are: {', '.join(choices)}.")
-
-
 def head_width(layer: str, dim: int, heads: int) -> int:
     """dim / heads. InputError: it is no whole number."""
     if heads < 1 or dim < 1 or dim % heads:

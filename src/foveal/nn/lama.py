@@ -29,7 +29,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from foveal.errors import InputError
-from foveal.nn.inputs import hidden, require_at_least_one, require_numbers, require_one_of, require_sequence
+from foveal.nn.inputs import hidden, require_numbers, require_sequence
+from foveal.ranges import COUNT, POSITIVE, require_one_of, require_settings
 
 log = logging.getLogger("foveal.nn")
 
@@ -59,15 +60,12 @@ class LamaSettings:
     output_dim: int | None = None  # a pooler maps its vectors to one of this width; None: it gives them all
 
     def __post_init__(self) -> None:
-        require_at_least_one("LAMA", self, "dim", "heads", "rank")
-        for name in ("context_dim", "output_dim"):
-            if getattr(self, name) is not None:
-                require_at_least_one("LAMA", self, name)
+        require_settings(
+            "LAMA", self, dim=COUNT, heads=COUNT, rank=COUNT, context_dim=COUNT, output_dim=COUNT, scale=POSITIVE
+        )  # fmt: skip
         require_one_of("LAMA", self, "context", CONTEXTS)
         require_one_of("LAMA", self, "activation", ("tanh", "none"))
         require_one_of("LAMA", self, "normalize", ("l2", "none"))
-        if not 0 < self.scale < math.inf:
-            raise InputError(f"LAMA got scale = {self.scale}; it needs a number above 0.")
         if self.context_dim is not None and self.context != "mean":
             raise InputError(f'LAMA got a context_dim, which is for the context "mean", not "{self.context}".')
 

@@ -22,7 +22,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 
 from foveal.errors import InputError
 from foveal.nn.aaren import Aaren, AarenSettings
-from foveal.nn.inputs import require_ids, require_one_of
+from foveal.nn.inputs import require_ids
 from foveal.nn.kept import Kept
 from foveal.nn.next_tokens import IGNORED, LanguageOutput, cross_entropy, drawn
 from foveal.nn.norms import RMSNorm
@@ -30,6 +30,7 @@ from foveal.nn.routing import RoutingAttention, RoutingSettings
 from foveal.nn.stack import Block
 from foveal.nn.states import StackState, State
 from foveal.nn.titans import LMM, MAC, MAG, MAL, TitansSettings
+from foveal.ranges import BELOW_ONE, COUNT, POSITIVE, require_one_of, require_settings
 
 
 class StreamConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
@@ -45,9 +46,10 @@ class StreamConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)  # type: ignore[no-untyped-call]
-        for name in ("vocab_size", "hidden_size", "num_hidden_layers"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{type(self).__name__} got {name} = {getattr(self, name)}; it needs at least 1.")
+        require_settings(
+            type(self).__name__, self, vocab_size=COUNT, hidden_size=COUNT, num_hidden_layers=COUNT,
+            expansion=POSITIVE, dropout=BELOW_ONE,
+        )  # fmt: skip
         self.layer_settings(0)
 
     def layer_settings(self, layer: int) -> Any:

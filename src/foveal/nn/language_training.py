@@ -1,6 +1,6 @@
 """Trains a small language model of these layers on a person's own text, byte by byte, and keeps it with its figures.
 
-    folder, report = train_language(texts, LanguageTraining(model="mag"), home=home)
+    folder, report = train_language(texts, LanguageTraining(model="mag"), run=RunSettings(home=home))
     model = language_model(folder)
     written = model.generate(encoded("Call me"), max_new_tokens=200, temperature=0.8)
 
@@ -38,10 +38,11 @@ from foveal.nn.language_models import (
     TitansConfig,
     TitansLM,
 )
+from foveal.ranges import COUNT, INSIDE, Range, require_settings
 from foveal.training import checkpoints
 from foveal.training.loop import Job, LoopSettings, identity, train
 from foveal.training.report import Report, plain_settings
-from foveal.training.runs import TrainingRun
+from foveal.training.runs import RunSettings, TrainingRun
 from foveal.training.watch import Progress
 from foveal.training.windows import Windows, batches_of, collate
 
@@ -74,8 +75,7 @@ class LanguageSize:
     mixer: Mapping[str, Any] = field(default_factory=dict)  # fields of the layer's settings, over the usual ones
 
     def __post_init__(self) -> None:
-        if min(self.layers, self.width, self.heads, self.window) < 1:
-            raise InputError(f"{self} holds a number below 1; layers, width, heads and window need at least 1.")
+        require_settings("A language model", self, layers=COUNT, width=COUNT, heads=COUNT, window=COUNT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,11 +94,9 @@ class LanguageTraining:
     )
 
     def __post_init__(self) -> None:
-        if self.length < 2 or not 0 < self.held_out < 1 or self.dev_windows < 1:
-            raise InputError(
-                f"A language model's training got length {self.length}, held_out {self.held_out}, dev_windows "
-                f"{self.dev_windows}; it needs 2 bytes or more, a share between 0 and 1, and a window or more."
-            )
+        require_settings(
+            "A language model's training", self, length=Range(2), held_out=INSIDE, dev_windows=COUNT
+        )  # fmt: skip
         config_of(self.model, self.size)
 
 
@@ -252,10 +250,7 @@ def train_language(
     texts: Sequence[str],
     settings: LanguageTraining | None = None,
     *,
-    home: Path,
-    name: str | None = None,
-    on_progress: Callable[[Progress], None] = lambda _: None,
-    anew: bool = False,
+    run: RunSettings[Any],
 ) -> tuple[Path, Report]:
     """Train on texts and keep the model as HOME/models/NAME; stopped, the same call goes on.
 
@@ -270,19 +265,17 @@ def train_language(
         "texts": hashlib.sha256(data).hexdigest()[:16],
         "language": json.dumps(plain, sort_keys=True),
     }
-    run = TrainingRun.opened(
-        home, name, identity(depends_on, settings.loop), kind=f"language-{settings.model}", anew=anew
-    )
-    found = run.report()
+    here = TrainingRun.opened(run, identity(depends_on, settings.loop), kind=f"language-{settings.model}")
+    found = here.report()
     if found is not None:
-        return run.place, found
+        return here.place, found
     rows, held = _parts(data, settings)
     model = made(config_of(settings.model, settings.size), settings.loop.seed)
-    report = _trained(model, rows, held, settings, run, on_progress)
-    with run.candidate() as place:
+    report = _trained(model, rows, held, settings, here, run.on_progress)
+    with here.candidate() as place:
         model.save_pretrained(place)
-        run.settle(place, report)
-    return run.place, report
+        here.settle(place, report)
+    return here.place, report
 
 
 def _parts(data: bytes, settings: LanguageTraining) -> tuple[Windows, _Held]:

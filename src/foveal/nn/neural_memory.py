@@ -15,7 +15,6 @@ Against   attention keeps every token; here the state is `depth` matrices a head
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -24,9 +23,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from foveal.errors import FovealError, InputError
+from foveal.errors import FovealError
 from foveal.nn.convolution import CausalConvolution
-from foveal.nn.inputs import as_it_is, checked, head_width, require_at_least_one, require_one_of, require_token
+from foveal.nn.inputs import as_it_is, checked, head_width, require_token
 from foveal.nn.memory_rule import (
     Carried,
     Decays,
@@ -39,6 +38,7 @@ from foveal.nn.memory_rule import (
     write_token,
 )
 from foveal.nn.states import State, require_state
+from foveal.ranges import COUNT, NOT_NEGATIVE, POSITIVE, require_one_of, require_settings
 
 THETA_SHARE, ETA, ALPHA = 0.5, 0.2, 0.005
 """What the gates give before any training: half of theta_max, eta, alpha."""
@@ -72,20 +72,15 @@ class MemorySettings:
     # tokens of that call read it without writing
 
     def __post_init__(self) -> None:
-        require_at_least_one("NeuralMemory", self, "dim", "heads", "depth", "chunk")
+        require_settings(
+            "NeuralMemory", self, dim=COUNT, heads=COUNT, dim_head=COUNT, depth=COUNT, chunk=COUNT,
+            conv_kernel=NOT_NEGATIVE, expansion=POSITIVE, theta_max=POSITIVE, max_surprise=POSITIVE,
+        )  # fmt: skip
         require_one_of("NeuralMemory", self, "decay_to", ("init", "zero"))
         require_one_of("NeuralMemory", self, "read", ("after", "before"))
         require_one_of("NeuralMemory", self, "on_nonfinite", ("error", "reset"))
         if self.dim_head is None:
             head_width("NeuralMemory", self.dim, self.heads)
-        elif self.dim_head < 1:
-            raise InputError(f"NeuralMemory got dim_head = {self.dim_head}; it needs at least 1.")
-        if self.conv_kernel < 0:
-            raise InputError(f"NeuralMemory got conv_kernel = {self.conv_kernel}; it needs 0 (none) or more.")
-        for name in ("theta_max", "expansion", "max_surprise"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise InputError(f"NeuralMemory got {name} = {value}; it needs a number above 0.")
 
     @property
     def width(self) -> int:

@@ -35,9 +35,10 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from foveal.errors import InputError
-from foveal.nn.inputs import require_at_least_one, require_numbers
+from foveal.nn.inputs import require_numbers
 from foveal.nn.memory_rule import Carried, Decays, Gates, Weights, carry, surprise
 from foveal.nn.states import State, require_state
+from foveal.ranges import COUNT, POSITIVE, require_settings
 
 LARGEST = 0.5, 1e-3
 """Of theta (one passage alone is then learnt at once) and of alpha (half is forgotten after 700 passages)."""
@@ -64,11 +65,12 @@ class PassageSettings:
     max_surprise: float = 2.0  # longer errors are shortened to this norm
 
     def __post_init__(self) -> None:
-        require_at_least_one("PassageMemory", self, "vector", "depth", "hidden", "chunk")
-        if self.codes < 64 or self.codes % 64:
+        require_settings(
+            "PassageMemory", self, vector=COUNT, codes=COUNT, depth=COUNT, hidden=COUNT, chunk=COUNT,
+            max_surprise=POSITIVE,
+        )  # fmt: skip
+        if self.codes % 64:
             raise InputError(f"PassageMemory got codes = {self.codes}; it needs a multiple of 64.")
-        if not self.max_surprise > 0:
-            raise InputError(f"PassageMemory got max_surprise = {self.max_surprise}; it needs a number above 0.")
 
     @property
     def shapes(self) -> list[tuple[int, int]]:

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from foveal.errors import InputError
-from foveal.nn.inputs import checked, require_at_least_one, require_token
+from foveal.nn.inputs import checked, require_token
 from foveal.nn.states import State, require_state
+from foveal.ranges import COUNT, require_settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,7 @@ class RecurrentSettings:
     dim: int
 
     def __post_init__(self) -> None:
-        require_at_least_one("A GRU", self, "dim")
+        require_settings("A GRU", self, dim=COUNT)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from foveal.errors import InputError
-from foveal.nn.inputs import require_at_least_one
+from foveal.ranges import COUNT, require_settings
 
 EXPANSION = 4
 """Channels of a bottleneck's end over those of its middle."""
@@ -36,13 +36,11 @@ class ResNetSettings:
     bottleneck: bool = False
 
     def __post_init__(self) -> None:
-        require_at_least_one("ResNet", self, "classes", "colours")
+        require_settings("ResNet", self, depth=COUNT, widths=COUNT, classes=COUNT, colours=COUNT)
         layers = 9 if self.bottleneck else 6
         if self.depth < layers + 2 or (self.depth - 2) % layers:
             kind = " of bottlenecks" if self.bottleneck else ""
             raise InputError(f"ResNet got depth = {self.depth}; a network{kind} has {layers} n + 2 layers, n above 0.")
-        if len(self.widths) != 3 or min(self.widths) < 1:
-            raise InputError(f"ResNet got widths = {self.widths}; it needs three, each at least 1.")
 
     @property
     def blocks(self) -> int:

@@ -20,10 +20,11 @@ from torch import Tensor, nn
 
 from foveal.errors import InputError
 from foveal.nn.clusters import OnlineMeans, on_sphere
-from foveal.nn.inputs import head_width, require_at_least_one, require_one_of
+from foveal.nn.inputs import head_width
 from foveal.nn.range_attention import fits, range_attention
 from foveal.nn.states import State
 from foveal.nn.window_attention import merged, softmax_over
+from foveal.ranges import BELOW_ONE, COUNT, NOT_NEGATIVE, require_one_of, require_settings
 
 SOFTENED = 1e-2
 """Added to the number of a token's clusters, as in the paper's code."""
@@ -51,7 +52,10 @@ class RoutingSettings:
     self_penalty: float = 0.0  # taken from a token's score of itself, which is its greatest
 
     def __post_init__(self) -> None:
-        require_at_least_one("Routing attention", self, "dim", "heads", "clusters", "window", "local_window")
+        require_settings(
+            "Routing attention", self, dim=COUNT, heads=COUNT, clusters=COUNT, window=COUNT, local_window=COUNT,
+            ema_decay=BELOW_ONE, commitment=NOT_NEGATIVE, self_penalty=NOT_NEGATIVE,
+        )  # fmt: skip
         require_one_of("Routing attention", self, "selection", ("causal", "topk"))
         require_one_of("Routing attention", self, "logit_scale", ("1/sqrt(d)", "none"))
         head_width("Routing attention", self.dim, self.heads)
@@ -61,10 +65,6 @@ class RoutingSettings:
             raise InputError(
                 "The causal selection needs causal = True and shared queries and keys; take selection = 'topk'."
             )
-        if not 0 <= self.ema_decay < 1:
-            raise InputError(f"Routing attention got ema_decay = {self.ema_decay}; it needs 0 to below 1.")
-        if self.commitment < 0 or self.self_penalty < 0:
-            raise InputError("Routing attention got a commitment or self_penalty below 0; 0 is none.")
 
     @property
     def shared(self) -> bool:

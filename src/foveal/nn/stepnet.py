@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from foveal.errors import InputError
 from foveal.nn.branch_gates import Gate, hidden_width, pooled, wide
-from foveal.nn.inputs import require_at_least_one, require_one_of
+from foveal.ranges import COUNT, POSITIVE, require_one_of, require_settings
 
 SMALLEST = 0.01
 """What the update before is at least, so that the ratio stays finite."""
@@ -46,7 +46,7 @@ class StepSettings:
     still: bool = False  # begin with steps of most / 2, whatever is read; at most = 2 a new gate then changes nothing
 
     def __post_init__(self) -> None:
-        require_at_least_one("StepAttention", self, "channels")
+        require_settings("StepAttention", self, channels=COUNT, reduction=COUNT, most=POSITIVE)
         require_one_of("StepAttention", self, "level", ("pair", "diff"))
         require_one_of("StepAttention", self, "pool", ("mean", "mean+abs", "none"))
 

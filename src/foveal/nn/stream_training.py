@@ -1,6 +1,6 @@
 """What the recipes of stream models have in common: a model is fitted, compared with a plain baseline, kept if better.
 
-    folder, report = fit(recipe, LoopSettings(), home=home)      # resumes; HOME/models/<name>, HOME/runs/train/<name>
+    folder, report = fit(recipe, LoopSettings(), run=RunSettings(home=home))   # resumes; HOME/models/<name>
     model = load_model(folder)                                   # of any of the tasks
 
 forecaster.py    values to come of a table of series        classifier.py    the class of a series
@@ -26,8 +26,7 @@ from foveal.registry import lookup
 from foveal.training import checkpoints
 from foveal.training.loop import Job, LoopSettings, identity, train
 from foveal.training.report import Metrics, Report, plain_settings
-from foveal.training.runs import TrainingRun
-from foveal.training.watch import Progress
+from foveal.training.runs import RunSettings, TrainingRun
 
 TOLD, WEIGHTS = "stream.json", "model.safetensors"
 
@@ -95,22 +94,18 @@ def fit(
     recipe: Recipe,
     loop: LoopSettings,
     *,
-    home: Path,
-    name: str | None = None,
-    anew: bool = False,
-    on_progress: Callable[[Progress], None] = lambda _: None,
+    run: RunSettings[Any],
 ) -> tuple[Path | None, Report]:
     """The model's folder (None: it is no better than the baseline) and the report. Stopped, the same call goes on.
 
     InputError: a run of that name is another one.
     """
     job = recipe.job(loop)
-    run = TrainingRun.opened(home, name, identity(job.identity, loop), kind=recipe.task, anew=anew)
-    found = run.report()
-    if found is not None:
-        return (run.place if found.kept else None), found
+    here = TrainingRun.opened(run, identity(job.identity, loop), kind=recipe.task)
+    if (done := here.done()) is not None:
+        return done
     before = {part: recipe.baseline(part) for part in recipe.parts}
-    curves = train(job, loop, run.folder, on_progress=on_progress)
+    curves = train(job, loop, here.folder, on_progress=run.on_progress)
     recipe.model.eval()
     with torch.no_grad():
         after = {part: recipe.measure(recipe.model, part) for part in recipe.parts}
@@ -120,17 +115,17 @@ def fit(
     if not kept:
         notes += (f"The model was not kept: {recipe.metric} on the dev part {new:.4g}; {recipe.base} has {old:.4g}.",)
     report = Report(
-        run.name, recipe.title or f"{recipe.task}, {_mixer(recipe.model)}", recipe.base, curves,
+        here.name, recipe.title or f"{recipe.task}, {_mixer(recipe.model)}", recipe.base, curves,
         {part: (before[part], after[part]) for part in recipe.parts}, kept, notes,
         {**recipe.plain, "loop": asdict(loop)},
     )  # fmt: skip
-    with run.candidate() as made:
+    with here.candidate() as made:
         if recipe.save:
             recipe.save(recipe.model, made)
         else:
             save_model(recipe.model, recipe.task, made)
-        run.settle(made, report)
-    return (run.place if kept else None), report
+        here.settle(made, report)
+    return here.result(report)
 
 
 def _mixer(model: Any) -> str:

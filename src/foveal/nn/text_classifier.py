@@ -28,12 +28,13 @@ from transformers.utils.generic import ModelOutput
 
 from foveal.errors import InputError, ModelUnavailable
 from foveal.nn.classified import Classified
-from foveal.nn.inputs import require_at_least_one, require_ids, require_one_of
+from foveal.nn.inputs import require_ids
 from foveal.nn.kept import Kept
 from foveal.nn.lama import Pooled, diversity
 from foveal.nn.pooling import NAMES, pooler_of
 from foveal.nn.recurrent import Bidirectional
 from foveal.nn.words import Read, Words, sentences
+from foveal.ranges import BELOW_ONE, COUNT, NOT_NEGATIVE, require_one_of, require_settings
 
 WORDS = "words.json"
 ENCODERS = ("gru", "lstm", "cnn", "none")
@@ -64,16 +65,12 @@ class TextClassifierConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)  # type: ignore[no-untyped-call]
-        require_at_least_one(
-            "A text classifier", self, "word_dim", "hidden", "heads", "inside", "max_words", "sentence_words"
-        )
+        require_settings(
+            "A text classifier", self, vocab_size=COUNT, word_dim=COUNT, hidden=COUNT, heads=COUNT, inside=COUNT,
+            dropout=BELOW_ONE, diversity=NOT_NEGATIVE, max_words=COUNT, sentence_words=COUNT,
+        )  # fmt: skip
         require_one_of("A text classifier", self, "encoder", ENCODERS)
         require_one_of("A text classifier", self, "pooling", NAMES)
-        if not 0 <= self.dropout < 1 or self.diversity < 0:
-            raise InputError(
-                f"A text classifier got dropout = {self.dropout}, diversity = {self.diversity}; it needs a share below "
-                "1, and 0 or more."
-            )
 
     @property
     def plain(self) -> dict[str, Any]:

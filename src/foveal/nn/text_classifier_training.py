@@ -1,6 +1,6 @@
 """Trains a text classifier on labelled texts, and keeps it if it is better than always naming the most frequent class.
 
-    folder, report = fit(classifying(train, test), CLASSIFYING, home=home)      # stream_training.py; resumes
+    folder, report = fit(classifying(train, test), CLASSIFYING, run=RunSettings(home=home))   # stream_training.py
     model = text_classifier(folder)
 
 Batches hold texts of like length, so that little is padding. A tenth of each class is held out and chooses the weights.

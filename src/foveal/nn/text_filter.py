@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from foveal.nn.codebook import LinearBottleneck, TaskCodebook
+from foveal.nn.codebook import BOTTLENECKS, LinearBottleneck, TaskCodebook
 from foveal.nn.goal_filter import GoalFilter, GoalFilterSettings
+from foveal.ranges import COUNT, require_one_of, require_settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,10 @@ class TextFilterSettings:
     hidden: int = 128  # of the head
     bottleneck: str = "codebook"
     codebook: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require_settings("A text filter", self, channels=COUNT, goal_width=COUNT, tokens=COUNT, hidden=COUNT)
+        require_one_of("A text filter", self, "bottleneck", BOTTLENECKS)
 
     def filter(self) -> GoalFilterSettings:
         """InputError: as it says."""

@@ -27,7 +27,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from foveal.errors import InputError
-from foveal.nn.inputs import as_it_is, checked, head_width, require_at_least_one, require_one_of, require_token
+from foveal.nn.inputs import as_it_is, checked, head_width, require_token
 from foveal.nn.memory_rule import Weights, through
 from foveal.nn.neural_memory import MemoryDiverged, MemorySettings, MemoryState, NeuralMemory
 from foveal.nn.norms import RMSNorm
@@ -41,6 +41,7 @@ from foveal.nn.window_attention import (
     softmax_over,
     turns,
 )
+from foveal.ranges import COUNT, NOT_NEGATIVE, require_one_of, require_settings
 
 VARIANTS = ("lmm", "mac", "mag", "mal")
 
@@ -61,12 +62,10 @@ class TitansSettings:
     memory: Any = field(default_factory=dict)  # MemorySettings, or some of its fields
 
     def __post_init__(self) -> None:
-        require_at_least_one("Titans", self, "dim", "heads", "window")
+        require_settings("Titans", self, dim=COUNT, heads=COUNT, window=COUNT, persistent=NOT_NEGATIVE)
         require_one_of("Titans", self, "variant", VARIANTS)
         require_one_of("Titans", self, "gate", ("sigmoid", "convex"))
         head_width("Titans", self.dim, self.heads)
-        if self.persistent < 0:
-            raise InputError(f"Titans got persistent = {self.persistent}; it needs 0 (none) or more.")
         if isinstance(self.memory, Mapping):
             object.__setattr__(self, "memory", MemorySettings(**{"dim": self.dim, **self.memory}))
         if not isinstance(self.memory, MemorySettings):

@@ -15,7 +15,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from foveal.errors import InputError
-from foveal.nn.inputs import head_width, require_at_least_one
+from foveal.nn.inputs import head_width
+from foveal.ranges import COUNT, require_settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +36,10 @@ class VisionSettings:
     colours: int = 3
 
     def __post_init__(self) -> None:
-        names = ("side", "patch", "layers", "expansion", "classes", "colours")
-        require_at_least_one("VisionTransformer", self, *names)
+        require_settings(
+            "VisionTransformer", self, side=COUNT, patch=COUNT, dim=COUNT, layers=COUNT, heads=COUNT, expansion=COUNT,
+            classes=COUNT, colours=COUNT,
+        )  # fmt: skip
         head_width("VisionTransformer", self.dim, self.heads)
         if self.side % self.patch:
             raise InputError(f"VisionTransformer got side = {self.side}, patch = {self.patch}; patches fill the side.")

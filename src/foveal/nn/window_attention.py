@@ -23,9 +23,10 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from foveal.errors import InputError
-from foveal.nn.inputs import checked, head_width, require_at_least_one, require_one_of, require_token
+from foveal.nn.inputs import checked, head_width, require_token
 from foveal.nn.range_attention import fits, range_attention
 from foveal.nn.states import State, own, require_state
+from foveal.ranges import COUNT, require_one_of, require_settings
 
 ROTARY_BASE = 10_000.0
 
@@ -42,11 +43,10 @@ class WindowSettings:
     causal: bool = True
 
     def __post_init__(self) -> None:
-        require_at_least_one("Window attention", self, "dim", "heads", "window")
+        require_settings("Window attention", self, dim=COUNT, heads=COUNT, dim_head=COUNT, window=COUNT)
         require_one_of("Window attention", self, "kind", ("sliding", "blocks"))
-        width = self.width if self.dim_head is None else self.dim_head
-        if width % 2 or width < 1:
-            raise InputError(f"Window attention got heads of width {width}; rotary positions need an even one.")
+        if self.width % 2:
+            raise InputError(f"Window attention got heads of width {self.width}; rotary positions need an even one.")
 
     @property
     def width(self) -> int:

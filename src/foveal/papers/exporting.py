@@ -8,13 +8,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import date, datetime
 from typing import Any
 
 from foveal.papers.store import Paper
 from foveal.text import references
-from foveal.text.bibtex import Keys, entry, key_of, tex
 
 CSV_COLUMNS = (
     *(
@@ -38,13 +38,13 @@ CSV_COLUMNS = (
 
 def bibtex(papers: Sequence[Paper], *, abstract: bool = True) -> str:
     """One @article or @misc for each paper, with keys that differ; whole, or without abstracts."""
-    keys = Keys()
-    return "\n".join(_bibtex(paper, keys.fresh(_key(paper)), abstract=abstract) for paper in papers)
+    known = [_reference(paper) for paper in papers]
+    return references.bibtex(known if abstract else [replace(one, abstract="") for one in known])
 
 
 def ris(papers: Sequence[Paper]) -> str:
     """One record for each paper, lines ended as the format has them."""
-    return "".join(f"{line}\r\n" for paper in papers for line in _ris(paper))
+    return references.ris([_reference(paper) for paper in papers])
 
 
 def csl(papers: Sequence[Paper]) -> str:
@@ -64,8 +64,6 @@ def as_csv(papers: Sequence[Paper]) -> str:
 
 def as_json(papers: Sequence[Paper]) -> str:
     """The papers as objects, times in ISO format."""
-    from dataclasses import asdict, replace
-
     told = [asdict(replace(paper, authors=paper.named_authors)) for paper in papers]
     return json.dumps(told, default=_plain, ensure_ascii=False, indent=1) + "\n"
 
@@ -79,61 +77,23 @@ EXPORTS: Mapping[str, Callable[[Sequence[Paper]], str]] = {
 }
 
 
-def _bibtex(paper: Paper, key: str, *, abstract: bool) -> str:
-    fields = {
-        "title": f"{{{tex(paper.title)}}}",
-        "author": " and ".join(tex(author.name) for author in paper.named_authors),
-        "year": str(paper.published_at.year) if paper.published_at else "",
-        "month": f"{paper.published_at:%b}".lower() if paper.published_at else "",
-        "journal": tex(paper.journal_ref),
-        "doi": paper.doi,
-        "eprint": paper.id if paper.is_arxiv else "",
-        "archiveprefix": "arXiv" if paper.is_arxiv else "",
-        "primaryclass": paper.categories[0] if paper.is_arxiv and paper.categories else "",
-        "url": paper.page_url,
-        "note": "Withdrawn" if paper.withdrawn else "",
-        "abstract": tex(paper.abstract) if abstract else "",
-    }
-    return entry("article" if paper.journal_ref else "misc", key, fields)
-
-
-def _key(paper: Paper) -> str:
-    names = (author.name.split() for author in paper.named_authors)  # a source may give one that is blank
-    family = next((words[-1] for words in names if words), paper.organisation or "anonymous")
-    return key_of(family, paper.published_at.year if paper.published_at else "", paper.title)
-
-
-def _ris(paper: Paper) -> Iterator[str]:
-    yield f"TY  - {'JOUR' if paper.journal_ref else 'UNPB'}"
-    fields = [
-        ("TI", paper.title),
-        *(("AU", references.last_first(author.name)) for author in paper.named_authors),
-        ("PY", str(paper.published_at.year) if paper.published_at else ""),
-        ("DA", f"{paper.published_at:%Y/%m/%d}" if paper.published_at else ""),
-        ("JO", paper.journal_ref),
-        ("DO", paper.doi),
-        ("UR", paper.page_url),
-        ("L1", paper.pdf_url),
-        *(("KW", word) for word in paper.keywords),
-        ("N1", "Withdrawn" if paper.withdrawn else ""),
-        ("AB", paper.abstract),
-        ("ID", paper.id),
-    ]
-    yield from (f"{tag}  - {' '.join(value.split())}" for tag, value in fields if value)
-    yield "ER  - "
-
-
 def _reference(paper: Paper) -> references.Reference:
     return references.Reference(
         title=paper.title,
         authors=tuple(name for author in paper.named_authors if (name := " ".join(author.name.split()))),
+        organisation=paper.organisation,
         dated=paper.published_at.date() if paper.published_at else None,
+        kind="paper",
         url=paper.page_url,
         journal=paper.journal_ref,
         doi=paper.doi,
         arxiv=paper.id if paper.is_arxiv else "",
+        category=paper.categories[0] if paper.is_arxiv and paper.categories else "",
         note="Withdrawn" if paper.withdrawn else "",
+        keywords=tuple(paper.keywords),
         abstract=paper.abstract,
+        pdf=paper.pdf_url,
+        id=paper.id,
     )
 
 

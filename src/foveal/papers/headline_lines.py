@@ -122,6 +122,8 @@ def judge_new(
     chosen = chosen or headline_settings(settings.home)
     if not chosen.judge:
         return Judged(off=UNTRAINED)
+    if load is None:  # said now, also where there is nothing to judge
+        _require_named(chosen, settings)
     asked = list(_asked(database, chosen))
     told = Judged(left=len(asked))
     if not asked:
@@ -180,6 +182,15 @@ def _asked(database: Database, chosen: HeadlineSettings) -> Iterator[_Asked]:
         now = sha256(seen.encode("utf-8", "surrogatepass")).hexdigest()
         if now != made_of and plain_tex(title) and abstract.strip():
             yield _Asked(which, plain_tex(title), abstract.strip(), now)
+
+
+def _require_named(chosen: HeadlineSettings, settings: Settings) -> None:
+    """UnknownName: no such judge or writer."""
+    from foveal.papers.headline_names import judge_folder, writer_folder
+
+    judge_folder(chosen.judge, settings.home)
+    if chosen.writer:
+        writer_folder(chosen.writer, settings.home)
 
 
 def load_models(chosen: HeadlineSettings, settings: Settings) -> tuple[HeadlineJudge, Writer | None]:

@@ -8,6 +8,7 @@ from typing import Any
 from foveal.errors import InputError, UnknownName
 from foveal.evaluation.headlines import VIEWS
 from foveal.papers.headline_features import PLAIN
+from foveal.ranges import BELOW_ONE, INSIDE, require_settings
 from foveal.text.ngrams import GramSettings
 from foveal.training.linear import KINDS as FITTED
 from foveal.training.linear import FitSettings
@@ -41,11 +42,7 @@ class JudgeSettings:
                 raise UnknownName(
                     f"A headline judge got {name}={getattr(self, name)!r}. There are: {', '.join(known)}."
                 )
-        if not 0 <= self.abstain < 1 or not 0 < self.dev_share < 1:
-            raise InputError(
-                f"A headline judge got abstain={self.abstain}, dev_share={self.dev_share}; it needs 0 to below 1, and "
-                "between 0 and 1."
-            )
+        require_settings("A headline judge", self, abstain=BELOW_ONE, dev_share=INSIDE)
         if self.kind == "encoder" and not self.encoder:
             raise InputError('A judge of kind "encoder" needs the name of one, such as encoder="minilm".')
         if self.kind == "pmi" and not self.chat:

@@ -1,7 +1,7 @@
 """Headline judges and writers as runs by name: resumed, measured on pairs held out, kept only if they are better.
 
-    folder, report = train_headline_judge(pairs, JudgeSettings(), home=home)      # HOME/models/<name>
-    folder, report = train_headline_writer(pairs, "gemma3-270m", home=home)
+    folder, report = train_headline_judge(pairs, JudgeSettings(), run=RunSettings(home=home))      # HOME/models/<name>
+    folder, report = train_headline_writer(pairs, "gemma3-270m", run=RunSettings(home=home))
 
 A judge is kept if its macro F1 on dev pairs, before a classifier learns from them, too, is above that of one label for
 all; a writer if dev headlines are likelier than to the model that it began with. Whatever note the set carries on its
@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,12 +22,12 @@ from foveal.evaluation.headlines import TECLASS, HeadlineSet, Taxonomy
 from foveal.models.language import load_language_model
 from foveal.papers.headline_judgements import JudgeReport
 from foveal.papers.headline_pairs import split_by_article
-from foveal.papers.headline_writer import BASE, TRAIN_ON, HeadlineWriter
+from foveal.papers.headline_writer import BASE, DEV_SHARE, TRAIN_ON, HeadlineWriter
 from foveal.papers.headlines import HeadlineJudge, JudgeSettings
 from foveal.training.headline_writers import METRIC, WriterSettings
 from foveal.training.loop import Curves
 from foveal.training.report import Metrics, Report, plain_settings, seen_before
-from foveal.training.runs import TrainingRun
+from foveal.training.runs import RunSettings, TrainingRun
 from foveal.training.watch import Progress
 
 
@@ -35,31 +35,25 @@ def train_headline_judge(
     learnt: HeadlineSet,
     settings: JudgeSettings | None = None,
     *,
-    home: Path,
-    name: str | None = None,
+    run: RunSettings[HeadlineSet],
     taxonomy: Taxonomy = TECLASS,
-    dev: HeadlineSet | None = None,
-    test: HeadlineSet | None = None,
-    on_progress: Callable[[Progress], None] = lambda _: None,
-    anew: bool = False,
-    cache: Path | None = None,
 ) -> tuple[Path | None, Report]:
     """The folder of the judge (HOME/models/<name>; None if it is no better than one label for all) and the report.
 
-    `dev` (default: articles held out) sets the temperature and decides; `test` is only measured.
+    `run.dev` (default: articles held out) sets the temperature and decides; `run.test` is only measured.
     """
     settings = settings or JudgeSettings()
+    dev, test = run.dev, run.test
     if dev is None:
         learnt, dev = split_by_article(learnt, share=settings.dev_share, seed=settings.fit.seed)
     depends_on = _identity("headline judge", learnt, dev, test, json.dumps([asdict(settings), list(taxonomy.primary)]))
-    run = TrainingRun.opened(home, name, depends_on, kind=f"headline-judge-{settings.kind}", anew=anew)
-    report = run.report()
-    if report is not None:
-        return (run.place if report.kept else None), report
-    on_progress(Progress(0, 1, note=f"Fitting on {len(learnt):,} pairs"))
+    here = TrainingRun.opened(run, depends_on, kind=f"headline-judge-{settings.kind}")
+    if (done := here.done()) is not None:
+        return done
+    run.on_progress(Progress(0, 1, note=f"Fitting on {len(learnt):,} pairs"))
     started = time.perf_counter()
     judge = HeadlineJudge(settings, taxonomy).fit(
-        learnt, dev, folder=run.folder / "encoder", cache=cache, on_progress=on_progress
+        learnt, dev, folder=here.folder / "encoder", cache=run.cache, on_progress=run.on_progress
     )
     seconds = time.perf_counter() - started
     held = {"dev": dev} | ({"test": test} if test else {})
@@ -74,11 +68,11 @@ def train_headline_judge(
     curves = Curves((), ((0, dict(measured["dev"][0])), (1, dict(measured["dev"][1]))), 1, 1, "finished", seconds)
     what = f"headline judge, {settings.kind}, {settings.view} labels"
     report = Report(
-        run.name, what, "one label for all", curves, measured, after > before, notes, plain_settings(settings)
+        here.name, what, "one label for all", curves, measured, after > before, notes, plain_settings(settings)
     )
-    with run.candidate() as made:
-        run.settle(judge.save(made), report)
-    return (run.place if report.kept else None), report
+    with here.candidate() as made:
+        here.settle(judge.save(made), report)
+    return here.result(report)
 
 
 def _texts(pairs: HeadlineSet) -> list[tuple[str, str]]:
@@ -105,30 +99,25 @@ def train_headline_writer(
     base: str = BASE,
     settings: WriterSettings | None = None,
     *,
-    home: Path,
-    name: str | None = None,
+    run: RunSettings[HeadlineSet],
     train_on: Sequence[str] = TRAIN_ON,
     taxonomy: Taxonomy = TECLASS,
-    dev: HeadlineSet | None = None,
-    on_progress: Callable[[Progress], None] = lambda _: None,
-    anew: bool = False,
-    cache: Path | None = None,
 ) -> tuple[Path | None, Report]:
     """The folder of the writer (HOME/models/<name>; None if dev headlines are no likelier) and the report."""
     settings = settings or WriterSettings()
+    dev = run.dev
     learnt = learnt.only(train_on, taxonomy)
     if dev is None:
-        learnt, dev = split_by_article(learnt, share=0.1, seed=settings.loop.seed)
-    model = load_language_model(base, cache=cache)
+        learnt, dev = split_by_article(learnt, share=DEV_SHARE, seed=settings.loop.seed)
+    model = load_language_model(base, cache=run.cache)
     told = json.dumps([asdict(settings), list(train_on), model.fingerprint])
     depends_on = _identity("headline writer", learnt, dev, None, told)
-    run = TrainingRun.opened(home, name, depends_on, kind=f"{Path(base).name}-headlines", anew=anew)
-    report = run.report()
-    if report is not None:
-        return (run.place if report.kept else None), report
+    here = TrainingRun.opened(run, depends_on, kind=f"{Path(base).name}-headlines")
+    if (done := here.done()) is not None:
+        return done
     writer, curves = HeadlineWriter.fit(
-        learnt, model, settings, folder=run.folder / "training", train_on=train_on, taxonomy=taxonomy, dev=dev,
-        on_progress=on_progress,
+        learnt, model, settings, folder=here.folder / "training", train_on=train_on, taxonomy=taxonomy, dev=dev,
+        on_progress=run.on_progress,
     )  # fmt: skip
     steps = dict(curves.metrics)
     before, after = steps[0], steps[curves.best_step or 0]
@@ -136,10 +125,10 @@ def train_headline_writer(
     worse = f"The writer was not kept: {METRIC} of dev headlines {after[METRIC]:.4f}, {before[METRIC]:.4f} before."
     notes = (*((writer.licence,) if writer.licence else ()), *(() if kept else (worse,)))
     what = f"headline writer, {writer.pairs:,} pairs of {', '.join(train_on)}"
-    report = Report(run.name, what, base, curves, {"dev": (before, after)}, kept, notes, plain_settings(settings))
-    with run.candidate() as made:
-        run.settle(writer.save(made), report)
-    return (run.place if kept else None), report
+    report = Report(here.name, what, base, curves, {"dev": (before, after)}, kept, notes, plain_settings(settings))
+    with here.candidate() as made:
+        here.settle(writer.save(made), report)
+    return here.result(report)
 
 
 def _identity(

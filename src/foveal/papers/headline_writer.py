@@ -20,13 +20,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from foveal.errors import InputError, ModelUnavailable, UnknownName
+from foveal.errors import InputError, ModelUnavailable
 from foveal.evaluation.headlines import TECLASS, HeadlineSet, Taxonomy, check_texts
 from foveal.models.chat import ChatModel, Sampling
 from foveal.models.language import LanguageModel, load_language_model
+from foveal.papers.headline_names import WRITER, writer_folder
 from foveal.papers.headline_pairs import split_by_article
 from foveal.papers.headlines import HeadlineJudge, Judgement
-from foveal.settings import Settings, expanded
+from foveal.settings import Settings
 from foveal.training.checkpoints import load_weights, save_changes
 from foveal.training.headline_writers import (
     Prompts,
@@ -42,9 +43,10 @@ from foveal.training.headline_writers import (
 from foveal.training.loop import Curves, LoopSettings
 from foveal.training.watch import Progress
 
-WRITER, CHANGES = "writer.json", "changes.safetensors"
+CHANGES = "changes.safetensors"
 BASE = "gemma3-270m"
 TRAIN_ON = ("HREL",)
+DEV_SHARE = 0.1  # of the articles, held out where no dev pairs are given
 CHARACTERS = 6000
 """Characters of an article that a chat model is sent."""
 
@@ -106,9 +108,7 @@ class HeadlineWriter:
         train_on: Sequence[str] = TRAIN_ON,
         taxonomy: Taxonomy = TECLASS,
         dev: HeadlineSet | None = None,
-        dev_share: float = 0.1,
         on_progress: Callable[[Progress], None] = lambda _: None,
-        anew: bool = False,
     ) -> tuple[HeadlineWriter, Curves]:
         """A writer that learnt from the pairs with these labels, and how it went; `folder` keeps checkpoints.
 
@@ -119,11 +119,11 @@ class HeadlineWriter:
         if not chosen.pairs:
             raise InputError(f"No pair of {learnt.name} has a label of {', '.join(train_on)}. Name others by train_on.")
         if dev is None:
-            chosen, held = split_by_article(chosen, share=dev_share, seed=settings.loop.seed)
+            chosen, held = split_by_article(chosen, share=DEV_SHARE, seed=settings.loop.seed)
         else:
             held = dev.only(train_on, taxonomy)
         learned, curves = train_writer(
-            base, _rows(chosen), _rows(held), settings, folder=folder, on_progress=on_progress, anew=anew
+            base, _rows(chosen), _rows(held), settings, folder=folder, on_progress=on_progress
         )
         return cls(base, settings, learned, tuple(train_on), len(chosen), learnt.licence), curves
 
@@ -215,15 +215,10 @@ def rewrite(writer: Writer, headline: str, article: str, judge: HeadlineJudge, *
 
 def load_writer(name: str, settings: Settings) -> HeadlineWriter:
     """The writer called `name`: HOME/models/NAME, a folder, or a language model as it is. UnknownName: none."""
-    for folder in (settings.home / "models" / name, expanded(name)):
-        if (folder / WRITER).is_file():
-            return HeadlineWriter.load(folder, cache=settings.cache)
-    try:
-        return HeadlineWriter(load_language_model(name, cache=settings.cache))
-    except UnknownName as error:
-        raise UnknownName(
-            f"No headline writer is called {name!r} (to train one: foveal train headline-writer). {error}"
-        ) from error
+    folder = writer_folder(name, settings.home)
+    if folder is not None:
+        return HeadlineWriter.load(folder, cache=settings.cache)
+    return HeadlineWriter(load_language_model(name, cache=settings.cache))
 
 
 def _relevance(one: Headline, judge: HeadlineJudge) -> float:

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from foveal.errors import InputError, ModelUnavailable, UnknownName
+from foveal.errors import InputError, ModelUnavailable
 from foveal.evaluation.files import whole_file
 from foveal.evaluation.headlines import TECLASS, HeadlinePair, HeadlineSet, Taxonomy
 from foveal.models import load_chat, load_encoder
@@ -42,9 +42,10 @@ from foveal.papers.headline_judges import (
     read_about,
 )
 from foveal.papers.headline_likelihood import LikelihoodGain
+from foveal.papers.headline_names import JUDGE, judge_folder
 from foveal.papers.headline_pairs import split_by_article, with_changed_numbers
 from foveal.papers.headline_settings import JudgeSettings, settings_of
-from foveal.settings import Settings, expanded
+from foveal.settings import Settings
 from foveal.text.ngrams import CharacterTfIdf
 from foveal.text.tokens import words
 from foveal.training.linear import softmax, temperature
@@ -53,8 +54,6 @@ from foveal.training.watch import Progress
 from foveal.types import Document, Span
 
 __all__ = ["HeadlineJudge", "JudgeReport", "JudgeSettings", "Judgement", "load_judge"]
-
-JUDGE = "judge.json"
 
 
 @dataclass(frozen=True)
@@ -256,16 +255,7 @@ class HeadlineJudge:
 
 def load_judge(name: str, settings: Settings) -> HeadlineJudge:
     """The judge called `name`: HOME/models/NAME, or a folder. UnknownName: there is none."""
-    places = (settings.home / "models" / name, expanded(name))
-    folder = next((one for one in places if (one / JUDGE).is_file()), None)
-    if folder is None:
-        models = settings.home / "models"
-        there = sorted(one.parent.name for one in models.glob(f"*/{JUDGE}"))
-        raise UnknownName(
-            f"No headline judge is called {name!r}. There are: {', '.join(there) or 'none'}. Train one: foveal train "
-            "headline-judge."
-        )
-    return HeadlineJudge.load(folder, cache=settings.cache)
+    return HeadlineJudge.load(judge_folder(name, settings.home), cache=settings.cache)
 
 
 # -- parts ------------------------------------------------------------------------------------------------------------

@@ -1,11 +1,13 @@
 """All that is stored of a person: to take away as JSON, and to delete.
 
     export(database, ana)                               # {"account": {…}, "votes": […], …}
+    held(database, ana)                                 # {"votes": 12, "remarks": 3, …}: how much there is
     erase(database, ana, remarks="keep")                # remarks stay, as of a deleted account; all else goes
 
 Deleted    the account, sessions, tokens, links, votes, ratings, follows, read marks, mutes, claims, reports to the
-           moderators, that documents were added by them, collections, runs of research (which `research.runs` exports),
-           and the mail subscriptions of the address; the name beside papers listed or picked, and discussions closed
+           moderators, that documents were added by them, collections, runs of research and watched questions (which
+           `research.runs` and `research.watches` export), and the mail subscriptions of the address, with what waits to
+           be sent; the name beside papers listed or picked, and discussions closed
 Stays      remarks without their author (`remarks="remove"` takes their words, too); lines of the audit, which then say
            deleted-<number>; addresses that must not be written to any more, since a complaint outlives an account
 """
@@ -19,9 +21,9 @@ from sqlalchemy import delete, func, inspect, or_, select, update
 from sqlalchemy.orm import Session
 
 from foveal.database import Base, Database
-from foveal.errors import InputError, NotAllowed
+from foveal.errors import InputError, NotAllowed, UnknownPaper
 from foveal.papers.accounts import Person, name_in_audit, spellings
-from foveal.papers.moderation import record
+from foveal.papers.moderation import must, record
 from foveal.papers.people_schema import (
     AdditionRow,
     AuditRow,
@@ -100,11 +102,23 @@ def export(database: Database, person: Person) -> dict[str, Any]:
     return told
 
 
-def erase(database: Database, person: Person, *, remarks: str = "keep") -> None:
+def held(database: Database, person: Person) -> dict[str, int]:
+    """How many rows there are of a person, by their names in the export; what there is none of is left out."""
+    wanted: dict[str, Any] = {name: table.__table__.c.person_id == person.id for name, table in _OF_PERSON.items()}
+    wanted |= {"subscriptions": _subscribed(person), "not_written_to": SuppressedRow.address_key == person.email}
+    with database.reading() as session:
+        found = {name: session.scalar(select(func.count()).where(condition)) or 0 for name, condition in wanted.items()}
+    return {name: count for name, count in found.items() if count}
+
+
+def erase(database: Database, person: Person, *, remarks: str = "keep", by: Person | None = None) -> None:
     """Delete a person and what is theirs; their remarks stay without a name ("keep") or without words ("remove").
 
-    InputError: another word for `remarks`. NotAllowed: the only admin of a site that others use.
+    `by` is the admin who does it; None: the person, or whoever runs the site. InputError: another word for `remarks`.
+    NotAllowed: `by` is no admin, or the person the only admin of a site that others use. UnknownPaper: they are gone.
     """
+    if by is not None:
+        must(by, "administer", "People are deleted by an admin only.")
     if remarks not in ("keep", "remove"):
         raise InputError(
             f"Remarks can be kept without a name (keep) or lose their words (remove), not {remarks[:40]!r}."
@@ -120,14 +134,18 @@ def erase(database: Database, person: Person, *, remarks: str = "keep") -> None:
         session.execute(delete(SubscriptionRow).where(_subscribed(person)))
         _unnamed(session, person)
         session.execute(delete(PersonRow).where(PersonRow.id == person.id))
-        record(session, "system", "delete person", f"person:deleted-{person.id}", f"remarks: {remarks}")
+        actor = "system" if by is None or by.id == person.id else by.login
+        record(session, actor, "delete person", f"person:deleted-{person.id}", f"remarks: {remarks}")
 
 
 def _not_the_last_admin(session: Session, person: Person) -> None:
+    row = session.get(PersonRow, person.id)
+    if row is None:
+        raise UnknownPaper(f"{person.login} is not here any more.")
     admins = session.scalar(select(func.count()).where(PersonRow.role == "admin", PersonRow.id != person.id)) or 0
     others = session.scalar(select(func.count()).where(PersonRow.id != person.id)) or 0
-    if person.may("administer") and others and not admins:
-        raise NotAllowed("You are the only admin here. Make somebody else one first.")
+    if row.role == "admin" and others and not admins:
+        raise NotAllowed(f"{row.login} is the only admin here. Make somebody else one first.")
 
 
 def _unnamed(session: Session, person: Person) -> None:

@@ -25,6 +25,7 @@ from sqlalchemy import or_, select
 
 from foveal.database import Database
 from foveal.errors import Cancelled, InputError
+from foveal.models.hub import require_known
 from foveal.papers.extracts import FEWEST_KEYWORDS, MOST_KEYWORDS, MOST_WORDS, Encode, central_sentence, keyphrases
 from foveal.papers.keyword_links import occurs
 from foveal.papers.schema import KeywordRow, PaperRow, now
@@ -150,6 +151,8 @@ def summarise(
     """
     if limit is not None and limit < 1:
         raise InputError(f"Summaries of {limit} papers were asked for; it needs 1 or more.")
+    if isinstance(model, str):  # said now, also where nothing is to be written
+        require_known(model, kind="language model")
     report = Summarised()
     wanted = _wanted(database, ids, again=again)
     report.left = len(wanted)

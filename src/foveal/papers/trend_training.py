@@ -1,6 +1,6 @@
 """Trains the forecast of attention on a home's own history: all its subjects and topics, day by day.
 
-    folder, report = fit(own_history(database), TREND, home=home, name=MODEL)        # nn/stream_training.py
+    folder, report = fit(own_history(database), TREND, run=RunSettings(home=home, name=MODEL))  # nn/
 
 The last fifth of the days is held out: its first half chooses the weights and decides whether the model is kept, which
 it is only if it beats the seasonal mean; its second half is told.
@@ -31,6 +31,7 @@ from foveal.papers.trend_forecast import HORIZON, LEAST, MODEL, seasonal
 from foveal.training import checkpoints
 from foveal.training.loop import LoopSettings, identity
 from foveal.training.report import Metrics, Report
+from foveal.training.runs import RunSettings
 from foveal.training.watch import Progress
 
 TREND = LoopSettings(steps=300, batch=16, learning_rate=3e-3, warm_up=0.1, weight_decay=1e-2, evaluate_every=25)
@@ -48,9 +49,10 @@ def train_trend(
     InputError: too few days.
     """
     recipe = own_history(database, seed=loop.seed)
-    run = checkpoints.read(home / "runs" / "train" / MODEL / checkpoints.RUN)
-    other = run is not None and run != identity(recipe.job(loop).identity, loop)
-    return fit(recipe, loop, home=home, name=MODEL, anew=anew or other, on_progress=on_progress)
+    begun = checkpoints.read(home / "runs" / "train" / MODEL / checkpoints.RUN)
+    other = begun is not None and begun != identity(recipe.job(loop).identity, loop)
+    run = RunSettings[Any](home=home, name=MODEL, anew=anew or other, on_progress=on_progress)
+    return fit(recipe, loop, run=run)
 
 
 def own_history(database: Database, *, seed: int = 0, settings: CountSettings | None = None) -> Recipe:

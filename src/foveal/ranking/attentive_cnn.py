@@ -37,6 +37,7 @@ from torch import Tensor, nn
 
 from foveal.errors import InputError
 from foveal.models.bert_torch import batches
+from foveal.ranges import BELOW_ONE, COUNT, POSITIVE, SEED, require_one_of, require_settings
 from foveal.ranking.article_models import (
     Floats,
     Sentences,
@@ -82,20 +83,15 @@ class AttentiveCNNSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        numbers = (self.dimension, self.filters, self.width, self.attention_units, self.query_tokens)
-        if min(*numbers, self.sentence_tokens, self.sentences) < 1 or self.width % 2 == 0 or not 0 <= self.dropout < 1:
-            raise InputError(
-                f"An Attentive CNN got {asdict(self)}; it needs sizes of at least 1, an odd width, and a dropout from "
-                "0 to below 1."
-            )
-        if self.level not in LEVELS or self.attention not in ATTENTIONS or not (self.sharpness or 1.0) > 0:
-            raise InputError(
-                f"An Attentive CNN got level={self.level!r}, attention={self.attention!r}, sharpness={self.sharpness}; "
-                f"there are the levels {', '.join(LEVELS)}, the attentions {', '.join(ATTENTIONS)}, and a sharpness "
-                "above 0."
-            )
-        if self.start not in STARTS:
-            raise InputError(f"An Attentive CNN got start={self.start!r}; there are {', '.join(STARTS)}.")
+        require_settings(
+            "An Attentive CNN", self, dimension=COUNT, filters=COUNT, width=COUNT, attention_units=COUNT,
+            dropout=BELOW_ONE, query_tokens=COUNT, sentence_tokens=COUNT, sentences=COUNT, sharpness=POSITIVE,
+            seed=SEED,
+        )  # fmt: skip
+        if self.width % 2 == 0:
+            raise InputError(f"An Attentive CNN got width = {self.width}; it needs an odd one, to see both sides.")
+        for name, known in (("level", LEVELS), ("attention", ATTENTIONS), ("start", STARTS)):
+            require_one_of("An Attentive CNN", self, name, tuple(known))
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from torch import Tensor
 from foveal.attention.blocks import BLOCK, Blocks
 from foveal.errors import InputError
 from foveal.models.characters import scalar
+from foveal.ranges import COUNT, require_settings
 
 if TYPE_CHECKING:
     from foveal.models.language import LanguageModel
@@ -61,11 +62,7 @@ class Layout:
     def __post_init__(self) -> None:
         if self.numbers not in NUMBERS:
             raise InputError(f"BlockRank numbers documents by {' or '.join(NUMBERS)}, not by {self.numbers!r}.")
-        if self.document_tokens < 1 or self.query_offset < 1:
-            raise InputError(
-                f"BlockRank got document_tokens={self.document_tokens} and query_offset={self.query_offset}; "
-                "both need to be at least 1."
-            )
+        require_settings("BlockRank", self, document_tokens=COUNT, query_offset=COUNT)
 
     @property
     def keeps(self) -> bool:

@@ -1,6 +1,6 @@
 """What BlockRank's training reads, and its one call: the layer is chosen, a copy is trained, the result is saved.
 
-    folder, report = fine_tune(load_language_model(dtype="float32"), lists, home=home)
+    folder, report = fine_tune(load_language_model(dtype="float32"), lists, run=RunSettings(home=home))
     BlockRank.load(str(folder))
 
 The objective and the loop are `training.blockrank`; this is the part that knows the prompt and the pass.
@@ -27,7 +27,7 @@ from foveal.ranking.blockrank_plan import Ask
 from foveal.ranking.blockrank_prompt import Layout, Prompter, Segments
 from foveal.training.blockrank import BlockRankSettings, RankingList, split, train_blockrank
 from foveal.training.report import Report
-from foveal.training.watch import Progress
+from foveal.training.runs import RunSettings
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,15 +74,10 @@ def fine_tune(
     lists: Sequence[RankingList],
     settings: BlockRankSettings | None = None,
     *,
-    home: Path,
+    run: RunSettings[Sequence[RankingList]],
     layer: int | str = AUTO,
     layout: Layout | None = None,
     full: bool = False,
-    dev: Sequence[RankingList] | None = None,
-    test: Sequence[RankingList] | None = None,
-    name: str | None = None,
-    on_progress: Callable[[Progress], None] = lambda _: None,
-    anew: bool = False,
     decide: Callable[[Report], Report] = lambda report: report,
 ) -> tuple[Path | None, Report]:
     """Train a copy of `model` to rank lists by the attention of `layer`; see `training.blockrank.train_blockrank`.
@@ -91,6 +86,7 @@ def fine_tune(
     than another, the default depth does as well. InputError: as there, or no such layer.
     """
     settings, layout = settings or BlockRankSettings(), layout or Layout()
+    dev = run.dev
     if dev is None:
         lists, dev = split(lists, share=settings.dev_share)
     chosen = (
@@ -100,10 +96,8 @@ def fine_tune(
     )
     reading = ListReading(model, chosen, layout, settings.objective == "ntp+aux", full)
     kept = {"layer": chosen, "layout": asdict(layout), **({"full": True} if full else {})}
-    return train_blockrank(
-        model, lists, reading, kept, settings,
-        home=home, name=name, dev=dev, test=test, on_progress=on_progress, anew=anew, decide=decide,
-    )  # fmt: skip
+    run = replace(run, dev=dev)
+    return train_blockrank(model, lists, reading, kept, settings, run=run, decide=decide)
 
 
 def best_layer(

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from foveal.errors import InputError, UnknownName
 from foveal.registry import RANKERS, lookup
 from foveal.settings import Settings, expanded
+from foveal.training import checkpoints
 from foveal.types import Ranker
 
 if TYPE_CHECKING:
@@ -58,6 +59,9 @@ def load_ranker(name: str | Path, *, home: Path | None = None, **cascade: Any) -
             f"{name} is a kind of ranker that has to learn first: {trained_by} --name mine; then it is called mine. "
             f"Trained here: {', '.join(trained_rankers(home)) or 'none'}."
         )
+    if folder is not None and (other := _other_kind(folder, home)):
+        there = ", ".join(trained_rankers(home)) or "none"
+        raise UnknownName(f"{name} is {other}, and orders nothing. Rankers trained here: {there}.")
     if folder is None and not _HUB_ID.fullmatch(name):
         raise UnknownName(
             f"No ranker is called {name!r}{_lost(name, home)}. There are: {', '.join(RANKERS)}; trained here: "
@@ -136,6 +140,28 @@ def _lost(name: str, home: Path) -> str:
 def trained_rankers(home: Path) -> list[str]:
     """The names of the models trained here that rank; what cannot be read is left out."""
     return sorted(path.name for path in (home / "models").glob("*") if path.is_dir() and _ranks(path))
+
+
+OTHERS = {
+    "judge.json": "a headline judge (foveal headline judge … --judge)",
+    "writer.json": "a headline writer (foveal headline write … --writer)",
+    "planner.json": "a planner of research (foveal research … --planner)",
+}
+"""Files of models that rank nothing, what these are, and where their name goes."""
+
+
+def _other_kind(folder: Path, home: Path) -> str:
+    """What a model of this home is, where it is of another kind; "" of one that may rank."""
+    if folder.parent != home / "models" or _ranks(folder):
+        return ""
+    if known := next((said for name, said in OTHERS.items() if (folder / name).is_file()), ""):
+        return known
+    told = checkpoints.read(folder / "config.json") or {}
+    if told.get("model_type") == "foveal-text-classifier":
+        return "a text classifier (foveal classify)"
+    if (folder / "modules.json").is_file():
+        return f"an encoder (foveal admin encoder {folder.name})"
+    return ""
 
 
 def _ranks(folder: Path) -> bool:

@@ -24,10 +24,10 @@ from itertools import pairwise
 
 from foveal.errors import InputError
 from foveal.models.chat import Cancel
+from foveal.ranges import require_k
 from foveal.ranking.stage_cost import StageCost
 from foveal.retrieval.fusion import weighted_sum
 from foveal.retrieval.pipeline import followed_by, read_by
-from foveal.retrieval.store_search import require_k
 from foveal.types import Hit, Ranker, Retriever, require_hits
 
 LEAST = 5

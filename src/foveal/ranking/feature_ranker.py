@@ -36,7 +36,8 @@ from foveal.training.watch import Progress
 from foveal.types import Hit, Passage, Span
 
 if TYPE_CHECKING:
-    from foveal.ranking.judged_training import Made, RunSettings
+    from foveal.ranking.judged_training import Made
+    from foveal.training.runs import RunSettings
 
 METRICS = ("ndcg@10", "mrr@10")
 DEPTH = 20
@@ -69,12 +70,13 @@ class FeatureRanker:
         return self._ranker.rank(query, hits)
 
 
-def train_features(which: str, judged: Judged, *, run: RunSettings, seed: int = 0) -> Made:
+def train_features(which: str, judged: Judged, *, run: RunSettings[Examples], seed: int = 0) -> Made:
     """One of `fitting.FITS`, fitted on what the first stage finds for the learnt queries; kept if on those held out it
     orders better than the first stage. MissingExtra: lambdamart needs LightGBM. InputError: no query teaches anything.
     """
-    from foveal.ranking.judged_training import parted
+    from foveal.ranking.judged_training import parted, require_own_dev
 
+    require_own_dev(run)
     learnt, dev = parted(judged.examples)
     known_by = {
         "what": f"features, {which}", "features": " ".join(OWN), "examples": learnt.fingerprint,
@@ -82,9 +84,9 @@ def train_features(which: str, judged: Judged, *, run: RunSettings, seed: int = 
         "test": run.test.fingerprint if run.test else "none", "first stage": judged.stage, "depth": str(DEPTH),
         "seed": str(seed),
     }  # fmt: skip
-    here = TrainingRun.opened(run.home, run.name, known_by, kind=which, anew=run.anew)
-    if (done := here.report()) is not None:
-        return (here.place if done.kept else None), done
+    here = TrainingRun.opened(run, known_by, kind=which)
+    if (done := here.done()) is not None:
+        return done
     run.on_progress(Progress(0, 0, note=f"Searching for {len(judged.examples.queries):,} queries"))
     idf = weights_of(learnt.corpus)
     features = Features(idf=idf)
@@ -102,7 +104,7 @@ def train_features(which: str, judged: Judged, *, run: RunSettings, seed: int = 
     report = Report(here.name, what, "first stage", curves, measured, kept, notes, {"which": which, "seed": seed})
     with here.candidate() as made:
         here.settle(_saved(model, idf, made), report)
-    return (here.place if kept else None), report
+    return here.result(report)
 
 
 def groups_of(judged: Judged, examples: Examples, features: Features) -> tuple[list[Group], Run]:

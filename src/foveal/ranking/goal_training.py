@@ -9,7 +9,6 @@ Guard      kept only if it orders what the first stage finds for the queries hel
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -22,16 +21,18 @@ from foveal.errors import InputError
 from foveal.evaluation.metrics import Run, evaluate
 from foveal.nn.codebook import usage_in
 from foveal.nn.text_filter import TextFilter, TextFilterSettings
+from foveal.ranges import COUNT, require_settings
 from foveal.ranking.goal_ranker import GoalRanker, GoalScorer, TokenStates
 from foveal.ranking.judged import Judged
-from foveal.ranking.judged_training import Made, RunSettings, most_negatives, parted
+from foveal.ranking.judged_training import Made, most_negatives, parted, require_own_dev
 from foveal.retrieval.fusion import weighted_sum
 from foveal.retrieval.fusion_weights import tuned_weight
 from foveal.training.examples import Examples, Rows, shuffled
 from foveal.training.loop import Curves, Job, LoopSettings, identity, train
+from foveal.training.loop_settings import without_loop
 from foveal.training.negatives import filled, top_negatives
 from foveal.training.report import Metrics, Report, plain_settings
-from foveal.training.runs import TrainingRun
+from foveal.training.runs import RunSettings, TrainingRun
 from foveal.training.searches import fingerprint, run_of
 
 METRICS = ("map", "mrr", "ndcg@10")
@@ -49,9 +50,7 @@ class GoalTraining:
     loop: LoopSettings = field(default_factory=lambda: LoopSettings(epochs=10, batch=32, learning_rate=1e-3))
 
     def __post_init__(self) -> None:
-        for name in ("tokens", "negatives", "depth"):
-            if getattr(self, name) < 1:
-                raise InputError(f"Training a goal ranker got {name} = {getattr(self, name)}; it needs at least 1.")
+        require_settings("Training a goal ranker", self, tokens=COUNT, negatives=COUNT, depth=COUNT)
 
 
 class Presences:
@@ -90,12 +89,15 @@ def presence(model: Any, batch: Mapping[str, Tensor]) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, answers, pos_weight=rest)
 
 
-def train_goal_ranker(judged: Judged, settings: GoalTraining, *, run: RunSettings, encoder: str = "minilm") -> Made:
+def train_goal_ranker(
+    judged: Judged, settings: GoalTraining, *, run: RunSettings[Examples], encoder: str = "minilm"
+) -> Made:
     """Its folder (None: no better than the first stage) and the report. A run that was stopped goes on.
 
     InputError: the first stage finds nothing for any query, or too few are judged. ModelUnavailable: the encoder's
     token vectors cannot be had.
     """
+    require_own_dev(run)
     found = run_of(judged.search, judged.examples, settings.depth)
     kept = [query for query in judged.examples.queries if found.get(query)]
     if not kept:
@@ -108,12 +110,9 @@ def train_goal_ranker(judged: Judged, settings: GoalTraining, *, run: RunSetting
     states = TokenStates.of(encoder, settings.tokens, run.cache)
     settings = replace(settings, negatives=most_negatives(learnt, settings.negatives), tokens=states.tokens)
     depends_on = _depends_on(judged, settings, states, given, {"examples": learnt, **parts})
-    opened = TrainingRun.opened(
-        run.home, run.name, identity(depends_on, settings.loop), kind="goal-ranker", anew=run.anew
-    )
-    report = opened.report()
-    if report is not None:
-        return (opened.place if report.kept else None), report
+    opened = TrainingRun.opened(run, identity(depends_on, settings.loop), kind="goal-ranker")
+    if (done := opened.done()) is not None:
+        return done
     scorer = GoalScorer(_untrained(settings, states), states)
     job = _job(scorer, learnt, dev, found, settings, depends_on)
     curves = train(job, settings.loop, opened.folder, on_progress=run.on_progress)
@@ -121,7 +120,7 @@ def train_goal_ranker(judged: Judged, settings: GoalTraining, *, run: RunSetting
     weight, report = _reported(opened.name, scorer, parts, given, curves, settings, (judged, used))
     with opened.candidate() as made:
         opened.settle(GoalRanker(scorer, weight=weight).save(made), report)
-    return (opened.place if report.kept else None), report
+    return opened.result(report)
 
 
 def _reported(
@@ -198,9 +197,8 @@ def _depends_on(
     judged: Judged, settings: GoalTraining, states: TokenStates, given: Mapping[str, Run],
     parts: Mapping[str, Examples],
 ) -> dict[str, str]:  # fmt: skip
-    told = {key: value for key, value in plain_settings(settings).items() if key != "loop"}
     return {
         "what": "goal ranker", "encoder": states.encoder.fingerprint, "first stage": judged.stage,
-        "ranker": json.dumps(told), **{f"found, {kind}": fingerprint(found) for kind, found in given.items()},
+        "ranker": without_loop(settings), **{f"found, {kind}": fingerprint(found) for kind, found in given.items()},
         **{kind: part.fingerprint for kind, part in parts.items()},
     }  # fmt: skip

@@ -1,9 +1,10 @@
 """Trains each kind of ranker on judged queries and the first stage that it will stand behind (`ranking.judged`).
 
-    folder, report = train_neural("knrm", judged, home=home)
-    folder, report = train_cross_encoder(judged, "minilm", home=home)
-    folder, report = train_blockrank(judged, model, home=home)
-    folder, report = train_articles(judged, "paraformer", home=home)
+    run = RunSettings(home=home)
+    folder, report = train_neural("knrm", judged, NeuralSettings.of("knrm"), run=run)
+    folder, report = train_cross_encoder(judged, "minilm", RerankerSettings(), run=run)
+    folder, report = train_blockrank(judged, model, BlockRankSettings(), run=run)
+    folder, report = train_articles(articles_of(judged), LegalForm(), TUNED, run=run)
 
 Held out   a tenth of the queries, more where they are few: ten, if that is no more than three of ten
 Negatives  as many as the settings ask for, or as there are where a library is small
@@ -14,8 +15,8 @@ Guard      the folder is None, and the model lies in the run's `rejected/`, unle
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,12 +26,14 @@ from foveal.evaluation.metrics import Run, evaluate
 from foveal.ranking.judged import Judged
 from foveal.training.examples import Examples
 from foveal.training.report import Report, seen_before
+from foveal.training.runs import RunSettings
 from foveal.training.searches import run_of
 from foveal.training.watch import Progress
 
 if TYPE_CHECKING:
     from foveal.models.language import LanguageModel
     from foveal.ranking.blockrank_prompt import Layout
+    from foveal.ranking.legal_training import Aside, LegalForm
     from foveal.ranking.neural.training import NeuralSettings
     from foveal.training.articles import ArticleTraining
     from foveal.training.blockrank import BlockRankSettings, RankingList
@@ -46,16 +49,10 @@ LISTED = 20
 """Candidates of a held-out list for BlockRank: as many as `foveal search --rank` gives."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunSettings:
-    """What all of these have in common."""
-
-    home: Path
-    name: str | None = None  # of the model: HOME/models/<name>
-    test: Examples | None = None  # measured only; over the same corpus
-    on_progress: Callable[[Progress], None] = lambda _: None
-    anew: bool = False
-    cache: Path | None = None
+def require_own_dev(run: RunSettings[Any]) -> None:
+    """InputError: dev data are given. Rankers are compared, so the same queries are held out for all."""
+    if run.dev is not None:
+        raise InputError("A ranker's training holds judged queries out by itself. Leave dev out of the run's settings.")
 
 
 def held_share(count: int) -> float:
@@ -82,17 +79,16 @@ def most_negatives(examples: Examples, wanted: int) -> int:
 
 
 def train_neural(
-    name: str, judged: Judged, settings: NeuralSettings, *, run: RunSettings, encoder: str | None = "minilm"
+    name: str, judged: Judged, settings: NeuralSettings, *, run: RunSettings[Examples], encoder: str | None = "minilm"
 ) -> Made:
     """One of `neural.MODELS`. Its word vectors are rows of `encoder`'s table; None: they are learnt from the texts.
 
     InputError: the first stage finds nothing for any query, and as `train_ranker`.
     """
-    from foveal.models.hub import folder_of
-    from foveal.ranking.neural.training import train_ranker, vocabulary_of
+    from foveal.ranking.neural.training import KnownWords, train_ranker, vocabulary_of
     from foveal.ranking.neural.vectors import WordVectors
-    from foveal.settings import Settings
 
+    require_own_dev(run)
     run.on_progress(Progress(0, 0, note=f"Searching for {len(judged.examples.queries):,} queries"))
     found = run_of(judged.search, judged.examples, settings.depth)
     examples, notes = _findable(judged.examples, found)
@@ -110,13 +106,11 @@ def train_neural(
     if encoder is None:
         texts = learnt.corpus.values()
         vectors = WordVectors.trained_on(texts, vocabulary, settings.dimension, seed=settings.loop.seed)
+        words = KnownWords(vocabulary, vectors)
     else:
-        table = folder_of(encoder, run.cache or Settings.load().cache, kind="encoder")
-        vectors = WordVectors.from_encoder(table, vocabulary, settings.dimension, seed=settings.loop.seed)
-    folder, report = train_ranker(
-        name, learnt, found, settings, home=run.home, run_name=run.name, dev=dev, test=test, test_found=test_found,
-        vocabulary=vocabulary, vectors=vectors, on_progress=run.on_progress, anew=run.anew,
-    )  # fmt: skip
+        words = KnownWords.of_encoder(encoder, vocabulary, settings, run.cache_at)
+    run = run.measured_by(dev, test)
+    folder, report = train_ranker(name, learnt, found, settings, run=run, test_found=test_found, words=words)
     return folder, _with_notes(report, judged, notes)
 
 
@@ -136,16 +130,15 @@ def _findable(examples: Examples, found: Run) -> tuple[Examples, tuple[str, ...]
 # -- the cross-encoder ------------------------------------------------------------------------------------------------
 
 
-def train_cross_encoder(judged: Judged, base: str, settings: RerankerSettings, *, run: RunSettings) -> Made:
+def train_cross_encoder(judged: Judged, base: str, settings: RerankerSettings, *, run: RunSettings[Examples]) -> Made:
     """A cross-encoder that begins as `base`; else as `train_reranker`."""
     from foveal.training.rerankers import train_reranker
 
+    require_own_dev(run)
     learnt, dev = parted(judged.examples)
     settings = replace(settings, negatives=most_negatives(learnt, settings.negatives))
-    folder, report = train_reranker(
-        learnt, judged.search, base, settings, home=run.home, name=run.name, first_stage_name=judged.stage, dev=dev,
-        test=run.test, on_progress=run.on_progress, anew=run.anew, cache=run.cache,
-    )  # fmt: skip
+    run = replace(run, dev=dev)
+    folder, report = train_reranker(learnt, judged.search, base, settings, run=run, first_stage_name=judged.stage)
     return folder, _with_notes(report, judged)
 
 
@@ -157,7 +150,7 @@ def train_blockrank(
     model: LanguageModel,
     settings: BlockRankSettings,
     *,
-    run: RunSettings,
+    run: RunSettings[Examples],
     layer: int | str = "auto",
     kept: bool = False,
 ) -> Made:
@@ -172,6 +165,7 @@ def train_blockrank(
     from foveal.training.blockrank import METRICS, lists_of
     from foveal.training.negatives import filled, top_negatives
 
+    require_own_dev(run)
     learnt, dev = parted(judged.examples)
     wanted = most_negatives(learnt, settings.documents - 1)
     pools = top_negatives(run_of(judged.search, learnt, 2 * settings.documents), learnt, depth=2 * settings.documents)
@@ -187,9 +181,8 @@ def train_blockrank(
         return refused(report, "The model was not kept: on the dev queries it orders no better than the first stage.")
 
     folder, report = fine_tune(
-        model, [_titled(one, judged.headings) for one in lists], settings, home=run.home, layer=layer,
-        layout=_layout(model, kept=kept), dev=held, test=test, name=run.name, on_progress=run.on_progress,
-        anew=run.anew, decide=decide,
+        model, [_titled(one, judged.headings) for one in lists], settings, run=run.measured_by(held, test),
+        layer=layer, layout=_layout(model, kept=kept), decide=decide,
     )  # fmt: skip
     reached = report.measured["dev"][1][metric]
     said = f"dev: {metric} {before:.4f} by the first stage ({judged.stage}), {reached:.4f} by the model."
@@ -201,7 +194,7 @@ def train_lists(
     model: LanguageModel,
     settings: BlockRankSettings,
     *,
-    run: RunSettings,
+    run: RunSettings[Sequence[RankingList]],
     layer: int | str = "auto",
     kept: bool = False,
 ) -> Made:
@@ -210,10 +203,7 @@ def train_lists(
 
     queries = {" ".join(one.query.split()) for one in lists}
     settings = replace(settings, dev_share=held_share(len(queries)) if len(queries) > 1 else settings.dev_share)
-    return fine_tune(
-        model, lists, settings, home=run.home, layer=layer, layout=_layout(model, kept=kept), name=run.name,
-        on_progress=run.on_progress, anew=run.anew,
-    )  # fmt: skip
+    return fine_tune(model, lists, settings, run=run, layer=layer, layout=_layout(model, kept=kept))
 
 
 def _layout(model: LanguageModel, *, kept: bool) -> Layout:
@@ -258,25 +248,21 @@ def _titled(listed: RankingList, headings: Mapping[str, str]) -> RankingList:
 
 def train_articles(
     collection: LegalCollection,
-    engine: str,
+    form: LegalForm,
     training: ArticleTraining,
     *,
-    run: RunSettings,
-    test: LegalCollection | None = None,
-    encoder: str = "minilm",
-    learns: bool = True,
-    **options: Any,
+    run: RunSettings[LegalCollection],
+    aside: Aside | None = None,
 ) -> Made:
-    """A Paraformer or an Attentive CNN (`train_legal`, which takes the options too), kept only if the weight that is
-    best on held-out questions gives it a part in the ranking.
+    """A Paraformer or an Attentive CNN (`train_legal`), kept only if the weight that is best on held-out questions
+    gives it a part in the ranking.
 
     The first stage is words, BM25, whatever search stands before it later: that is what the weight is tuned beside.
     """
-    from foveal.ranking.legal_training import Tuned, corpus_of, examples_of, train_legal
+    from foveal.ranking.legal_training import Tuned, examples_of, train_legal
 
-    options = {"cut": "lines", "headings": True, "language": "plain", **options}
-    texts = corpus_of(collection.articles.values(), cut=options["cut"], headings=options["headings"])
-    learnt, dev = parted(examples_of(collection, texts, options.get("aside")))
+    require_own_dev(run)
+    learnt, dev = parted(examples_of(collection, form.corpus(collection.articles.values()), aside))
     wanted = training.hard + training.random
     room = most_negatives(learnt, wanted)
     hard = round(training.hard * room / wanted)
@@ -294,11 +280,10 @@ def train_articles(
         return refused(report, "The model was not kept: beside words it adds nothing on the dev questions.")
 
     folder, report = train_legal(
-        _asking(collection, learnt), engine, home=run.home, encoder=encoder, learns=learns, training=training,
-        dev=_asking(collection, dev), test=test, name=run.name, on_progress=run.on_progress, anew=run.anew,
-        cache=run.cache, decide=decide, **options,
+        _asking(collection, learnt), form, training, run=replace(run, dev=_asking(collection, dev)), aside=aside,
+        decide=decide,
     )  # fmt: skip
-    notes = seen_before(_asked(test), _asked(collection), "questions") if test else ()
+    notes = seen_before(_asked(run.test), _asked(collection), "questions") if run.test else ()
     return folder, replace(report, notes=(*report.notes, *notes))
 
 

@@ -27,11 +27,11 @@ from foveal.errors import InputError, ModelUnavailable
 from foveal.evaluation.legal import Article, articles_of
 from foveal.evaluation.metrics import Run, ranked
 from foveal.models.chat import Cancel
+from foveal.ranges import COUNT, SHARE, Range, require_k, require_one_of, require_settings
 from foveal.ranking.article_models import load_article_model
 from foveal.ranking.sections import SectionRanker, SentenceWeight, passage_of
 from foveal.retrieval.fusion import Key, Ranking, as_given, weighted_sum, z_scores
 from foveal.retrieval.pipeline import followed_by
-from foveal.retrieval.store_search import require_k
 from foveal.text.languages import word_cutter
 from foveal.training import checkpoints
 from foveal.training.searches import Search, WordSearch
@@ -67,16 +67,8 @@ class LegalSettings:
     gap: float = math.inf  # how far below the first one's score these may lie
 
     def __post_init__(self) -> None:
-        if not 0 <= self.weight <= 1 or self.fusion not in FUSIONS:
-            raise InputError(
-                f"Legal search got weight={self.weight}, fusion={self.fusion!r}; it needs a weight from 0 (words "
-                f"alone) to 1 (the model alone), and one of {', '.join(FUSIONS)}."
-            )
-        if min(self.candidates, self.most) < 1 or not self.gap >= 0:
-            raise InputError(
-                f"Legal search got candidates={self.candidates}, most={self.most}, gap={self.gap}; it needs at least 1 "
-                "of the first two, and a gap from 0 on."
-            )
+        require_one_of("Legal search", self, "fusion", tuple(FUSIONS))
+        require_settings("Legal search", self, candidates=COUNT, weight=SHARE, most=COUNT, gap=Range(0, infinite=True))
 
 
 @dataclass(frozen=True)

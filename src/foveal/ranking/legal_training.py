@@ -1,6 +1,6 @@
 """Trains the model of legal search on judged questions, and tunes how the two stages work together.
 
-    folder, report = train_legal(collection, home=home)              a Paraformer, or engine="attentive-cnn"
+    folder, report = train_legal(collection, run=RunSettings(home=home))     or LegalForm(engine="attentive-cnn")
     law = LegalRetriever.load(folder, articles=collection.articles.values())
 
 Tuned       the weight of the model's score, then the rule that says how many articles are given, by F2 on dev
@@ -42,7 +42,7 @@ from foveal.training import checkpoints
 from foveal.training.articles import FROM_SCRATCH, FROZEN, TUNED, ArticleTraining, sentences_in, train_articles
 from foveal.training.examples import Examples
 from foveal.training.report import Report
-from foveal.training.watch import Progress
+from foveal.training.runs import RunSettings
 from foveal.types import Encoder
 
 Aside = Mapping[str, Collection[str]]
@@ -118,53 +118,81 @@ def fused_run(found: Mapping[str, Sequence[LegalHit]], weight: float, fusion: st
 # -- training ---------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, kw_only=True)
+class LegalForm:
+    """What reads articles, and how they are cut for it."""
+
+    engine: str = "paraformer"  # one of `ENGINES`
+    encoder: str | Encoder = "minilm"  # that a Paraformer stands on
+    learns: bool = True  # whether it learns with the Paraformer
+    model: ParaformerSettings | AttentiveCNNSettings | None = None  # None: usual ones of the engine
+    language: str = "plain"  # how words are cut: for the first stage, and for an Attentive CNN
+    cut: str = "lines"  # how an article is cut into sentences (`sections.sentences_of`)
+    headings: bool = True  # whether an article's heading is read, too
+
+    @property
+    def usual(self) -> ArticleTraining:
+        """How it is trained unless it is told otherwise."""
+        return FROM_SCRATCH if self.engine == "attentive-cnn" else TUNED if self.learns else FROZEN
+
+    def corpus(self, articles: Iterable[Article]) -> dict[str, str]:
+        """`corpus_of` these articles."""
+        return corpus_of(articles, cut=self.cut, headings=self.headings)
+
+    def untrained(self, examples: Examples, cache: Path | None) -> Paraformer | AttentiveCNN:
+        """A model before it learns; an Attentive CNN knows the words of these examples. UnknownName: the engine."""
+        if self.engine == "attentive-cnn" and isinstance(self.model, AttentiveCNNSettings | None):
+            sentences = [line for text in examples.corpus.values() for line in sentences_in(text)]
+            words = Vocabulary.of([*sentences, *examples.queries.values()], language=self.language)
+            return AttentiveCNN(words, self.model)
+        if self.engine == "paraformer" and isinstance(self.model, ParaformerSettings | None):
+            chosen = self.model or ParaformerSettings(head_rate=HEAD_RATE if self.learns else 1.0)
+            return Paraformer.over(self.encoder, chosen, tuned=self.learns, cache=cache)
+        raise UnknownName(
+            f"No engine of legal search is called {self.engine!r} with {type(self.model).__name__}. There are: "
+            f"{', '.join(ENGINES)}; their settings are ParaformerSettings and AttentiveCNNSettings."
+        )
+
+    def loaded(self, place: Path, cache: Path | None) -> SectionRanker:
+        """The trained model in `place`, over articles that are cut as they were for it."""
+        given = {} if isinstance(self.encoder, str) else {"encoder": self.encoder}
+        model = load_article_model(place, **({"cache": cache, **given} if self.engine == "paraformer" else {}))
+        return SectionRanker(model, cut=self.cut, headings=self.headings)
+
+
 def train_legal(
     collection: LegalCollection,
-    engine: str = "paraformer",
-    *,
-    home: Path,
-    encoder: str | Encoder = "minilm",
-    learns: bool = True,
-    language: str = "plain",
-    cut: str = "lines",
-    headings: bool = True,
-    model: ParaformerSettings | AttentiveCNNSettings | None = None,
+    form: LegalForm | None = None,
     training: ArticleTraining | None = None,
     settings: LegalSettings | None = None,
-    dev: LegalCollection | None = None,
-    test: LegalCollection | None = None,
+    *,
+    run: RunSettings[LegalCollection],
     aside: Aside | None = None,
-    name: str | None = None,
-    on_progress: Callable[[Progress], None] = lambda _: None,
-    anew: bool = False,
-    cache: Path | None = None,
     decide: Callable[[Tuned, Report], Report] = lambda _, report: report,
 ) -> tuple[Path | None, Report]:
     """Train an article model on judged questions, tune both stages, and write all into HOME/models/<name>.
 
-    The folder is None if the model orders dev questions no better than untrained (the report says so). A Paraformer
-    stands on `encoder`, which learns with it if `learns`; an Attentive CNN learns words in `language` from the articles
-    and questions. `dev` chooses and tunes (default: a share of the questions held out); `test` is measured only.
-    `aside` names, of questions, articles that count neither way. `decide` gets what was tuned, and gives the report
-    that counts. UnknownName: the engine, the encoder, the language. Else as `training.articles.train_articles`.
+    The folder is None if the model orders dev questions no better than untrained (the report says so). The dev
+    questions tune, too. `aside` names, of questions, articles that count neither way. `decide` gets what was tuned, and
+    gives the report that counts. UnknownName: the engine, the encoder, the language. Else as
+    `training.articles.train_articles`.
     """
-    training = training or (FROM_SCRATCH if engine == "attentive-cnn" else TUNED if learns else FROZEN)
+    form = form or LegalForm()
+    training = training or form.usual
     settings = settings or LegalSettings(candidates=training.candidates)
-    texts = corpus_of(collection.articles.values(), cut=cut, headings=headings)
+    texts = form.corpus(collection.articles.values())
     learnt = examples_of(collection, texts, aside)
-    held = examples_of(dev, texts, aside) if dev else None
+    held = examples_of(run.dev, texts, aside) if run.dev else None
     if held is None:
         learnt, held = learnt.split(dev=training.dev_share)
-    made = _new_model(engine, model, learnt, encoder=encoder, learns=learns, language=language, cache=cache)
+    made = form.untrained(learnt, run.cache)
 
     def tune(place: Path) -> Tuned:
-        given = {} if isinstance(encoder, str) else {"encoder": encoder}
-        loaded = load_article_model(place, **({"cache": cache, **given} if engine == "paraformer" else {}))
-        ranker = SectionRanker(loaded, cut=cut, headings=headings)
-        law = LegalRetriever(ArticleWords(tuple(collection.articles.values()), language), ranker, settings)
+        words = ArticleWords(tuple(collection.articles.values()), form.language)
+        law = LegalRetriever(words, form.loaded(place, run.cache), settings)
         found = tuned_on(_candidates(law, held), held.judged, settings)
         kept = asdict(found.settings) | {"gap": str(found.settings.gap)}  # infinity is no JSON
-        about = {"settings": kept, "cut": cut, "headings": headings, "language": language}
+        about = {"settings": kept, "cut": form.cut, "headings": form.headings, "language": form.language}
         checkpoints.write(place / LEGAL, about | {"curve": {str(one): value for one, value in found.curve.items()}})
         return found
 
@@ -172,14 +200,9 @@ def train_legal(
         made,
         learnt,
         training,
-        home=home,
-        name=name,
-        first_stage=word_search({name: one.text for name, one in collection.articles.items()}, language),
-        first_stage_name=f"words, {language}",
-        dev=held,
-        test=examples_of(test, texts) if test else None,
-        on_progress=on_progress,
-        anew=anew,
+        run=run.measured_by(held, examples_of(run.test, texts) if run.test else None),
+        first_stage=word_search({name: one.text for name, one in collection.articles.items()}, form.language),
+        first_stage_name=f"words, {form.language}",
         decide=lambda place, report: decide(tune(place), report),
     )
     if folder is not None and not _is_tuned(folder, settings):
@@ -218,25 +241,3 @@ def _candidates(law: LegalRetriever, held: Examples) -> dict[str, list[LegalHit]
         ]
         for query, text in held.queries.items()
     }
-
-
-def _new_model(
-    engine: str,
-    settings: ParaformerSettings | AttentiveCNNSettings | None,
-    examples: Examples,
-    *,
-    encoder: str | Encoder,
-    learns: bool,
-    language: str,
-    cache: Path | None,
-) -> Paraformer | AttentiveCNN:
-    if engine == "attentive-cnn" and (settings is None or isinstance(settings, AttentiveCNNSettings)):
-        sentences = [line for text in examples.corpus.values() for line in sentences_in(text)]
-        return AttentiveCNN(Vocabulary.of([*sentences, *examples.queries.values()], language=language), settings)
-    if engine == "paraformer" and (settings is None or isinstance(settings, ParaformerSettings)):
-        chosen = settings or ParaformerSettings(head_rate=HEAD_RATE if learns else 1.0)
-        return Paraformer.over(encoder, chosen, tuned=learns, cache=cache)
-    raise UnknownName(
-        f"No engine of legal search is called {engine!r} with {type(settings).__name__}. There are: "
-        f"{', '.join(ENGINES)}; their settings are ParaformerSettings and AttentiveCNNSettings."
-    )

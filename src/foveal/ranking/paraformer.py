@@ -18,7 +18,6 @@ Loss        `training.articles`; explanations and ranking: `sections.SectionRank
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,6 +31,7 @@ from foveal.errors import InputError, ModelUnavailable
 from foveal.models import load_encoder
 from foveal.models.folders import fingerprint
 from foveal.models.hub import folder_of
+from foveal.ranges import POSITIVE, SEED, require_one_of, require_settings
 from foveal.ranking.article_models import (
     Floats,
     Sentences,
@@ -129,15 +129,9 @@ class ParaformerSettings:
     seed: int = 0  # of what is drawn at random
 
     def __post_init__(self) -> None:
-        if self.head not in HEADS or self.attention not in ATTENTIONS or self.start not in STARTS:
-            raise InputError(
-                f"A Paraformer got head={self.head!r}, attention={self.attention!r}, start={self.start!r}; there are "
-                f"the heads {', '.join(HEADS)}, the attentions {', '.join(ATTENTIONS)}, the starts {', '.join(STARTS)}."
-            )
-        if not (0 < self.sharpness < math.inf and 0 < self.head_rate < math.inf):
-            raise InputError(
-                f"A Paraformer got sharpness={self.sharpness}, head_rate={self.head_rate}; both must be above 0."
-            )
+        for name, known in (("head", HEADS), ("attention", ATTENTIONS), ("start", STARTS)):
+            require_one_of("A Paraformer", self, name, tuple(known))
+        require_settings("A Paraformer", self, sharpness=POSITIVE, head_rate=POSITIVE, seed=SEED)
 
 
 PAPER = ParaformerSettings(head="paper", start="random", sharpness=1.0)

@@ -3,8 +3,9 @@
 The model is given excerpts numbered [1] … [m] and may cite them. Whatever it writes is then checked, sentence by
 sentence: numbers that do not exist are taken out; a sentence that cites nothing is traced to the excerpt that holds its
 words; one whose words no excerpt holds is reported as unsupported. A citation is the one sentence of the excerpt that
-bears the answer out, quoted exactly. Where several hold its words, the question's words decide, together with what
-the model's retrieval heads copied it from (grounding.py), if the model is on this machine and its heads are known.
+bears the answer out, or the one row of a table, quoted exactly. Where several hold its words, the question's words
+decide, together with what the model's retrieval heads copied it from (grounding.py), if the model is on this machine
+and its heads are known.
 
 Shared by `read` (excerpts of one text) and `ask` (passages of a library).
 """
@@ -15,18 +16,21 @@ import re
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from foveal.errors import InputError
 from foveal.models.characters import scalar
 from foveal.models.chat import Cancel, ChatModel, Messages, Sampling, is_local
 from foveal.reading.events import AnswerDelta, Reading
-from foveal.reading.grounding import Grounding, grounding
+from foveal.reading.grounding import NO_ROWS, Grounding, grounding, one_line
 from foveal.reading.memory import Excerpt, Kept, excerpts, in_order, shown_of
 from foveal.reading.skim import content_words
-from foveal.reading.sources import Text
-from foveal.text.units import sentences
-from foveal.types import Citation, Span
+from foveal.reading.sources import DocumentText, Text
+from foveal.text.headings import LONGEST_TITLE
+from foveal.text.table_heads import Table, path_without, rows_in
+from foveal.text.units import Offsets, sentences
+from foveal.types import Citation, Document, Span
 
 if TYPE_CHECKING:
     from foveal.attention.retrieval_heads import HeadScores
@@ -87,19 +91,52 @@ def settings_for(model: ChatModel, context: int = 1024) -> AnswerSettings:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """An excerpt with its address: what a citation is made of."""
+    """An excerpt with its address: what a citation is made of; and what is shown of what stands above it."""
 
     document_id: str
     excerpt: Excerpt
     title: str
     url: str | None = None
     revision: str | None = None
+    heading: str = ""  # the headings above it that it does not hold itself
+    head: str = ""  # of the table among whose rows it begins
+    rows: tuple[int, int] = NO_ROWS  # the characters of its own text that are rows of a table
+    tables: tuple[Table, ...] = ()  # whose rows they are
+    told: str = ""  # what is shown instead of head and text, of one row: each cell behind its column's name
 
     def citation(self, start: int, end: int) -> Citation:
         """Characters `start` to `end` of the excerpt's own text, as a citation."""
         offset = self.excerpt.start
         span = Span(self.document_id, offset + start, offset + end)
         return Citation(span, self.excerpt.text[start:end], self.title, self.url, self.revision)
+
+
+def evidence_of(document: Document, excerpt: Excerpt, heading: str | None = None) -> Evidence:
+    """An excerpt of a document as evidence; `heading` is that of its passage."""
+    rows = rows_in(document, excerpt.start, excerpt.end)
+    path = heading or ""
+    if rows and rows.table:
+        path = path_without(rows.table, path)
+    return Evidence(
+        document.id,
+        excerpt,
+        document.title,
+        document.url,
+        document.revision,
+        heading=_above(path, document.title, excerpt.text),
+        head=rows.head if rows else "",
+        rows=(rows.start - excerpt.start, rows.end - excerpt.start) if rows else NO_ROWS,
+        tables=rows.tables if rows else (),
+    )
+
+
+def _above(path: str, title: str, text: str) -> str:
+    """What of a path of headings is neither the document's title nor in the text itself, whose first line it may be; of
+    a long path its end."""
+    parts = [part for part in path.split(" > ") if part and part != title and part not in text]
+    while len(parts) > 1 and len(" > ".join(parts)) > LONGEST_TITLE:
+        del parts[0]
+    return " > ".join(parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +169,7 @@ def answered(
     shown = shown_of(kept, settings.context, best_first=settings.best_first)
     if not shown:
         return not_found(question)  # what was kept is blank
-    revision = text.revision
-    evidence = [Evidence(text.document_id, one, text.title, text.url, revision) for one in shown]
+    evidence = [_evidence_in(text, one) for one in shown]
     draft = yield from drafted(model, question, evidence, settings, heads=heads, cancel=cancel)
     return Reading(
         draft.text,
@@ -145,6 +181,13 @@ def answered(
         unsupported=draft.unsupported,
         grounded=draft.grounded,
     )
+
+
+def _evidence_in(text: Text, excerpt: Excerpt) -> Evidence:
+    """An excerpt of what was read; the tables of a text that is not held are not known."""
+    if isinstance(text, DocumentText):
+        return evidence_of(text.document, excerpt)
+    return Evidence(text.document_id, excerpt, text.title, text.url, text.revision)
 
 
 def confidence(score: float, draft: Drafted) -> float:
@@ -184,9 +227,9 @@ def drafted(
         answer = answer[: end + (answer[end : end + 1] in tuple(".!?。"))].rstrip(",;:- ")
     local = getattr(model, "language_model", None)
     ground = None
-    if heads is not None and local is not None:
+    if heads is not None and local is not None and not any(one.told for one in evidence):
         shown = [_unnumbered(one.excerpt.text) for one in evidence]
-        ground = grounding(local, local.render(asked), answer, shown, heads)
+        ground = grounding(local, local.render(asked), answer, shown, heads, [one.rows for one in evidence])
     return checked(answer, question, evidence, settings, ground)
 
 
@@ -197,12 +240,25 @@ def goes_round(answer: str) -> re.Match[str] | None:
 
 
 def messages(question: str, evidence: Sequence[Evidence], settings: AnswerSettings) -> Messages:
-    """What the model is asked: instruction, numbered excerpts, question."""
-    lines = (_one_line(_unnumbered(one.excerpt.text)) for one in evidence)
-    numbered = "\n\n".join(f"[{number}] {line}" for number, line in enumerate(lines, start=1))
+    """What the model is asked: instruction, numbered excerpts below what stands above them, question."""
+    numbered = "\n\n".join(f"[{number}] {lines}" for number, lines in enumerate(_shown_lines(evidence), start=1))
     instruction = " ".join(part for part in (settings.instruction, settings.nowhere) if part)
     content = f"{instruction}\n\n{numbered}\n\nQuestion: {_unnumbered(question.strip())}\n\nAnswer:"
     return [{"role": "system", "content": ""}, {"role": "user", "content": scalar(content)}]
+
+
+def _shown_lines(evidence: Sequence[Evidence]) -> Iterator[str]:
+    """Each excerpt in one line, but for rows; above it its headings and, once, the head of its table."""
+    heads = {""}
+    for one in evidence:
+        lines = [one.heading] if one.heading else []
+        if one.told:
+            lines.append(one.told)
+        elif one.head not in heads:
+            heads.add(one.head)
+            lines.append(one.head)
+        text = [] if one.told else [one_line(_unnumbered(one.excerpt.text), one.rows)[0]]
+        yield "\n".join([*map(_unnumbered, lines), *text])
 
 
 def _unnumbered(text: str) -> str:
@@ -226,7 +282,7 @@ def checked(
     """
     place = len(answer) - len(answer.lstrip())
     answer = answer.strip()
-    given = (question, *(one.excerpt.text for one in evidence))
+    given = (question, *(part for one in evidence for part in (one.heading, one.head, one.excerpt.text)))
     verbatim = {one.group() for text in given for one in _GLUED.finditer(text) if one["before"]}
     answer = _GLUED.sub(lambda found: _hidden(found, verbatim, len(evidence)), answer)
     if not answer or (_REFUSAL.match(answer) and len(answer) < 160):
@@ -299,20 +355,21 @@ def _support(
 def _places(
     said: str, question: str, evidence: Evidence, copied: Callable[[tuple[int, int]], float] | None = None
 ) -> Iterator[tuple[tuple[float, float, float], Citation]]:
-    """Each sentence of the excerpt with the share of the words of `said` that it holds.
+    """Each sentence or row of the excerpt with the share of the words of `said` that it holds; those that name a
+    table's columns are held by each of its rows.
 
     A tie goes to what holds, or stands near, more of the question's words and what it was copied from, and then to the
     excerpt's score.
     """
     words, asked = content_words(said), content_words(question)
-    own = (words - asked) or words
+    own = (words - asked - content_words(evidence.head)) or (words - asked) or words
     if not own:
         return
-    numbers = set(_NUMBER.findall(said)) - set(_NUMBER.findall(question))
-    around = content_words(evidence.excerpt.text)
-    for start, end in sentences(evidence.excerpt.text):
+    numbers = set(_NUMBER.findall(said)) - set(_NUMBER.findall(question)) - set(_NUMBER.findall(evidence.head))
+    around, rows = content_words(evidence.excerpt.text), evidence.rows != NO_ROWS  # of which a comma may part the cells
+    for start, end in quotable(evidence):
         text = evidence.excerpt.text[start:end]
-        if not numbers <= set(_NUMBER.findall(text)):
+        if not numbers <= {*_NUMBER.findall(text), *_NUMBER.findall(text.replace(",", " ") if rows else "")}:
             continue
         held = content_words(text)
         share = len(own & held) / len(own)
@@ -321,6 +378,17 @@ def _places(
         if share:
             near += copied((start, end)) if copied else 0.0
             yield (share, near, evidence.excerpt.score), evidence.citation(start, start + len(body))
+
+
+def quotable(evidence: Evidence) -> Offsets:
+    """The sentences of an excerpt, and the rows of its tables, without what is blank before them."""
+    text, (first, last) = evidence.excerpt.text, evidence.rows
+    if first >= last:
+        return sentences(text)
+    outside = (start for start, _ in sentences(text) if not first < start < last)
+    rows = (found.end() for found in re.finditer("\n", text[:last]) if found.end() > first)
+    cuts = sorted({*outside, first, *rows, len(text)})
+    return [(b - len(text[a:b].lstrip()), b) for a, b in pairwise(cuts) if text[a:b].strip()]
 
 
 def _sentences(answer: str) -> list[str]:
@@ -350,7 +418,3 @@ def _numbers(inside: str, count: int) -> Iterator[int]:
 
 def _says_something(said: str) -> bool:
     return bool(content_words(said))
-
-
-def _one_line(text: str) -> str:
-    return re.sub(r"\s+", " ", text).strip()

@@ -4,7 +4,9 @@
     for event in asker.stream("Who keeps the key?", library.search("Who keeps the key?", 8)): …      # the last is Asked
 
 Excerpts    the best passages, whole, as many as the answerer is shown; before them the opening of a document whose
-            title holds all that is asked for ("What is routing?"). Or, if `looks`: around each passage a window is
+            title holds all that is asked for ("What is routing?"). Above each its headings and, of one from the middle
+            of a table, the table's head, for the model alone; for a model of this machine only the rows of a table that
+            the question names (named_rows.py). Or, if `looks`: around each passage a window is
             read, and the sentences that the model's own attention looks at are the excerpts (looking.py). That takes
             several times as long, and small models answer better from whole passages (docs/ask.md)
 Not there   a small model that is not told to refuse answers anything. Where no sentence of the passages is near the
@@ -25,10 +27,22 @@ from foveal.attention import AUTO
 from foveal.attention.profiles import profile_of
 from foveal.errors import InputError, LibraryCorrupt, UnknownDocument
 from foveal.models.chat import Cancel, ChatModel, is_local, require_chat
-from foveal.reading.answering import AnswerSettings, Drafted, Evidence, borne_out, confidence, drafted, settings_for
+from foveal.reading.answering import (
+    AnswerSettings,
+    Drafted,
+    Evidence,
+    borne_out,
+    confidence,
+    drafted,
+    evidence_of,
+    quotable,
+    settings_for,
+)
 from foveal.reading.events import AnswerDelta
+from foveal.reading.grounding import NO_ROWS
 from foveal.reading.likeness import LIKE, held_share, likeness
 from foveal.reading.memory import Excerpt, Kept, excerpts, in_order, scored
+from foveal.reading.named_rows import with_named_rows
 from foveal.reading.sentences import Sentence, packed, read_sentences
 from foveal.reading.skim import content_words
 from foveal.text.units import sentences
@@ -156,8 +170,9 @@ class Asker:
         hits = [hit for hit in hits if _key(hit) in documents]
         if self._looking is None:
             hits = opened(question, hits, documents)
-        like = self._likeness(question, hits)
-        evidence, tokens = self._evidence(question, hits, documents, cancel)
+        passages = [] if self._looking else [_evidence(documents[_key(hit)], hit) for hit in hits]
+        like = self._likeness(question, passages)
+        evidence, tokens = self._chosen(question, hits, documents, passages, cancel)
         yield Chosen(tuple(evidence), tokens)
         if not evidence or (like is not None and like < self.settings.likeness):
             seconds = time.perf_counter() - begun
@@ -179,11 +194,11 @@ class Asker:
             seconds=time.perf_counter() - begun,
         )
 
-    def _likeness(self, question: str, hits: Sequence[Hit]) -> float | None:
+    def _likeness(self, question: str, passages: Sequence[Evidence]) -> float | None:
         """How near the passages are to the question; None: attention tells, or the answerer, who may refuse."""
         if self._looking or not is_local(self._answerer):
             return None
-        return likeness(question, [hit.passage.text for hit in hits], self._encoder)
+        return likeness(question, [compared(one) for one in passages], self._encoder)
 
     def _confidence(self, evidence: Sequence[Evidence], like: float | None, draft: Drafted) -> float | None:
         """By what chose the evidence; None: nothing is known of how near it is to the question."""
@@ -199,32 +214,33 @@ class Asker:
                 found[key] = self._get(*key)
         return found
 
-    def _evidence(
+    def _chosen(
         self,
         question: str,
         hits: Sequence[Hit],
         documents: dict[tuple[str, str | None], Document],
+        passages: Sequence[Evidence],
         cancel: Cancel | None,
     ) -> tuple[list[Evidence], int]:
         if self._looking is None:
-            return self._passages(hits, documents), 0
+            local = is_local(self._answerer)
+            return self._fitting(with_named_rows(question, passages) if local else passages), 0
         areas = self._areas(self._looking, hits, documents)
         kept, tokens = self._looked_at(self._looking, question, areas, cancel)
         least = self.settings.near * max((one.score for _, one in kept), default=0.0)
         near = [(document, one) for document, one in kept if one.score >= least]
         return _within(near, self.settings.answer.context), tokens
 
-    def _passages(self, hits: Sequence[Hit], documents: dict[tuple[str, str | None], Document]) -> list[Evidence]:
+    def _fitting(self, passages: Sequence[Evidence]) -> list[Evidence]:
         """The passages, best first, as many as the answerer is shown."""
         left = self.settings.answer.context
         taken: list[Evidence] = []
-        for hit in hits:
-            span = hit.passage.span
-            left -= self._answerer.count_tokens(hit.passage.text)
+        for one in passages:
+            shown = (one.heading, one.told) if one.told else (one.heading, one.head, one.excerpt.text)
+            left -= self._answerer.count_tokens("\n".join(filter(None, shown)))
             if left < 0 and taken:
                 break
-            whole = Excerpt(span.start, span.end, hit.passage.text, hit.score)
-            taken.append(_evidence(documents[_key(hit)], whole))
+            taken.append(one)
         return taken
 
     def _areas(
@@ -296,6 +312,18 @@ def opened(question: str, hits: Sequence[Hit], documents: Mapping[tuple[str, str
     return list(hits)
 
 
+def compared(one: Evidence) -> str:
+    """A passage as it is compared with a question: rows stand below their table's head, each as a paragraph."""
+    if one.rows == NO_ROWS:
+        return one.excerpt.text
+    return "\n\n".join(f"{one.head} {one.excerpt.text[start:end]}".strip() for start, end in quotable(one))
+
+
+def _evidence(document: Document, hit: Hit) -> Evidence:
+    span = hit.passage.span
+    return evidence_of(document, Excerpt(span.start, span.end, hit.passage.text, hit.score), hit.passage.heading)
+
+
 def _key(hit: Hit) -> tuple[str, str | None]:
     return hit.passage.span.document_id, hit.revision
 
@@ -326,11 +354,7 @@ def _within(found: Sequence[tuple[Document, Kept]], budget: int) -> list[Evidenc
             texts.add(words)
             budget -= one.tokens
             taken.setdefault(id(document), (document, []))[1].append(one)
-    return [_evidence(document, one) for document, kept in taken.values() for one in excerpts(in_order(kept))]
-
-
-def _evidence(document: Document, excerpt: Excerpt) -> Evidence:
-    return Evidence(document.id, excerpt, document.title, document.url, document.revision)
+    return [evidence_of(document, one) for document, kept in taken.values() for one in excerpts(in_order(kept))]
 
 
 def _require_exact(draft: Drafted, documents: dict[tuple[str, str | None], Document]) -> None:

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from foveal.models.language import LanguageModel
 
 
+NO_ROWS = (0, 0)
+"""The characters that are rows of a table, in a text that has none."""
+
+_CELLS = re.compile(r"[^\n\t]|\s*(?=\n)")  # of white space: what is no end of a row and no empty cell
+
+
 @dataclass(frozen=True, slots=True)
 class Copied:
     """Characters `start` to `end` of the answer were copied from character `place` of the excerpt `number` (from 0)."""
@@ -47,10 +53,16 @@ class Grounding:
 
 
 def grounding(
-    model: LanguageModel, prompt: str, answer: str, excerpts: Sequence[str], scores: HeadScores
+    model: LanguageModel,
+    prompt: str,
+    answer: str,
+    excerpts: Sequence[str],
+    scores: HeadScores,
+    rows: Sequence[tuple[int, int]] = (),
 ) -> Grounding | None:
-    """What `answer` copied from the excerpts, which stand in the rendered `prompt` in order, each on one line.
+    """What `answer` copied from the excerpts, which stand in the rendered `prompt` in order, as `one_line` makes them.
 
+    `rows`: of each excerpt the characters that are rows of a table.
     None where one of them cannot be found there, as where a chat template changed it, or there is no answer, and where
     it is not known: no head copies enough to be asked, the scores are another model's, or all this is too long for it.
     """
@@ -60,8 +72,8 @@ def grounding(
         return None
     maps: list[tuple[int, list[int]]] = []
     start = 0
-    for text in excerpts:
-        line, places = one_line(text)
+    for text, own in zip(excerpts, rows or [NO_ROWS] * len(excerpts), strict=True):
+        line, places = one_line(text, own)
         found = prompt.find(line, start)
         if found < 0 or not line:
             return None
@@ -89,16 +101,19 @@ def _copied(trace: Trace, maps: Sequence[tuple[int, list[int]]]) -> list[Copied]
     return made
 
 
-def one_line(text: str) -> tuple[str, list[int]]:
-    """The text with each run of white space as one space, none at its ends; and each character's place in `text`."""
+def one_line(text: str, rows: tuple[int, int] = NO_ROWS) -> tuple[str, list[int]]:
+    """The text with each run of white space as one space, none at its ends; and each character's place in `text`.
+
+    Among the characters `rows`, which are rows of a table, lines stay lines, and tabs stay between cells.
+    """
     line: list[str] = []
     places: list[int] = []
     for found in re.finditer(r"\s+|\S", text):
-        if found.group().isspace():
-            if line and found.end() < len(text):
-                line.append(" ")
-                places.append(found.start())
-        else:
-            line.append(found.group())
-            places.append(found.start())
+        shown = found.group()
+        if shown.isspace():
+            among = rows[0] <= found.end() and found.start() < rows[1]
+            shown = (_CELLS.sub("", shown) if among else "") or " "
+            shown = shown if line and found.end() < len(text) else ""
+        line += shown
+        places += [found.start()] * len(shown)
     return "".join(line), places

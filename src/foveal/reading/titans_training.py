@@ -1,6 +1,6 @@
 """Trains the memory of the Titans reader on texts alone: sentences ask for the few sentences that they were taken from.
 
-    folder, report = train_reader(texts, load_encoder("minilm"), home=home)
+    folder, report = train_reader(texts, load_encoder("minilm"), run=RunSettings(home=home))
     TitansReader(chat, memory=load_memory(folder, encoder))
 
 An episode writes some passages that are passed over, without a gradient, then a stretch of a text; each of its
@@ -16,7 +16,6 @@ Source    the inverse cloze task: Lee, Chang and Toutanova, ACL 2019 (arXiv 1906
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -29,14 +28,16 @@ from torch import Tensor
 
 from foveal.errors import InputError, ModelUnavailable
 from foveal.nn.passage_memory import PassageMemory, PassageSettings
+from foveal.ranges import BELOW_ONE, COUNT, INSIDE, NOT_NEGATIVE, Range, require_settings
 from foveal.reading.sentences import blocks_of
 from foveal.reading.skim import content_words
 from foveal.reading.titans_memory import WINDOW, sentences_of, units_of
 from foveal.text.units import sentences
 from foveal.training import checkpoints
 from foveal.training.loop import Job, LoopSettings, identity, train
+from foveal.training.loop_settings import without_loop
 from foveal.training.report import Report, plain_settings
-from foveal.training.runs import TrainingRun
+from foveal.training.runs import RunSettings, TrainingRun
 from foveal.training.watch import Progress
 from foveal.types import Encoder
 
@@ -63,8 +64,10 @@ class ReaderTraining:
     )
 
     def __post_init__(self) -> None:
-        if not (0 <= self.words_left_out < 1 and 0 < self.held_out < 1):
-            raise InputError("A reader's training got a share that is none: words_left_out or held_out.")
+        require_settings(
+            "A reader's training", self, depth=COUNT, codes=COUNT, passages=COUNT, stretch=Range(8),
+            before=NOT_NEGATIVE, words_left_out=BELOW_ONE, held_out=INSIDE,
+        )  # fmt: skip
         if self.stretch < 8 or self.before < 0 or self.passages < 4 * self.stretch:
             raise InputError(
                 f"A reader's training got stretch {self.stretch}, before {self.before}, passages {self.passages}; it "
@@ -212,10 +215,7 @@ def train_reader(
     encoder: Encoder,
     settings: ReaderTraining | None = None,
     *,
-    home: Path,
-    name: str | None = None,
-    on_progress: Callable[[Progress], None] = lambda _: None,
-    anew: bool = False,
+    run: RunSettings[Any],
 ) -> tuple[Path, Report]:
     """Train on texts and keep the memory as HOME/models/NAME if it finds more of the held-out end than untrained.
 
@@ -223,14 +223,13 @@ def train_reader(
     """
     settings = settings or ReaderTraining()
     digest = hashlib.sha256("\0".join(texts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    plain = {key: value for key, value in plain_settings(settings).items() if key != "loop"}
     depends_on = {
-        "what": "titans reader", "texts": digest, "encoder": encoder.fingerprint[:16], "reader": json.dumps(plain)
+        "what": "titans reader", "texts": digest, "encoder": encoder.fingerprint[:16], "reader": without_loop(settings)
     }  # fmt: skip
-    run = TrainingRun.opened(home, name, identity(depends_on, settings.loop), kind="titans-reader", anew=anew)
-    found = run.report()
+    here = TrainingRun.opened(run, identity(depends_on, settings.loop), kind="titans-reader")
+    found = here.report()
     if found is not None:
-        return run.place, found
+        return here.place, found
     pairs = pairs_of(texts, encoder, settings)
     if len(pairs) < 4 * settings.stretch:
         raise InputError(
@@ -239,15 +238,15 @@ def train_reader(
         )
     steps = settings.loop.steps or 0
     told = vectors_of(
-        pairs, encoder, lambda done, all_: on_progress(Progress(0, steps, note=f"Encoding {done:,} of {all_:,} …"))
+        pairs, encoder, lambda done, all_: run.on_progress(Progress(0, steps, note=f"Encoding {done:,} of {all_:,} …"))
         if done % 4096 == 0 else None,
     )  # fmt: skip
     memory = PassageMemory(PassageSettings(vector=encoder.dimension, depth=settings.depth, codes=settings.codes))
-    report = _trained(memory, told, settings, run, on_progress)
-    with run.candidate() as place:
+    report = _trained(memory, told, settings, here, run.on_progress)
+    with here.candidate() as place:
         save_memory(memory, encoder, place)
-        run.settle(place, report)
-    return run.place, report
+        here.settle(place, report)
+    return here.place, report
 
 
 def _trained(

@@ -35,7 +35,8 @@ def _listed(words: str) -> frozenset[str]:
 
 _JOINING = _listed("of the de du da di la le van von der den del al el bin ibn")
 _BEING = re.compile(r"(?:\s+(?:is|was|has)|[’']s)\b")
-_NO_NAMES = FUNCTION_WORDS | set(MONTHS) | {"however", "although", "moreover", "according", "monday", "i"}
+_ASKING = _listed("where when who whom whose what which why how did do does can could would should")
+_NO_NAMES = FUNCTION_WORDS | _ASKING | set(MONTHS) | {"however", "although", "moreover", "according", "monday", "i"}
 _ADJECTIVES = {
     "french": "france", "dutch": "netherlands", "spanish": "spain", "british": "britain", "danish": "denmark",
     "polish": "poland", "greek": "greece", "swiss": "switzerland", "irish": "ireland", "welsh": "wales",
@@ -53,6 +54,16 @@ def anchors(text: str) -> list[Anchor]:
     taken += [(one.start, one.end) for one in counted]
     called = [one for one in _names(text) if not within(one, taken)]
     return sorted([*dated, *counted, *called], key=lambda one: (one.start, one.end))
+
+
+def names_of(text: str) -> list[str]:
+    """The names of a text, as they stand in it but for a possessive, in its order."""
+    return [re.sub(r"['’]s?\Z", "", one.text) for one in _names(text)]
+
+
+def is_adjective(name: str) -> bool:
+    """Whether a name is no more than a country's adjective: "French"."""
+    return name.lower() in _ADJECTIVES
 
 
 def plain(word: str) -> str:

@@ -34,7 +34,7 @@ from foveal.research.planning import Finding, NextQuery, PlanSettings, SubQuery
 from foveal.research.prompts import orders_in
 from foveal.research.report_parts import Brief
 from foveal.research.searcher import waited
-from foveal.research.sources import Found, Source, merged
+from foveal.research.sources import Found, Source, merged, search_about
 from foveal.research.steps import Steps, digest
 from foveal.research.structure import StructureRules, structured
 from foveal.research.timing import Always, Moment, Timing
@@ -225,7 +225,9 @@ class Desk:
 
     def _searched(self, query: str) -> dict[str, Any]:
         try:
-            answer = self.source.search(query, self.settings.hits, cancel=self.cancel)
+            poor = self.plan.plain or self.taught is not None  # a small model's queries
+            about = self.question if poor else ""
+            answer = search_about(self.source, query, about, self.settings.hits, cancel=self.cancel)
         except Cancelled:
             raise
         except FovealError as error:

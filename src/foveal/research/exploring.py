@@ -3,6 +3,8 @@
     plans = explore(writer, search, ["Who taught the architect …?", …], most=2)
     plans[0].queries; plans[0].found(search)                     # ids of at most 9 passages
 
+Names     with `named` each later turn asks of so many names at once: those that the passages shown have, and those of
+          the question that no query has had yet. Which of them, and what of each, the planner decides
 Evidence  "found" (what each query found), "none" (queries stand alone: all are written from the question), or "others"
           (what another question's query found): the controls that tell whether a planner reads what was found
 Depends   a plan of several queries depends on what was found if its second holds a word that stands in neither the
@@ -19,7 +21,8 @@ from foveal.models.chat import Cancel
 from foveal.research.graph import same_question
 from foveal.research.query_writer import Written
 from foveal.research.recorded_search import BUDGET, FIRST, RecordedSearch, new_words, pooled
-from foveal.research.transcripts import Transcript, TranscriptSettings
+from foveal.research.sources import in_context
+from foveal.research.transcripts import Transcript, TranscriptSettings, names_left
 from foveal.retrieval.terms import terms
 
 Evidence = Literal["found", "none", "others"]
@@ -37,9 +40,10 @@ class Writer(Protocol):
         must_search: bool = False,
         temperature: float = 0.0,
         seeds: Sequence[int] | None = None,
+        names: Sequence[Sequence[str]] | None = None,
         cancel: Cancel | None = None,
     ) -> list[Written]:
-        """A query for each, or none."""
+        """A query for each, or none; `names`: those that each begins with one of."""
         ...
 
 
@@ -77,6 +81,7 @@ def explore(
     questions: Sequence[str],
     *,
     most: int = 2,
+    named: int = 0,
     settings: TranscriptSettings | None = None,
     evidence: Evidence = "found",
     may_end: bool = True,
@@ -84,7 +89,9 @@ def explore(
     seeds: Sequence[int] | None = None,
     cancel: Cancel | None = None,
 ) -> list[Explored]:
-    """A plan for each question, of at most `most` queries; the first is always asked for."""
+    """A plan for each question, of at most `most` turns; in the first there is always a query.
+
+    `named`: queries of each later turn, each of another name; 0: one, of whatever the planner likes."""
     settings = settings or TranscriptSettings()
     seeds = seeds or [0] * len(questions)
     going = [_Going(Explored(Transcript(one)), seed) for one, seed in zip(questions, seeds, strict=True)]
@@ -92,24 +99,70 @@ def explore(
         left = [one for one in going if not one.over]
         if not left:
             break
-        lines = writer.write(
-            [one.plan.transcript for one in left],
-            must_search=turn == 0 or not may_end,
-            temperature=temperature,
-            seeds=[one.seed * most + turn for one in left],
-            cancel=cancel,
-        )
-        shown = _evidence(search, lines, settings, evidence)
-        for one, written, found in zip(left, lines, shown, strict=True):
-            _advance(one, written, found, settings)
+        transcripts = [one.plan.transcript for one in left]
+        if turn and named:
+            written = write_named(writer, transcripts, named, may_end=may_end, cancel=cancel)
+        else:
+            written = [
+                [line]
+                for line in writer.write(
+                    transcripts,
+                    must_search=turn == 0 or not may_end,
+                    temperature=temperature,
+                    seeds=[one.seed * most + turn for one in left],
+                    cancel=cancel,
+                )
+            ]
+        _search_all(search, left, written, settings, evidence)
     return [one.plan for one in going]
+
+
+def write_named(
+    writer: Writer, transcripts: Sequence[Transcript], named: int, *, may_end: bool, cancel: Cancel | None = None
+) -> list[list[Written]]:
+    """The queries of each transcript's next turn, the likeliest first: at most `named`, each of another name; a free
+    one where there is no name, and one line alone where the planner has enough."""
+    names = [names_left(one) for one in transcripts]
+    made = [[one] for one in writer.write(transcripts, must_search=not may_end, names=names, cancel=cancel)]
+    for _ in range(1, named):
+        left = [[name for name in given if not _had(name, lines)] for given, lines in zip(names, made, strict=True)]
+        again = [at for at, given in enumerate(left) if given and made[at][-1].name]
+        if not again:
+            break
+        more = writer.write(
+            [transcripts[at] for at in again], must_search=True, names=[left[at] for at in again], cancel=cancel
+        )
+        for at, one in zip(again, more, strict=True):
+            made[at].append(one)
+    return made
+
+
+def _had(name: str, lines: Sequence[Written]) -> bool:
+    """Whether a name, or one that it is a part of, was asked of."""
+    return any(one.query is not None and set(terms(name)) <= set(terms(one.query)) for one in lines)
+
+
+def _search_all(
+    search: RecordedSearch,
+    going: Sequence[_Going],
+    written: Sequence[Sequence[Written]],
+    settings: TranscriptSettings,
+    evidence: Evidence,
+) -> None:
+    """Each plan goes on by what its lines find, one line after another."""
+    for place in range(max(map(len, written))):
+        now = [(one, lines[place]) for one, lines in zip(going, written, strict=True) if len(lines) > place]
+        shown = _evidence(search, now, settings, evidence)
+        for (one, line), found in zip(now, shown, strict=True):
+            _advance(one, line, found, settings)
 
 
 def _advance(one: _Going, written: Written, found: Sequence[tuple[str, str]], settings: TranscriptSettings) -> None:
     if written.query is None:
         one.plan, one.over = replace(one.plan, ended=True), True
     elif any(same_question(written.query, asked) for asked in one.asked):
-        one.plan, one.over = replace(one.plan, repeated=True), True
+        # one of several names may lead back to a query that was there; that ends nothing
+        one.plan, one.over = replace(one.plan, repeated=True), written.name is None
     else:
         one.asked.append(written.query)
         grown = one.plan.transcript.and_then(written.query, found, settings, written.ids)
@@ -117,12 +170,16 @@ def _advance(one: _Going, written: Written, found: Sequence[tuple[str, str]], se
 
 
 def _evidence(
-    search: RecordedSearch, lines: Sequence[Written], settings: TranscriptSettings, evidence: Evidence
+    search: RecordedSearch,
+    lines: Sequence[tuple[_Going, Written]],
+    settings: TranscriptSettings,
+    evidence: Evidence,
 ) -> list[Sequence[tuple[str, str]]]:
     """The passages that each row is shown."""
     most = 2 * settings.passages  # those that were shown before are left out
     found: list[Sequence[tuple[str, str]]] = [
-        search.shown(search(one.query)[:most]) if one.query else [] for one in lines
+        search.shown(search(in_context(line.query, one.plan.transcript.question))[:most]) if line.query else []
+        for one, line in lines
     ]
     if evidence == "none":
         return [[] for _ in lines]
@@ -134,5 +191,6 @@ def depends(search: RecordedSearch, question: str, queries: Sequence[str]) -> bo
     if len(queries) < 2:
         return None
     new = new_words(queries[1], (question, queries[0]))
-    held = {word for title, text in search.shown(search(queries[0])[:SEEN]) for word in terms(f"{title} {text}")}
+    found = search.shown(search(in_context(queries[0], question))[:SEEN])
+    held = {word for title, text in found for word in terms(f"{title} {text}")}
     return bool(new & held)

@@ -143,8 +143,7 @@ class RunMemory:
         Facts may take two thirds; the notes' newest lines take what is left.
         """
         room = tokens or int(self.settings.window * self.settings.full)
-        among = [one for one in self.facts if at is None or one.holds_at(at)]
-        found = self._found(among, question, at, min(60, max(1, len(among))), self.clock())
+        found = self._found(self.facts, question, at, min(60, max(1, len(self.facts))), self.clock())
         told = _within((one.line for one in found), room * 2 // 3, self.count)
         rest = room - sum(self.count(one) + 1 for one in told)
         notes = _within(reversed(self.notes.shown.splitlines()), rest, self.count)

@@ -34,12 +34,12 @@ def forgotten(
 ) -> tuple[list[Fact], list[Fact]]:
     """What is kept, in its order, and what goes: the lowest R first, until `most` are left or all others are protected.
 
-    Of equal R what is superseded goes before what holds, then the less important, then the older.
+    Of equal R what is superseded goes before what holds, then the less important, then what came first.
     """
     if most < 0:
         raise InputError(f"A memory cannot be cut to {most} facts; give 0 or more.")
     free = [one for one in facts if not one.pinned and not is_cited(one, cited)]
-    order = sorted(free, key=lambda one: (retention(one, now), not one.superseded_by, one.importance, one.key))
+    order = sorted(free, key=lambda one: (retention(one, now), not one.superseded_by, one.importance))
     gone = {one.key for one in order[: max(0, len(facts) - most)]}
     return [one for one in facts if one.key not in gone], [one for one in facts if one.key in gone]
 
@@ -56,12 +56,15 @@ def pinned(facts: Sequence[Fact], key: str, *, pin: bool = True) -> list[Fact]:
 
 
 def without(facts: Sequence[Fact], key: str, cited: Collection[str] = ()) -> list[Fact]:
-    """The facts without one. InputError: there is no such fact, or a live claim cites it."""
+    """The facts without one: what it ended holds until what ended it. InputError: there is no such fact, or a live
+    claim cites it.
+    """
     fact = _require(facts, key)
     if is_cited(fact, cited):
         raise InputError(f"{key} is cited by a claim of the report ({fact.line}); take it out of the claim first.")
+    until = fact.valid_to if fact.superseded_by else None  # "nobody" ends at once, and with nothing behind it
     return [
-        replace(one, superseded_by="", valid_to=None) if one.superseded_by == key else one
+        replace(one, superseded_by=fact.superseded_by, valid_to=until) if one.superseded_by == key else one
         for one in facts
         if one.key != key
     ]

@@ -6,7 +6,7 @@
 ADD       nothing is known of it: the fact is kept
 UPDATE    the same subject and relation, another object, a newer date: the old one holds until then, and points to the
           new one. An older date than what is known: it is kept as history, until the next newer one
-DELETE    the new fact says that the old one no longer holds ("none", "abolished"): the old one ends, marked as
+DELETE    the new fact says from when on the old one no longer holds ("none", "abolished"): the old one ends, marked as
           superseded; nothing is ever erased here (forgetting.py does that)
 NOOP      the same is known already: the old fact is used once more
 Conflict  the same subject and relation, two objects, one date (or none): both stay with their dates, and a conflict is
@@ -69,9 +69,9 @@ def by_rule(new: Fact, similar: Sequence[Fact]) -> Choice:
     if not alike:
         return Choice("ADD")
     current = max((one for one in alike if not one.superseded_by), key=_since, default=alike[0])
-    if named(new.object) in OVER:
-        return Choice("DELETE", current.key)
-    if set(new.about[1].split()) & SEVERAL:
+    if named(new.object) in OVER and new.valid_from:
+        return Choice("UPDATE" if _since(new) < _since(current) else "DELETE", current.key)
+    if _has_several(new):
         return Choice("ADD")
     if new.valid_from and current.valid_from and new.valid_from != current.valid_from:
         rival = next((one for one in alike if one.valid_from == new.valid_from), None)
@@ -86,8 +86,10 @@ def applied(choice: Choice, new: Fact, facts: Sequence[Fact], *, now: datetime) 
     if choice.operation == "NOOP" and old:
         return [one.used(now) if one is old else one for one in kept], []
     if choice.operation == "DELETE" and old:
-        ended = replace(old, valid_to=new.valid_from or now, superseded_by=new.key)
-        return [ended if one is old else one for one in kept] + [replace(new, valid_to=new.valid_from or now)], []
+        end = new.valid_from or now
+        over = [one for one in kept if one is old or (not one.superseded_by and _held(one, old, end))]
+        ended = {one.key: replace(one, valid_to=end, superseded_by=new.key) for one in over}
+        return [*(ended.get(one.key, one) for one in kept), replace(new, valid_to=end)], []
     if choice.operation == "UPDATE" and old:
         return _in_line(new, kept), []
     conflicts = []
@@ -110,8 +112,8 @@ class _Chosen(BaseModel):
 class Choosing:
     """Lets a model choose under a grammar, among the facts that it is shown; what cannot be, the rule decides.
 
-    A model may not make up a target, nor an UPDATE of another subject; without facts on the same subject the rule's
-    ADD needs no model.
+    A model may not make up a target, nor an UPDATE of another subject, or without a date; without facts on the same
+    subject the rule's ADD needs no model.
     """
 
     model: ChatModel
@@ -130,7 +132,7 @@ class Choosing:
         if chosen.operation == "ADD" or not 1 <= chosen.number <= len(near):
             return Choice("ADD", usual.target, conflict=usual.conflict) if chosen.operation == "ADD" else usual
         target = near[chosen.number - 1]
-        fits = target.about == new.about or chosen.operation == "NOOP"
+        fits = (target.about == new.about and new.valid_from is not None) or chosen.operation == "NOOP"
         return Choice(chosen.operation, target.key) if fits and not usual.conflict else usual
 
 
@@ -156,6 +158,15 @@ def _since(one: Fact) -> tuple[bool, float]:
     return one.valid_from is not None, one.valid_from.timestamp() if one.valid_from else 0.0
 
 
+def _has_several(one: Fact) -> bool:
+    return bool(set(one.about[1].split()) & SEVERAL)
+
+
+def _held(one: Fact, other: Fact, moment: datetime | None) -> bool:
+    """Whether a fact held then on the one value of another's matter: as two do that contradict each other."""
+    return one.about == other.about and not _has_several(one) and moment is not None and one.holds_at(moment)
+
+
 def _in_line(new: Fact, facts: Sequence[Fact]) -> list[Fact]:
     """With a new fact in its place in time: what held before ends where it begins, it where the next does."""
     alike = sorted((one for one in (*facts, new) if one.about == new.about and one.valid_from), key=_since)
@@ -163,6 +174,6 @@ def _in_line(new: Fact, facts: Sequence[Fact]) -> list[Fact]:
     later = next((one for one in alike[at + 1 :] if one.valid_from != new.valid_from), None)
     if later:
         new = replace(new, valid_to=later.valid_from, superseded_by=later.key)
-    before = alike[at - 1] if at else None
-    ended = {before.key: replace(before, valid_to=new.valid_from, superseded_by=new.key)} if before else {}
+    before = [one for one in alike[:at] if one is alike[at - 1] or _held(one, new, new.valid_from)]
+    ended = {one.key: replace(one, valid_to=new.valid_from, superseded_by=new.key) for one in before}
     return [*(ended.get(one.key, one) for one in facts), new]

@@ -33,6 +33,7 @@ from foveal.research.graph import Graph
 from foveal.research.pages import AttentionReading, BestPassages, PageReader
 from foveal.research.plan_code import CodePlanner
 from foveal.research.plan_json import JsonPlanner
+from foveal.research.plan_names import NamesPlanner
 from foveal.research.plans import LONGEST_QUESTION, Planner
 from foveal.research.reuse import Memory
 from foveal.research.run import Parts, Run, RunLimits
@@ -42,7 +43,7 @@ from foveal.research.sources import Source, one_source
 from foveal.research.state import RunState
 from foveal.research.traces import TraceFile, load
 
-FRONT_ENDS = ("auto", "code", "json")
+FRONT_ENDS = ("auto", "code", "json", "names")
 MakePlanner = Callable[[ChatModel], Planner]
 LOCAL_PAGE_TOKENS, LOCAL_ANSWER_TOKENS = 320, 160
 """Of a model on this machine, which reads some hundred tokens a second."""
@@ -52,7 +53,7 @@ LOCAL_PAGE_TOKENS, LOCAL_ANSWER_TOKENS = 320, 160
 class MindSettings:
     """How a question is researched; the spec's defaults."""
 
-    front_end: Literal["auto", "code", "json"] = "auto"  # how the planner writes; auto: json on a local model
+    front_end: Literal["auto", "code", "json", "names"] = "auto"  # how is planned; auto: by names for a local model
     limits: RunLimits = field(default_factory=RunLimits)
     search: SearchSettings = field(default_factory=SearchSettings)
 
@@ -72,6 +73,7 @@ class MindSettings:
             topk=4,
             max_pages=2,
             max_turns=2,
+            in_context=True,
             plain=True,
         )
         own: dict[str, Any] = {"search": search, "limits": RunLimits(max_turns=5, answer_tokens=256)}
@@ -227,9 +229,11 @@ def _streamed(run: Run) -> Generator[Event, None, Researched]:
 
 def _planner_of(front_end: str, model: ChatModel) -> MakePlanner:
     local = is_local(model)
-    if front_end == "json" or (front_end == "auto" and local):
-        return partial(JsonPlanner, question_first=local)
-    return CodePlanner
+    if front_end == "auto":
+        front_end = "names" if local else "code"
+    if front_end == "names":
+        return lambda _: NamesPlanner()
+    return partial(JsonPlanner, question_first=local) if front_end == "json" else CodePlanner
 
 
 def reader_of(model: ChatModel) -> PageReader:

@@ -1,6 +1,6 @@
 """A planner that learns from its own runs: it plans for questions of known answer, and learns the plans that found it.
 
-    rounds = evolve(model, recorded, learned, runs, settings, EvolvingSettings(), folder=run, …)
+    rounds = evolve(model, search, learned, runs, settings, EvolvingSettings(), folder=run)
     [(one.learned, one.curves, one.own) for one in rounds]
 
 A round    several plans are drawn for each question by the planner as it stands; one is kept where its passages hold
@@ -23,12 +23,12 @@ from typing import Any
 
 from torch import nn
 
-from foveal.errors import InputError
 from foveal.models.language import LanguageModel
+from foveal.ranges import COUNT, POSITIVE, require_settings
 from foveal.research.exploring import Explored, Writer, explore
 from foveal.research.planner_reinforcement import well_formed
 from foveal.research.planner_settings import PlannerSettings
-from foveal.research.planner_training import distil, learned_model, told_apart, vocabulary, weights_digest
+from foveal.research.planner_training import Parted, distil, learned_model, told_apart, vocabulary, weights_digest
 from foveal.research.query_writer import QueryWriter
 from foveal.research.recorded_search import RecordedSearch, found_answer, supporting_recall
 from foveal.research.trajectories import Recorded, Step, Trajectory
@@ -56,8 +56,7 @@ class EvolvingSettings:
 
     def __post_init__(self) -> None:
         """InputError: a value out of its range."""
-        if self.rounds < 1 or self.samples < 1 or self.temperature <= 0:
-            raise InputError(f"{self} needs 1 round and 1 sample or more, and a temperature above 0.")
+        require_settings("A planner's own runs", self, rounds=COUNT, samples=COUNT, temperature=POSITIVE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,41 +128,41 @@ def _best(
 
 def evolve(
     model: LanguageModel,
-    recorded: Recorded,
+    search: RecordedSearch,
     learned: nn.ModuleDict,
-    learnt: Sequence[Trajectory],
-    held: Sequence[Trajectory],
+    runs: Parted,
     settings: PlannerSettings,
     by: EvolvingSettings,
     *,
     folder: Path,
-    search: RecordedSearch | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> list[Round]:
     """The rounds, each planned with the changes of the one before; fewer where a round finds nothing.
 
-    `learnt` are planned for, `held` only looked at. `folder` keeps own runs and checkpoints: the same call goes on to
+    Runs to learn from are planned for. `folder` keeps own runs and checkpoints: the same call goes on to
     the same end. InputError: `folder` is another training's.
     """
-    search = search or RecordedSearch(recorded)
+    recorded, (learnt, held) = search.recorded, runs
     rounds: list[Round] = []
-    runs = (*held, *learnt)
+    taught_by = (*held, *learnt)
     for number in range(by.rounds):
         place = folder / f"round-{number + 1}"
         depends_on = [
-            model.fingerprint, recorded.fingerprint, weights_digest(learned), told_apart(recorded, runs),
+            model.fingerprint, recorded.fingerprint, weights_digest(learned), told_apart(recorded, taught_by),
             told_apart(recorded, learnt), asdict(settings), by.samples, by.temperature, number,
         ]  # fmt: skip
         own = kept_runs(place / OWN, depends_on)
         if own is None:
-            writer = drawing(model, recorded, learned, runs, settings)
+            writer = drawing(model, recorded, learned, taught_by, settings)
             own = rolled_out(writer, recorded, learnt, search, settings, by, number=number, on_progress=on_progress)
             keep_runs(place / OWN, depends_on, own)
         if not own:
             break
-        runs = (*held, *learnt, *own)
-        share = replace(settings, dev_share=len(held) / len(runs))  # the same runs are held out
-        learned, curves = distil(model, recorded, runs, share, folder=place, search=search, on_progress=on_progress)
+        taught_by = (*held, *learnt, *own)
+        share = replace(settings, dev_share=len(held) / len(taught_by))  # the same runs are held out
+        learned, curves = distil(
+            model, recorded, taught_by, share, folder=place, search=search, on_progress=on_progress
+        )
         rounds.append(Round(learned, curves, tuple(own)))
     return rounds
 

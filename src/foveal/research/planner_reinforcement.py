@@ -28,14 +28,15 @@ from torch import Tensor, nn
 from foveal.errors import InputError
 from foveal.models.language import LanguageModel
 from foveal.research.exploring import Explored, explore
-from foveal.research.planner_settings import PlannerSettings, RewardSettings, without_loop
-from foveal.research.planner_training import Row, collate, row, tokens, told_apart, vocabulary, weights_digest
+from foveal.research.planner_settings import PlannerSettings, RewardSettings
+from foveal.research.planner_training import Parted, Row, collate, row, tokens, told_apart, vocabulary, weights_digest
 from foveal.research.query_writer import QueryWriter
 from foveal.research.recorded_search import RecordedSearch, found_answer, pooled, supporting_recall
 from foveal.research.trajectories import Recorded, Trajectory
 from foveal.research.transcripts import Format
 from foveal.training import checkpoints
 from foveal.training.loop import Curves, Job, train
+from foveal.training.loop_settings import without_loop
 from foveal.training.upper_layers import Parts
 from foveal.training.watch import Progress
 
@@ -176,25 +177,23 @@ def chosen_log_probabilities(parts: Parts, batch: Mapping[str, Tensor]) -> Tenso
 
 def reinforce(
     model: LanguageModel,
-    recorded: Recorded,
+    search: RecordedSearch,
     learned: nn.ModuleDict,
-    runs: Sequence[Trajectory],
-    held: Sequence[Trajectory],
+    runs: Parted,
     settings: PlannerSettings,
     by: RewardSettings,
     *,
     folder: Path,
-    search: RecordedSearch | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
-    anew: bool = False,
 ) -> tuple[nn.ModuleDict, Curves, Rewards]:
-    """Go on from the changes `learned`, which stay as they are: the changes that were best on the questions `held`, how
-    it went, and the rewards. InputError: no question has anything to find, or `folder` is another training's.
+    """Go on from the changes `learned`, which stay as they are: the changes that were best on the questions held out,
+    how it went, and the rewards. `folder` keeps checkpoints: the same call goes on. InputError: no question has
+    anything to find, or `folder` is another training's.
     """
-    search = search or RecordedSearch(recorded)
+    recorded = search.recorded
     steps = by.loop.steps or 1
     wanted = max(by.questions, steps * by.questions // by.passes)
-    chosen = worth_trying(recorded, runs, search, settings)[:wanted]
+    chosen = worth_trying(recorded, runs.learnt, search, settings)[:wanted]
     if not chosen:
         raise InputError("None of the recorded runs has a passage with its answer, so no plan can be rewarded.")
     form = Format(model, settings.transcript)
@@ -208,12 +207,12 @@ def reinforce(
         collate=lambda places: {"runs": torch.tensor(places)},
         identity={
             "what": "planner by reward", "base": model.fingerprint, "recorded": recorded.fingerprint,
-            "begun": weights_digest(learned), "runs": told_apart(recorded, (*chosen, *held)),
+            "begun": weights_digest(learned), "runs": told_apart(recorded, (*chosen, *runs.held)),
             "planner": without_loop(settings), "reward": without_loop(by),
         },
-        evaluate=lambda _: {METRIC: recall(recorded, held, loss.writer(), search, settings)},
+        evaluate=lambda _: {METRIC: recall(recorded, runs.held, loss.writer(), search, settings)},
     )  # fmt: skip
-    curves = train(job, by.loop, folder, on_progress=on_progress, anew=anew)
+    curves = train(job, by.loop, folder, on_progress=on_progress)
     rewards.restore((checkpoints.read(folder / checkpoints.DONE) or {"hooks": [rewards.state()]})["hooks"][0])
     return own, curves, rewards
 
@@ -228,7 +227,9 @@ def recall(
     """The share of measurable runs whose answer the planner's passages hold, each plan the likeliest."""
     asked = [run for run in runs if run.measurable]
     questions = [run.question for run in asked]
-    plans = explore(writer, search, questions, most=settings.most_queries, settings=settings.transcript)
+    plans = explore(
+        writer, search, questions, most=settings.most_queries, named=settings.named, settings=settings.transcript
+    )
     found = [
         found_answer(recorded, run, plan.found(search, budget=settings.budget, first=settings.first))
         for run, plan in zip(asked, plans, strict=True)

@@ -1,6 +1,6 @@
 """Training a planner as a run by name: distilled, taught by its own runs, rewarded, measured, kept if it is better.
 
-    folder, report = train_planner(load_recorded(Path("hotpotqa")), home=home)         # HOME/models/<name>
+    folder, report = train_planner(load_recorded(Path("hotpotqa")), run=RunSettings(home=home))   # HOME/models/<name>
 
 Held out  the first tenth of the runs that teach, and as many questions for the recall; no stage learns from them
 Kept      if it finds the answers of more held-out questions than the question alone does at the same number of
@@ -26,28 +26,20 @@ from foveal.research.planner_reinforcement import METRIC as RECALL
 from foveal.research.planner_reinforcement import Rewards, recall, reinforce
 from foveal.research.planner_settings import BASE, PlannerSettings, RewardSettings
 from foveal.research.planner_training import METRIC as LIKELIHOOD
-from foveal.research.planner_training import distil, held_out, likelihood, teachable
+from foveal.research.planner_training import Parted, distil, held_out, likelihood, teachable
 from foveal.research.recorded_search import RecordedSearch, found_answer, pooled
 from foveal.research.trained_planner import PlannerModel
 from foveal.research.trajectories import Recorded, Trajectory
 from foveal.training.checkpoints import write
 from foveal.training.loop import Curves
 from foveal.training.report import Report, plain_settings
-from foveal.training.runs import TrainingRun
+from foveal.training.runs import RunSettings, TrainingRun
 from foveal.training.watch import Progress
 
 MEASURED = 48
 """Held-out questions whose recall is measured, at most."""
 
 REWARDS = "rewards.json"
-
-
-@dataclass(frozen=True)
-class Parted:
-    """Runs to learn from, and those that are only looked at."""
-
-    learnt: tuple[Trajectory, ...]
-    held: tuple[Trajectory, ...]
 
 
 def train_planner(
@@ -57,11 +49,7 @@ def train_planner(
     by: RewardSettings | None = None,
     evolving: EvolvingSettings | None = None,
     *,
-    home: Path,
-    name: str | None = None,
-    on_progress: Callable[[Progress], None] = lambda _: None,
-    anew: bool = False,
-    cache: Path | None = None,
+    run: RunSettings[Any],
 ) -> tuple[Path | None, Report]:
     """The planner's folder (HOME/models/<name>; None if it is no better) and the report. `by`: None leaves reward out,
     and so does `evolving` rounds of its own runs.
@@ -69,18 +57,17 @@ def train_planner(
     Stopped, the same call goes on. InputError: too few runs that teach, or the name is another's.
     """
     settings = settings or PlannerSettings()
-    model = load_language_model(base, cache=cache)
+    model = load_language_model(base, cache=run.cache)
     told = json.dumps(
         [asdict(settings), asdict(by) if by else None, model.fingerprint, *([asdict(evolving)] if evolving else [])]
     )
     known_by = {"what": "planner", "recorded": recorded.fingerprint, "planner": told}
-    run = TrainingRun.opened(home, name, known_by, kind=f"planner-{Path(base).name}", anew=anew)
-    report = run.report()
-    if report is not None:
-        return (run.place if report.kept else None), report
+    here = TrainingRun.opened(run, known_by, kind=f"planner-{Path(base).name}")
+    if (done := here.done()) is not None:
+        return done
     search = RecordedSearch(recorded)
-    parted = Parted(*held_out(teachable(recorded, recorded.trajectories, search, settings), settings.dev_share))
-    work = Training(run.folder, model, recorded, search, parted, settings, on_progress)
+    parted = held_out(teachable(recorded, recorded.trajectories, search, settings), settings.dev_share)
+    work = Training(here.folder, model, recorded, search, parted, settings, run.on_progress)
     stages, notes = [work.distilled()], list[str]()
     if evolving is not None:
         rounds = work.evolved(stages[0], evolving)
@@ -90,16 +77,16 @@ def train_planner(
     if by is not None:
         stage, rewards = work.rewarded(best_of(stages), by)
         stages.append(stage)
-        keep_rewards(run.folder, rewards, by)
+        keep_rewards(here.folder, rewards, by)
         shown = ", ".join(f"{one:.3f}" for one in rewards.passes(by.passes))
         notes.append(f"Mean reward of the passes over the same questions: {shown}")
     told_of = {"evolving": evolving, "reward": by}
     chosen = plain_settings(settings) | {key: plain_settings(one) if one else None for key, one in told_of.items()}
-    report = work.report(run.name, base, stages, notes, chosen)
-    with run.candidate() as candidate:
+    report = work.report(here.name, base, stages, notes, chosen)
+    with here.candidate() as candidate:
         planner = PlannerModel(model, settings, best_of(stages).learned, len(parted.learnt), recorded.name)
-        run.settle(planner.save(candidate), report)
-    return (run.place if report.kept else None), report
+        here.settle(planner.save(candidate), report)
+    return here.result(report)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,8 +127,8 @@ class Training:
     def evolved(self, begun: Stage, by: EvolvingSettings) -> list[Stage]:
         """By its own runs, too: a stage a round; fewer where a round found nothing."""
         rounds = evolve(
-            self.model, self.recorded, begun.learned, self.parted.learnt, self.parted.held, self.settings, by,
-            folder=self.folder / "evolving", search=self.search, on_progress=self.on_progress,
+            self.model, self.search, begun.learned, self.parted, self.settings, by,
+            folder=self.folder / "evolving", on_progress=self.on_progress,
         )  # fmt: skip
         return [
             self._stage(f"evolved ({len(one.own):,} runs of its own, round {number})", one.learned, one.curves)
@@ -151,8 +138,8 @@ class Training:
     def rewarded(self, begun: Stage, by: RewardSettings) -> tuple[Stage, Rewards]:
         """By reward, from the changes of another stage."""
         learned, curves, rewards = reinforce(
-            self.model, self.recorded, begun.learned, self.parted.learnt, self.asked, self.settings, by,
-            folder=self.folder / "reward", search=self.search, on_progress=self.on_progress,
+            self.model, self.search, begun.learned, Parted(self.parted.learnt, tuple(self.asked)), self.settings, by,
+            folder=self.folder / "reward", on_progress=self.on_progress,
         )  # fmt: skip
         return self._stage("rewarded", learned, curves), rewards
 

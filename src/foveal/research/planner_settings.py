@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
-from foveal.errors import InputError
+from foveal.ranges import COUNT, INSIDE, NOT_NEGATIVE, POSITIVE, Range, require_settings
 from foveal.research.recorded_search import BUDGET, FIRST
 from foveal.research.transcripts import TranscriptSettings
 from foveal.training.loop import LoopSettings
@@ -19,7 +18,8 @@ class PlannerSettings:
     """How a planner is distilled from recorded runs; checked when made."""
 
     transcript: TranscriptSettings = field(default_factory=TranscriptSettings)
-    most_queries: int = 2  # of a question, behind the question itself
+    most_queries: int = 2  # of a run that are learnt; turns of a plan, behind the question itself
+    named: int = 2  # queries of each turn behind the first, each of another name that was found; 0: one free query
     upper: int = 8  # layers that learn, from the last
     rank: int = 16  # of their low-rank changes
     alpha: float = 32.0
@@ -32,11 +32,10 @@ class PlannerSettings:
 
     def __post_init__(self) -> None:
         """InputError: a value out of its range."""
-        for name in ("most_queries", "upper", "rank", "budget"):
-            if getattr(self, name) < 1:
-                raise InputError(f"A planner got {name} = {getattr(self, name)}; it needs at least 1.")
-        if not 0 < self.dev_share < 1:
-            raise InputError(f"A planner got dev_share = {self.dev_share}; it needs a share above 0, below 1.")
+        require_settings(
+            "A planner", self, most_queries=COUNT, named=NOT_NEGATIVE, upper=COUNT, rank=COUNT, alpha=POSITIVE,
+            dev_share=INSIDE, budget=COUNT, first=NOT_NEGATIVE,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,12 +56,7 @@ class RewardSettings:
 
     def __post_init__(self) -> None:
         """InputError: a value out of its range."""
-        if self.questions < 1 or self.samples < 2 or self.passes < 1:
-            raise InputError(f"{self} needs 1 question, 2 samples of each to compare, and 1 pass, or more.")
-        if self.temperature <= 0 or self.kl < 0 or self.format_weight < 0:
-            raise InputError(f"{self} needs a temperature above 0, and no weight below 0.")
-
-
-def without_loop(settings: PlannerSettings | RewardSettings) -> str:
-    """Settings as JSON, but for those of the loop, by which a training is known apart."""
-    return json.dumps({key: value for key, value in asdict(settings).items() if key != "loop"})
+        require_settings(
+            "A planner's reward", self, questions=COUNT, samples=Range(2), passes=COUNT, temperature=POSITIVE,
+            kl=NOT_NEGATIVE, format_weight=NOT_NEGATIVE,
+        )  # fmt: skip

@@ -17,7 +17,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,11 +27,13 @@ from torch.nn.utils.rnn import pad_sequence
 
 from foveal.errors import InputError
 from foveal.models.language import LanguageModel
-from foveal.research.planner_settings import PlannerSettings, without_loop
+from foveal.research.planner_settings import PlannerSettings
 from foveal.research.recorded_search import RecordedSearch, found_answer, pooled
+from foveal.research.sources import in_context
 from foveal.research.trajectories import Recorded, Trajectory
 from foveal.research.transcripts import Format, Transcript
 from foveal.training.loop import Curves, Job, train
+from foveal.training.loop_settings import without_loop
 from foveal.training.upper_layers import Parts
 from foveal.training.watch import Progress
 
@@ -68,22 +70,29 @@ def teachable(
     return kept
 
 
-def held_out(chosen: Sequence[Trajectory], share: float) -> tuple[tuple[Trajectory, ...], tuple[Trajectory, ...]]:
-    """Those to learn from, and the first ones, which are only looked at. InputError: too few."""
+class Parted(NamedTuple):
+    """Runs to learn from, and those that are only looked at."""
+
+    learnt: tuple[Trajectory, ...]
+    held: tuple[Trajectory, ...]
+
+
+def held_out(chosen: Sequence[Trajectory], share: float) -> Parted:
+    """The first ones are only looked at. InputError: too few."""
     held = max(1, round(share * len(chosen)))
     if len(chosen) <= held + 1:
         raise InputError(
             f"{len(chosen)} recorded runs teach how to search: they have queries that find the answer. A planner needs "
             "three at least, and learns little from fewer than a hundred."
         )
-    return tuple(chosen[held:]), tuple(chosen[:held])
+    return Parted(tuple(chosen[held:]), tuple(chosen[:held]))
 
 
 def transcript(run: Trajectory, search: RecordedSearch, settings: PlannerSettings) -> tuple[Transcript, bool]:
     """A run's searches with what our own search finds for them, and whether they ended before they had to."""
     made = Transcript(run.question)
     for step in run.steps[: settings.most_queries]:
-        found = search.shown(search(step.query)[: 2 * settings.transcript.passages])
+        found = search.shown(search(in_context(step.query, run.question))[: 2 * settings.transcript.passages])
         made = made.and_then(step.query, found, settings.transcript)
     return made, len(run.steps) < settings.most_queries
 

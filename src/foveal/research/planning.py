@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from foveal.errors import Cancelled, FetchFailed, InputError
+from foveal.errors import FetchFailed, InputError
 from foveal.models.chat import ChatModel, Message, Sampling
 from foveal.research.budget import is_unreadable
 from foveal.research.graph import same_question
@@ -325,8 +325,6 @@ def parsed(model: ChatModel, messages: Sequence[Message], schema: type[Any], tok
     for seed in range(3):
         try:
             return model.parse(messages, schema, Sampling(max_tokens=tokens, temperature=0.7 * bool(seed), seed=seed))
-        except Cancelled:
-            raise
         except (FetchFailed, InputError) as error:
             if not is_unreadable(error):
                 raise

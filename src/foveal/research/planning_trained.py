@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from foveal.research.trained_planner import PlannerModel
-from foveal.research.transcripts import Transcript
+from foveal.research.transcripts import Transcript, names_left
 
 
 class TaughtQueries:
@@ -21,4 +21,6 @@ class TaughtQueries:
         for query, lines in searched[1:]:
             shown = [(title, text) for title, _, text in (line.partition(": ") for line in lines)]
             transcript = transcript.and_then(query, shown, settings)
-        return self.model.writer.write([transcript], must_search=len(searched) < 2)[0].query
+        behind = len(searched) > 1  # the planner's own first query, of which names were found
+        names = [names_left(transcript)] if behind and self.model.settings.named else None
+        return self.model.writer.write([transcript], must_search=not behind, names=names)[0].query

@@ -2,9 +2,11 @@
 
     writer = QueryWriter(model)                                   # as it is, or with what it learnt: learned=…
     writer.write([transcript, …])                                 # [Written("Petra Lindqvist teacher"), …]
+    writer.write([transcript, …], names=[("Petra Lindqvist", "Vasa"), …])     # each begins with one of its names
 
 Grammar  a line is `Search` and a query of one line, or `Done`; nothing else can be written, so that a model that was
          never taught is compared by what it asks, not by whether it keeps to the form
+Names    which of them a query begins with, the model decides; what it then asks of it, it writes freely
 Again    the likeliest line of a small model is often the query before it: then that one's words are barred, and another
          line is written, which can only ask of what was found
 Batch    rows are decoded together, whatever their lengths; drawn ones have each a seed of its own
@@ -36,6 +38,7 @@ class Written:
 
     query: str | None
     ids: tuple[int, ...]
+    name: str | None = None  # that it begins with, of those given
 
 
 class QueryWriter:
@@ -65,11 +68,16 @@ class QueryWriter:
         must_search: bool = False,
         temperature: float = 0.0,
         seeds: Sequence[int] | None = None,
+        names: Sequence[Sequence[str]] | None = None,
         cancel: Cancel | None = None,
     ) -> list[Written]:
-        """The next line of each; `must_search`: a query in any case. At a temperature each row draws by its seed."""
+        """The next line of each; `must_search`: a query in any case. At a temperature each row draws by its seed.
+        `names`: those that the query of each begins with one of; of none it is free."""
         seeds = seeds or [0] * len(transcripts)
-        lines = [Line(self.form, self._barred, seed, temperature, must_search=must_search) for seed in seeds]
+        lines = [
+            Line(self.form, self._barred, seed, temperature, must_search=must_search, names=given)
+            for seed, given in zip(seeds, names or [()] * len(seeds), strict=True)
+        ]
         self._in_parts(transcripts, lines, cancel)
         made = [one.written() for one in lines]
         stuck = [at for at, one in enumerate(transcripts) if repeats(one, made[at]) and not temperature]
@@ -127,12 +135,20 @@ class Line:
     """One line as it is written, token by token."""
 
     def __init__(
-        self, form: Format, barred: Tensor, seed: int, temperature: float, *, must_search: bool = False
+        self,
+        form: Format,
+        barred: Tensor,
+        seed: int,
+        temperature: float,
+        *,
+        must_search: bool = False,
+        names: Sequence[str] = (),
     ) -> None:
-        """`barred` tokens (vocabulary,) come in no query."""
+        """`barred` tokens (vocabulary,) come in no query, but in the `names` that it begins with one of."""
         self.form, self.barred, self.must_search = form, barred, must_search
         self.sampling = Sampling(temperature=temperature)
         self.generator = torch.Generator().manual_seed(seed)
+        self.names = {ids: name for name in names if (ids := form.name(name))}
         self.ids: list[int] = []
         self.searches: bool | None = None
         self.over = False
@@ -164,13 +180,25 @@ class Line:
         if self.searches is None:
             begins = torch.tensor([self.form.search[0], self.form.done[0]])
             return int(begins[drawn(logits[begins], self.sampling, self.generator)])
+        begun = self.ids[len(self.form.search) :]
+        if going := self._names_going_on(begun):
+            return going[drawn(logits[torch.tensor(going)], self.sampling, self.generator)]
         allowed = logits.masked_fill(self.barred, -torch.inf)
         if len(self.ids) > len(self.form.search):  # a query has a token at least
             allowed[self.form.end[0]] = logits[self.form.end[0]]
         return drawn(allowed, self.sampling, self.generator)
 
+    def _names_going_on(self, begun: Sequence[int]) -> list[int]:
+        """The tokens that lead on to a name; none where one is whole, or none was given."""
+        if not self.names or tuple(begun) in self.names:
+            return []
+        place = len(begun)
+        return sorted({ids[place] for ids in self.names if len(ids) > place and ids[:place] == tuple(begun)})
+
     def written(self) -> Written:
         """The line; a query of blanks alone is none."""
         body = self.ids[len(self.form.search) : -1] if self.searches else []
         text = self.form.model.tokenizer.decode(body, skip_special_tokens=True).strip()
-        return Written(text or None, tuple(self.ids))
+        begins = [ids for ids in self.names if tuple(body[: len(ids)]) == ids]
+        name = self.names[max(begins, key=len)] if begins else None
+        return Written(text or None, tuple(self.ids), name)

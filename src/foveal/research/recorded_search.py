@@ -6,6 +6,8 @@
 
 Pool     the question's first `first` passages, then those of the queries by turns, each one's best first, until the
          budget is full; passages that were there count once. What the queries leave is filled from the question
+Context  a query is asked with the question's words behind it: a poor one then finds what the question finds, a good one
+         what both are about
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from foveal.errors import InputError
+from foveal.research.sources import in_context
 from foveal.research.trajectories import Recorded, Trajectory
 from foveal.research.transcripts import Shown
 from foveal.retrieval.fusion import reciprocal_ranks
@@ -75,7 +78,7 @@ def pooled(
     if budget < 1 or first < 0:
         raise InputError(f"A budget of {budget} passages, {first} of the question: it needs 1 and 0, or more.")
     whole = list(search(question))
-    lists = [list(search(query)) for query in queries]
+    lists = [list(search(in_context(query, question))) for query in queries]
     order = [*(whole[:first] if lists else whole), *by_turns(lists), *whole]
     return list(dict.fromkeys(order))[:budget]
 

@@ -24,7 +24,7 @@ from threading import Condition, Thread
 from types import TracebackType
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, delete, func, insert, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from foveal import faults
@@ -125,6 +125,11 @@ class Runs:
             wanted = wanted.where(_of(owner))
         with self.database.reading() as session:
             return [_kept(row) for row in session.scalars(wanted)]
+
+    def count(self, owner: Owner) -> int:
+        """How many runs are an owner's."""
+        with self.database.reading() as session:
+            return session.scalar(select(func.count()).select_from(RunRow).where(_of(owner))) or 0
 
     def events(self, key: str, after: int = 0) -> list[Event]:
         """The events of a run behind number `after`."""

@@ -38,7 +38,7 @@ from foveal.research.prompts import (
     select_messages,
     unbracketed,
 )
-from foveal.research.sources import Found, Source, merged
+from foveal.research.sources import Found, Source, merged, search_about
 from foveal.types import Document, Passage, Span
 
 TICK_S = 0.05
@@ -76,6 +76,7 @@ class SearchSettings:
     page_tokens: int = 1200  # of one page, as it is shown to the model
     answer_tokens: int = 512  # of the summary
     denied: tuple[str, ...] = ()  # hosts that are left out, with all below them
+    in_context: bool = False  # queries are asked with the run's question, where texts are ranked: for poor planners
     plain: bool = False  # for a small model: pages by rank, short prompts, citations that are traced
 
     def __post_init__(self) -> None:
@@ -151,7 +152,7 @@ class Searcher:
             if not queries:
                 break
             tell("node.queries", queries=[*failed, *queries])
-            found, silent, answered = self._search(queries, cancel)
+            found, silent, answered = self._search(problem.root, queries, cancel)
             if found:
                 for source, why in silent.items():
                     tell("error", source=source, message=why)
@@ -168,7 +169,10 @@ class Searcher:
         return Summary("", error=f"The search failed: {why} It was asked for: {tried}.", broken=True)
 
     def _queries(self, problem: Problem, failed: Sequence[str], cancel: Cancel) -> list[str]:
-        """New queries; the sub-question itself where the model writes none that can be read."""
+        """New queries; the sub-question itself where the model writes none that can be read, and first of all where the
+        model is a small one."""
+        if self.settings.plain and not failed:
+            return [problem.question]
         messages = query_messages(problem, self.settings.max_queries, failed)
         try:
             found = self.model.parse(messages, Queries, Sampling(max_tokens=256), cancel=cancel).queries
@@ -184,9 +188,12 @@ class Searcher:
                 wanted.append(query)
         return wanted[: self.settings.max_queries] if written else wanted[:1]
 
-    def _search(self, queries: Sequence[str], cancel: Cancel) -> tuple[list[Found], dict[str, str], bool]:
+    def _search(
+        self, question: str, queries: Sequence[str], cancel: Cancel
+    ) -> tuple[list[Found], dict[str, str], bool]:
         """What all queries find, merged; which sources did not answer, and why; whether any search came through."""
-        asked = [self.io.submit(self.source.search, query, self.settings.topk, cancel=cancel) for query in queries]
+        about, most = question if self.settings.in_context else "", self.settings.topk
+        asked = [self.io.submit(search_about, self.source, one, about, most, cancel=cancel) for one in queries]
         answers: list[list[Found]] = []
         silent: dict[str, str] = {}
         for one in asked:

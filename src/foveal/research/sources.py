@@ -14,13 +14,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from foveal.errors import Cancelled, FovealError, InputError
 from foveal.models.chat import Cancel
-from foveal.registry import RESEARCH_SOURCES, lookup
+from foveal.registry import RESEARCH_SOURCES, RETRIEVERS, lookup, require_name
 from foveal.research.citations import canonical
 from foveal.types import Document
 
@@ -47,7 +48,11 @@ class Hits(list[Found]):
 
 
 class Source(Protocol):
-    """A place to search. Calls may come from many threads at once."""
+    """A place to search. Calls may come from many threads at once.
+
+    One that ranks texts by words or meaning has `ranks_texts = True`: the question that a query serves may then stand
+    behind it (`search_about`).
+    """
 
     name: str
 
@@ -73,14 +78,15 @@ class Sources:
             self.sources[f"{one.name} {alike + 1}" if alike else one.name] = one
         self.name = "+".join(one.name for one in sources)
 
-    def search(self, query: str, k: int, *, cancel: Cancel | None = None) -> list[Found]:
+    def search(self, query: str, k: int, *, cancel: Cancel | None = None, about: str = "") -> list[Found]:
         """Hits of all, each marked with its source, as `Hits`, which say who did not answer. The first one's error is
-        raised if all fail; Cancelled in any case: what some of them found is not the whole answer."""
+        raised if all fail; Cancelled in any case: what some of them found is not the whole answer. `about`: the
+        question that the query serves (`search_about`)."""
         answers: list[list[Found]] = []
         errors: dict[str, FovealError] = {}
         for name, source in self.sources.items():
             try:
-                hits = source.search(query, k, cancel=cancel)
+                hits = search_about(source, query, about, k, cancel=cancel)
             except Cancelled:
                 raise
             except FovealError as error:
@@ -103,9 +109,35 @@ class Sources:
         return source.read(replace(found, address=address), cancel=cancel)
 
 
+def search_about(source: Source, query: str, question: str, k: int, *, cancel: Cancel | None = None) -> list[Found]:
+    """Search `query` as a part of `question`: sources that rank texts are given the words of both, so that a poor query
+    finds what the question finds; a search engine is given the query as it is. Errors: as of `source.search`.
+    """
+    if isinstance(source, Sources):
+        return source.search(query, k, cancel=cancel, about=question)
+    whole = in_context(query, question) if getattr(source, "ranks_texts", False) else query
+    return source.search(whole, k, cancel=cancel)
+
+
+def in_context(query: str, question: str) -> str:
+    """The words of a plan's query, and those of the question that it serves."""
+    return query if not question or question in query else f"{query} {question}"
+
+
 def scheme_of(named: str) -> str:
     """The registry's name in what a person typed: "library" of "library:dense"."""
     return named.strip().partition(":")[0].lower()
+
+
+def require_named(named: str) -> None:
+    """UnknownName: no kind of source is called so, or no retriever of it; a folder or a server may come later."""
+    scheme, place = scheme_of(named), named.strip().partition(":")[2]
+    require_name(RESEARCH_SOURCES, scheme, kind="source")
+    first = place.strip().partition(" ")[0]
+    filters = scheme == "papers" and ":" in first
+    retriever = re.split("[+:]", first)[0]
+    if scheme in ("library", "papers") and retriever and not filters:
+        require_name(RETRIEVERS, retriever, kind="retriever")
 
 
 def source_of(named: str, settings: Settings, **options: Any) -> Source:
@@ -113,6 +145,7 @@ def source_of(named: str, settings: Settings, **options: Any) -> Source:
 
     `options` are what a source needs and a name cannot hold: `papers`, the search over papers (PapersSource).
     """
+    require_named(named)
     scheme, _, place = named.strip().partition(":")
     kind = lookup(RESEARCH_SOURCES, scheme.lower(), kind="source")
     made: Source = kind.named(named if scheme.lower() in ("http", "https") else place, settings, **options)

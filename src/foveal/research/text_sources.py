@@ -29,6 +29,8 @@ SNIPPET = 400
 class LibrarySource:
     """The library, by any of its retrievers, and ordered anew by any ranker."""
 
+    ranks_texts = True
+
     def __init__(
         self,
         library: Library,
@@ -95,6 +97,8 @@ class LibrarySource:
 
 class DocumentsSource:
     """Documents in memory."""
+
+    ranks_texts = True
 
     def __init__(self, documents: Iterable[Document], *, name: str = "documents") -> None:
         """InputError: none of them holds any text."""
@@ -173,6 +177,8 @@ class Papers(Protocol):
 
 class PapersSource:
     """The papers of a home: found by their index, read as title and abstract."""
+
+    ranks_texts = True
 
     def __init__(
         self, papers: Papers, *, retriever: str | None = None, rank: str | None = None, where: str = ""

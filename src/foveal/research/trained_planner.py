@@ -4,8 +4,9 @@
     MindSearch(model, source, planner=lambda _: TrainedPlanner(planner))
 
 It searches the question as it stands and its first query side by side, reads of each query's hits what a transcript
-shows, and writes one query a turn until it writes `Done`. A query hangs below those whose hits gave it a new word, else
-below the question. It asks no chat model, so it spends none of a run's tokens.
+shows, and in the next turn asks of the likeliest names in them, side by side, until it writes `Done`. A query hangs
+below those whose hits gave it a new word, else below the question. It asks no chat model, so it spends none of a run's
+tokens.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 from foveal.errors import InputError, ModelUnavailable
 from foveal.models.chat import Cancel
 from foveal.models.language import LanguageModel, load_language_model
+from foveal.research.exploring import write_named
 from foveal.research.graph import ROOT, Node, same_question
 from foveal.research.planner_settings import PlannerSettings
 from foveal.research.planner_training import learned_model, new_changes
@@ -89,9 +91,10 @@ def planner_folder(named: str, home: Path) -> Path:
     for folder in (home / "models" / named, expanded(named)):
         if (folder / PLANNER).is_file():
             return folder
+    there = ", ".join(sorted(one.parent.name for one in (home / "models").glob(f"*/{PLANNER}")))
     raise ModelUnavailable(
-        f"No planner is called {named!r}: neither {home / 'models' / named} nor {named} holds a {PLANNER}. Train one: "
-        "foveal train planner FOLDER."
+        f"No planner is called {named!r}: neither {home / 'models' / named} nor {named} holds a {PLANNER}. Trained "
+        f"here: {there or 'none'}. Train one: foveal train planner FOLDER."
     )
 
 
@@ -104,21 +107,29 @@ class TrainedPlanner:
     def plan(self, turn: Turn, *, on_text: Callable[[str], None], cancel: Cancel | None = None) -> Plan:
         """The next query, or that it is time to answer."""
         asked = [node for node in turn.graph.searchers() if not same_question(node.content, turn.question)]
+        settings = self.model.settings
         last = turn.number >= max(2, turn.most)  # who has one turn searches in it
-        if last or len(asked) >= self.model.settings.most_queries:
+        most = 1 + max(1, settings.named) * (settings.most_queries - 1)
+        if last or turn.number > settings.most_queries or len(asked) >= most:
             return _answer(on_text)
-        transcript = transcript_of(turn.question, asked, self.model.settings.transcript)
-        written = self.model.writer.write([transcript], must_search=not asked, cancel=cancel)[0]
+        transcript = transcript_of(turn.question, asked, settings.transcript)
+        writer = self.model.writer
+        if asked and settings.named:
+            lines = write_named(writer, [transcript], settings.named, may_end=True, cancel=cancel)[0]
+        else:
+            lines = writer.write([transcript], must_search=not asked, cancel=cancel)
         nodes = (
             [] if asked or turn.graph.searchers() else [NewNode(QUESTION, turn.question[:LONGEST_QUESTION], (ROOT,))]
         )
-        told = (turn.question, *(node.content for node in asked))
-        if written.query and not any(same_question(written.query, one) for one in told):
-            parents = needed(written.query, turn.question, asked, transcript) or (ROOT,)
-            nodes.append(NewNode(f"search {len(asked) + 1}", written.query, parents))
+        told = [turn.question, *(node.content for node in asked)]
+        for query in [line.query for line in lines if line.query]:
+            if not any(same_question(query, one) for one in told):
+                parents = needed(query, turn.question, asked, transcript) or (ROOT,)
+                nodes.append(NewNode(f"search {len(told)}", query, parents))
+                told.append(query)
         if not nodes:
             return _answer(on_text)
-        source = f"Search {written.query}" if written.query else "Done"
+        source = "\n".join(f"Search {line.query}" if line.query else "Done" for line in lines)
         on_text(source)
         return Plan(nodes=tuple(nodes), source=source)
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from foveal.errors import InputError
 from foveal.models.language import LanguageModel
+from foveal.research.anchors import is_adjective, names_of
 from foveal.research.prompts import as_data
 from foveal.retrieval.terms import terms
 from foveal.text.units import sentences
@@ -113,11 +114,30 @@ class Format:
 
     def query(self, text: str) -> tuple[int, ...]:
         """The line of a query."""
-        return (*self.search, *self._cut(f" {plain(text)}", self.settings.query_tokens), *self.end)
+        return (*self.search, *self.name(text), *self.end)
+
+    def name(self, text: str) -> tuple[int, ...]:
+        """What stands behind the word `Search`: a query, or how it begins."""
+        return tuple(self._cut(f" {plain(text)}", self.settings.query_tokens))
 
     def _cut(self, text: str, most: int) -> list[int]:
         # 12 characters a token are more than any script takes: no long text is tokenised for its first words
         return self.model.encode(text[: 12 * most])[:most]
+
+
+def names_left(transcript: Transcript) -> list[str]:
+    """The names to ask of: those of the question that stand in no query, then those of the lines that are shown, but
+    for the question's. None that is a part of one before it, and no country's adjective."""
+    asked = {word for one in transcript.searched for word in terms(one.query)}
+    known = asked | set(terms(transcript.question))
+    given = [(name, asked) for name in names_of(transcript.question)]
+    given += [(name, known) for one in transcript.searched for shown in one.lines for name in names_of(shown)]
+    kept: dict[str, set[str]] = {}
+    for name, before in given:
+        words = set(terms(name))
+        if not (words <= before or is_adjective(name) or any(words <= one for one in kept.values())):
+            kept[name] = words
+    return list(kept)
 
 
 def line(title: str, text: str, wanted: str) -> str:

@@ -137,6 +137,12 @@ class Watches:
             mine = update(WatchRow).where(WatchRow.id == number, WatchRow.due_at <= now, free)
             return rows_changed(session, mine.values(holder=self._holder, held_until=now + HELD)) == 1
 
+    def holds(self, number: int) -> bool:
+        """Whether this process still looks at a question: it may have been taken away, or by another process."""
+        mine = select(WatchRow.id).where(WatchRow.id == number, WatchRow.holder == self._holder)
+        with self.database.reading() as session:
+            return session.scalar(mine) is not None
+
     def settle(
         self,
         number: int,
@@ -164,7 +170,7 @@ class Watches:
             session.execute(update(WatchRow).where(WatchRow.id == number).values(due_at=faults.now()))
 
     def remove(self, number: int, owner: int | None = None) -> None:
-        """Watch it no more. InputError: there is none, or it is another's (`owner` given)."""
+        """Watch it no more; a look that goes on ends. InputError: there is none, or it is another's (`owner` given)."""
         if owner is not None and self.get(number).owner != owner:
             raise InputError(f"No watched question of yours has the number {number}.")
         self.get(number)

@@ -18,16 +18,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from foveal.errors import Cancelled, FovealError
+from foveal.errors import Cancelled, FovealError, UnknownRun
 from foveal.research.checks import Checks, WordChecks, denied
 from foveal.research.evidence import Claim, SourceRecord
 from foveal.research.quantities import Anchor, numbers, same_number
 from foveal.research.report import Report
 from foveal.research.report_parts import names_of
+from foveal.research.runs import Runs
 from foveal.retrieval.terms import terms
 
 if TYPE_CHECKING:
@@ -127,7 +129,10 @@ def compared(before: Report, after: Report, *, checks: Checks | None = None) -> 
 # -- one look ---------------------------------------------------------------------------------------------------------
 
 Research = Callable[["Watch"], tuple[str, Report]]
-"""Makes the report of a watched question again: the key of its run, and the report. FovealError: it cannot be made."""
+"""Makes the report of a watched question again: the key of its run, and the report.
+
+FovealError: it cannot be made. Cancelled: the process is to end; or `Watches.holds` says no, and the run is deleted.
+"""
 
 Fresh = Callable[["Watch"], bool]
 """Whether there is anything that the last look did not know."""
@@ -145,10 +150,13 @@ class Look:
     change: Change | None = None  # None: there was nothing to compare
     error: str = ""
     skipped: bool = False  # nothing new: the question was not researched
+    ended: bool = False  # the question was taken away meanwhile: nothing is kept or told
 
     @property
     def said(self) -> str:
         """In a few words."""
+        if self.ended:
+            return "not watched any more"
         if self.error:
             return f"failed: {self.error}"
         if self.skipped:
@@ -184,26 +192,40 @@ def look(
 ) -> Look:
     """Research a question again, keep the report, and tell what changed; the first report is only kept.
 
-    What fails is tried again after an hour, and is told to nobody. Cancelled: the process is to end; the look is due.
+    What fails is tried again after an hour, and is told to nobody. Of a question that was taken away meanwhile nothing
+    is kept or told. Cancelled: the process is to end; the look is due.
     """
     try:
         if watch.report is not None and not fresh(watch):
             watches.settle(watch.id, next_at=now + watch.pause, looked_at=now)
             return Look(watch.id, watch.question, skipped=True)
         key, report = research(watch)
-        if not report.found or report.stopped_by in UNFINISHED:
+        unfinished = not report.found or report.stopped_by in UNFINISHED
+        old = None if unfinished else watch.report
+        change = compared(old, report, checks=checks) if old is not None else None
+        if not watches.holds(watch.id):
+            let_go(watches, key)
+            return Look(watch.id, watch.question, ended=True)
+        if unfinished:
             return _failed(watch, watches, now, f"the run gave no report ({report.stopped_by or 'nothing was found'})")
-        change = compared(watch.report, report, checks=checks) if watch.report is not None else None
         if change is not None and change.matters:
             tell(watch, change, key)
         kept = _kept(watch.report, report, change)
         watches.settle(watch.id, next_at=now + watch.pause, looked_at=now, report=kept, run=key)
         return Look(watch.id, watch.question, change)
-    except Cancelled:
-        watches.settle(watch.id, next_at=now)
-        raise
     except FovealError as error:
+        if not watches.holds(watch.id):
+            return Look(watch.id, watch.question, ended=True)
+        if isinstance(error, Cancelled):
+            watches.settle(watch.id, next_at=now)
+            raise
         return _failed(watch, watches, now, str(error))
+
+
+def let_go(watches: Watches, key: str) -> None:
+    """Delete the run of a look at a question that was taken away; one that went with its person is gone already."""
+    with suppress(UnknownRun):
+        Runs(watches.database).remove(key)
 
 
 def _kept(before: Report | None, after: Report, change: Change | None) -> Report | None:

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 from foveal.errors import InputError, LibraryCorrupt
 from foveal.evaluation.kilt import MARKS, MENTION_WORDS, marked_mention
+from foveal.ranges import require_k
 from foveal.retrieval.snapshots import read_snapshot
-from foveal.retrieval.store_search import require_k
 
 if TYPE_CHECKING:
     import numpy.typing as npt

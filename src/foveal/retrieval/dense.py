@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from foveal.ranges import require_k
 from foveal.retrieval.rows import hits
 from foveal.retrieval.store import Collection, Store
-from foveal.retrieval.store_search import require_k
 from foveal.types import Encoder, Hit
 
 

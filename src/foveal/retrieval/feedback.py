@@ -21,10 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal.errors import InputError
+from foveal.ranges import require_k
 from foveal.retrieval.fusion import weighted_sum
 from foveal.retrieval.rows import hits
 from foveal.retrieval.store import Collection
-from foveal.retrieval.store_search import require_k
 from foveal.retrieval.terms import terms
 from foveal.retrieval.words import has_phrase
 from foveal.types import Encoder, Hit, Retriever, Span

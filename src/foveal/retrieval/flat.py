@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal.errors import InputError
+from foveal.ranges import require_k
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -160,8 +161,7 @@ def _ones(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
 
 
 def _checked(stored: tuple[int, ...], queries: Floats, k: int) -> None:
-    if k < 1:
-        raise InputError(f"A search got k = {k}; it needs at least 1.")
+    require_k(k)
     if len(stored) != 2 or stored[0] == 0:
         raise InputError(f"A search got stored vectors of shape {stored}; it needs (N, D) with at least one vector.")
     if queries.ndim != 2 or queries.shape[1] != stored[1]:

@@ -27,6 +27,7 @@ import numpy as np
 
 from foveal import faults
 from foveal.errors import InputError
+from foveal.ranges import require_k
 from foveal.retrieval.event_clusters import Encode
 from foveal.retrieval.event_encoder import EventEncoder, loaded
 from foveal.retrieval.event_examples import event_texts
@@ -39,7 +40,6 @@ from foveal.retrieval.fresh_fusion import LOOKED_AT, FreshSettings, fused, recen
 from foveal.retrieval.lexical import LexicalRetriever
 from foveal.retrieval.rows import hits
 from foveal.retrieval.store import Collection, Store
-from foveal.retrieval.store_search import require_k
 from foveal.retrieval.words import has_phrase
 from foveal.settings import Settings
 from foveal.types import Encoder, Hit, Span

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING
 
 from foveal.errors import InputError
 from foveal.models.folders import written_at
+from foveal.ranges import require_k
 from foveal.retrieval import tables
 from foveal.retrieval.corpusbrain import CorpusBrain, TitleHit, told_apart
 from foveal.retrieval.filters import literal
 from foveal.retrieval.rows import PLACES
 from foveal.retrieval.store import Collection, Store
-from foveal.retrieval.store_search import require_k
 from foveal.retrieval.trained import trained_folder
 from foveal.settings import Settings
 from foveal.types import Hit, Passage, Span

@@ -13,12 +13,12 @@ from functools import cache
 from typing import Any
 
 from foveal.errors import InputError
+from foveal.ranges import require_k
 from foveal.retrieval.dense import DenseRetriever
 from foveal.retrieval.fusion import FUSIONS, Ranking
 from foveal.retrieval.lexical import LexicalRetriever
 from foveal.retrieval.rows import hits
 from foveal.retrieval.store import Collection
-from foveal.retrieval.store_search import require_k
 from foveal.retrieval.words import has_phrase
 from foveal.types import Hit, Retriever
 

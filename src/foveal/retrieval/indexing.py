@@ -290,10 +290,15 @@ def indexed_text(document: Document, passage: Passage) -> str:
     All are cut where they are very long (a heading path from its front): the passage itself must reach the vector.
     """
     title, heading = document.title[:TITLE_SHOWN], passage.heading or ""
-    if title and heading.startswith(document.title):
+    if title and f"{heading} > ".startswith(f"{document.title} > "):
         heading = heading.removeprefix(document.title).removeprefix(" > ")
-    named = [part for part in (title, heading[-HEADING_SHOWN:]) if part and not passage.text.startswith(part)]
+    named = [part for part in (title, heading[-HEADING_SHOWN:]) if part and not _begins(passage.text, part)]
     return " ".join([*named, *_people(document), passage.text])
+
+
+def _begins(text: str, words: str) -> bool:
+    """Whether it begins with these words, and not only with their letters."""
+    return text.startswith(words) and not text[len(words) :][:1].isalnum()
 
 
 def _people(document: Document) -> tuple[str, ...]:

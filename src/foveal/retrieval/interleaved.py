@@ -19,9 +19,9 @@ import numpy as np
 
 from foveal.errors import InputError
 from foveal.evaluation.interleaving import Impression, InterleavingLog, team_draft
+from foveal.ranges import require_k
 from foveal.registry import RETRIEVERS, lookup
 from foveal.retrieval.store import Collection
-from foveal.retrieval.store_search import require_k
 from foveal.settings import Settings
 from foveal.types import Hit, Retriever
 

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal.errors import InputError
+from foveal.ranges import require_k
 from foveal.types import Hit, Passage
 
 Floats = npt.NDArray[np.float32]
@@ -106,7 +107,7 @@ def matches(query: Floats, document: Floats) -> tuple[Ids, Floats]:
 
 def maxsim_search(documents: TokenVectors, queries: TokenVectors, k: int) -> tuple[Ids, Floats]:
     """The `k` documents with the highest MaxSim for each query: rows (Q, min(k, N)) and scores, best first."""
-    check_k(k)
+    require_k(k)
     scores = maxsim(queries, documents)
     order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     return order.astype(np.int64), np.take_along_axis(scores, order, axis=1)
@@ -166,7 +167,7 @@ class Exact:
 
     def search(self, queries: Sequence[Floats], k: int) -> list[list[Scored]]:
         """For each query the `k` ids with the highest MaxSim."""
-        check_k(k)
+        require_k(k)
         if not len(queries):
             return []
         found = maxsim_search(self.vectors, TokenVectors.of(queries), k)
@@ -205,18 +206,12 @@ class LateInteraction:
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """For each query the `k` passages with the highest score. An empty query finds nothing."""
-        check_k(k)
+        require_k(k)
         found = iter(self.index.search(self.encoder.queries([query for query in queries if query.strip()]), k))
         return [self._hits(next(found)) if query.strip() else [] for query in queries]
 
     def _hits(self, scored: Sequence[Scored]) -> list[Hit]:
         return [Hit(self.passages[name], score, "late") for name, score in scored]
-
-
-def check_k(k: int) -> None:
-    """InputError: fewer than one document is asked for."""
-    if k < 1:
-        raise InputError(f"A search got k = {k}; it needs at least 1.")
 
 
 def check_ids(ids: Sequence[str], count: int) -> None:

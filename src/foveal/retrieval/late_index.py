@@ -24,7 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal.errors import InputError, UnknownDocument
-from foveal.retrieval.late import Floats, Ids, Scored, TokenVectors, best_matches, check_ids, check_k
+from foveal.ranges import require_k
+from foveal.retrieval.late import Floats, Ids, Scored, TokenVectors, best_matches, check_ids
 from foveal.retrieval.late_codes import BITS, VECTORS_AT_ONCE, ResidualCodec, fitted_codec, token_centroids
 from foveal.retrieval.late_contents import Contents, read, write
 
@@ -193,7 +194,7 @@ class LateIndex:
 
     def search_counted(self, queries: Sequence[Floats], k: int) -> list[tuple[list[Scored], Looked]]:
         """`search`, and for each query what it looked at. InputError: k < 1, NaN, another D."""
-        check_k(k)
+        require_k(k)
         if not len(queries):
             return []
         stacked, contents = TokenVectors.of(queries), self._contents

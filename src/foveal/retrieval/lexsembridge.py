@@ -28,9 +28,9 @@ import numpy.typing as npt
 
 from foveal.errors import InputError
 from foveal.models.folders import written_at
+from foveal.ranges import require_k
 from foveal.retrieval.rows import hits
 from foveal.retrieval.store import Collection, Store
-from foveal.retrieval.store_search import require_k
 from foveal.retrieval.towers import Towers
 from foveal.retrieval.trained import trained_folder
 from foveal.settings import Settings, expanded

@@ -18,8 +18,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from foveal.errors import InputError
+from foveal.ranges import require_k
 from foveal.retrieval.fusion import RRF_CONSTANT
-from foveal.retrieval.store_search import require_k
 from foveal.types import Hit, Retriever, Span
 
 

@@ -25,8 +25,9 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal.errors import InputError
+from foveal.ranges import require_k
 from foveal.retrieval.flat import flat_search
-from foveal.retrieval.late import Floats, Ids, TokenVectors, check_k, maxsim
+from foveal.retrieval.late import Floats, Ids, TokenVectors, maxsim
 
 _Blocks = Callable[[Floats, npt.NDArray[np.int64]], Floats]
 """Tokens (repetitions, n, E) and their partitions (repetitions, n) -> (repetitions, 2**bits, E)."""
@@ -139,7 +140,7 @@ def rescored(
 
     `encoded` is `encoding.documents(documents)`.
     """
-    check_k(k)
+    require_k(k)
     near, _ = flat_search(encoded, encoding.queries(queries), max(candidates, k))
     ids, scores = np.empty((len(queries), min(k, near.shape[1])), dtype=np.int64), []
     for row, found in enumerate(near):

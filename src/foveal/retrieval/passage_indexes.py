@@ -25,6 +25,7 @@ from weakref import WeakKeyDictionary
 import pyarrow as pa
 
 from foveal.errors import InputError, LibraryError
+from foveal.ranges import require_k
 from foveal.retrieval import passage_files
 from foveal.retrieval.open_tables import Moment
 from foveal.retrieval.passage_files import Stamp
@@ -36,7 +37,6 @@ from foveal.retrieval.passage_names import edition_of, passages_called, stored_n
 from foveal.retrieval.passage_segments import PassageIndex
 from foveal.retrieval.rows import Found, found_in, hits
 from foveal.retrieval.store import Collection, Store
-from foveal.retrieval.store_search import require_k
 from foveal.types import Hit
 
 log = logging.getLogger("foveal.retrieval")

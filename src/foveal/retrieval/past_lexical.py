@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal.errors import InputError
+from foveal.ranges import require_k
 from foveal.retrieval.terms import terms
 
 K1, B = 1.5, 0.75
@@ -66,8 +67,7 @@ class PastIndex:
 
     def search(self, query: str, at: float, k: int, *, since: float = -math.inf) -> dict[int, float]:
         """The `k` texts with the highest scores above 0, best first. InputError: k below 1."""
-        if k < 1:
-            raise InputError(f"A search got k={k}; it needs at least 1.")
+        require_k(k)
         scores = self.scores(query, at, since=since)
         best = np.argsort(-scores, kind="stable")[:k]
         return {int(number): float(scores[number]) for number in best if scores[number] > 0}

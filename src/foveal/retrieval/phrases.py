@@ -29,6 +29,7 @@ import numpy.typing as npt
 
 from foveal.errors import InputError, LibraryCorrupt
 from foveal.models.phrase_reading import window_scores
+from foveal.ranges import require_k
 from foveal.retrieval.flat import INT8_BLOCK, SCORES_AT_ONCE, Floats, Ids, Int8Vectors, flat_search, int8_search
 from foveal.retrieval.flat import quantise_int8 as as_int8
 from foveal.retrieval.phrase_encoders import PhraseVectors
@@ -271,8 +272,7 @@ class PhraseIndex:
 
     def _check(self, questions: Floats, k: int, pruned: Pruned | None) -> None:
         stored = self.vectors.codes if isinstance(self.vectors, Int8Vectors) else self.vectors
-        if k < 1:
-            raise InputError(f"A search got k = {k}; it needs at least 1.")
+        require_k(k)
         if questions.ndim != 3 or questions.shape[1:] != (2, stored.shape[1]) or not np.isfinite(questions).all():
             raise InputError(
                 f"A search for phrases got questions of the shape {questions.shape}; it needs (Q, 2, "

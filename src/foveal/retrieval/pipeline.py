@@ -19,7 +19,7 @@ from typing import cast
 
 from foveal.errors import InputError
 from foveal.models.chat import Cancel
-from foveal.retrieval.store_search import require_k
+from foveal.ranges import require_k
 from foveal.types import Hit, Ranker, Retriever
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal.errors import InputError, UnknownName
+from foveal.ranges import require_k
 from foveal.types import Hit, Retriever
 
 Floats = npt.NDArray[np.float32]
@@ -74,8 +75,7 @@ class DocumentRetriever:
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """For each query the `k` documents with the highest scores."""
-        if k < 1:
-            raise InputError(f"A search got k = {k}; it needs at least 1.")
+        require_k(k)
         found = self.passages.search(queries, max(self.depth, 10 * k))
         return [document_hits(hits, self.how, first_at=self.first_at)[:k] for hits in found]
 

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from foveal.errors import InputError
+from foveal.ranges import require_k
 from foveal.retrieval.snapshots import read_snapshot, write_snapshot
 from foveal.retrieval.sparse_encoders import SparseEncoder
 from foveal.retrieval.sparse_lists import (
@@ -128,7 +129,7 @@ class SparseIndex:
 
     def search(self, queries: SparseVectors, k: int) -> list[list[tuple[str, float]]]:
         """For each query at most `k` (id, score), best first. InputError: k below 1, or another vocabulary."""
-        _require_k(k)
+        require_k(k)
         return [
             [(self._ids[row], float(score)) for row, score in zip(found.rows, found.scores, strict=True)]
             for found in (self.find(*queries.row(number), k) for number in self._numbers(queries))
@@ -136,7 +137,7 @@ class SparseIndex:
 
     def find(self, terms: Ints, weights: Floats, k: int, *, skip: bool = True) -> Found:
         """The best rows for one query; with `skip` off every list is read to its end, which finds the same."""
-        _require_k(k)
+        require_k(k)
         alive = [self._alive[first : first + part.documents] for first, part in self._placed()]
         return best_of_parts(self._lists, alive, (terms, weights), k, skip=skip)
 
@@ -195,11 +196,6 @@ class SparseIndex:
         """Each list with its first row."""
         sizes = [part.documents for part in self._lists]
         return list(zip(np.cumsum([0, *sizes])[:-1].tolist(), self._lists, strict=True))
-
-
-def _require_k(k: int) -> None:
-    if k < 1:
-        raise InputError(f"A search got k = {k}; it needs at least 1.")
 
 
 class SparseRetriever:

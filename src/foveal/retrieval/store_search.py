@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from foveal.errors import InputError
+from foveal.ranges import require_k
 from foveal.retrieval import tables
 from foveal.retrieval.filters import literal
 from foveal.retrieval.held_vectors import HeldVectors
@@ -273,9 +273,3 @@ def filtered(builder: LanceQueryBuilder, where: str | None) -> LanceQueryBuilder
 def _rows(builder: LanceQueryBuilder) -> Rows:
     found: Rows = builder.to_arrow().to_pylist()
     return found
-
-
-def require_k(k: int) -> None:
-    """InputError where fewer than one passage is asked for, or no whole number of them."""
-    if not isinstance(k, int | np.integer) or k < 1:
-        raise InputError(f"A search got k={k!r}; it needs a whole number, at least 1.")

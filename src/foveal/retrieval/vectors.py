@@ -32,6 +32,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal.errors import InputError
+from foveal.ranges import require_k
 from foveal.retrieval import flat, hnsw
 from foveal.retrieval.flat import Floats, Ids, Int8Vectors, SignVectors
 from foveal.retrieval.quantised import Cells, Codes, ProductQuantiser, table_scores
@@ -160,8 +161,7 @@ class DenseIndex:
         Give the `fingerprint` of the encoder of the queries to have it checked. InputError: another encoder or
         dimension, k below 1, NaN, a query of length 0 with cos, an index of which all is deleted.
         """
-        if k < 1:
-            raise InputError(f"A search got k={k}; it needs at least 1.")
+        require_k(k)
         self._check_fingerprint(fingerprint)
         usable = ready(queries, np.arange(len(queries)), self.settings.metric, self.dimension, what="Query")
         if not len(self):

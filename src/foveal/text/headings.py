@@ -78,7 +78,7 @@ class _Line:
 
 def find_headings(text: str) -> list[Heading]:
     """The headings of `text`, in order; none where nothing is marked and no guess is reliable."""
-    closed = _closed_regions(text)
+    closed = closed_regions(text)
     units = [_first_visible(text, start) for start, _ in paragraphs(text)]
     marked = _outside(closed, _marked(text))
     if marked and _share(marked, _bodies(text, marked, units)) > MARKED_SHARE:
@@ -94,19 +94,29 @@ def find_headings(text: str) -> list[Heading]:
 # --- what is never a heading ---
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\r?\n(?:[^\n]*\n){0,200}?(?:---|\.\.\.)[ \t]*\r?(?:\n|\Z)")
-_FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})([^\n]*)(?:\n|\Z)", re.MULTILINE)
+_FENCE = re.compile(r"^([ \t]*+)(`{3,}|~{3,})([^\n]*)(?:\n|\Z)", re.MULTILINE)
 
 
-def _closed_regions(text: str) -> Offsets:
-    """Front matter and fenced code. A fence that nothing closes is none, and hides none behind it."""
+def closed_regions(text: str) -> Offsets:
+    """Front matter and fenced code, in order."""
     matter = _FRONT_MATTER.match(text)
-    regions = [matter.span()] if matter else []
+    return [matter.span(), *fenced_blocks(text, matter.end())] if matter else fenced_blocks(text)
+
+
+def fenced_blocks(text: str, start: int = 0) -> Offsets:
+    """Fenced code behind `start`, each with its fences, in a list's item, too.
+
+    A fence that nothing closes is none, and hides none behind it; one that stands deeper than the block is its code.
+    """
+    regions: Offsets = []
+    if "```" not in text and "~~~" not in text:
+        return regions
     opened: re.Match[str] | None = None
-    fences = list(_FENCE.finditer(text, regions[0][1] if regions else 0))
+    fences = list(_FENCE.finditer(text, start))
     for fence, closes in zip(fences, _closed_later(fences), strict=True):
         if opened is None:
             opened = fence if closes and not _underlines(text, fence) else None
-        elif fence[1].startswith(opened[1]) and not fence[2].strip():
+        elif fence[2].startswith(opened[2]) and not fence[3].strip() and _depth(fence) < _depth(opened) + 4:
             regions.append((opened.start(), fence.end()))
             opened = None
     return regions
@@ -116,9 +126,9 @@ def _closed_later(fences: Sequence[re.Match[str]]) -> list[bool]:
     """Of each fence whether one behind it could close it: of its mark, as long or longer, with nothing else."""
     longest, found = {"`": 0, "~": 0}, list[bool]()
     for fence in reversed(fences):
-        mark = fence[1]
+        mark = fence[2]
         found.append(len(mark) <= longest[mark[0]])
-        if not fence[2].strip():
+        if not fence[3].strip():
             longest[mark[0]] = max(longest[mark[0]], len(mark))
     return found[::-1]
 
@@ -126,7 +136,12 @@ def _closed_later(fences: Sequence[re.Match[str]]) -> list[bool]:
 def _underlines(text: str, fence: re.Match[str]) -> bool:
     """Whether what could open a block of code is the underline of a title instead."""
     title = _line_before(text, fence.start()).strip()
-    return bool(title) and not fence[2].strip() and len(fence[1]) >= len(title) and not _NO_TITLE.match(title)
+    return bool(title) and not fence[3].strip() and len(fence[2]) >= len(title) and not _NO_TITLE.match(title)
+
+
+def _depth(fence: re.Match[str]) -> int:
+    """Columns that a fence is indented by."""
+    return len(fence[1].expandtabs(4))
 
 
 def _outside(regions: Offsets, lines: Iterable[_Line]) -> list[_Line]:

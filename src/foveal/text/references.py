@@ -30,7 +30,7 @@ _AND = re.compile(r"\s*;\s*|\s+(?:and|und|et)\s+")
 _WRITTEN_TO = re.compile(r"\s*<[^<>]*>")
 
 CSL_KINDS = {"epub": "book", "mail": "personal_communication", "url": "webpage", "html": "webpage"}
-RIS_KINDS = {"epub": "BOOK", "mail": "PCOMM", "url": "ELEC", "html": "ELEC"}
+RIS_KINDS = {"epub": "BOOK", "mail": "PCOMM", "url": "ELEC", "html": "ELEC", "paper": "UNPB"}
 """What a kind of document is in the words of the format; all else is a document, or with an arXiv id a preprint."""
 
 
@@ -40,8 +40,9 @@ class Reference:
 
     title: str
     authors: tuple[str, ...] = ()
+    organisation: str = ""  # whose it is, for the key of a source without authors
     dated: date | None = None
-    kind: str = ""  # of a document's metadata
+    kind: str = ""  # of a document's metadata; "paper"
     url: str = ""
     seen: date | None = None  # when what is at `url` was read
     file: str = ""  # its name or path, where it has no address that others can open
@@ -50,7 +51,10 @@ class Reference:
     arxiv: str = ""
     category: str = ""  # arXiv's
     note: str = ""
+    keywords: tuple[str, ...] = ()
     abstract: str = ""
+    pdf: str = ""  # its address
+    id: str = ""  # what it is called where it comes from
 
     @classmethod
     def of(
@@ -110,9 +114,10 @@ def form_of(name: str | PurePath) -> str:
 def names_in(said: str) -> tuple[str, ...]:
     """The names in a line: "Ada Lovelace; Babbage, Charles", "A. Lovelace and C. Babbage", "Ada L., Charles B."."""
     line = _line(_WRITTEN_TO.sub("", said))
-    parts = [one for one in _AND.split(line) if one]
-    if len(parts) == 1 and all(len(one.split()) > 1 for one in line.split(",")):
-        parts = line.split(",")
+    parts = _AND.split(line)
+    whole = [one for part in parts for one in part.split(",") if one.strip()]
+    if ";" not in line and all(len(one.split()) > 1 for one in whole):  # else commas turn names
+        parts = whole
     return tuple(_forward(one.strip()) for one in parts[:MOST_AUTHORS] if one.strip())
 
 
@@ -154,6 +159,7 @@ def _bibtex(one: Reference, keys: Keys) -> str:
         "urldate": one.seen.isoformat() if one.seen else "",
         "howpublished": tex(one.file),
         "note": tex(one.note),
+        "keywords": tex(", ".join(one.keywords)),
         "abstract": tex(one.abstract),
     }
     kind = "article" if one.journal else "book" if one.kind == "epub" and one.authors else "misc"
@@ -176,6 +182,7 @@ def _csl(one: Reference, keys: Keys) -> dict[str, Any]:
         "accessed": _parts(one.seen),
         "source": one.file,
         "note": one.note,
+        "keyword": ", ".join(one.keywords),
         "abstract": one.abstract,
     }
     return {name: value for name, value in item.items() if value}
@@ -186,7 +193,7 @@ def _ris(one: Reference) -> Iterator[str]:
     yield f"TY  - {kind}"
     fields = [
         ("TI", one.title),
-        *(("AU", last_first(name)) for name in one.authors),
+        *(("AU", _last_first(name)) for name in one.authors),
         ("PY", str(one.dated.year) if one.dated else ""),
         ("DA", f"{one.dated:%Y/%m/%d}" if one.dated else ""),
         ("JO", one.journal),
@@ -194,16 +201,18 @@ def _ris(one: Reference) -> Iterator[str]:
         ("UR", one.url),
         ("Y2", f"{one.seen:%Y/%m/%d}" if one.seen else ""),
         ("M3", f"arXiv:{one.arxiv}" if one.arxiv else ""),
-        ("L1", one.file),
+        ("L1", one.pdf or one.file),
+        *(("KW", word) for word in one.keywords),
         ("N1", one.note),
         ("AB", one.abstract),
+        ("ID", one.id),
     ]
     yield from (f"{tag}  - {_line(value)}" for tag, value in fields if value)
     yield "ER  - "
 
 
 def _key(one: Reference) -> str:
-    family = family_of(one.authors[0])[0] if one.authors else "anonymous"
+    family = family_of(one.authors[0])[0] if one.authors else one.organisation or "anonymous"
     return key_of(family, one.dated.year if one.dated else "", one.title)
 
 
@@ -217,7 +226,7 @@ def _csl_name(name: str) -> dict[str, str]:
     return {"family": family, "given": given} if given else {"literal": family}
 
 
-def last_first(name: str) -> str:
+def _last_first(name: str) -> str:
     """ "Ada Lovelace" as RIS wants it."""
     family, given = family_of(name)
     return f"{family}, {given}" if given else family

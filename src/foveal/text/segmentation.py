@@ -5,20 +5,22 @@ FixedSegmenter    windows of a size, ending at a paragraph, sentence or word; th
 WholeSegmenter    each document as it is, for short ones such as abstracts
 
 Passages cover the text from 0 to len(text) in order, and each holds exactly the text of its span; blank space belongs
-to the passage before it. `texttiling.py` and `embedding_segmentation.py` cut by what the text is about.
+to the passage before it. Fenced code that fits the limit is not cut. `texttiling.py` and `embedding_segmentation.py`
+cut by what the text is about.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise, takewhile, zip_longest
 
 from foveal.errors import InputError
-from foveal.text.headings import Heading, find_headings
+from foveal.text.headings import Heading, fenced_blocks, find_headings
 from foveal.text.table_heads import with_columns
-from foveal.text.units import words
+from foveal.text.units import Offsets, words
 from foveal.text.windows import TokenOffsets, Window, WindowRule, windows
 from foveal.types import Document, Passage, Span
 
@@ -50,7 +52,8 @@ class FixedSegmenter:
     def segment(self, document: Document) -> list[Passage]:
         """The windows over the document's text, in order; none where the text is empty."""
         rule = WindowRule(self.max_tokens, self.overlap)
-        found = windows(document.text, 0, len(document.text), rule, self.token_offsets)
+        text = document.text
+        found = windows(text, 0, len(text), rule, self.token_offsets, whole=fenced_blocks(text))
         return with_columns(document, [passage(document, window.start, window.end) for window in found])
 
 
@@ -73,11 +76,13 @@ class HeadingSegmenter:
     def segment(self, document: Document) -> list[Passage]:
         """The document's passages, in order; none where the text is empty."""
         text = document.text
-        rule = WindowRule(self.max_tokens, even=True)
+        rule, code = WindowRule(self.max_tokens, even=True), fenced_blocks(text)
         pieces = [
             Piece(window, section.path)
             for section in sections(text, find_headings(text))
-            for window in windows(text, section.start, section.end, rule, self.token_offsets, body=section.body)
+            for window in windows(
+                text, section.start, section.end, rule, self.token_offsets, body=section.body, whole=code
+            )
         ]
         joined = join_small(join_wordless(text, pieces, self.max_tokens), self.min_tokens, self.max_tokens)
         found = [passage(document, piece.window.start, piece.window.end, piece.path) for piece in joined]
@@ -191,16 +196,29 @@ def limited(
     min_tokens: int | None,
     token_offsets: TokenOffsets,
 ) -> list[Passage]:
-    """The passages that begin at `starts`; long ones are cut, short ones joined, as by HeadingSegmenter."""
+    """The passages that begin at `starts`, but for those in fenced code; long ones are cut, short ones joined, as by
+    HeadingSegmenter."""
     text = document.text
+    code = fenced_blocks(text)
+    starts = outside(code, starts)
     stretches = [pair for pair in pairwise([*starts, len(text)]) if pair[0] < pair[1]]
     if max_tokens is None and not min_tokens:
         return with_columns(document, [passage(document, start, end) for start, end in stretches])
     most = max_tokens or UNLIMITED
     rule = WindowRule(most, even=True)
-    pieces = [Piece(window) for start, end in stretches for window in windows(text, start, end, rule, token_offsets)]
+    pieces = [
+        Piece(window)
+        for start, end in stretches
+        for window in windows(text, start, end, rule, token_offsets, whole=code)
+    ]
     joined = join_small(join_wordless(text, pieces, most), min_tokens or 0, most)
     return with_columns(document, [passage(document, piece.window.start, piece.window.end) for piece in joined])
+
+
+def outside(code: Offsets, starts: Sequence[int]) -> list[int]:
+    """Those of the places that do not lie within a block of `code`, which is in order."""
+    at = (bisect_left(code, start, key=lambda place: place[0]) - 1 for start in starts)
+    return [start for n, start in zip(at, starts, strict=True) if n < 0 or start >= code[n][1]]
 
 
 def passage(document: Document, start: int, end: int, path: Titles = ()) -> Passage:

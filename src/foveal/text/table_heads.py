@@ -1,6 +1,7 @@
 """What the columns of a table are called, for passages from its middle, where the table's head stands far above.
 
     with_columns(document, passages)     # of one that begins among rows the heading ends with columns
+    rows_in(document, start, end)        # where of these characters rows are, and the head of those whose head is above
 
 CSV       files named .csv or .tsv (text and Markdown of a page or upload, too); the mark between cells is the one that
           cuts most rows alike, the head is the first row of the usual width: what stands above is no part of the table
@@ -14,8 +15,9 @@ import csv
 import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import islice
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
@@ -28,6 +30,9 @@ BETWEEN = " | "
 
 LEAST_SHOWN = 60
 """Characters of the columns' names that are shown, however long the path of headings before them is."""
+
+LONGEST_ROW = 300
+"""Characters of a table's head that a reader is shown above its rows."""
 
 ENDINGS = {".csv": ",;\t|", ".tsv": "\t"}
 """Names of files that are tables, and the marks that may stand between their cells."""
@@ -46,16 +51,75 @@ _YEAR = re.compile(r"(?:1[5-9]|20)\d\d")
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The rows of a table below its head: characters `start` to `end`, and what the columns are called."""
+    """The rows of a table below its head: characters `start` to `end`, and what the columns are called.
+
+    The head begins at `top`; `head` is it as it is written, in one line, `names` are its cells. `mark` parts the cells
+    of a row; "" in Markdown.
+    """
 
     start: int
     end: int
     columns: tuple[str, ...]
+    top: int
+    head: str
+    names: tuple[str, ...]
+    mark: str = ""
 
     def named(self, room: int) -> str:
         """The names of the columns in at most `room` characters."""
         line = BETWEEN.join(self.columns)
         return line if len(line) <= room else f"{line[: room - 1].rstrip(' |')}…"
+
+    def told(self, row: str) -> str:
+        """A row with each cell behind its column's name, "name: Kettle; built: 1790"; as it is where it has others."""
+        try:
+            cells = next(csv.reader([row], delimiter=self.mark), []) if self.mark else _cells(row)
+        except csv.Error:  # a quotation that goes on in the next line, or a line end within a cell
+            cells = []
+        if len(cells) != len(self.names):
+            return " ".join(row.split())
+        pairs = ((name, " ".join(cell.split())) for name, cell in zip(self.names, cells, strict=True))
+        return "; ".join(f"{name}: {cell}" if name else cell for name, cell in pairs if cell)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What of a stretch of text is rows of `tables`: characters `start` to `end` of the document.
+
+    `table` is the one among whose rows the stretch begins, without its head; None where the head stands in it.
+    """
+
+    start: int
+    end: int
+    tables: tuple[Table, ...]
+    table: Table | None
+
+    @property
+    def head(self) -> str:
+        """The head that is missing, in one line of at most some `LONGEST_ROW` characters; "" where none is."""
+        head = self.table.head if self.table else ""
+        return head if len(head) <= LONGEST_ROW else f"{head[:LONGEST_ROW].rstrip()} …"
+
+
+def rows_in(document: Document, start: int, end: int) -> Rows | None:
+    """The rows, with their head, of the tables between `start` and `end`; None where there are none."""
+    if "|" not in document.text[start:end] and not _marks_of(document):
+        return None  # most passages: the tables of a long text are not looked for
+    every = _tables(document.revision, document.text, _marks_of(document))
+    there = [one for one in every if one.top < end and one.end > start]
+    if not there:
+        return None
+    first = there[0]
+    headless = first if first.start <= start else None
+    return Rows(max(start, first.top), min(end, there[-1].end), tuple(there), headless)
+
+
+def path_without(table: Table, heading: str) -> str:
+    """The path of headings in a passage's `heading`, which `with_columns` ended with what the columns are called."""
+    line = BETWEEN.join(table.columns)
+    begins = [0, *(found.end() for found in re.finditer(" > ", heading))]
+    at = next((one for one in begins if line.startswith(heading[one:].removesuffix("…"))), len(heading))
+    return heading[:at].removesuffix(" > ")
 
 
 def with_columns(document: Document, passages: Sequence[Passage]) -> list[Passage]:
@@ -75,12 +139,20 @@ def with_columns(document: Document, passages: Sequence[Passage]) -> list[Passag
 
 def tables_of(document: Document) -> Iterator[Table]:
     """The tables of a document whose columns have names, in order."""
+    marks = _marks_of(document)
+    return _separated(document.text, marks) if marks else _ruled(document.text)
+
+
+@lru_cache(maxsize=1)
+def _tables(revision: str, text: str, marks: str | None) -> tuple[Table, ...]:  # noqa: ARG001 (a hash is compared faster)
+    """The tables of a text whose passages are asked for one by one."""
+    return tuple(_separated(text, marks) if marks else _ruled(text))
+
+
+def _marks_of(document: Document) -> str | None:
+    """The marks between cells of a document that is a table; None: it is none."""
     addresses = (str(document.metadata.get("source") or ""), document.url or "")
-    marks = next((found for one in addresses if (found := _marks(one))), None)
-    if marks:
-        yield from _separated(document.text, marks)
-    else:
-        yield from _ruled(document.text)
+    return next((found for one in addresses if (found := _marks(one))), None)
 
 
 def _marks(address: str) -> str | None:
@@ -92,26 +164,27 @@ def _marks(address: str) -> str | None:
 def _separated(text: str, marks: str) -> Iterator[Table]:
     """The table that a CSV file is."""
     read = [_rows(text, mark) for mark in marks]
-    widths = [Counter(len(cells) for _, cells in rows if len(cells) > 1).most_common(1) for rows in read]
+    widths = [Counter(len(cells) for _, _, cells in rows if len(cells) > 1).most_common(1) for rows in read]
     known = [(found[0][1], found[0][0], n) for n, found in enumerate(widths) if found]
     if not known:
         return
     _, width, chosen = max(known, key=lambda one: (one[0], one[1], -one[2]))
-    rows = [(end, cells) for end, cells in read[chosen] if len(cells) == width]
-    end, head = rows[0]
-    if columns := _columns(head, [cells for _, cells in rows[1:]]):
-        yield Table(end, len(text), columns)
+    rows = [row for row in read[chosen] if len(row[2]) == width]
+    top, end, head = rows[0]
+    if columns := _columns(head, [cells for _, _, cells in rows[1:]]):
+        line = re.sub(r"[ \r\n]+", " ", text[top:end].strip(" \r\n"))
+        yield Table(end, len(text), columns, top, line, _one_line(head), marks[chosen])
 
 
-def _rows(text: str, mark: str) -> list[tuple[int, list[str]]]:
-    """The first rows, each with the place behind it; none where they cannot be told apart."""
+def _rows(text: str, mark: str) -> list[tuple[int, int, list[str]]]:
+    """The first rows, each with its place and that behind it; none where they cannot be told apart."""
     lines = text[:LONGEST_HEAD].splitlines(keepends=True)
-    reader, rows, seen, place = csv.reader(lines, delimiter=mark), list[tuple[int, list[str]]](), 0, 0
+    reader, rows, seen, place = csv.reader(lines, delimiter=mark), list[tuple[int, int, list[str]]](), 0, 0
     try:
         for cells in islice(reader, ROWS):
-            place += sum(map(len, lines[seen : reader.line_num]))
+            begin, place = place, place + sum(map(len, lines[seen : reader.line_num]))
             seen = reader.line_num
-            rows.append((place, cells))
+            rows.append((begin, place, cells))
     except csv.Error:  # a quotation that nothing ends
         pass
     return rows
@@ -137,9 +210,11 @@ def _ruled(text: str) -> Iterator[Table]:
             if len(rows) < ROWS:
                 rows.append(_cells(line))
             end = stop + 1
-        columns = _columns([plain_title(cell) for cell in head], rows)
+        names = _one_line(map(plain_title, head))
+        columns = _columns(names, rows)
         if rows and columns:
-            yield Table(rule.end() + 1, min(end, len(text)), columns)
+            title = " ".join(text[above : rule.start()].split())
+            yield Table(rule.end() + 1, min(end, len(text)), columns, above, title, names)
 
 
 def _cells(line: str) -> list[str]:
@@ -151,10 +226,14 @@ def _cells(line: str) -> list[str]:
 
 def _columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[str, ...]:
     """What the columns are called; nothing where the head seems to be a row like those below it."""
-    names = tuple(" ".join(cell.split()) for cell in head)
+    names = _one_line(head)
     counted = [n for n in range(len(names)) if _is_counted([row[n] for row in rows if n < len(row)])]
     like_rows = any(_NUMBER.fullmatch(names[n]) and not _YEAR.fullmatch(names[n]) for n in counted)
     return () if like_rows or not rows else tuple(filter(None, names))
+
+
+def _one_line(cells: Iterable[str]) -> tuple[str, ...]:
+    return tuple(" ".join(cell.split()) for cell in cells)
 
 
 def _is_counted(cells: Sequence[str]) -> bool:

@@ -120,7 +120,7 @@ def leads_in(text: str, start: int) -> bool:
     above, _, line = before.rpartition("\n")
     if before.endswith((":", "：")):
         return True
-    alone = not above.rpartition("\n")[2].strip()
+    alone = not above.rpartition("\n")[2].strip() and not line.startswith(("```", "~~~"))  # the end of code
     return alone and 0 < len(line) <= SHORT_LINE and not _CLOSED.search(line) and not _LISTED.match(line)
 
 

@@ -3,7 +3,8 @@
 A window ends at the last paragraph end in it (but not after "as follows:" or a title, nor where a sentence goes on),
 else sentence end, else line end (of a table, a log, a program, not of wrapped prose), else behind a comma or the like,
 else line or word end, else between two tokens; the first of these that leaves the window full enough (a quarter of the
-limit for a paragraph end, half for the others; a sentence end at a quarter comes before what cuts a sentence). A token
+limit for a paragraph end, half for the others; a sentence end at a quarter comes before what cuts a sentence). What is
+to stay whole, as a block of code, is not cut if the limit allows: the window ends before it or behind it. A token
 is never cut; what is blank after a token stays with it, up to the begin of the next line.
 
 Tokens    any function from a text to (start, end) pairs. Pairs that share characters (the bytes of one emoji) stay
@@ -29,6 +30,9 @@ from foveal.text.units import Offsets, goes_on, leads_in, paragraph_starts, sent
 
 TokenOffsets = Callable[[str], Offsets]
 Positions = NDArray[np.int64]
+
+NOTHING: Offsets = []
+"""No places: nothing that is to stay whole."""
 
 BLOCK = 2**16
 """Characters tokenised together."""
@@ -68,17 +72,25 @@ class WindowRule:
 
 
 def windows(
-    text: str, start: int, end: int, rule: WindowRule, token_offsets: TokenOffsets, *, body: int = 0
+    text: str,
+    start: int,
+    end: int,
+    rule: WindowRule,
+    token_offsets: TokenOffsets,
+    *,
+    body: int = 0,
+    whole: Offsets = NOTHING,
 ) -> Iterator[Window]:
     """Windows over `text[start:end]`, in order, covering it; one, too, where it holds no token, none where it is empty.
 
     No window ends before `body` (where the text below a heading begins), if the limit allows. A window exceeds the
-    limit only where tokens that share characters are more than the limit.
+    limit only where tokens that share characters are more than the limit. `whole` are places of `text`, in order and
+    apart, that no window ends in if they have no more tokens than the limit.
     """
     covered, size = start, BLOCK
     while covered < end:
         stop = _block_end(text, start, end, size)
-        block = Block(text[start:stop], token_offsets)
+        block = Block(text[start:stop], token_offsets, _among(whole, start, stop))
         base, before = start, covered
         held = block.index(body - start) + 1
         floor = held if held < block.furthest(0, rule.limit) else 0
@@ -102,11 +114,13 @@ def count_tokens(text: str, token_offsets: TokenOffsets) -> int:
 class Block:
     """A tokenised stretch of text. Atoms are the smallest pieces to cut between: mostly one token each."""
 
-    def __init__(self, text: str, token_offsets: TokenOffsets) -> None:
+    def __init__(self, text: str, token_offsets: TokenOffsets, whole: Offsets = NOTHING) -> None:
+        """`whole`: places of `text` that no window should end in, in order."""
         self.text = text
         self.starts, self.ends, weights = _atoms(token_offsets(text))
         self.before = np.concatenate(([0], np.cumsum(weights)))  # tokens before each atom, and in all
         self.count = len(self.starts)
+        self.whole = [(self.index(start), self.index(end)) for start, end in whole]
 
     def tokens(self, first: int, last: int) -> int:
         """Tokens of the atoms from `first` up to, without, `last`."""
@@ -200,6 +214,8 @@ def _cut(block: Block, rule: WindowRule, floor: int, *, whole: bool) -> Iterator
     keep = rule.limit if whole else 2 * rule.limit
     while block.tokens(first, block.count) > keep and last < block.count:
         last = _window_end(block, first, max(first + 1, floor), rule, whole=whole)
+        if block.whole:
+            last = _around_whole(block, first, last, max(first + 1, floor), rule.limit)
         yield first, last
         first, floor = _next_first(block, first, last, rule.overlap), last + 1
     if whole and (last < block.count or block.count == 0):
@@ -222,6 +238,27 @@ def _window_end(block: Block, first: int, floor: int, rule: WindowRule, *, whole
     if ends := _between(block.sentences, half, ceiling) or _between(block.sentences, quarter, ceiling):
         return ends[-1]
     return next((places[-1] for one in block.within_sentences() if (places := _between(one, half, ceiling))), ceiling)
+
+
+def _around_whole(block: Block, first: int, last: int, floor: int, limit: int) -> int:
+    """`last`, if it is not within what should stay whole; else behind that, or before it and what leads into it."""
+    at = bisect_right(block.whole, last, key=lambda place: place[0]) - 1
+    start, end = block.whole[at] if at >= 0 else (last, last)
+    if last >= end or block.tokens(start, end) > limit:
+        return last
+    if start < last and end <= block.furthest(first, limit):
+        return end
+    if start < floor:
+        return last
+    before = _between(block.paragraphs, floor, start)
+    return next((atom for atom in reversed(before) if not block.led_into(atom)), start)
+
+
+def _among(whole: Offsets, start: int, stop: int) -> Offsets:
+    """Those of the places that lie in text[start:stop], or begin there, as places of it."""
+    first = bisect_left(whole, start, key=lambda place: place[0])
+    last = bisect_left(whole, stop, key=lambda place: place[0])
+    return [(a - start, min(b, stop) - start) for a, b in whole[first:last]]
 
 
 def _nearest(block: Block, lowest: int, highest: int, middle: int) -> int | None:

@@ -1,7 +1,7 @@
 """Training: examples and negatives, objectives, and the one loop that all trainable systems share.
 
-    from foveal.training import Examples, train_encoder
-    trained, report = train_encoder(Examples.of(load_beir(folder, "train")), "minilm", home=home)
+    from foveal.training import Examples, RunSettings, train_encoder
+    trained, report = train_encoder(Examples.of(load_beir(folder, "train")), "minilm", run=RunSettings(home=home))
 
 Names load when they are used; importing this package loads nothing heavy. Needs `pip install 'foveal[train]'`.
 """
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from foveal.training.loop_settings import LoopSettings
     from foveal.training.losses import LossSettings
     from foveal.training.rerankers import train_reranker
+    from foveal.training.runs import RunSettings
 
 _HOMES = {
     "Examples": "examples",
     "Job": "loop",
     "LoopSettings": "loop_settings",
     "LossSettings": "losses",
+    "RunSettings": "runs",
     "train": "loop",
     "train_blockrank": "blockrank",
     "train_encoder": "encoders",
@@ -37,6 +39,7 @@ __all__ = [
     "Job",
     "LoopSettings",
     "LossSettings",
+    "RunSettings",
     "train",
     "train_blockrank",
     "train_encoder",

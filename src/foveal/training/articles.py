@@ -1,6 +1,6 @@
 """Trains a model that ranks articles by their sentences (Paraformer, Attentive CNN) on judged questions.
 
-    folder, report = train_articles(model, examples, FROM_SCRATCH, home=home)
+    folder, report = train_articles(model, examples, FROM_SCRATCH, run=RunSettings(home=home))
 
 Articles   texts of the examples' corpus, a sentence a line
 Model      model(queries, groups) -> logits of "no" and "yes" (B, G, 2): of B queries with G articles each, an article
@@ -19,10 +19,9 @@ Guard      the model as it was before and as it is after order the first stage's
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -35,14 +34,15 @@ from torch import Tensor, nn
 from foveal.errors import InputError, UnknownName
 from foveal.evaluation.legal import answer_scores, first_answers, mean_scores
 from foveal.evaluation.metrics import Run, evaluate
+from foveal.ranges import COUNT, INSIDE, NOT_NEGATIVE, require_settings
 from foveal.training import checkpoints
 from foveal.training.examples import Examples, Negatives, Rows, check_corpus, judged_half, shuffled
 from foveal.training.loop import Job, LoopSettings, identity, train
+from foveal.training.loop_settings import without_loop
 from foveal.training.negatives import top_negatives
 from foveal.training.report import Report, plain_settings
-from foveal.training.runs import TrainingRun
+from foveal.training.runs import RunSettings, TrainingRun
 from foveal.training.searches import Search, WordSearch, run_of
-from foveal.training.watch import Progress
 
 METRICS = ("f2@1", "recall@20", "ndcg@20")
 """What is measured of an order of articles; the first is F2 of the first article alone."""
@@ -93,13 +93,12 @@ class ArticleTraining:
                 f"Training on articles got objective {self.objective!r} and metric {self.metric!r}. There are the "
                 f"objectives {', '.join(OBJECTIVES)}, and the metrics {', '.join(METRICS)}."
             )
-        least = min(self.depth, self.dev_queries, self.dev_depth, self.candidates, self.hard + self.random)
-        if least < 1 or min(self.hard, self.random) < 0:
-            raise InputError(
-                f"Training on articles got hard={self.hard}, random={self.random}, depth={self.depth}, dev_queries="
-                f"{self.dev_queries}, dev_depth={self.dev_depth}, candidates={self.candidates}; it needs a negative of "
-                "either kind, and at least 1 of the others."
-            )
+        require_settings(
+            "Training on articles", self, hard=NOT_NEGATIVE, random=NOT_NEGATIVE, depth=COUNT, dev_share=INSIDE,
+            dev_queries=COUNT, dev_depth=COUNT, candidates=COUNT,
+        )  # fmt: skip
+        if self.hard + self.random < 1:
+            raise InputError("Training on articles got hard = 0 and random = 0; it needs a negative of either kind.")
 
 
 def group_loss(logits: Tensor) -> Tensor:
@@ -246,51 +245,43 @@ def train_articles(
     examples: Examples,
     settings: ArticleTraining | None = None,
     *,
-    home: Path,
+    run: RunSettings[Examples],
     first_stage: Search | None = None,
     first_stage_name: str = "words",
-    name: str | None = None,
-    dev: Examples | None = None,
-    test: Examples | None = None,
-    on_progress: Callable[[Progress], None] = lambda _: None,
-    anew: bool = False,
     last: bool = False,
     decide: Callable[[Path, Report], Report] = lambda _, report: report,
 ) -> tuple[Path | None, Report]:
     """Train `model` in place; the folder it was saved to (HOME/models/<name>; None if it orders no better than before)
     and the report, whose notes say what the first stage does alone.
 
-    `first_stage` finds what is ordered (default: words of the corpus); `dev` chooses among steps and decides (default:
-    a share of the queries held out); `test` is measured only. With `last` no step is chosen: the model is that of the
-    last one (a control that dev queries chose might not have been trained at all). `decide` gets a model that would be
-    kept, in a folder of its own, and the report; it may add files, and gives the report that counts, before the model
-    takes the place of an earlier one. A run that was stopped goes on, one that is done is not done again: the model
-    then is as it was given. Errors: as `loop.train`; InputError: other corpora, too few articles.
+    `first_stage` finds what is ordered (default: words of the corpus). With `last` no step is chosen: the model is that
+    of the last one (a control that dev queries chose might not have been trained at all). `decide` gets a model that
+    would be kept, in a folder of its own, and the report; it may add files, and gives the report that counts, before
+    the model takes the place of an earlier one. A run that was stopped goes on, one that is done is not done again: the
+    model then is as it was given. Errors: as `loop.train`; InputError: other corpora, too few articles.
     """
     settings = settings or ArticleTraining()
+    dev, test = run.dev, run.test
     check_corpus(examples, dev, test)
-    learnt = examples
-    if dev is None:
-        learnt, dev = examples.split(dev=settings.dev_share)
+    learnt, dev = examples.beside(dev, settings.dev_share)
     depends_on = model.identity() | {
         "examples": learnt.fingerprint,
         "dev": dev.fingerprint,
         "test": test.fingerprint if test else "none",
         "first stage": first_stage_name,
-        "how": json.dumps({k: v for k, v in asdict(replace(settings, loop=LoopSettings())).items() if k != "loop"}),
+        "how": without_loop(settings),
     }
     depends_on |= {"step": "the last"} if last else {}
-    run = TrainingRun.opened(home, name, identity(depends_on, settings.loop), kind=model.kind, anew=anew)
-    report = run.report()
-    if report is not None:
-        return (run.place if report.kept else None), report
+    here = TrainingRun.opened(run, identity(depends_on, settings.loop), kind=model.kind)
+    if (done := here.done()) is not None:
+        return done
     search = first_stage or WordSearch(examples.corpus)
     judged = {"dev": dev} | ({"test": test} if test else {})
     found = {kind: run_of(search, queries, settings.candidates) for kind, queries in judged.items()}
     before = {kind: _measured(model, queries, found[kind], settings) for kind, queries in judged.items()}
     rows = ArticleRows(
         learnt,
-        _pools(run, learnt, search, settings),
+        _pools(here, learnt, search, settings),
         settings.hard,
         settings.random,
         settings.loop.seed,
@@ -298,7 +289,7 @@ def train_articles(
     )
     job = _job(model, rows, settings, depends_on, dev.only(list(dev.queries)[: settings.dev_queries]), found["dev"])
     job = replace(job, evaluate=None) if last else job
-    curves = train(job, settings.loop, run.folder, on_progress=on_progress)
+    curves = train(job, settings.loop, here.folder, on_progress=run.on_progress)
     measured = {
         kind: (before[kind], _measured(model, queries, found[kind], settings)) for kind, queries in judged.items()
     }
@@ -307,12 +298,12 @@ def train_articles(
     if not new > old:
         notes.append(f"The model was not kept: {settings.metric} on the dev queries {new:.4f}, {old:.4f} before.")
     what = f"{model.kind}, {settings.objective}, over {first_stage_name}"
-    report = Report(run.name, what, model.kind, curves, measured, new > old, tuple(notes), plain_settings(settings))
-    with run.candidate() as made:
+    report = Report(here.name, what, model.kind, curves, measured, new > old, tuple(notes), plain_settings(settings))
+    with here.candidate() as made:
         saved = model.save(made)
         report = decide(saved, report) if report.kept else report
-        run.settle(saved, report)
-    return (run.place if report.kept else None), report
+        here.settle(saved, report)
+    return here.result(report)
 
 
 def _job(

@@ -1,7 +1,7 @@
 """Trains a decoder to rank by its attention: BlockRank's two losses over lists of documents.
 
     lists = read_lists(Path("lists.jsonl"))            # {query, documents: [{doc_id, title?, text}], answer_ids: […]}
-    folder, report = train_blockrank(model, lists, reading, kept, BlockRankSettings(), home=home)
+    folder, report = train_blockrank(model, lists, reading, kept, BlockRankSettings(), run=RunSettings(home=home))
 
 Loss       L = L_NTP + lambda · L_aux (section 3.2): cross entropy of the completion "[id, id]", and, of shares of
            attention S, L_aux = -log(sum over answers of e^(S/tau) / sum over all documents of e^(S/tau))
@@ -29,13 +29,14 @@ from foveal.errors import InputError, UnknownName
 from foveal.evaluation.files import json_lines
 from foveal.evaluation.metrics import Run, evaluate
 from foveal.models.quiet import quiet
+from foveal.ranges import COUNT, INSIDE, NOT_NEGATIVE, POSITIVE, Range, require_settings
 from foveal.training import checkpoints
 from foveal.training.examples import Examples, Negatives, judged_half
 from foveal.training.loop import Job, LoopSettings, identity, train
+from foveal.training.loop_settings import without_loop
 from foveal.training.low_rank import add_low_rank, decoder_layers, merge_low_rank
 from foveal.training.report import Report, plain_settings
-from foveal.training.runs import TrainingRun
-from foveal.training.watch import Progress
+from foveal.training.runs import RunSettings, TrainingRun
 
 if TYPE_CHECKING:
     from foveal.models.language import LanguageModel
@@ -137,13 +138,10 @@ class BlockRankSettings:
         ):
             if given not in known:
                 raise UnknownName(f"BlockRank has no {name} called {given!r}. There are: {', '.join(known)}.")
-        if self.documents < 2:
-            raise InputError(f"A list of {self.documents} documents teaches nothing; BlockRank needs at least 2.")
-        if not (self.temperature > 0 and self.weight >= 0 and 0 < self.dev_share < 1 and self.dev_lists > 0):
-            raise InputError(
-                f"BlockRank got temperature={self.temperature}, weight={self.weight}, dev_share={self.dev_share}, "
-                f"dev_lists={self.dev_lists}; it needs above 0, at least 0, between 0 and 1, and at least 1."
-            )
+        require_settings(
+            "BlockRank", self, weight=NOT_NEGATIVE, temperature=POSITIVE, documents=Range(2), rank=COUNT,
+            alpha=POSITIVE, dev_lists=COUNT, dev_share=INSIDE,
+        )  # fmt: skip
 
 
 def auxiliary_loss(scores: Tensor, positives: Sequence[int], temperature: float) -> Tensor:
@@ -248,23 +246,18 @@ def train_blockrank(
     kept: Mapping[str, Any],
     settings: BlockRankSettings | None = None,
     *,
-    home: Path,
-    name: str | None = None,
-    dev: Sequence[RankingList] | None = None,
-    test: Sequence[RankingList] | None = None,
-    on_progress: Callable[[Progress], None] = lambda _: None,
-    anew: bool = False,
+    run: RunSettings[Sequence[RankingList]],
     decide: Callable[[Report], Report] = lambda report: report,
 ) -> tuple[Path | None, Report]:
     """The folder of the trained model (HOME/models/<name>; None if it ranks no better than before) and the report.
 
     `model` itself stays as it is: a copy is trained, in float32, then measured and saved in the model's own type.
-    `kept` says what the reading depends on, its "layer" among it, and is saved beside the model. `dev` is split off
-    unless given; `test` is measured and decides nothing. `decide` gives the report that counts of a model that would be
-    kept, before it takes the place of an earlier one. InputError: fewer than two different queries, or as in
-    `loop.train`.
+    `kept` says what the reading depends on, its "layer" among it, and is saved beside the model. `decide` gives the
+    report that counts of a model that would be kept, before it takes the place of an earlier one. InputError: fewer
+    than two different queries, or as in `loop.train`.
     """
     settings = settings or BlockRankSettings()
+    dev, test = run.dev, run.test
     if dev is None:
         lists, dev = split(lists, share=settings.dev_share)
     depends_on = {
@@ -274,14 +267,11 @@ def train_blockrank(
         "dev": fingerprint(dev),
         "test": fingerprint(test) if test else "none",
         "reading": json.dumps(dict(kept), sort_keys=True),
-        "blockrank": json.dumps({k: v for k, v in asdict(settings).items() if k != "loop"}),
+        "blockrank": without_loop(settings),
     }
-    run = TrainingRun.opened(
-        home, name, identity(depends_on, settings.loop), kind=f"{Path(model.name).name}-blockrank", anew=anew
-    )
-    report = run.report()
-    if report is not None:
-        return (run.place if report.kept else None), report
+    here = TrainingRun.opened(run, identity(depends_on, settings.loop), kind=f"{Path(model.name).name}-blockrank")
+    if (done := here.done()) is not None:
+        return done
     held = {"dev": dev} | ({"test": test} if test else {})
     before = {kind: measured(model.model, reading, of) for kind, of in held.items()}
     trained = copy.deepcopy(model.model).float().eval()
@@ -294,22 +284,22 @@ def train_blockrank(
         metric=METRICS[0],
         collate=list,
     )
-    curves = train(job, settings.loop, run.folder, on_progress=on_progress)
+    curves = train(job, settings.loop, here.folder, on_progress=run.on_progress)
     merge_low_rank(trained)
     trained.to(model.dtype)  # as it is saved, so that what is measured is what is kept
     table = {kind: (before[kind], measured(trained, reading, of)) for kind, of in held.items()}
     was, now = (values[METRICS[0]] for values in table["dev"])
     note = () if now > was else (f"The model was not kept: {METRICS[0]} on the dev lists {now:.4f}, {was:.4f} before.",)
     what = f"BlockRank, {settings.objective}, {settings.learned}"
-    report = Report(run.name, what, model.name, curves, table, now > was, note, plain_settings(settings))
+    report = Report(here.name, what, model.name, curves, table, now > was, note, plain_settings(settings))
     report = decide(report) if report.kept else report
-    with run.candidate() as made:
+    with here.candidate() as made:
         with quiet():
             trained.save_pretrained(made)
             model.tokenizer.save_pretrained(made)
         checkpoints.write(made / KEPT, kept)
-        run.settle(made, report)
-    return (run.place if report.kept else None), report
+        here.settle(made, report)
+    return here.result(report)
 
 
 def learned_of(model: Any, settings: BlockRankSettings, layer: int) -> nn.Module:

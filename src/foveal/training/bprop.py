@@ -1,8 +1,8 @@
 """Pre-trains a re-ranker on texts alone, no query: which of two word sets stands for the text better? (B-PROP, PROP)
 
-    folder, report = pretrain_bprop(texts, "minilm", BPropSettings(), home=home)
+    folder, report = pretrain_bprop(texts, "minilm", BPropSettings(), run=RunSettings(home=home))
     Scorer(folder)([("query", "document")])                                   # zero-shot: the same head scores queries
-    train_reranker(examples, first_stage, str(folder), home=home)             # and on labels from there
+    train_reranker(examples, first_stage, str(folder), run=RunSettings(home=home))   # and on labels from there
     load_encoder(str(folder))                                                 # or as an encoder to begin with
 
 Source    B-PROP: Ma et al., SIGIR 2021; PROP: Ma et al., WSDM 2021, which draws sets by the unigram likelihood
@@ -15,10 +15,9 @@ Guard     a share of the texts is held out: how often the better set of their pa
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -30,7 +29,7 @@ import torch
 from foveal.errors import InputError, UnknownName
 from foveal.models.folders import fingerprint
 from foveal.models.hub import folder_of
-from foveal.settings import Settings
+from foveal.ranges import BELOW_ONE, COUNT, INSIDE, NOT_NEGATIVE, RATE, Range, require_settings
 from foveal.training import checkpoints, model_folders
 from foveal.training.bprop_attention import AttentionReader, Reading
 from foveal.training.bprop_model import ROP_LOSSES, Representative, masked_head, measured
@@ -48,9 +47,10 @@ from foveal.training.bprop_sampling import (
     word_sets,
 )
 from foveal.training.loop import Job, LoopSettings, identity, train
+from foveal.training.loop_settings import without_loop
 from foveal.training.pretraining import collate
 from foveal.training.report import Report, plain_settings
-from foveal.training.runs import TrainingRun
+from foveal.training.runs import RunSettings, TrainingRun
 from foveal.training.watch import Progress
 
 log = logging.getLogger("foveal.training")
@@ -92,25 +92,13 @@ class BPropSettings:
         for kind, value, known in (("objective", self.objective, OBJECTIVES), ("loss", self.rop_loss, ROP_LOSSES)):
             if value not in known:
                 raise UnknownName(f"B-PROP has no {kind} called {value!r}. There are: {', '.join(known)}.")
-        weights = (self.rop_weight, 1.0 if self.mlm_weight is None else self.mlm_weight)
-        if min(weights) < 0 or sum(weights) == 0:
-            raise InputError(
-                f"B-PROP got rop_weight={self.rop_weight} and mlm_weight={self.mlm_weight}; neither may be below 0, "
-                "nor both 0."
-            )
-        for name in ("used", "most_masked", "held_out_texts"):
-            if getattr(self, name) < 1:
-                raise InputError(f"B-PROP got {name}={getattr(self, name)}; it needs at least 1.")
-        if self.max_tokens < 8 or not 0 < self.mask_rate <= 1:
-            raise InputError(
-                f"B-PROP got max_tokens={self.max_tokens}, mask_rate={self.mask_rate}; it needs at least 8 tokens, and "
-                "a rate above 0, at most 1."
-            )
-        if not 0 < self.held_out < 1 or not 0 <= self.short_left_out < 1:
-            raise InputError(
-                f"B-PROP got held_out={self.held_out}, short_left_out={self.short_left_out}; they are shares below 1, "
-                "the first one above 0."
-            )
+        require_settings(
+            "B-PROP", self, rop_weight=NOT_NEGATIVE, mlm_weight=NOT_NEGATIVE, used=COUNT, max_tokens=Range(8),
+            mask_rate=RATE, most_masked=COUNT, short_tokens=NOT_NEGATIVE, short_left_out=BELOW_ONE, held_out=INSIDE,
+            held_out_texts=COUNT,
+        )  # fmt: skip
+        if self.rop_weight == 0 and self.mlm_weight == 0:
+            raise InputError("B-PROP got rop_weight = 0 and mlm_weight = 0, so that nothing is learnt.")
 
 
 def pretrain_bprop(
@@ -118,11 +106,7 @@ def pretrain_bprop(
     base: str = "minilm",
     settings: BPropSettings | None = None,
     *,
-    home: Path,
-    name: str | None = None,
-    on_progress: Callable[[Progress], None] = lambda _: None,
-    anew: bool = False,
-    cache: Path | None = None,
+    run: RunSettings[Any],
 ) -> tuple[Path | None, Report]:
     """The folder of the re-ranker (HOME/models/<name>; None if it tells held-out sets no better than before) and the
     report. `texts` by id: title, ". ", text, say. Else as `encoders.train_encoder`.
@@ -130,7 +114,7 @@ def pretrain_bprop(
     InputError: no texts, or none that gives a pair. The folder is a cross-encoder and an encoder in one.
     """
     settings = settings or BPropSettings()
-    folder = folder_of(base, cache or Settings.load().cache, kind="encoder")
+    folder = folder_of(base, run.cache_at, kind="encoder")
     texts = {key: text for key, text in texts.items() if text.strip()}
     if len(texts) < 2:
         raise InputError(f"B-PROP got {len(texts)} texts; it needs two at least: one is held out. Give a collection.")
@@ -138,16 +122,13 @@ def pretrain_bprop(
         "what": "bprop",
         "base": fingerprint(folder),
         "texts": _digest(texts),
-        "pre-training": json.dumps({k: v for k, v in plain_settings(settings).items() if k != "loop"}),
+        "pre-training": without_loop(settings),
     }
-    run = TrainingRun.opened(
-        home, name, identity(depends_on, settings.loop), kind=f"{Path(base).name}-{settings.objective}", anew=anew
-    )
-    report = run.report()
-    if report is not None:
-        return (run.place if report.kept else None), report
-    on_progress(Progress(0, 0, note=f"Reading {len(texts):,} texts and drawing word sets …"))
-    pairs = _pairs(run.folder, folder, texts, settings)
+    here = TrainingRun.opened(run, identity(depends_on, settings.loop), kind=f"{Path(base).name}-{settings.objective}")
+    if (done := here.done()) is not None:
+        return done
+    run.on_progress(Progress(0, 0, note=f"Reading {len(texts):,} texts and drawing word sets …"))
+    pairs = _pairs(here.folder, folder, texts, settings)
     made = model_folders.cross_encoder(folder, seed=settings.loop.seed, window=settings.max_tokens)
     learnt, held = _rows(texts, pairs, made.tokenizer, settings)
     model = _model(made, folder, settings)
@@ -161,23 +142,23 @@ def pretrain_bprop(
         plan=learnt.plan(settings.loop.batch),
         collate=partial(collate, pad_id=made.tokenizer.pad_token_id),
     )
-    curves = train(job, settings.loop, run.folder, on_progress=on_progress)
+    curves = train(job, settings.loop, here.folder, on_progress=run.on_progress)
     before = curves.metrics[0][1]
     after = dict(curves.metrics)[curves.best_step or 0]
     kept = after[job.metric] > before[job.metric]
     notes = (f"{len(learnt):,} pairs of {len(learnt.pairs):,} texts; {len(held):,} pairs held out.",)
     worse = f"The model was not kept: {job.metric} on the texts held out {after[job.metric]:.4f}, as before."
     report = Report(
-        run.name, f"{settings.objective}, pre-training", base, curves, {"held out": (before, after)}, kept,
+        here.name, f"{settings.objective}, pre-training", base, curves, {"held out": (before, after)}, kept,
         notes if kept else (*notes, worse), plain_settings(settings),
     )  # fmt: skip
-    with run.candidate() as candidate:
+    with here.candidate() as candidate:
         model_folders.save_model(made, candidate)
         _also_an_encoder(candidate, folder)
-        if (run.folder / TERMS).is_file():
-            shutil.copy(run.folder / TERMS, candidate / TERMS)
-        run.settle(candidate, report)
-    return (run.place if kept else None), report
+        if (here.folder / TERMS).is_file():
+            shutil.copy(here.folder / TERMS, candidate / TERMS)
+        here.settle(candidate, report)
+    return here.result(report)
 
 
 def _model(made: Any, folder: Path, settings: BPropSettings) -> Representative:

@@ -28,6 +28,7 @@ import numpy.typing as npt
 
 from foveal.errors import InputError, UnknownName
 from foveal.evaluation.files import whole_file
+from foveal.ranges import COUNT, NOT_NEGATIVE, POSITIVE, Range, require_settings
 
 Floats = npt.NDArray[np.float64]
 Weights = Mapping[str, float]
@@ -75,8 +76,7 @@ class Contrast:
             raise UnknownName(f"No contrast is called {self.contrast!r}. There are: {', '.join(CONTRASTS)}.")
         if self.unit not in UNITS:
             raise UnknownName(f"No unit of temperature is called {self.unit!r}. There are: {', '.join(UNITS)}.")
-        if not (self.b > 0 and self.temperature > 0):
-            raise InputError(f"The contrast got b={self.b} and temperature={self.temperature}; both must be above 0.")
+        require_settings("The contrast", self, b=POSITIVE, temperature=Range(0, open_least=True, infinite=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,12 +90,10 @@ class Sets:
     left_out: tuple[str, ...] = field(default=STOP_WORDS, repr=False)  # never drawn
 
     def __post_init__(self) -> None:
-        if self.pairs < 1 or not 0 < self.length <= LONGEST or self.least < 1 or not 0 <= self.margin < math.inf:
-            raise InputError(
-                f"Word sets got pairs={self.pairs}, length={self.length}, least={self.least}, margin={self.margin}; "
-                f"they need at least 1 pair and 1 word, a length above 0 and up to {LONGEST}, and a finite margin of 0 "
-                "or more."
-            )
+        require_settings(
+            "Word sets", self, pairs=COUNT, length=Range(0, LONGEST, open_least=True), margin=NOT_NEGATIVE,
+            least=COUNT,
+        )  # fmt: skip
 
 
 # -- from attention to c(t) ------------------------------------------------------------------------------------------

@@ -144,7 +144,7 @@ def as_was_made(folder: Path, what: str, remedy: str) -> Iterator[None]:
     """Inside, a model is made of the settings in `folder`. InputError: they are of another version, or damaged."""
     try:
         yield
-    except (AttributeError, IndexError, KeyError, TypeError) as error:
+    except (AttributeError, IndexError, KeyError, TypeError, InputError) as error:
         raise InputError(
             f"{folder} holds a {what} that another version of Foveal made, or its settings are damaged "
             f"({type(error).__name__}: {error}). {remedy}"

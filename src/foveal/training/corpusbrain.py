@@ -1,7 +1,7 @@
 """Teaches a model to write the title of the document that answers a query, from the documents alone (CorpusBrain).
 
     lessons = Lessons.of_corpus(TitledCorpus.of(texts), PairSettings())             # or of_pairs: judged queries
-    folder, report = train_corpusbrain(lessons, dev=dev, judge=title_metrics, home=home)
+    folder, report = train_corpusbrain(lessons, judge=title_metrics, run=RunSettings(home=home, dev=dev))
     load_title_model(folder)                          # of models/title_models.py; retrieval/generative.py searches
 
 Loss      label-smoothed cross entropy of the title's tokens given the source, teacher forcing; all tasks mixed
@@ -31,14 +31,14 @@ from foveal.models.folders import fingerprint
 from foveal.models.hub import folder_of
 from foveal.models.offline import OFFLINE
 from foveal.models.title_models import Seq2SeqTitles, TitleModel, learned_about, load_title_model
-from foveal.settings import Settings
+from foveal.ranges import BELOW_ONE, COUNT, Range, require_settings
 from foveal.training.corpusbrain_pairs import PairSettings, TitledCorpus, TitlePair
 from foveal.training.examples import shuffled
 from foveal.training.loop import Job, LoopSettings, identity, train
+from foveal.training.loop_settings import without_loop
 from foveal.training.report import Report, plain_settings
-from foveal.training.runs import TrainingRun
+from foveal.training.runs import RunSettings, TrainingRun
 from foveal.training.small_seq2seq import SmallSettings, over_encoder, small_seq2seq
-from foveal.training.watch import Progress
 
 METRIC = "r-precision"
 Judge = Callable[[TitleModel, Sequence[str], Sequence[TitlePair]], Mapping[str, float]]
@@ -61,11 +61,7 @@ class CorpusBrainSettings:
     )
 
     def __post_init__(self) -> None:
-        if not 0 <= self.smoothing < 1 or self.max_query < 8 or self.dev_pairs < 1:
-            raise InputError(
-                f"CorpusBrain got smoothing={self.smoothing}, max_query={self.max_query}, dev_pairs={self.dev_pairs}; "
-                "it needs a smoothing of 0 to below 1, at least 8 tokens, and at least 1 dev pair."
-            )
+        require_settings("CorpusBrain", self, smoothing=BELOW_ONE, max_query=Range(8), dev_pairs=COUNT)
 
 
 @dataclass(frozen=True)
@@ -160,24 +156,19 @@ def train_corpusbrain(
     base: str | None = None,
     settings: CorpusBrainSettings | None = None,
     *,
-    dev: Sequence[TitlePair],
+    run: RunSettings[Sequence[TitlePair]],
     judge: Judge,
-    home: Path,
-    name: str | None = None,
-    test: Sequence[TitlePair] | None = None,
-    on_progress: Callable[[Progress], None] = lambda _: None,
-    anew: bool = False,
-    cache: Path | None = None,
 ) -> tuple[Path | None, Report]:
     """The folder of the model (HOME/models/<name>; None if it finds no more than before) and the report.
 
-    `dev` chooses among steps and decides; `test` is measured only. Where `base` was trained here, its titles count as
-    learned, too. A run that was stopped goes on when the same is asked for. InputError: no pairs; as in `loop.train`.
+    `run.dev` must be given. Where `base` was trained here, its titles count as learned, too. A run that was stopped
+    goes on when the same is asked for. InputError: no pairs; as in `loop.train`.
     """
     settings = settings or CorpusBrainSettings()
+    dev, test = run.dev, run.test
     if not dev:
         raise InputError("Training got no dev pairs; it needs some to choose the best weights (`hold_out` makes some).")
-    folder = None if base is None else base_folder(base, cache or Settings.load().cache)
+    folder = None if base is None else base_folder(base, run.cache_at)
     shown = plain_settings(settings)
     depends_on = {
         "what": "corpusbrain",
@@ -186,14 +177,13 @@ def train_corpusbrain(
         "titles": pairs_digest([], lessons.titles),
         "dev": pairs_digest(dev),
         "test": pairs_digest(test) if test else "none",
-        "model": json.dumps({key: value for key, value in shown.items() if key != "loop"}),
+        "model": without_loop(settings),
     }
     known_by = identity(depends_on, settings.loop)
-    run = TrainingRun.opened(home, name, known_by, kind=f"{Path(base or 'small').name}-corpusbrain", anew=anew)
-    report = run.report()
-    if report is not None:
-        return (run.place if report.kept else None), report
-    model = begun(lessons, folder, settings, cache)
+    here = TrainingRun.opened(run, known_by, kind=f"{Path(base or 'small').name}-corpusbrain")
+    if (done := here.done()) is not None:
+        return done
+    model = begun(lessons, folder, settings, run.cache)
     require_told_apart(model, lessons.titles)
     judged = {"dev": dev} | ({"test": test} if test else {})
     before = {kind: dict(judge(model, lessons.titles, pairs)) for kind, pairs in judged.items()}
@@ -209,15 +199,15 @@ def train_corpusbrain(
         plan=AlikeBatches(rows, settings.loop.batch, settings.loop.seed),
         collate=lambda batch: model.collate(*zip(*batch, strict=True)),
     )
-    curves = train(job, settings.loop, run.folder, on_progress=on_progress)
+    curves = train(job, settings.loop, here.folder, on_progress=run.on_progress)
     table = {kind: (before[kind], dict(judge(model, lessons.titles, pairs))) for kind, pairs in judged.items()}
     was, now = (values[METRIC] for values in table["dev"])
     note = () if now > was else (f"The model was not kept: {METRIC} on the dev pairs {now:.4f}, {was:.4f} before.",)
-    report = Report(run.name, "titles", base or "random weights", curves, table, now > was, note, shown)
+    report = Report(here.name, "titles", base or "random weights", curves, table, now > was, note, shown)
     before_that = learned_about(folder).get("titles", []) if folder else []
-    with run.candidate() as made:
-        run.settle(model.save(made, learned=list(dict.fromkeys([*before_that, *lessons.titles]))), report)
-    return (run.place if report.kept else None), report
+    with here.candidate() as made:
+        here.settle(model.save(made, learned=list(dict.fromkeys([*before_that, *lessons.titles]))), report)
+    return here.result(report)
 
 
 def begun(

@@ -26,6 +26,7 @@ import numpy as np
 
 from foveal.errors import InputError
 from foveal.evaluation.kilt import KiltQuery
+from foveal.ranges import COUNT, SEED, SHARE, require_settings
 
 log = logging.getLogger("foveal.training")
 
@@ -90,8 +91,7 @@ class PairSettings:
         unknown = set(self.tasks) - set(TASKS)
         if unknown or not self.tasks:
             raise InputError(f"Pairs got the tasks {self.tasks}; there are: {', '.join(TASKS)}.")
-        if min(self.inner, self.leading, self.joined, self.linked) < 1:
-            raise InputError(f"{self} needs at least 1 of inner, leading, joined and linked.")
+        require_settings("Pairs", self, inner=COUNT, leading=COUNT, joined=COUNT, linked=COUNT, extra=SHARE, seed=SEED)
         if not self.extra or min(self.extra) < 0 or abs(sum(self.extra) - 1) > 1e-6:
             raise InputError(f"Pairs got extra={self.extra}; it needs probabilities that sum to 1.")
 

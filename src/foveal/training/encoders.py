@@ -1,6 +1,6 @@
 """Trains a sentence encoder on examples, and keeps it only if it finds more than its base on queries held out.
 
-    folder, report = train_encoder(examples, "minilm", EncoderSettings(arm="mined"), home=home)
+    folder, report = train_encoder(examples, "minilm", EncoderSettings(arm="mined"), run=RunSettings(home=home))
     load_encoder(str(folder))                         # from then on an encoder like any other
 
 Arms       what the queries are told apart from, by name in `ARMS`: only each other (T1), what words find (T4), what the
@@ -14,10 +14,9 @@ Source     Zhao et al., arXiv 2211.14876 (survey), sections on negatives, distil
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +26,13 @@ from foveal.errors import InputError, UnknownName
 from foveal.evaluation.metrics import evaluate
 from foveal.models import load_encoder
 from foveal.models.hub import folder_of
-from foveal.settings import Settings
+from foveal.ranges import BELOW_ONE, COUNT, INSIDE, NOT_NEGATIVE, POSITIVE, SHARE, Range, require_settings
 from foveal.training import checkpoints, model_folders
 from foveal.training.dynamic_negatives import Refresh
 from foveal.training.examples import ApartBatches, Examples, Negatives, Rows, Scores, check_corpus
 from foveal.training.first_stage import dev_part
 from foveal.training.loop import Job, LoopSettings, identity, train
+from foveal.training.loop_settings import without_loop
 from foveal.training.losses import DISTILLATIONS, LOSSES, LossSettings, make_loss
 from foveal.training.negatives import (
     Teacher,
@@ -46,7 +46,7 @@ from foveal.training.negatives import (
     with_pseudo_positives,
 )
 from foveal.training.report import Metrics, Report, beside, plain_settings
-from foveal.training.runs import TrainingRun
+from foveal.training.runs import RunSettings, TrainingRun
 from foveal.training.searches import Floats, Search, VectorSearch, WordSearch, blended, run_of
 from foveal.training.watch import Progress
 from foveal.types import Encoder
@@ -128,23 +128,19 @@ class EncoderSettings:
                 f"The arm {self.arm!r} learns a teacher's scores by a loss of its own, so that the objective "
                 f"{self.objective!r} would count for nothing. Leave it out, or choose another arm."
             )
-        for name in ("negatives", "depth", "refresh_epochs", "dev_documents"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"Training an encoder got {name} = {value}; it needs at least 1.")
+        require_settings(
+            "Training an encoder", self, typos=SHARE, negatives=COUNT, depth=COUNT, skip=NOT_NEGATIVE,
+            margin=BELOW_ONE, teacher_spread=POSITIVE, refresh_epochs=COUNT, window=Range(3), dev_share=INSIDE,
+            dev_documents=COUNT,
+        )  # fmt: skip
         if ARMS[self.arm].distils == "adversarial" and self.per_row < 2:
             raise InputError(
                 f"The arm {self.arm!r} got {self.per_row} negative a row: with nothing to choose among there is no "
                 "game. Ask for 2 or more (--negatives), or leave it out."
             )
-        if not 0 <= self.typos <= 1:
-            raise InputError(f"Training an encoder got typos = {self.typos}; it is a share, from 0 to 1.")
-        if self.window is not None and self.window < 3:
-            raise InputError(f"A window of {self.window} tokens holds no word between the two special ones; give more.")
-        if not 0 <= self.skip < self.depth or not 0 <= self.margin < 1 or self.teacher_spread <= 0:
+        if self.skip >= self.depth:
             raise InputError(
-                f"Training an encoder got skip {self.skip}, depth {self.depth}, margin {self.margin}, teacher_spread "
-                f"{self.teacher_spread}; it needs skip below depth, a margin from 0 to below 1, and a spread above 0."
+                f"Training an encoder got skip = {self.skip}, depth = {self.depth}; skip must be below it."
             )
 
     @property
@@ -158,46 +154,38 @@ def train_encoder(
     base: str = "minilm",
     settings: EncoderSettings | None = None,
     *,
-    home: Path,
-    name: str | None = None,
-    dev: Examples | None = None,
-    test: Examples | None = None,
+    run: RunSettings[Examples],
     teacher: Teacher | None = None,
     teacher_name: str = "words and base, blended",
-    on_progress: Callable[[Progress], None] = lambda _: None,
-    anew: bool = False,
-    cache: Path | None = None,
     vectors: Floats | None = None,
 ) -> tuple[Path, Report]:
     """The folder of the better model (HOME/models/<name>, or the base's) and the report of the run.
 
-    `dev` chooses among steps and decides (default: a share of the queries held out); `test` is measured only, and has
-    the same corpus. `teacher` is asked by the arms that distil (default: words and base, blended) and by "denoised",
-    which needs one whose scores are log-odds; `vectors` (N, D) are the base's of the corpus, where they are known. A
-    run that was stopped goes on, one that is done is not done again. Errors: as `loop.train`; UnknownName,
-    ModelUnavailable: the base; InputError: `test` has another corpus, or the arm and the teacher do not go together.
+    `teacher` is asked by the arms that distil (default: words and base, blended) and by "denoised", which needs one
+    whose scores are log-odds; `vectors` (N, D) are the base's of the corpus, where they are known. A run that was
+    stopped goes on, one that is done is not done again. Errors: as `loop.train`; UnknownName, ModelUnavailable: the
+    base; InputError: dev or test queries have another corpus, or the arm and the teacher do not go together.
     """
     settings = settings or EncoderSettings()
+    dev, test = run.dev, run.test
     settings = replace(settings, negatives=settings.per_row)  # as the run is known by, and reported
     check_corpus(examples, dev, test)
     check_teacher(settings.arm, given=teacher is not None)
-    cache = cache or Settings.load().cache
+    cache = run.cache_at
     folder, encoder = folder_of(base, cache, kind="encoder"), load_encoder(base, cache=cache)
     model_folders.require_window(folder, settings.window)
-    learnt = examples
-    if dev is None:
-        learnt, dev = examples.split(dev=settings.dev_share)
+    learnt, dev = examples.beside(dev, settings.dev_share)
     depends_on = _identity(settings, encoder, learnt, dev, test, teacher_name)
     known_by = identity(depends_on, settings.loop)
-    run = TrainingRun.opened(home, name, known_by, kind=f"{Path(base).name}-{settings.arm}", anew=anew)
-    report = run.report()
+    here = TrainingRun.opened(run, known_by, kind=f"{Path(base).name}-{settings.arm}")
+    report = here.report()
     if report is not None:
-        return (run.place if report.kept else folder), report
+        return (here.place if report.kept else folder), report
     if vectors is None:
-        on_progress(Progress(0, 0, note=f"Encoding {len(examples.corpus):,} documents"))
+        run.on_progress(Progress(0, 0, note=f"Encoding {len(examples.corpus):,} documents"))
         vectors = encoder.encode(list(examples.corpus.values()))
     searched = VectorSearch(list(examples.corpus), vectors, encoder.encode)
-    learnt, negatives, scores = _prepared(run.folder, learnt, searched, settings, teacher)
+    learnt, negatives, scores = _prepared(here.folder, learnt, searched, settings, teacher)
     model = model_folders.sentence_transformer(folder)
     rows = Rows(learnt, negatives, settings.per_row if negatives else 0, scores, settings.loop.seed, settings.typos)
     batches = ApartBatches(rows, settings.loop.batch, settings.loop.seed)
@@ -212,8 +200,8 @@ def train_encoder(
         hooks=[_refresh(rows, settings, len(batches(0)), model.max_seq_length)] if arm.refreshed else [],
     )
     with model_folders.window(model, settings.window):
-        curves = train(job, settings.loop, run.folder, on_progress=on_progress)
-    with run.candidate() as made:
+        curves = train(job, settings.loop, here.folder, on_progress=run.on_progress)
+    with here.candidate() as made:
         model_folders.save_model(model, made)
         new = VectorSearch.over(examples.corpus, load_encoder(str(made), cache=cache).encode)
         judged = {"dev": dev} | ({"test": test} if test else {})
@@ -223,9 +211,9 @@ def train_encoder(
         kept = after[METRICS[0]] > before[METRICS[0]]
         notes = (*_windows(examples, encoder), *told, *(() if kept else (_worse(before, after),)))
         what = f"encoder, {settings.arm}: {arm.says}"
-        report = Report(run.name, what, base, curves, measured, kept, notes, plain_settings(settings))
-        run.settle(made, report)
-    return (run.place if kept else folder), report
+        report = Report(here.name, what, base, curves, measured, kept, notes, plain_settings(settings))
+        here.settle(made, report)
+    return (here.place if kept else folder), report
 
 
 def dev_metrics(examples: Examples, search: Search) -> dict[str, float]:
@@ -374,7 +362,6 @@ def _refresh(rows: Rows, settings: EncoderSettings, per_epoch: int, tokens: int)
 def _identity(
     settings: EncoderSettings, encoder: Encoder, learnt: Examples, dev: Examples, test: Examples | None, teacher: str
 ) -> dict[str, str]:
-    chosen = asdict(replace(settings, loop=LoopSettings()))
     return {
         "what": "encoder",
         "base": encoder.fingerprint,
@@ -382,7 +369,7 @@ def _identity(
         "dev": dev.fingerprint,
         "test": test.fingerprint if test else "none",
         "teacher": teacher if ARMS[settings.arm].teacher != "none" else "none",
-        "arm": json.dumps({key: value for key, value in chosen.items() if key != "loop"}),
+        "arm": without_loop(settings),
     }
 
 

@@ -1,6 +1,6 @@
 """Trains event attention with its encoder: many tasks, two stages, hard negatives, events that are sometimes left out.
 
-    folder, report = train_events(fine, "minilm", EventTrainingSettings(), home=home, coarse=coarse)
+    folder, report = train_events(fine, "minilm", EventTrainingSettings(), coarse=coarse, run=RunSettings(home=home))
     EventEncoder.load(folder)                         # of retrieval/event_encoder.py, which searches with it
 
 Stage 1    coarse data (titles and texts of the stream itself; else the fine queries), negatives of the batch
@@ -31,7 +31,7 @@ from foveal.models import load_encoder
 from foveal.models.event_attention import EventAttentionSettings
 from foveal.models.event_reading import ENCODER, write_event_model
 from foveal.models.hub import folder_of
-from foveal.settings import Settings
+from foveal.ranges import COUNT, INSIDE, NOT_NEGATIVE, SHARE, Range, require_one_of, require_settings
 from foveal.training import checkpoints, model_folders
 from foveal.training.event_losses import margin_loss, own_negatives, scaled_info_nce
 from foveal.training.event_model import EventModel, gathered
@@ -41,7 +41,7 @@ from foveal.training.examples import ApartBatches, Negatives, Rows
 from foveal.training.loop import Curves, Job, LoopSettings, identity, train
 from foveal.training.negatives import Teacher, filled, topics
 from foveal.training.report import Metrics, Report, plain_settings
-from foveal.training.runs import TrainingRun
+from foveal.training.runs import RunSettings, TrainingRun
 from foveal.training.searches import Floats
 from foveal.training.watch import Progress
 
@@ -76,24 +76,12 @@ class EventTrainingSettings:
     second: LoopSettings = field(default_factory=lambda: LoopSettings(epochs=3))
 
     def __post_init__(self) -> None:
-        weights = (self.margin, self.query_event, self.event_document, self.writing)
-        if self.stages not in (1, 2) or min(weights) < 0 or not 0 <= self.dropout <= 1:
-            raise InputError(
-                f"Training on events got stages={self.stages}, weights {weights}, dropout={self.dropout}; it needs 1 "
-                "or 2 stages, weights of 0 or more, and a share from 0 to 1."
-            )
-        if self.negatives not in ("hard", "random"):
-            raise InputError(f'Training on events got negatives={self.negatives!r}; it is one of "hard", "random".')
-        if min(self.per_row, self.depth, self.topics, self.dev_documents) < 1 or self.frozen_layers < 0:
-            raise InputError(
-                f"Training on events got per_row={self.per_row}, depth={self.depth}, topics={self.topics}, "
-                f"dev_documents={self.dev_documents}, frozen_layers={self.frozen_layers}; it needs at least 1, and 0."
-            )
-        if self.document_tokens < 3 or not 0 < self.dev_share < 1:
-            raise InputError(
-                f"Training on events got document_tokens={self.document_tokens}, dev_share={self.dev_share}; it needs "
-                "at least 3, and a share between 0 and 1."
-            )
+        require_settings(
+            "Training on events", self, stages=Range(1, 2), margin=NOT_NEGATIVE, query_event=NOT_NEGATIVE,
+            event_document=NOT_NEGATIVE, writing=NOT_NEGATIVE, dropout=SHARE, per_row=COUNT, depth=COUNT,
+            topics=COUNT, document_tokens=Range(3), dev_share=INSIDE, dev_documents=COUNT, frozen_layers=NOT_NEGATIVE,
+        )  # fmt: skip
+        require_one_of("Training on events", self, "negatives", ("hard", "random"))
 
 
 def train_events(
@@ -101,28 +89,23 @@ def train_events(
     base: str = "minilm",
     settings: EventTrainingSettings | None = None,
     *,
-    home: Path,
-    name: str | None = None,
+    run: RunSettings[EventExamples],
     coarse: EventExamples | None = None,
-    dev: EventExamples | None = None,
-    test: EventExamples | None = None,
     teacher: Teacher | None = None,
-    on_progress: Callable[[Progress], None] = lambda _: None,
-    anew: bool = False,
-    cache: Path | None = None,
     vectors: Floats | None = None,
     fit: Callable[[Path, EventExamples], None] | None = None,
 ) -> tuple[Path | None, Report]:
     """The folder of the model (HOME/models/<name>; None if it finds no more than its base) and the report.
 
-    `dev` chooses among steps and decides (default: the last queries by time); `test` is measured only. `teacher`, a
-    cross-encoder say, guards against negatives that answer. `vectors` (N, d) are the base's of the documents, where
-    they are known. `fit`, given the model's folder and the dev queries, adds what a search is fused by (searching lies
-    above training: `retrieval.fresh_fitting.write_fitted`). A run that was stopped goes on. InputError: dev or test has
-    other documents. UnknownName, ModelUnavailable: the base, or it is not of the BERT family.
+    Without `run.dev` the last queries by time are held out. `teacher`, a cross-encoder say, guards against negatives
+    that answer. `vectors` (N, d) are the base's of the documents, where they are known. `fit`, given the model's folder
+    and the dev queries, adds what a search is fused by (searching lies above training:
+    `retrieval.fresh_fitting.write_fitted`). A run that was stopped goes on. InputError: dev or test has other
+    documents. UnknownName, ModelUnavailable: the base, or it is not of the BERT family.
     """
     settings = settings or EventTrainingSettings()
-    cache = cache or Settings.load().cache
+    dev, test = run.dev, run.test
+    cache = run.cache_at
     learnt = fine
     if dev is None:
         learnt, dev = fine.split(late_moment(fine, settings.dev_share))
@@ -131,19 +114,16 @@ def train_events(
             raise InputError("Dev and test queries must have the documents of the examples. Use EventExamples.only.")
     folder = folder_of(base, cache, kind="encoder")
     depends_on = _identity(settings, load_encoder(base, cache=cache).fingerprint, learnt, coarse, dev, test)
-    run = TrainingRun.opened(
-        home, name, identity(depends_on, settings.second), kind=f"{Path(base).name}-events", anew=anew
-    )
-    report = run.report()
-    if report is not None:
-        return (run.place if report.kept else None), report
+    here = TrainingRun.opened(run, identity(depends_on, settings.second), kind=f"{Path(base).name}-events")
+    if (done := here.done()) is not None:
+        return done
     model = EventModel.of(folder, settings.attention, writer=settings.writing > 0, seed=settings.second.seed)
     _freeze(model, settings.frozen_layers)
-    curves = _stage(1, model, coarse or learnt, {}, dev, settings, run, depends_on, on_progress)
+    curves = _stage(1, model, coarse or learnt, {}, dev, settings, here, depends_on, run.on_progress)
     if settings.stages == 2:
-        negatives = _negatives(run, model, learnt, settings, teacher, cache)
-        curves = _stage(2, model, learnt, negatives, dev, settings, run, depends_on, on_progress)
-    with run.candidate() as made:
+        negatives = _negatives(here, model, learnt, settings, teacher, cache)
+        curves = _stage(2, model, learnt, negatives, dev, settings, here, depends_on, run.on_progress)
+    with here.candidate() as made:
         made.mkdir(parents=True)
         model_folders.save_model(model.encoder, made / ENCODER)
         encoder = load_encoder(str(made / ENCODER), cache=cache)
@@ -154,13 +134,13 @@ def train_events(
         kept = after[METRICS[0]] > before[METRICS[0]]
         what = f"event attention, {settings.stages} stages, {settings.negatives} negatives"
         notes = () if kept else (_worse(before, after),)
-        report = Report(run.name, what, base, curves, measured, kept, notes, plain_settings(settings))
+        report = Report(here.name, what, base, curves, measured, kept, notes, plain_settings(settings))
         if kept and fit is not None:
             fit(made, dev)
-        run.settle(made, report)
+        here.settle(made, report)
     for stage in (1, 2):
-        checkpoints.keep_best(run.folder / f"stage-{stage}", None)
-    return (run.place if kept else None), report
+        checkpoints.keep_best(here.folder / f"stage-{stage}", None)
+    return here.result(report)
 
 
 def event_loss(model: EventModel, batch: Batch, settings: EventTrainingSettings) -> Tensor:

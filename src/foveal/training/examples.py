@@ -155,6 +155,10 @@ class Examples:
             aside={query: self.aside[query] for query in kept if query in self.aside},
         )
 
+    def beside(self, dev: Examples | None, share: float) -> tuple[Examples, Examples]:
+        """What is learnt from, and what chooses: `dev`, or a share of these queries, which then are not learnt from."""
+        return self.split(dev=share) if dev is None else (self, dev)
+
     def split(self, *, dev: float = 0.1, seed: int = 0) -> tuple[Examples, Examples]:
         """Training and dev queries over the same corpus; no query is in both, nor are two of the same words.
 

@@ -14,9 +14,8 @@ Source    the decoder-only variant of Kanumolu et al., LREC-COLING 2024 (its own
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +25,9 @@ from torch import Tensor, nn
 
 from foveal.errors import InputError
 from foveal.models.quiet import quiet
+from foveal.ranges import COUNT, POSITIVE, require_settings
 from foveal.training.loop import Curves, Job, LoopSettings, train
+from foveal.training.loop_settings import without_loop
 from foveal.training.low_rank import add_low_rank, merge_low_rank
 from foveal.training.pair_classifiers import ClassedPairs
 from foveal.training.watch import Progress
@@ -58,9 +59,10 @@ class WriterSettings:
     )
 
     def __post_init__(self) -> None:
-        for name in ("article_tokens", "headline_tokens", "rank", "beams", "no_repeat", "dev_pairs"):
-            if getattr(self, name) < 1:
-                raise InputError(f"A headline writer got {name} = {getattr(self, name)}; it needs at least 1.")
+        require_settings(
+            "A headline writer", self, article_tokens=COUNT, headline_tokens=COUNT, rank=COUNT, alpha=POSITIVE,
+            beams=COUNT, no_repeat=COUNT, dev_pairs=COUNT,
+        )  # fmt: skip
 
 
 class Prompts:
@@ -167,7 +169,7 @@ def train_writer(
         model=learned, rows=learnt, loss=loss, metric=METRIC, collate=prompts.batch,
         identity={
             "what": "headline writer", "base": model.fingerprint, "rows": learnt.fingerprint, "dev": dev.fingerprint,
-            "writer": json.dumps({k: v for k, v in asdict(settings).items() if k != "loop"}),
+            "writer": without_loop(settings),
         },
         evaluate=lambda _: {METRIC: -mean_loss(loss, prompts, dev.rows[: settings.dev_pairs])},
     )  # fmt: skip

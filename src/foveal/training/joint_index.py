@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from foveal.errors import InputError
+from foveal.ranges import COUNT, SEED, SHARE, require_settings
 from foveal.training.joint_losses import (
     balanced_codes,
     decode,
@@ -55,16 +56,15 @@ class JointSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch", "negatives", "depth", "refresh"):
-            if getattr(self, name) < 1:
-                raise InputError(f"Joint training got {name}={getattr(self, name)}; it needs at least 1.")
+        require_settings(
+            "Joint training", self, epochs=COUNT, batch=COUNT, negatives=COUNT, depth=COUNT, map_rate=SHARE,
+            index_rate=SHARE, refresh=COUNT, seed=SEED,
+        )  # fmt: skip
         if self.depth < self.negatives:
             raise InputError(
                 f"Joint training got depth={self.depth} and negatives={self.negatives}; it needs a depth of at least "
                 "the negatives that are drawn from it."
             )
-        if min(self.map_rate, self.index_rate) < 0:
-            raise InputError(f"Joint training got rates {self.map_rate} and {self.index_rate}; neither may be below 0.")
 
 
 class JointModel(Protocol):

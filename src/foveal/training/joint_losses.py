@@ -16,6 +16,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from foveal.errors import InputError
+from foveal.ranges import require_k
 
 
 def decode(centroids: Tensor, codes: Tensor) -> Tensor:
@@ -119,8 +120,7 @@ def binary_search(queries: Tensor, stored: Tensor, k: int, *, candidates: int | 
     Of the documents' signs (N, D), each 1 or -1, the `candidates` (4 k) nearest to the query's signs by Hamming
     distance; of these the `k` with the largest product of the float query (Q, D) and the signs.
     """
-    if k < 1:
-        raise InputError(f"A search got k={k}; it needs at least 1.")
+    require_k(k)
     count = min(len(stored), max(k, candidates or 4 * k))
     distances = (stored.shape[1] - signs(queries) @ stored.T) / 2
     near = distances.topk(count, largest=False).indices

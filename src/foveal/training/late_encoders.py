@@ -1,6 +1,6 @@
 """Trains a model of token vectors for late interaction: an encoder with a linear head, by MaxSim.
 
-    folder, report = train_late_encoder(examples, "minilm", LateEncoderSettings(), home=home)
+    folder, report = train_late_encoder(examples, "minilm", LateEncoderSettings(), run=RunSettings(home=home))
     load_token_model(str(folder))                     # from then on a model of token vectors like any other
 
 Model      E(text) W, rows of unit length; documents without punctuation; queries padded by [MASK] where asked (A2;
@@ -12,10 +12,9 @@ Guard      as for one-vector encoders (encoders.py): the model that the run bega
 
 from __future__ import annotations
 
-import json
 import string
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +25,15 @@ from foveal.errors import InputError
 from foveal.evaluation.metrics import Run, evaluate
 from foveal.models.folders import fingerprint
 from foveal.models.hub import folder_of
+from foveal.ranges import COUNT, INSIDE, NOT_NEGATIVE, POSITIVE, Range, require_settings
 from foveal.registry import require
-from foveal.settings import Settings
 from foveal.training import model_folders
 from foveal.training.examples import ApartBatches, Examples, Rows, check_corpus
 from foveal.training.first_stage import dev_part, kept_negatives
 from foveal.training.loop import Job, LoopSettings, identity, train
+from foveal.training.loop_settings import without_loop
 from foveal.training.report import Report, beside, plain_settings
-from foveal.training.runs import TrainingRun
+from foveal.training.runs import RunSettings, TrainingRun
 from foveal.training.searches import Search, WordSearch, run_of
 from foveal.training.watch import Progress
 
@@ -55,17 +55,10 @@ class LateEncoderSettings:
     loop: LoopSettings = field(default_factory=lambda: LoopSettings(learning_rate=3e-5))
 
     def __post_init__(self) -> None:
-        if min(self.dimension, self.depth, self.dev_documents) < 1 or min(self.negatives, self.query_tokens) < 0:
-            raise InputError(
-                f"Training token vectors got dimension={self.dimension}, depth={self.depth}, negatives="
-                f"{self.negatives}, query_tokens={self.query_tokens}, dev_documents={self.dev_documents}; it needs at "
-                "least 1 of the first two and the last, and no number below 0."
-            )
-        if not self.temperature > 0 or (self.window is not None and self.window < 3):
-            raise InputError(
-                f"Training token vectors got temperature={self.temperature}, window={self.window}; it needs a "
-                "temperature above 0, and a window of 3 tokens or more."
-            )
+        require_settings(
+            "Training token vectors", self, dimension=COUNT, query_tokens=NOT_NEGATIVE, negatives=NOT_NEGATIVE,
+            depth=COUNT, temperature=POSITIVE, window=Range(3), dev_share=INSIDE, dev_documents=COUNT,
+        )  # fmt: skip
 
 
 def late_model(folder: Path, settings: LateEncoderSettings) -> Any:
@@ -97,43 +90,35 @@ def train_late_encoder(
     base: str = "minilm",
     settings: LateEncoderSettings | None = None,
     *,
-    home: Path,
-    name: str | None = None,
-    dev: Examples | None = None,
-    test: Examples | None = None,
-    on_progress: Callable[[Progress], None] = lambda _: None,
-    anew: bool = False,
-    cache: Path | None = None,
+    run: RunSettings[Examples],
 ) -> tuple[Path | None, Report]:
     """The folder of the model (HOME/models/<name>; None if it finds no more than untrained) and the report.
 
     Else as `encoders.train_encoder`.
     """
     settings = settings or LateEncoderSettings()
+    dev, test = run.dev, run.test
     check_corpus(examples, dev, test)
-    folder = folder_of(base, cache or Settings.load().cache, kind="encoder")
+    folder = folder_of(base, run.cache_at, kind="encoder")
     model_folders.require_window(folder, settings.window)
-    learnt = examples
-    if dev is None:
-        learnt, dev = examples.split(dev=settings.dev_share)
+    learnt, dev = examples.beside(dev, settings.dev_share)
     depends_on = {
         "what": "late encoder",
         "base": fingerprint(folder),
         "examples": learnt.fingerprint,
         "dev": dev.fingerprint,
         "test": test.fingerprint if test else "none",
-        "model": json.dumps({k: v for k, v in asdict(replace(settings, loop=LoopSettings())).items() if k != "loop"}),
+        "model": without_loop(settings),
     }
-    run = TrainingRun.opened(home, name, identity(depends_on, settings.loop), kind=f"{Path(base).name}-late", anew=anew)
-    report = run.report()
-    if report is not None:
-        return (run.place if report.kept else None), report
+    here = TrainingRun.opened(run, identity(depends_on, settings.loop), kind=f"{Path(base).name}-late")
+    if (done := here.done()) is not None:
+        return done
     model = late_model(folder, settings)
     judged = {"dev": dev} | ({"test": test} if test else {})
-    on_progress(Progress(0, 0, note=f"Encoding {len(examples.corpus):,} documents"))
+    run.on_progress(Progress(0, 0, note=f"Encoding {len(examples.corpus):,} documents"))
     before = _found(model, judged)
     words, count, seed = WordSearch(examples.corpus), settings.negatives, settings.loop.seed
-    negatives = kept_negatives(run.folder, words, learnt, depth=settings.depth, spare=50, count=count, seed=seed)
+    negatives = kept_negatives(here.folder, words, learnt, depth=settings.depth, spare=50, count=count, seed=seed)
     rows = Rows(learnt, negatives, count, seed=seed)
     part = dev_part(dev, words, settings.dev_documents)
     job = Job(
@@ -145,16 +130,16 @@ def train_late_encoder(
         plan=ApartBatches(rows, settings.loop.batch, settings.loop.seed),
     )
     with model_folders.window(model, settings.window):
-        curves = train(job, settings.loop, run.folder, on_progress=on_progress)
+        curves = train(job, settings.loop, here.folder, on_progress=run.on_progress)
     measured, told = beside(judged, before, _found(model, judged), METRICS)
     old, new = (values[METRICS[0]] for values in measured["dev"])
     kept = new > old
     worse = f"The new model was not kept: {METRICS[0]} on the dev queries {new:.4f}, {old:.4f} before."
     notes = (*(() if kept else (worse,)), *told)
-    report = Report(run.name, "token vectors", base, curves, measured, kept, notes, plain_settings(settings))
-    with run.candidate() as made:
-        run.settle(model_folders.save_model(model, made), report)
-    return (run.place if kept else None), report
+    report = Report(here.name, "token vectors", base, curves, measured, kept, notes, plain_settings(settings))
+    with here.candidate() as made:
+        here.settle(model_folders.save_model(model, made), report)
+    return here.result(report)
 
 
 def late_search(model: Any, corpus: Mapping[str, str]) -> Search:

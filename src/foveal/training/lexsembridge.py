@@ -1,6 +1,6 @@
 """Trains LexSemBridge: the bridge alone over vectors that stay as they are, or bridge and encoder together.
 
-    folder, report = train_lexsembridge(examples, "minilm", LexSemBridgeSettings(), home=home)
+    folder, report = train_lexsembridge(examples, "minilm", LexSemBridgeSettings(), run=RunSettings(home=home))
     LexSemBridge.load(folder)                         # of retrieval/lexsembridge.py, which searches with it
 
 Frozen     (the default; `lexsembridge_frozen.py`) queries are read once, passages are the index's own vectors: minutes
@@ -13,9 +13,8 @@ Source     Zhan et al., 2025, arXiv 2508.17858. Its published saver leaves the b
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -38,13 +37,14 @@ from foveal.models.lexsembridge_reading import (
     made_bridge,
     units_of,
 )
-from foveal.settings import Settings
+from foveal.ranges import COUNT, INSIDE, NOT_NEGATIVE, Range, require_settings
 from foveal.training.encoders import METRICS, dev_metrics
 from foveal.training.examples import Examples, Rows, check_corpus
 from foveal.training.first_stage import kept_negatives
 from foveal.training.loop import Job, LoopSettings, identity, train
+from foveal.training.loop_settings import without_loop
 from foveal.training.report import Metrics, Report, plain_settings
-from foveal.training.runs import TrainingRun
+from foveal.training.runs import RunSettings, TrainingRun
 from foveal.training.searches import Floats, VectorSearch, WordSearch
 from foveal.training.watch import Progress
 from foveal.types import Encoder
@@ -82,20 +82,10 @@ class LexSemBridgeSettings:
                 raise InputError(
                     f"Training a bridge got {name}={getattr(self, name)!r}; it is one of {', '.join(known)}."
                 )
-        if not 0 < self.temperature <= 0.5:
-            raise InputError(
-                f"Training a bridge got temperature={self.temperature}; over cosines it needs one above 0, at most 0.5."
-            )
-        if (
-            min(self.depth, self.dev_documents) < 1
-            or self.negatives < 0
-            or min(self.query_tokens, self.document_tokens) < 3
-        ):
-            raise InputError(
-                f"Training a bridge got depth={self.depth}, dev_documents={self.dev_documents}, negatives="
-                f"{self.negatives}, query_tokens={self.query_tokens}, document_tokens={self.document_tokens}; it needs "
-                "at least 1, 1, 0, 3, 3."
-            )
+        require_settings(
+            "Training a bridge", self, temperature=Range(0, 0.5, open_least=True), negatives=NOT_NEGATIVE,
+            depth=COUNT, query_tokens=Range(3), document_tokens=Range(3), dev_share=INSIDE, dev_documents=COUNT,
+        )  # fmt: skip
         if self.bridge.method == "CLR" and self.units != "tokens":
             raise InputError('CLR weighs the tokens of the encoder\'s head; train it with units="tokens".')
         if self.shuffled and self.units != "words":
@@ -129,48 +119,40 @@ def train_lexsembridge(
     base: str = "minilm",
     settings: LexSemBridgeSettings | None = None,
     *,
-    home: Path,
-    name: str | None = None,
-    dev: Examples | None = None,
-    test: Examples | None = None,
-    on_progress: Callable[[Progress], None] = lambda _: None,
-    anew: bool = False,
-    cache: Path | None = None,
+    run: RunSettings[Examples],
     vectors: Floats | None = None,
 ) -> tuple[Path | None, Report]:
     """The folder of the bridge (HOME/models/<name>; None if it finds no more than the plain encoder) and the report.
 
-    `dev` chooses among steps and decides (default: a share of the queries held out); `test` is measured only.
+    `run.dev` chooses among steps and decides (default: a share of the queries held out); `run.test` is measured only.
     `vectors` (N, D) are the base's of the corpus, where they are known. Else as `encoders.train_encoder`.
     InputError: CLR with a base that has no masked-language head. ModelUnavailable: the base gives no hidden states.
     """
     settings = settings or LexSemBridgeSettings()
+    dev, test = run.dev, run.test
     check_corpus(examples, dev, test)
-    cache = cache or Settings.load().cache
+    cache = run.cache_at
     encoder = load_encoder(base, cache=cache)
-    learnt = examples
-    if dev is None:
-        learnt, dev = examples.split(dev=settings.dev_share)
+    learnt, dev = examples.beside(dev, settings.dev_share)
     depends_on = _identity(settings, encoder, learnt, dev, test)
     known_by = identity(depends_on, settings.loop)
     kind = f"{Path(base).name}-{settings.bridge.method.lower()}"
-    run = TrainingRun.opened(home, name, known_by, kind=kind, anew=anew)
-    report = run.report()
-    if report is not None:
-        return (run.place if report.kept else None), report
+    here = TrainingRun.opened(run, known_by, kind=kind)
+    if (done := here.done()) is not None:
+        return done
     if vectors is None:
-        on_progress(Progress(0, 0, note=f"Encoding {len(examples.corpus):,} documents"))
+        run.on_progress(Progress(0, 0, note=f"Encoding {len(examples.corpus):,} documents"))
         vectors = encoder.encode(list(examples.corpus.values()))
     plain = VectorSearch(list(examples.corpus), vectors, encoder.encode)
     bridge, units = begun(encoder, examples.corpus, vectors, settings)
     trainee = _trainee(settings, bridge, units, encoder, plain, folder_of(base, cache, kind="encoder"))
     per_row = 0 if settings.frozen and settings.whole_corpus else settings.negatives
     words, depth, seed = WordSearch(examples.corpus), settings.depth, settings.loop.seed
-    negatives = kept_negatives(run.folder, words, learnt, depth=depth, spare=50, count=per_row, seed=seed)
+    negatives = kept_negatives(here.folder, words, learnt, depth=depth, spare=50, count=per_row, seed=seed)
     rows = Rows(learnt, negatives, per_row, seed=seed)
     job = replace(trainee.job(rows, dev), identity=depends_on)
-    curves = train(job, settings.loop, run.folder, on_progress=on_progress)
-    with run.candidate() as made:
+    curves = train(job, settings.loop, here.folder, on_progress=run.on_progress)
+    with here.candidate() as made:
         trainee.save(made)
         measured = {
             kind: (dev_metrics(queries, plain), dev_metrics(queries, trainee.search(queries)))
@@ -181,9 +163,9 @@ def train_lexsembridge(
         kept = after[METRICS[0]] > before[METRICS[0]]
         what = f"LexSemBridge, {settings.bridge.method} over {settings.units}, encoder {settings.encoder}"
         notes = () if kept else (_worse(before, after),)
-        report = Report(run.name, what, base, curves, measured, kept, notes, plain_settings(settings))
-        run.settle(made, report)
-    return (run.place if kept else None), report
+        report = Report(here.name, what, base, curves, measured, kept, notes, plain_settings(settings))
+        here.settle(made, report)
+    return here.result(report)
 
 
 def with_tasks(examples: Examples, tasks: Sequence[Task]) -> Examples:
@@ -254,14 +236,13 @@ def _trainee(
 def _identity(
     settings: LexSemBridgeSettings, encoder: Encoder, learnt: Examples, dev: Examples, test: Examples | None
 ) -> dict[str, str]:
-    chosen = asdict(replace(settings, loop=LoopSettings()))
     return {
         "what": "lexsembridge",
         "base": encoder.fingerprint,
         "examples": learnt.fingerprint,
         "dev": dev.fingerprint,
         "test": test.fingerprint if test else "none",
-        "bridge": json.dumps({key: value for key, value in chosen.items() if key != "loop"}),
+        "bridge": without_loop(settings),
     }
 
 

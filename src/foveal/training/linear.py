@@ -26,6 +26,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from foveal.errors import InputError, UnknownName
+from foveal.ranges import COUNT, POSITIVE, RATE, SEED, require_settings
 from foveal.training.sparse_rows import SparseRows
 
 KINDS = ("lr", "svm", "bagging", "mlp")
@@ -51,9 +52,10 @@ class FitSettings:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise UnknownName(f"No classifier is called {self.kind!r}. There are: {', '.join(KINDS)}.")
-        for name in ("c", "rounds", "bags", "hidden", "learning_rate", "batch", "epochs", "patience"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"A classifier got {name} = {getattr(self, name)}; it needs a number above 0.")
+        require_settings(
+            "A classifier", self, c=POSITIVE, rounds=COUNT, bags=COUNT, hidden=COUNT, learning_rate=RATE, batch=COUNT,
+            epochs=COUNT, patience=COUNT, seed=SEED,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

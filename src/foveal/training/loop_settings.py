@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
-from foveal.errors import InputError
+from foveal.ranges import BELOW_ONE, COUNT, EPOCHS, NOT_NEGATIVE, RATE, SEED, require_settings
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,14 +29,12 @@ class LoopSettings:
     bfloat16: bool = False  # mixed precision (see precision.py); losses, and what is measured, stay in float32
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch", "learning_rate", "steps", "evaluate_every", "checkpoint_every", "patience"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise InputError(f"A training got {name} = {value}; it needs a number above 0.")
-        if not 0 <= self.weight_decay < math.inf or not 0 <= self.seed < 2**32:  # NumPy takes no other seeds
-            raise InputError(
-                f"A training got weight_decay = {self.weight_decay}, seed = {self.seed}; they need 0 or more, and 0 to "
-                f"{2**32 - 1}."
-            )
-        if not 0 <= self.warm_up < 1:
-            raise InputError(f"A training got warm_up = {self.warm_up}; it needs a share of the steps, 0 to below 1.")
+        require_settings(
+            "A training", self, epochs=EPOCHS, steps=COUNT, batch=COUNT, learning_rate=RATE, warm_up=BELOW_ONE,
+            weight_decay=NOT_NEGATIVE, seed=SEED, evaluate_every=COUNT, checkpoint_every=COUNT, patience=COUNT,
+        )  # fmt: skip
+
+
+def without_loop(settings: DataclassInstance) -> str:
+    """Settings as JSON but for those of the loop, which a run is known by in their own right (`loop.identity`)."""
+    return json.dumps({name: value for name, value in asdict(settings).items() if name != "loop"})

@@ -23,6 +23,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from foveal.errors import InputError, UnknownName
+from foveal.ranges import BELOW_ONE, COUNT, NOT_NEGATIVE, POSITIVE, SHARE, require_settings
 from foveal.registry import require
 
 Features = Mapping[str, Tensor]
@@ -43,16 +44,12 @@ class LossSettings:
     momentum: float = 0.999  # of its encoder
 
     def __post_init__(self) -> None:
-        if self.temperature <= 0 or not 0 <= self.passage_weight <= 1 or self.in_batch_weight < 0:
-            raise InputError(
-                f"A loss got temperature {self.temperature}, passage_weight {self.passage_weight}, in_batch_weight "
-                f"{self.in_batch_weight}; it needs a temperature above 0, a share from 0 to 1, and a weight from 0 on."
-            )
-        if self.mini_batch < 1 or self.bank < 1 or not 0 <= self.momentum < 1 or not self.dimensions:
-            raise InputError(
-                f"A loss got mini_batch {self.mini_batch}, bank {self.bank}, momentum {self.momentum}, dimensions "
-                f"{self.dimensions}; it needs at least 1 of each, and a momentum from 0 to below 1."
-            )
+        require_settings(
+            "A loss", self, temperature=POSITIVE, mini_batch=COUNT, passage_weight=SHARE,
+            in_batch_weight=NOT_NEGATIVE, dimensions=COUNT, bank=COUNT, momentum=BELOW_ONE,
+        )  # fmt: skip
+        if not self.dimensions:
+            raise InputError("A loss got no dimensions; Matryoshka needs one at least, such as 384.")
 
 
 # -- over vectors and scores ------------------------------------------------------------------------------------------

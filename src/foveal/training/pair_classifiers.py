@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,10 @@ from foveal.evaluation.classification import Confusion
 from foveal.models.folders import fingerprint
 from foveal.models.hub import folder_of
 from foveal.models.quiet import quiet
+from foveal.ranges import BELOW_ONE, COUNT, Range, require_settings
 from foveal.settings import Settings
 from foveal.training.loop import Curves, Job, LoopSettings, train
+from foveal.training.loop_settings import without_loop
 from foveal.training.watch import Progress
 
 METRIC = "macro F1"
@@ -55,11 +57,7 @@ class PairSettings:
     )
 
     def __post_init__(self) -> None:
-        if self.tokens < 16 or not 0 <= self.overlap < 1 or self.windows < 1 or self.dev_pairs < 1:
-            raise InputError(
-                f"Training on pairs got tokens={self.tokens}, overlap={self.overlap}, windows={self.windows}, "
-                f"dev_pairs={self.dev_pairs}; it needs at least 16, a share below 1, at least 1, at least 1."
-            )
+        require_settings("Training on pairs", self, tokens=Range(16), overlap=BELOW_ONE, windows=COUNT, dev_pairs=COUNT)
 
 
 @dataclass(frozen=True)
@@ -207,7 +205,7 @@ def train_pairs(
         model=classifier.model, rows=learnt, loss=loss, metric=METRIC, collate=collate,
         identity={
             "what": "pairs", "base": fingerprint(place), "pairs": learnt.fingerprint, "dev": dev.fingerprint,
-            "pair settings": json.dumps({k: v for k, v in asdict(settings).items() if k != "loop"}),
+            "pair settings": without_loop(settings),
         },
         evaluate=lambda _: {METRIC: macro_f1(classifier, [dev[at] for at in looked_at], count)},
     )  # fmt: skip

@@ -1,7 +1,7 @@
 """Learns to find the words that answer a question, by start and end vectors over a sentence encoder (DensePhrases).
 
     records = [PhraseRecord.of("what works in dim light?", "Cones see by day, rods by night.", "rods"), …]
-    folder, report = train_phrases(records, "minilm", home=home)
+    folder, report = train_phrases(records, "minilm", run=RunSettings(home=home))
     load_phrase_encoder(str(folder))                  # of retrieval/phrases.py, which searches with it
 
 Model     h_i (D) the tokens of a passage, m (D) the mean, or the first, of the question's; S, E, S', E' (D', D):
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,12 +41,14 @@ from foveal.models.phrase_reading import (
     token_states,
     window_scores,
 )
+from foveal.ranges import COUNT, INSIDE, NOT_NEGATIVE, POSITIVE, Range, require_settings
 from foveal.training.examples import ApartBatches, Examples, Rows
+from foveal.training.loop_settings import without_loop
 
 if TYPE_CHECKING:  # the loop imports transformers: 3 s that a search does not need
     from foveal.training.loop import LoopSettings
     from foveal.training.report import Report
-    from foveal.training.watch import Progress
+    from foveal.training.runs import RunSettings
 
 HEADS = ("start", "end", "question_start", "question_end")
 WEIGHTS, ABOUT = "phrases.safetensors", "phrases.json"
@@ -112,16 +114,10 @@ class PhraseTraining:
     def __post_init__(self) -> None:
         if self.pooling not in POOLINGS:
             raise InputError(f"Phrases got pooling={self.pooling!r}; it needs one of {', '.join(POOLINGS)}.")
-        short = self.window is not None and self.window < 3
-        none = self.dimension is not None and self.dimension < 1
-        if none or short or min(self.longest, self.dev_passages) < 1 or self.within < 0:
-            raise InputError(
-                f"Phrases got dimension={self.dimension}, longest={self.longest}, dev_passages={self.dev_passages}, "
-                f"window={self.window}, within={self.within}; it needs at least 1 of the first three, a window of 3 "
-                "tokens or more, and a weight of 0 or more."
-            )
-        if self.temperature is not None and not self.temperature > 0:
-            raise InputError(f"Phrases got temperature={self.temperature}; it needs a number above 0, or None.")
+        require_settings(
+            "Phrases", self, dimension=COUNT, within=NOT_NEGATIVE, temperature=POSITIVE, longest=COUNT,
+            window=Range(3), dev_share=INSIDE, dev_passages=COUNT,
+        )  # fmt: skip
 
 
 def _loop_settings() -> LoopSettings:
@@ -366,28 +362,22 @@ def train_phrases(
     base: str = "minilm",
     settings: PhraseTraining | None = None,
     *,
-    home: Path,
-    name: str | None = None,
-    dev: Sequence[PhraseRecord] | None = None,
-    test: Sequence[PhraseRecord] | None = None,
-    on_progress: Callable[[Progress], None] = lambda _: None,
-    anew: bool = False,
-    cache: Path | None = None,
+    run: RunSettings[Sequence[PhraseRecord]],
 ) -> tuple[Path | None, Report]:
     """The folder of the model (HOME/models/<name>; None if it finds no more exactly than untrained) and the report.
 
-    `dev` chooses among steps and decides (default: a share of the questions held out); `test` is measured only.
+    `run.dev` chooses among steps and decides (default: a share of the questions held out); `run.test` is measured only.
     InputError: no records, an answer without a token or too long. Else as `encoders.train_encoder`.
     """
     from foveal.models.folders import fingerprint
     from foveal.models.hub import folder_of
-    from foveal.settings import Settings
     from foveal.training.loop import Job, identity, train
     from foveal.training.report import Report, plain_settings
     from foveal.training.runs import TrainingRun
 
     settings = settings or PhraseTraining()
-    folder = folder_of(base, cache or Settings.load().cache, kind="encoder")
+    dev, test = run.dev, run.test
+    folder = folder_of(base, run.cache_at, kind="encoder")
     learnt = list(records)
     if dev is None:
         held = set(examples_of(records).split(dev=settings.dev_share)[1].queries.values())
@@ -398,13 +388,12 @@ def train_phrases(
         "what": "phrases",
         "base": fingerprint(folder),
         **{kind: _digest(part) for kind, part in (("records", learnt), ("dev", dev), ("test", test or []))},
-        "model": json.dumps({key: value for key, value in shown.items() if key != "loop"}),
+        "model": without_loop(settings),
     }
     known_by = identity(depends_on, settings.loop)
-    run = TrainingRun.opened(home, name, known_by, kind=f"{Path(base).name}-phrases", anew=anew)
-    report = run.report()
-    if report is not None:
-        return (run.place if report.kept else None), report
+    here = TrainingRun.opened(run, known_by, kind=f"{Path(base).name}-phrases")
+    if (done := here.done()) is not None:
+        return done
     model, tokenizer = PhraseModel.of(folder, settings), Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.no_truncation()
@@ -423,15 +412,15 @@ def train_phrases(
         plan=ApartBatches(rows.rows, settings.loop.batch, settings.loop.seed),
         collate=collate,
     )
-    curves = train(job, settings.loop, run.folder, on_progress=on_progress)
+    curves = train(job, settings.loop, here.folder, on_progress=run.on_progress)
     measured = {kind: (before[kind], task.measure(model, tokenizer, settings.longest)) for kind, task in tasks.items()}
     old, new = (values[METRICS[0]] for values in measured["dev"])
     kept = new > old
     notes = (*_longer(rows, settings.longest), *(() if kept else (_no_better(old, new),)))
-    report = Report(run.name, "phrases", base, curves, measured, kept, notes, shown)
-    with run.candidate() as made:
-        run.settle(model.save(made), report)
-    return (run.place if kept else None), report
+    report = Report(here.name, "phrases", base, curves, measured, kept, notes, shown)
+    with here.candidate() as made:
+        here.settle(model.save(made), report)
+    return here.result(report)
 
 
 def _longer(rows: PhraseRows, longest: int) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from foveal.errors import InputError
+from foveal.ranges import COUNT, NOT_NEGATIVE, POSITIVE, RATE, SEED, SHARE, require_settings
 from foveal.training import checkpoints
 from foveal.training.loop import Curves
 from foveal.training.report import Metrics
@@ -77,12 +77,11 @@ class PPOSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("frames", "environments", "rollout", "epochs", "minibatches", "clip", "learning_rate", "stretch"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"PPO got {name} = {getattr(self, name)}; it needs a number above 0.")
-        for name in ("discount", "trace"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"PPO got {name} = {getattr(self, name)}; it needs 0 to 1.")
+        require_settings(
+            "PPO", self, frames=COUNT, environments=COUNT, rollout=COUNT, epochs=COUNT, minibatches=COUNT,
+            clip=POSITIVE, value_weight=NOT_NEGATIVE, entropy_weight=NOT_NEGATIVE, discount=SHARE, trace=SHARE,
+            learning_rate=RATE, largest_gradient=POSITIVE, stretch=COUNT, seed=SEED,
+        )  # fmt: skip
 
     @property
     def updates(self) -> int:

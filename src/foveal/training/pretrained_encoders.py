@@ -1,6 +1,7 @@
 """Trains an encoder on texts alone, by a task that needs no query, and keeps it only if it finds more than its base.
 
-    folder, report = pretrain_encoder(texts, "minilm", PretrainingSettings(task="ict"), sentences=sentences, home=home)
+    run = RunSettings(home=home)
+    folder, report = pretrain_encoder(texts, "minilm", PretrainingSettings(task="ict"), sentences=sentences, run=run)
     train_encoder(examples, str(folder), …)                    # from there judged queries, or load_encoder(str(folder))
 
 Tasks     ict, simcse, contriever train the pooling that the base has; condenser, cocondenser, retromae train [CLS],
@@ -17,7 +18,7 @@ import hashlib
 import json
 import math
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -30,13 +31,14 @@ from foveal.errors import InputError, ModelUnavailable, UnknownName
 from foveal.models import load_encoder
 from foveal.models.bert import pooling_of, supports
 from foveal.models.hub import folder_of
-from foveal.settings import Settings
+from foveal.ranges import BELOW_ONE, COUNT, INSIDE, POSITIVE, RATE, Range, require_settings
 from foveal.training import checkpoints, model_folders
 from foveal.training.bprop_model import masked_head
 from foveal.training.encoders import METRICS, dev_metrics
 from foveal.training.examples import Examples
 from foveal.training.first_stage import dev_part
 from foveal.training.loop import Job, LoopSettings, identity, train
+from foveal.training.loop_settings import without_loop
 from foveal.training.pretraining import (
     Drawn,
     Tokens,
@@ -54,7 +56,7 @@ from foveal.training.pretraining_contrast import MomentumContrast, PairContrast
 from foveal.training.pretraining_masks import Masking
 from foveal.training.pseudo_queries import Piece, PseudoSettings, Sentences, pseudo_examples
 from foveal.training.report import Report, plain_settings
-from foveal.training.runs import TrainingRun
+from foveal.training.runs import RunSettings, TrainingRun
 from foveal.training.searches import VectorSearch
 from foveal.training.watch import Progress
 
@@ -81,12 +83,10 @@ class PretrainingSettings:
     def __post_init__(self) -> None:
         if self.task not in TASKS:
             raise UnknownName(f"No pre-training task is called {self.task!r}. There are: {', '.join(TASKS)}.")
-        if self.window < 3 or min(self.held_out_texts, self.dev_documents) < 1 or not 0 < self.held_out < 1:
-            raise InputError(
-                f"Pre-training got window={self.window}, held_out={self.held_out}, held_out_texts="
-                f"{self.held_out_texts}, dev_documents={self.dev_documents}; it needs 3 tokens, a share between 0 and "
-                "1, and at least 1 of the others."
-            )
+        require_settings(
+            "Pre-training", self, window=Range(3), mask_rate=RATE, decoder_rate=RATE, temperature=POSITIVE,
+            momentum=BELOW_ONE, queue=COUNT, held_out=INSIDE, held_out_texts=COUNT, dev_documents=COUNT,
+        )  # fmt: skip
 
 
 def pretrain_encoder(
@@ -94,22 +94,18 @@ def pretrain_encoder(
     base: str = "minilm",
     settings: PretrainingSettings | None = None,
     *,
+    run: RunSettings[Examples],
     sentences: Sentences,
-    home: Path,
-    name: str | None = None,
-    dev: Examples | None = None,
-    on_progress: Callable[[Progress], None] = lambda _: None,
-    anew: bool = False,
-    cache: Path | None = None,
 ) -> tuple[Path | None, Report]:
     """The folder of the encoder (HOME/models/<name>; None if it finds no more than its base) and the report.
 
-    `sentences` cuts a text (`text.units.sentences`). `dev`: judged queries over a corpus of their own, which decide in
-    place of sentences held out. A run that was stopped goes on. InputError: too few texts, or none of two sentences.
+    `sentences` cuts a text (`text.units.sentences`). `run.dev`: judged queries over a corpus of their own, which decide
+    in place of sentences held out. A run that was stopped goes on. InputError: too few texts, or none of two sentences.
     ModelUnavailable: the base is no sentence encoder of the BERT family. Else as `encoders.train_encoder`.
     """
     settings = settings or PretrainingSettings()
-    cache = cache or Settings.load().cache
+    dev = run.dev
+    cache = run.cache_at
     folder, encoder = folder_of(base, cache, kind="encoder"), load_encoder(base, cache=cache)
     if not supports(folder):
         raise ModelUnavailable(
@@ -122,16 +118,15 @@ def pretrain_encoder(
         "base": encoder.fingerprint,
         "texts": hashlib.sha256(json.dumps(learnt).encode()).hexdigest(),
         "dev": dev.fingerprint,
-        "pre-training": json.dumps({key: one for key, one in plain_settings(settings).items() if key != "loop"}),
+        "pre-training": without_loop(settings),
     }
     known_by = identity(depends_on, settings.loop)
-    run = TrainingRun.opened(home, name, known_by, kind=f"{Path(base).name}-{settings.task}", anew=anew)
-    report = run.report()
-    if report is not None:
-        return (run.place if report.kept else None), report
-    on_progress(Progress(0, 0, note=f"Encoding {len(dev.corpus):,} documents"))
+    here = TrainingRun.opened(run, known_by, kind=f"{Path(base).name}-{settings.task}")
+    if (done := here.done()) is not None:
+        return done
+    run.on_progress(Progress(0, 0, note=f"Encoding {len(dev.corpus):,} documents"))
     before = VectorSearch.over(dev.corpus, encoder.encode)
-    model, pooling = _begun(folder, run.folder / "begun", settings)
+    model, pooling = _begun(folder, here.folder / "begun", settings)
     module, rows = _task(model, pooling, folder, learnt, sentences, settings)
     part = dev_part(dev, before, settings.dev_documents)
     job = Job(
@@ -142,18 +137,18 @@ def pretrain_encoder(
         metric=METRICS[0],
         collate=partial(collate, pad_id=model.tokenizer.pad_token_id),
     )
-    curves = train(job, settings.loop, run.folder, on_progress=on_progress)
-    with run.candidate() as made:
+    curves = train(job, settings.loop, here.folder, on_progress=run.on_progress)
+    with here.candidate() as made:
         model_folders.save_model(model, made)
         after = VectorSearch.over(dev.corpus, load_encoder(str(made), cache=cache).encode)
         measured = dev_metrics(dev, before), dev_metrics(dev, after)
         was, now = (one[METRICS[0]] for one in measured)
         note = () if now > was else (f"The new model was not kept: {METRICS[0]} on what asks {now:.4f}, {was:.4f}.",)
         what = f"encoder, pre-training: {settings.task}"
-        report = Report(run.name, what, base, curves, {"dev": measured}, now > was, note, plain_settings(settings))
-        run.settle(made, report)
-    shutil.rmtree(run.folder / "begun", ignore_errors=True)
-    return (run.place if report.kept else None), report
+        report = Report(here.name, what, base, curves, {"dev": measured}, now > was, note, plain_settings(settings))
+        here.settle(made, report)
+    shutil.rmtree(here.folder / "begun", ignore_errors=True)
+    return here.result(report)
 
 
 # -- what is learnt from, and what asks -------------------------------------------------------------------------------

@@ -54,12 +54,14 @@ class Report:
         """Plain values."""
         return asdict(self)
 
-    def save(self, folder: Path) -> tuple[Path, Path]:
-        """Write report.json and, where there were steps, curves.png into `folder`. MissingExtra: no matplotlib."""
+    def save(self, folder: Path) -> tuple[Path, Path | None]:
+        """Write report.json and, where something was measured over the steps, curves.png into `folder`.
+
+        MissingExtra: no matplotlib.
+        """
         checkpoints.write(folder / "report.json", self.as_json())
-        if not self.curves.steps:
-            return folder / "report.json", folder / "curves.png"
-        return folder / "report.json", picture(self.curves, folder / "curves.png", title=self.name)
+        drawn = picture(self.curves, folder / "curves.png", title=self.name) if self.curves.steps else None
+        return folder / "report.json", drawn
 
 
 def seen_before(test: Iterable[Hashable], learnt: Iterable[Hashable], what: str) -> tuple[str, ...]:
@@ -119,21 +121,34 @@ def read_report(folder: Path) -> Report | None:
     return Report(**{**found, "curves": Curves(**curves), "measured": measured, "notes": tuple(found["notes"])})
 
 
-def picture(curves: Curves, path: Path, *, title: str) -> Path:
-    """Draw the loss over the steps, and below it each dev metric with the step that was chosen."""
-    names = list(curves.metrics[0][1]) if curves.metrics else []
-    figure = blank(8, 2.6 * (1 + len(names)))
+def panels(curves: Curves) -> dict[str, list[tuple[int, float]]]:
+    """What there is to draw: name -> (step, value); of a metric where training changed it, nothing of one point."""
+    drawn = {"loss": [(step, loss) for step, loss in curves.losses if math.isfinite(loss)]}
+    for name in dict.fromkeys(name for _, one in curves.metrics for name in one):
+        points = [(step, one[name]) for step, one in curves.metrics if math.isfinite(one.get(name, math.nan))]
+        drawn[name] = points if len(points) > 1 else []
+    return {name: points for name, points in drawn.items() if points}
+
+
+def picture(curves: Curves, path: Path, *, title: str) -> Path | None:
+    """Draw the loss over the steps, and below it each dev metric with the step that was chosen.
+
+    What was not measured has no panel; None, and no file, where nothing was.
+    """
+    drawn = panels(curves)
+    if not drawn:
+        return None
+    figure = blank(8, 0.4 + 2.4 * len(drawn))
     figure.suptitle(plain(title), fontsize=13)
-    axes = figure.subplots(1 + len(names), 1, squeeze=False, sharex=True)[:, 0]
-    axes[0].plot([step for step, _ in curves.losses], [loss for _, loss in curves.losses], color=COLOURS[1])
-    axes[0].set_ylabel("loss")
-    for axis, name in zip(axes[1:], names, strict=True):
-        steps, values = [step for step, _ in curves.metrics], [one[name] for _, one in curves.metrics]
-        axis.plot(steps, values, color=COLOURS[0], marker="o", markersize=4)
-        if curves.best_step is not None:
+    axes = figure.subplots(len(drawn), 1, squeeze=False, sharex=True)[:, 0]
+    for axis, (name, points) in zip(axes, drawn.items(), strict=True):
+        steps, values = zip(*points, strict=True)
+        is_loss = name == "loss"
+        marker = "" if is_loss and len(points) > 1 else "o"  # a line of one point cannot be seen
+        axis.plot(steps, values, color=COLOURS[1 if is_loss else 0], marker=marker, markersize=4)
+        if not is_loss and curves.best_step is not None:
             axis.axvline(curves.best_step, color=COLOURS[2], linestyle="--", linewidth=1)
         axis.set_ylabel(plain(name))
-    for axis in axes:
         axis.grid(visible=True, alpha=0.3)
     axes[-1].set_xlabel("step")
     return saved(figure, path)

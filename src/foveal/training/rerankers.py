@@ -1,6 +1,6 @@
 """Trains a cross-encoder that reads query and document together, on what the deployed first stage gets wrong.
 
-    folder, report = train_reranker(examples, first_stage, "minilm", RerankerSettings(), home=home)
+    folder, report = train_reranker(examples, first_stage, "minilm", RerankerSettings(), run=RunSettings(home=home))
     Scorer(folder)([("where is sight sharpest?", "The fovea …")])         # scores; also a teacher for an encoder
 
 Model      s = w · E([CLS] query [SEP] document [SEP]) (A3; Nogueira and Cho, arXiv 1901.04085)
@@ -12,28 +12,27 @@ Guard      the new ranker orders the first stage's hits for the dev queries; it 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from foveal.errors import InputError, UnknownName
+from foveal.errors import UnknownName
 from foveal.evaluation.metrics import Run, evaluate
 from foveal.models.folders import fingerprint
 from foveal.models.hub import folder_of
-from foveal.settings import Settings
+from foveal.ranges import COUNT, INSIDE, Range, require_settings
 from foveal.training import model_folders
 from foveal.training.examples import ApartBatches, Examples, Rows
 from foveal.training.first_stage import kept_negatives
 from foveal.training.list_losses import LIST_LOSSES
 from foveal.training.loop import Job, LoopSettings, identity, train
+from foveal.training.loop_settings import without_loop
 from foveal.training.report import Report, beside, plain_settings
-from foveal.training.runs import TrainingRun
+from foveal.training.runs import RunSettings, TrainingRun
 from foveal.training.searches import Search, run_of
-from foveal.training.watch import Progress
 
 METRICS = ("ndcg@10", "mrr@10")
 OBJECTIVES = tuple(LIST_LOSSES)
@@ -57,11 +56,10 @@ class RerankerSettings:
             raise UnknownName(
                 f"No ranker's objective is called {self.objective!r}. There are: {', '.join(OBJECTIVES)}."
             )
-        for name in ("negatives", "depth", "dev_queries", "dev_depth"):
-            if getattr(self, name) < 1:
-                raise InputError(f"Training a ranker got {name} = {getattr(self, name)}; it needs at least 1.")
-        if self.window is not None and self.window < 8:
-            raise InputError(f"A ranker's window of {self.window} tokens holds no query and document; give more.")
+        require_settings(
+            "Training a ranker", self, negatives=COUNT, depth=COUNT, dev_share=INSIDE, dev_queries=COUNT,
+            dev_depth=COUNT, window=Range(8),
+        )  # fmt: skip
 
 
 class RankerLoss(nn.Module):
@@ -113,23 +111,16 @@ def train_reranker(
     base: str = "minilm",
     settings: RerankerSettings | None = None,
     *,
-    home: Path,
-    name: str | None = None,
+    run: RunSettings[Examples],
     first_stage_name: str = "first stage",
-    dev: Examples | None = None,
-    test: Examples | None = None,
-    on_progress: Callable[[Progress], None] = lambda _: None,
-    anew: bool = False,
-    cache: Path | None = None,
 ) -> tuple[Path | None, Report]:
     """The folder of the cross-encoder (HOME/models/<name>; None if it orders no better than the first stage) and the
     report. `first_stage` is the search that is deployed. Else as `encoders.train_encoder`.
     """
     settings = settings or RerankerSettings()
-    folder = folder_of(base, cache or Settings.load().cache, kind="encoder")
-    learnt = examples
-    if dev is None:
-        learnt, dev = examples.split(dev=settings.dev_share)
+    dev, test = run.dev, run.test
+    folder = folder_of(base, run.cache_at, kind="encoder")
+    learnt, dev = examples.beside(dev, settings.dev_share)
     depends_on = {
         "what": "reranker",
         "base": fingerprint(folder),
@@ -137,16 +128,15 @@ def train_reranker(
         "dev": dev.fingerprint,
         "test": test.fingerprint if test else "none",
         "first stage": first_stage_name,
-        "ranker": json.dumps({k: v for k, v in asdict(replace(settings, loop=LoopSettings())).items() if k != "loop"}),
+        "ranker": without_loop(settings),
     }
     known_by = identity(depends_on, settings.loop)
-    run = TrainingRun.opened(home, name, known_by, kind=f"{Path(base).name}-reranker", anew=anew)
-    report = run.report()
-    if report is not None:
-        return (run.place if report.kept else None), report
+    here = TrainingRun.opened(run, known_by, kind=f"{Path(base).name}-reranker")
+    if (done := here.done()) is not None:
+        return done
     model = model_folders.cross_encoder(folder, seed=settings.loop.seed, window=settings.window)
     depth, count, seed = settings.depth, settings.negatives, settings.loop.seed
-    negatives = kept_negatives(run.folder, first_stage, learnt, depth=depth, count=count, seed=seed)
+    negatives = kept_negatives(here.folder, first_stage, learnt, depth=depth, count=count, seed=seed)
     rows = Rows(learnt, negatives, count, seed=seed)
     judged = {"dev": dev} | ({"test": test} if test else {})
     found = {kind: run_of(first_stage, queries, settings.depth) for kind, queries in judged.items()}
@@ -160,7 +150,7 @@ def train_reranker(
         plan=ApartBatches(rows, settings.loop.batch, settings.loop.seed),
         collate=columns_of,
     )
-    curves = train(job, settings.loop, run.folder, on_progress=on_progress)
+    curves = train(job, settings.loop, here.folder, on_progress=run.on_progress)
     scorer = Scorer(model)
     ordered = {kind: reranked(queries, found[kind], scorer, settings.depth) for kind, queries in judged.items()}
     measured, told = beside(judged, found, ordered, METRICS)
@@ -169,10 +159,10 @@ def train_reranker(
     worse = f"The ranker was not kept: {METRICS[0]} on the dev queries {after:.4f}, {before:.4f} before."
     what = f"reranker, {settings.objective}, over {first_stage_name}"
     notes = (*(() if kept else (worse,)), *told)
-    report = Report(run.name, what, base, curves, measured, kept, notes, plain_settings(settings))
-    with run.candidate() as made:
-        run.settle(model_folders.save_model(model, made), report)
-    return (run.place if kept else None), report
+    report = Report(here.name, what, base, curves, measured, kept, notes, plain_settings(settings))
+    with here.candidate() as made:
+        here.settle(model_folders.save_model(model, made), report)
+    return here.result(report)
 
 
 def columns_of(rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:

@@ -13,22 +13,57 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from foveal.errors import InputError
 from foveal.models.offline import OFFLINE
 from foveal.registry import RANKERS
+from foveal.settings import Settings
 from foveal.training import checkpoints, model_folders
 from foveal.training.alone import Held, hold
 from foveal.training.report import Report, read_report
+
+if TYPE_CHECKING:
+    from foveal.training.watch import Progress
+
+Data = TypeVar("Data")
+Other = TypeVar("Other")
 
 OWN_NAMES = frozenset((*RANKERS, *OFFLINE, "none"))
 """Names that go before those of models trained here."""
 
 TRAINING, REPLACED = "training.json", "replaced.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings(Generic[Data]):
+    """What every training is told besides what it learns from and how: where its model goes, what it is measured by,
+    whom it tells how far it is. `Data`: of the kind that it learns from.
+    """
+
+    home: Path
+    name: str | None = None  # of the model: HOME/models/<name>; None: a kind and a few digits
+    dev: Data | None = None  # chooses among steps, and decides; None: a share of what is learnt from is held out
+    test: Data | None = None  # measured only
+    on_progress: Callable[[Progress], None] = lambda _: None
+    anew: bool = False  # forget an earlier run of that name; else it goes on
+    cache: Path | None = None  # of models' files; None: the user's
+
+    @property
+    def cache_at(self) -> Path:
+        """The cache, or the user's."""
+        return self.cache or Settings.load().cache
+
+    def measured_by(self, dev: Other | None, test: Other | None) -> RunSettings[Other]:
+        """The same run with these data, which may be of another kind."""
+        return RunSettings(
+            home=self.home, name=self.name, dev=dev, test=test, on_progress=self.on_progress, anew=self.anew,
+            cache=self.cache,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,13 +78,16 @@ class TrainingRun:
     held: Held | None = field(default=None, repr=False, compare=False)  # while it is there, no other process trains it
 
     @classmethod
-    def opened(
-        cls, home: Path, name: str | None, known_by: Mapping[str, str], *, kind: str, anew: bool = False
-    ) -> TrainingRun:
+    def opened(cls, settings: RunSettings[Any], known_by: Mapping[str, str], *, kind: str) -> TrainingRun:
         """The run that is called so (default: `kind` and a few digits of what it is known by), begun or gone on with.
 
-        InputError: the name is no name, or is taken: by Foveal, another run or model. RunBusy: another process has it.
+        InputError: the name is no name, or is taken: by Foveal, another run or model; or dev or test data are given to
+        a training that is not known by them, so takes none. RunBusy: another process has it.
         """
+        home, name, anew = settings.home, settings.name, settings.anew
+        for part in ("dev", "test"):
+            if getattr(settings, part) and known_by.get(part, "none") == "none":
+                raise InputError(f"The training of a {kind} takes no {part} data. Leave it out of the run's settings.")
         digest = hashlib.sha256(json.dumps(dict(known_by), sort_keys=True).encode()).hexdigest()
         name = name or f"{kind}-{digest[:8]}"
         if Path(name).name != name or name.startswith("."):
@@ -75,6 +113,15 @@ class TrainingRun:
         """The report, if the run is done and its model still there."""
         found = read_report(self.folder)
         return found if found is not None and (not found.kept or self.place.is_dir()) else None
+
+    def result(self, report: Report) -> tuple[Path | None, Report]:
+        """The model's folder, None if it was not kept, and the report."""
+        return (self.place if report.kept else None), report
+
+    def done(self) -> tuple[Path | None, Report] | None:
+        """The result of a run that is done; None: it is still to be made."""
+        report = self.report()
+        return None if report is None else self.result(report)
 
     @contextmanager
     def candidate(self) -> Iterator[Path]:

@@ -1,6 +1,6 @@
 """Trains a same-topic model on documents with headings: it then finds sections where there are none.
 
-    folder, report = train_same_topic(documents, "minilm", SameTopicSettings(), home=home)
+    folder, report = train_same_topic(documents, "minilm", SameTopicSettings(), run=RunSettings(home=home))
     SameTopicModel.load(folder, encoder)      # of same_topic_model.py; text/same_topic.py cuts documents with it
 
 Heads     vectors, topics, layout: fitted in seconds on vectors that are made once; bi, cross: fine-tuned, minutes
@@ -12,7 +12,6 @@ Source    Aumiller et al., ICAIL 2021; what is ours stands at each part
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,11 +26,12 @@ from foveal.errors import InputError, UnknownName
 from foveal.evaluation.segmentation import boundary_f1, same_auc
 from foveal.models import load_encoder
 from foveal.models.hub import folder_of
-from foveal.settings import Settings
+from foveal.ranges import COUNT, INSIDE, POSITIVE, Range, require_settings
 from foveal.training.loop import Curves, LoopSettings, identity
+from foveal.training.loop_settings import without_loop
 from foveal.training.precision import mixed_precision
 from foveal.training.report import Metrics, Report, plain_settings
-from foveal.training.runs import TrainingRun
+from foveal.training.runs import RunSettings, TrainingRun
 from foveal.training.same_topic_fitting import Gaps, Platt, best_threshold, fit_linear, mean_pk
 from foveal.training.same_topic_heads import (
     Floats,
@@ -93,18 +93,12 @@ class SameTopicSettings:
             raise UnknownName(f"No head is called {', '.join(unknown) or 'nothing'}. There are: {', '.join(HEADS)}.")
         if self.strategy not in STRATEGIES:
             raise UnknownName(f"No way to draw pairs is called {self.strategy!r}. There are: {', '.join(STRATEGIES)}.")
-        numbers = (self.each, self.most_pairs, self.tuned_pairs, self.topic_documents, *self.reaches)
-        if min(numbers) < 1 or not self.ridges or min(self.ridges) <= 0 or not self.reaches:
-            raise InputError(
-                f"Training a segmenter got each={self.each}, most_pairs={self.most_pairs}, tuned_pairs="
-                f"{self.tuned_pairs}, topic_documents={self.topic_documents}, reaches={self.reaches}, ridges="
-                f"{self.ridges}; it needs at least 1 of each, and ridges above 0."
-            )
-        if not 0 < self.dev_share < 1 or self.window < 8:
-            raise InputError(
-                f"Training a segmenter got dev_share={self.dev_share} and window={self.window}; it needs a share "
-                "between 0 and 1, and a window of at least 8 tokens."
-            )
+        require_settings(
+            "Training a segmenter", self, each=COUNT, most_pairs=COUNT, tuned_pairs=COUNT, ridges=POSITIVE,
+            reaches=COUNT, topic_documents=COUNT, dev_share=INSIDE, window=Range(8),
+        )  # fmt: skip
+        if not self.ridges or not self.reaches:
+            raise InputError("Training a segmenter got no ridges or no reaches; it needs one of each to try.")
 
 
 def train_same_topic(
@@ -112,23 +106,18 @@ def train_same_topic(
     base: str = "minilm",
     settings: SameTopicSettings | None = None,
     *,
-    home: Path,
-    name: str | None = None,
-    dev: Sequence[Sectioned] | None = None,
-    test: Sequence[Sectioned] = (),
-    on_progress: Callable[[Progress], None] = lambda _: None,
-    anew: bool = False,
-    cache: Path | None = None,
+    run: RunSettings[Sequence[Sectioned]],
     credit: str = "",
 ) -> tuple[Path | None, Report]:
     """The folder of the model (HOME/models/<name>; None if it orders gaps no better than cosines do) and the report.
 
-    `dev` chooses and decides (default: groups that are held out), `test` is measured only. `credit`: whose texts these
-    are, and under which licence; it is kept with the model. A run that was stopped goes on.
+    Groups of documents are held out whole. `credit`: whose texts these are, and under which licence; it is kept with
+    the model. A run that was stopped goes on.
     InputError: fewer than two groups, or no gap of one of the two kinds.
     """
     settings = settings or SameTopicSettings()
-    cache = cache or Settings.load().cache
+    dev, test = run.dev, run.test or ()
+    cache = run.cache_at
     encoder = load_encoder(base, cache=cache)
     documents = deduplicated(documents)
     learnt = list(documents)
@@ -140,19 +129,18 @@ def train_same_topic(
         "documents": fingerprint(learnt),
         "dev": fingerprint(dev),
         "test": fingerprint(test) if test else "none",
-        "model": json.dumps({key: value for key, value in plain_settings(settings).items() if key != "loop"}),
+        "model": without_loop(settings),
     }
-    run = TrainingRun.opened(home, name, identity(depends_on, settings.loop), kind="segmenter", anew=anew)
-    report = run.report()
-    if report is not None:
-        return (run.place if report.kept else None), report
+    here = TrainingRun.opened(run, identity(depends_on, settings.loop), kind="segmenter")
+    if (done := here.done()) is not None:
+        return done
     started = time.perf_counter()
-    on_progress(Progress(0, 0, note=f"Encoding {sum(len(one.paragraphs) for one in (*learnt, *dev)):,} paragraphs"))
+    run.on_progress(Progress(0, 0, note=f"Encoding {sum(len(one.paragraphs) for one in (*learnt, *dev)):,} paragraphs"))
     parts = Parts.read(learnt, [*dev, *test], encoder)
     held, tested = parts.held[: len(dev)], parts.held[len(dev) :]
     heads, curves = fitted_heads(
-        parts, held, settings, base=folder_of(base, cache, kind="encoder"), folder=run.folder, identity=depends_on,
-        on_progress=on_progress,
+        parts, held, settings, base=folder_of(base, cache, kind="encoder"), folder=here.folder, identity=depends_on,
+        on_progress=run.on_progress,
     )  # fmt: skip
     card = {"encoder": base, "fingerprint": encoder.fingerprint, "documents": len(learnt), "credit": credit}
     model = calibrated(heads, held, reaches=settings.reaches, card=card)
@@ -160,13 +148,13 @@ def train_same_topic(
     measured = {kind: (measure(plain, of), measure(model, of)) for kind, of in (("dev", held), ("test", tested)) if of}
     model = replace(model, card={**card, "measured": {kind: dict(after) for kind, (_, after) in measured.items()}})
     curves = replace(curves, seconds=time.perf_counter() - started)
-    report = _report(run.name, model, curves, measured, notes=(_told(learnt, held),), base=base, settings=settings)
-    with run.candidate() as made:
+    report = _report(here.name, model, curves, measured, notes=(_told(learnt, held),), base=base, settings=settings)
+    with here.candidate() as made:
         model.save(made)
-        run.settle(made, report)
+        here.settle(made, report)
     for kind in TUNED:  # what was made there is a part of the model now
-        shutil.rmtree(run.folder / kind, ignore_errors=True)
-    return (run.place if report.kept else None), report
+        shutil.rmtree(here.folder / kind, ignore_errors=True)
+    return here.result(report)
 
 
 def _report(

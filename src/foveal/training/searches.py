@@ -24,6 +24,7 @@ import numpy.typing as npt
 from foveal.errors import InputError
 from foveal.evaluation.metrics import Run
 from foveal.evaluation.scripts import word_runs
+from foveal.ranges import require_k
 from foveal.training.examples import Examples
 
 Floats = npt.NDArray[np.float32]
@@ -167,8 +168,7 @@ def _scaled(ranking: Mapping[str, float]) -> dict[str, float]:
 
 def _best(scores: npt.NDArray[np.floating[Any]], k: int) -> list[int]:
     """The rows of the `k` highest scores, the first one first; ties by row."""
-    if k < 1:
-        raise InputError(f"A search got k = {k}; it needs at least 1.")
+    require_k(k)
     falling = -scores
     if k < len(scores):  # all that can be among them: a fifth of the time of sorting all
         near = np.flatnonzero(~(falling > np.partition(falling, k - 1)[k - 1]))  # of no number nothing is known

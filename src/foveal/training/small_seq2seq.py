@@ -21,6 +21,7 @@ from foveal.errors import InputError
 from foveal.models.bert import supports
 from foveal.models.quiet import quiet
 from foveal.models.title_models import MENTION, SEPARATOR, Seq2SeqTitles
+from foveal.ranges import BELOW_ONE, COUNT, Range, require_settings
 
 PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
 BYTES = 256
@@ -39,8 +40,10 @@ class SmallSettings:
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.vocabulary < BYTES + 6 or min(self.width, self.encoder_layers, self.decoder_layers, self.inner) < 1:
-            raise InputError(f"{self} needs a vocabulary of at least {BYTES + 6} tokens, and at least 1 of the others.")
+        require_settings(
+            "A small model of titles", self, vocabulary=Range(BYTES + 6), width=COUNT, encoder_layers=COUNT,
+            decoder_layers=COUNT, heads=COUNT, inner=COUNT, dropout=BELOW_ONE,
+        )  # fmt: skip
         if self.heads < 1 or self.width % self.heads or not 0 <= self.dropout < 1:
             raise InputError(f"{self} needs a width that its heads divide, and a dropout of 0 to below 1.")
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from foveal.errors import InputError
+from foveal.ranges import NOT_NEGATIVE, require_settings
 from foveal.training.pretraining_masked import MaskedEncoder
 
 Distillation = Callable[[Tensor, Tensor], Tensor]
@@ -54,8 +55,9 @@ class SpladePrice:
     steps: int = 1_000  # forward passes in training until the full price
 
     def __post_init__(self) -> None:
-        if min(self.queries, self.documents) < 0 or self.steps < 0:
-            raise InputError(f"{self} needs prices and steps of 0 or more.")
+        require_settings(
+            "The price of a weight", self, queries=NOT_NEGATIVE, documents=NOT_NEGATIVE, steps=NOT_NEGATIVE,
+        )  # fmt: skip
 
 
 class Splade(nn.Module):

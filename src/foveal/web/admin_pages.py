@@ -2,17 +2,21 @@
 all that was done.
 
 /admin, /admin/reports, /admin/claims; POST /admin/people, /admin/roles, /admin/reports, /admin/claims
+/admin/people/{login}/remove: what would go and what stays; POST: they are deleted
 """
 
 from __future__ import annotations
+
+from functools import partial
 
 from fastapi import APIRouter, Depends, Request, Response
 from starlette.background import BackgroundTask
 
 from foveal.errors import InputError
-from foveal.papers import accounts, claims, complaints, moderation, removing
+from foveal.papers import accounts, claims, complaints, moderation, personal_data, removing
 from foveal.papers.moderation import must
 from foveal.web.login_pages import knows_its_address, mailed
+from foveal.web.own_data import counted_of
 from foveal.web.pages import page
 from foveal.web.safety import guarded
 from foveal.web.signed_in import Member, back_to, private
@@ -23,11 +27,12 @@ router = APIRouter(route_class=SmallForms, include_in_schema=False)
 writes = [Depends(guarded)]
 
 FOR_MODERATORS = "This page is for moderators and admins."
+NOT_DELETED = "People are deleted by an admin only."
 
 
 @router.get("/admin")
-def desk(request: Request, person: Member, added: str = "") -> Response:
-    """Hidden remarks, removed papers, people (among them who was just `added`), the audit."""
+def desk(request: Request, person: Member, added: str = "", gone: str = "") -> Response:
+    """Hidden remarks, removed papers, people (who was just `added`, that somebody is `gone`), the audit."""
     must(person, "moderate", FOR_MODERATORS)
     database = site_of(request).database
     people = accounts.people(database) if person.may("administer") else []
@@ -36,6 +41,7 @@ def desk(request: Request, person: Member, added: str = "") -> Response:
         "removed": removing.removed(database),
         "people": people,
         "added": next((one for one in people if one.login == added), None),
+        "gone": gone == "yes",
         "sign_in_page": _sign_in_page(request),
         "mails": _mails(site_of(request)),
         "roles": list(accounts.RIGHTS),
@@ -63,6 +69,33 @@ def set_role(request: Request, person: Member, login: Text, role: Text) -> Respo
     """Another role."""
     accounts.set_role(site_of(request).database, login, role, by=person)
     return back_to("/admin#people")
+
+
+@router.get("/admin/people/{login}/remove")
+def ask_about_person(request: Request, person: Member, login: str) -> Response:
+    """What would go with an account, what stays, and the button; one's own is deleted on one's settings page."""
+    must(person, "administer", NOT_DELETED)
+    database = site_of(request).database
+    which = accounts.find(database, login)
+    if which.id == person.id:
+        return back_to("/settings#data")
+    values = {"which": which, "held": counted_of(database, which)}
+    return page(request, "people/remove_person.html", values, headers=private())
+
+
+@router.post("/admin/people/{login}/remove", dependencies=writes)
+def remove_person(request: Request, person: Member, login: str, sure: Text = "", remarks: Text = "keep") -> Response:
+    """Delete an account; `sure` is its login, typed."""
+    must(person, "administer", NOT_DELETED)
+    site = site_of(request)
+    which = accounts.find(site.database, login)
+    if which.id == person.id:
+        raise InputError("Your own account is deleted on your settings page, below “Your data”. Nothing was deleted.")
+    if sure.strip().lower() != which.login:
+        raise InputError(f"To delete this account, type its login, {which.login}. Nothing was deleted.")
+    erase = partial(personal_data.erase, site.database, which, remarks=remarks, by=person)
+    site.research.left_by(which.id, erase)
+    return back_to("/admin?gone=yes#people")
 
 
 @router.get("/admin/reports")

@@ -290,7 +290,7 @@ def kind_of(scope: Scope) -> str:
         return "upload" if path in UPLOADED else "write"
     if path.startswith(FREE):
         return "free"
-    if path.endswith("/events"):
+    if path.endswith("/events") or path == "/mcp":  # of a session of assistants
         return "stream"
     asked = _named(scope["query_string"])
     searches = path.startswith(SEARCHED) or (path in ASKED and "q" in asked)

@@ -7,6 +7,7 @@ Tokens        that a call may bring one, and that those who change something nee
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -35,7 +36,47 @@ REFUSALS = {
 }
 """Statuses that a call may have beside its own, and what they mean."""
 
-CHANGES = ("post", "delete")
+GIVES = {
+    "200": "What was asked for.",
+    "201": "It is there now.",
+    "202": "It has begun: a job, whose address says how far it is.",
+    "204": "It is done, and there is nothing to say.",
+}
+"""Statuses of what went well, and what they mean."""
+
+COMES_AGAIN = ("429", "503")
+"""Refusals that say in Retry-After when to come again."""
+
+PARAMETERS = {
+    "after": "Only events behind this number: the last that came before a stream broke off.",
+    "as_of": "As of this day, such as 2023-05-01: for the retriever `fresh`.",
+    "date": "A day, such as 2026-10-02.",
+    "each": "Every passage that fits, not the best of each document.",
+    "end": "Where the part ends, in characters of the text; without it, as much as is given at once.",
+    "events": "With what was going on: for the retriever `fresh`.",
+    "id": "An arXiv id or the address of a paper.",
+    "k": "Passages at most.",
+    "key": "As the call that began it gave it.",
+    "limit": "Entries at most.",
+    "month": "A month, such as 2026-10.",
+    "p": "Which page of the list.",
+    "q": "The question, or words.",
+    "rank": "A ranker that orders anew what was found.",
+    "retriever": "How to search; without it, as the library's page does.",
+    "revision": "The revision that a citation names; without it the newest.",
+    "sort": "The order of the list.",
+    "start": "Where the part begins, in characters of the text.",
+    "submitter": "Only what this person listed.",
+    "week": "A week, such as 2026-W40.",
+    "where": "Only in documents such as 'kind=pdf'.",
+    "which": "The id of a document, or its first digits, 6 or more.",
+}
+"""What the parameters of all calls mean: one word means the same everywhere."""
+
+NAMES = {"Body_add_files_api_library_files_post": "NewFiles"}
+"""Shapes that FastAPI names by itself, as a client's classes should be called."""
+
+CHANGES = ("post", "patch", "delete")
 
 
 def described(app: FastAPI) -> dict[str, Any]:
@@ -53,6 +94,7 @@ def described(app: FastAPI) -> dict[str, Any]:
             "properties": {"error": {"type": "string", "description": "What is wrong, and what to do."}},
             "required": ["error"],
         }
+        made = _renamed(made)
         for path, methods in made["paths"].items():
             for method, call in methods.items():
                 _complete(call, method, path)
@@ -92,12 +134,28 @@ def _complete(call: dict[str, Any], method: str, path: str) -> None:
     call["summary"] = re.split(r"(?<=[a-z)])[.:;](?:\s|$)", said)[0].strip()
     call["operationId"] = "_".join((method, *re.findall(r"\w+", path.removeprefix("/api/"))))
     call["security"] = [{}, {"token": []}]
+    for one in call.get("parameters", ()):
+        one.setdefault("description", PARAMETERS[one["name"]])
     answers = call["responses"]
     answers.pop("422", None)
+    for status in answers:
+        answers[status]["description"] = GIVES[status]
     found = ("400", "404") if "{" in path else ("400",)
     for status in (*found, "401", "429", "503", *(("403", "413") if method in CHANGES else ())):
         refusal = {"schema": {"$ref": "#/components/schemas/Error"}}
-        answers.setdefault(status, {"description": REFUSALS[status], "content": {"application/json": refusal}})
+        told = {"description": REFUSALS[status], "content": {"application/json": refusal}}
+        if status in COMES_AGAIN:
+            told["headers"] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
+        answers.setdefault(status, told)
+
+
+def _renamed(made: dict[str, Any]) -> dict[str, Any]:
+    """The description with the shapes of `NAMES` under their names."""
+    text = json.dumps(made)
+    for before, after in NAMES.items():
+        text = text.replace(f'"{before}"', f'"{after}"').replace(f"/{before}", f"/{after}")
+    whole: dict[str, Any] = json.loads(text)
+    return whole
 
 
 def _content(told: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:

@@ -15,10 +15,14 @@ from functools import lru_cache
 
 from foveal.retrieval.document_passages import document_passages
 from foveal.retrieval.store import Store
+from foveal.text.code_blocks import Code, code_blocks
 from foveal.text.headings import Heading, find_headings
 from foveal.text.topic_outline import MOST, Topic, TopicOutline, titled, topic_outline
 from foveal.types import Document
 from foveal.web.document_text import part_of
+
+INDENTING = ("markdown", "notebook")
+"""Kinds of documents in which an indented paragraph is code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,11 @@ def headings_of(document: Document) -> tuple[Heading, ...]:
     return _headings(document.revision, document.text)
 
 
+def code_of(document: Document) -> tuple[Code, ...]:
+    """The blocks of code of a text; none of one whose lines are those of a paper's pages."""
+    return () if document.pages else _code(document.revision, document.text, document.metadata.get("kind") in INDENTING)
+
+
 def nested(topics: Sequence[Topic], cut: Sequence[int]) -> list[Entry]:
     """The topics as entries, each below the last one before it that is less deep."""
     top: list[Entry] = []
@@ -94,6 +103,11 @@ def _pages(document: Document, cut: Sequence[int]) -> list[Entry]:
 @lru_cache(maxsize=4)
 def _headings(revision: str, text: str) -> tuple[Heading, ...]:  # noqa: ARG001 (a hash is compared faster)
     return tuple(find_headings(text))
+
+
+@lru_cache(maxsize=4)
+def _code(revision: str, text: str, indented: bool) -> tuple[Code, ...]:  # noqa: ARG001
+    return tuple(code_blocks(text, indented=indented))
 
 
 @lru_cache(maxsize=4)

@@ -18,7 +18,7 @@ from fastapi.responses import RedirectResponse
 from foveal.errors import InputError
 from foveal.types import Document, Span
 from foveal.web.answers import author_of, pages_of
-from foveal.web.document_outline import contents_of, headings_of
+from foveal.web.document_outline import code_of, contents_of, headings_of
 from foveal.web.document_text import Place, blocks_of, borders, part_of, place_address
 from foveal.web.documents import checked_revision, entry_of, may_remove
 from foveal.web.pages import page
@@ -63,7 +63,14 @@ def document_page(
         "revisions": [one for one in site.library.store.revisions(document.id) if one != document.revision],
         "flowing": flowing,
         "blocks": blocks_of(
-            document, places, headings, start, end, (marked.start, marked.end) if marked else (0, 0), flowing=flowing
+            document,
+            places,
+            headings,
+            start,
+            end,
+            (marked.start, marked.end) if marked else (0, 0),
+            flowing=flowing,
+            code=code_of(document),
         ),
         "contents": contents,
         "number": number,

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from urllib.parse import quote
 
+from foveal.text.code_blocks import Code
 from foveal.text.headings import Heading
 from foveal.types import Document
 
@@ -42,6 +43,7 @@ class Slice:
     anchor: int | None = None  # where the heading that this is (a part of) begins, on its first slice
     marked: bool = False
     first: bool = False  # of what is marked
+    code: str = ""  # "code" of a block of code, "fence" of the lines around it
 
     @property
     def opening(self) -> int:
@@ -63,6 +65,11 @@ class Block:
     end: int
     heading: str | None
     slices: tuple[Slice, ...]
+
+    @property
+    def runs(self) -> list[tuple[bool, list[Slice]]]:
+        """The slices, those of code told from the others."""
+        return [(coded, list(group)) for coded, group in groupby(self.slices, lambda one: bool(one.code))]
 
 
 def borders(text: str, preferred: Iterable[Sequence[int]], most: int = PART) -> list[int]:
@@ -98,6 +105,7 @@ def blocks_of(
     marked: tuple[int, int] = (0, 0),
     *,
     flowing: bool = False,
+    code: Sequence[Code] = (),
 ) -> list[Block]:
     """The blocks of characters `start` to `end`; without passages, all of it is one.
 
@@ -109,7 +117,7 @@ def blocks_of(
         a, b = max(first, start), min(last, end)
         shown = (a, a + len(document.text[a:b].rstrip()))
         cut = _breaks(document.text, shown, headings) if flowing else ()
-        made.append(Block(a, b, heading, tuple(_slices(document, headings, shown, marked, cut))))
+        made.append(Block(a, b, heading, tuple(_slices(document, headings, shown, marked, cut, code))))
     return _with_first(made)
 
 
@@ -184,6 +192,7 @@ def _slices(
     place: tuple[int, int],
     marked: tuple[int, int],
     breaks: Sequence[int],
+    code: Sequence[Code],
 ) -> Iterator[Slice]:
     start, end = place
     pages = {offset: number for number, offset in enumerate(document.pages, start=1)}
@@ -192,6 +201,8 @@ def _slices(
     there = [one for one in headings[first:] if one.start < end]
     cuts = {start, end, *document.pages[a:b], *marked}
     cuts |= {offset for one in there for offset in (one.start, one.end)}
+    blocks = [one for one in code[bisect_right(code, start, key=lambda one: one.end) :] if one.start < end]
+    cuts |= {offset for one in blocks for offset in (one.start, one.body, one.stop, one.end)}
     points = sorted(offset for offset in cuts if start <= offset <= end)
     for one, after in pairwise(points):
         heading = next((h for h in there if h.start <= one < h.end), None)
@@ -202,6 +213,7 @@ def _slices(
             heading=min(heading.level, 4) if heading else None,
             anchor=heading.start if heading and heading.start == one else None,
             marked=marked[0] <= one < marked[1],
+            code=next(("code" if c.body <= one < c.stop else "fence" for c in blocks if c.start <= one < c.end), ""),
         )
 
 

@@ -54,6 +54,7 @@ class LocalModels:
     cache: Path | None = None
     url: str | None = None  # OpenAI-compatible, as http://127.0.0.1:8080/v1
     answerer: str | None = None
+    timeout_s: float | None = None  # longest silence of that server, in seconds; None: as load_chat
     kept_mb: int = 512  # of what a local model has read, kept for prompts that begin alike
     kept: PrefixCache | None = field(default=None, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -74,7 +75,9 @@ class LocalModels:
                     from foveal.models.prefix_cache import PrefixCache
 
                     self.kept = self.kept or PrefixCache(self.kept_mb * 2**20)
-                self._chat = load_chat(self.name, url=self.url, cache=self.cache, kept=self.kept)
+                self._chat = load_chat(
+                    self.name, url=self.url, timeout_s=self.timeout_s, cache=self.cache, kept=self.kept
+                )
             return self._chat
 
     def reader(self) -> LanguageModel | None:

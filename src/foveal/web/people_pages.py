@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from functools import partial
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -22,10 +23,9 @@ from foveal.papers import accounts, claims, follows, personal_data, profiles, se
 from foveal.papers.accounts import Person
 from foveal.papers.rate_limits import CHANGES, take
 from foveal.papers.records import paper_id
-from foveal.research.runs import Owner, Runs
-from foveal.research.watches import Watches
 from foveal.web.limits import limited
 from foveal.web.mail_settings import mail_values
+from foveal.web.own_data import everything_of
 from foveal.web.pages import page
 from foveal.web.safety import guarded
 from foveal.web.signed_in import Member, back_to, came_from, close_session, private, session_number
@@ -78,10 +78,7 @@ def end_sessions(request: Request, person: Member, which: Text) -> Response:
 def data(request: Request, person: Member) -> Response:
     """All that is stored of the person."""
     database = _changing(request, person)
-    told = personal_data.export(database, person) | {
-        "research": Runs(database).exported(Owner(person=person.id)),
-        "watched_questions": Watches(database).exported(person.id),
-    }
+    told = everything_of(database, person)
     name = {"content-disposition": f'attachment; filename="foveal-{person.login}.json"'}
     return Response(json.dumps(told, ensure_ascii=False, indent=2), 200, private(name), "application/json")
 
@@ -91,7 +88,8 @@ def erase(request: Request, person: Member, sure: Text = "", remarks: Text = "ke
     """Delete the account; `sure` is its login, typed."""
     if sure.strip().lower() != person.login:
         raise InputError(f"To delete this account, type its login, {person.login}. Nothing was deleted.")
-    personal_data.erase(site_of(request).database, person, remarks=remarks)
+    site = site_of(request)
+    site.research.left_by(person.id, partial(personal_data.erase, site.database, person, remarks=remarks))
     answer = page(request, "people/deleted.html", {"person": None, "remarks": remarks}, headers=private())
     close_session(request, answer)
     return answer

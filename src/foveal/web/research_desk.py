@@ -31,6 +31,7 @@ from foveal.research.scope import Said, asks
 from foveal.research.settings import ResearchSettings, load_research
 from foveal.research.sources import scheme_of, source_of
 from foveal.research.state import RunState
+from foveal.research.watching import let_go
 from foveal.web.jobs import MODEL, Job
 from foveal.web.models import LocalModels, is_local
 from foveal.web.research_work import Asked, ResearchWork
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from foveal.research.report import Report
     from foveal.research.report_runs import Reporter
     from foveal.research.sources import Found, Source
-    from foveal.research.watches import Watch
+    from foveal.research.watches import Watch, Watches
     from foveal.types import Document
     from foveal.web.models import Models
     from foveal.web.site import Site
@@ -176,10 +177,10 @@ class Desk:
         self._start(key, asked, owner, {})
         return key
 
-    def again(self, watch: Watch, stop: Event) -> tuple[str, Report]:
+    def again(self, watch: Watch, watches: Watches, stop: Event) -> tuple[str, Report]:
         """Research a watched question again, to the end: its run's key, and its report.
 
-        Cancelled: `stop` was set. FovealError: there is no report.
+        Cancelled: `stop` was set, or the question was taken away, and its run with it. FovealError: there is no report.
         """
         options, owner = watch.options, Owner(person=watch.owner)
         asked = Asked(
@@ -194,10 +195,21 @@ class Desk:
             if stop.wait(WAIT_S):
                 self.site.jobs.cancel(job)
                 raise Cancelled("The server is being stopped.")
+            if not watches.holds(watch.id):
+                self._let_go(key, job, watches, stop)
+                raise Cancelled("The question is not watched any more.")
         report = report_of(self.state(key))
         if report is None:
             raise FovealError(job.error or "The run ended without a report.")
         return key, report
+
+    def _let_go(self, key: str, job: Job, watches: Watches, stop: Event) -> None:
+        """End the run of a look, and delete it; where the server is stopped meanwhile it stays as it is."""
+        self.cancel(key)
+        while not job.over and not stop.wait(WAIT_S):
+            pass
+        if job.over:
+            let_go(watches, key)
 
     def go_on(self, key: str, owner: Owner, edits: Mapping[str, str] | None = None, said: Said | None = None) -> None:
         """Go on with a run where it was broken off; `edits` give nodes another question, and `said` is what is said to
@@ -245,6 +257,14 @@ class Desk:
             self.site.jobs.ask_elsewhere(key, "now")
         elif isinstance(job.work, ResearchWork):
             job.work.answer_now()
+
+    def left_by(self, person: int, erase: Callable[[], None]) -> None:
+        """Let `erase` delete a person; their runs that wait or go on end, since there is nobody to read them."""
+        runs = self.runs.listed(Owner(person=person), limit=self.runs.count(Owner(person=person)))
+        open_runs = [run.key for run in runs if run.status in ("waiting", "running")]
+        erase()
+        for key in open_runs:
+            self.cancel(key)
 
     def remove(self, key: str) -> None:
         """Delete a run. InputError: it goes on."""

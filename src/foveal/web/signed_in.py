@@ -7,9 +7,9 @@
 The cookie holds a random key, which scripts cannot read and other sites cannot send along with a form; the database
 knows its hash. It changes at every signing in, and with it the browser's key, so that forms of before are of no use.
 
-A program sends a token of its person (papers/tokens.py) in the place of the cookie, to the addresses below /api/: with
-one that is stolen nobody changes the account. No page of another site can send it, so that it needs no form's token.
-What does not begin as ours do is another's (a proxy's, the Hub's client's own), and says nothing here.
+A program sends a token of its person (papers/tokens.py) in the place of the cookie, to the addresses below /api/ and to
+/mcp: with one that is stolen nobody changes the account. No page of another site can send it, so that it needs no
+form's token. What does not begin as ours do is another's (a proxy's, the Hub's client's own), and says nothing here.
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ from foveal.web.site import site_of
 
 COOKIE = SESSION
 
-FOR_PROGRAMS = "/api/"
+TOOLS = "/mcp"
+"""Where assistants call (agents/http.py), if the site lets them."""
+
+FOR_PROGRAMS = ("/api/", TOOLS)
 """Where addresses begin that take a token."""
 
 LONGEST = 100

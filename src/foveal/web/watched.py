@@ -33,14 +33,14 @@ logger = logging.getLogger("foveal.web")
 def looked(site: Site, stop: Event) -> list[Look]:
     """Look at what is due. Cancelled: `stop` was set."""
     outbox = outbox_of(site.settings, site.database) if site.mail is not None else None
-    done = []
+    done, watches = [], Watches(site.database)
 
     def found(question: str, k: int) -> list[str]:
         return [hit.paper.id for hit in site.search.search(question, k).hits]
 
     for look in look_at_due(
-        Watches(site.database),
-        research=lambda watch: site.research.again(watch, stop),
+        watches,
+        research=lambda watch: site.research.again(watch, watches, stop),
         fresh=fresh_papers(site.database, found),
         tell=told_by_mail(outbox),
         now=faults.now(),

@@ -10,7 +10,7 @@ from members import OTHER, PAPER, member, record
 from sqlalchemy import select
 
 from foveal.database import Base, Database
-from foveal.errors import InputError, NotAllowed
+from foveal.errors import InputError, NotAllowed, UnknownPaper
 from foveal.papers import (
     accounts,
     additions,
@@ -121,6 +121,31 @@ def test_nothing_of_a_person_is_left_but_what_is_said_to_be(database: Database, 
     assert votes.standing(database, [PAPER], None)[PAPER].votes == 0
     assert moderation.audit(database)[0].action == "delete person"
     assert moderation.audit(database)[0].target == f"person:deleted-{ana.id}"
+
+
+def test_an_admin_deletes_somebody_and_the_audit_says_who(database: Database, ana: Person) -> None:
+    root = accounts.find(database, "root-a")
+    with pytest.raises(NotAllowed, match="by an admin only"):
+        personal_data.erase(database, root, by=ana)
+    held, told = personal_data.held(database, ana), personal_data.export(database, ana)
+    assert held == {name: len(told[name]) for name in held}
+    assert held["votes"] == held["subscriptions"] == held["not_written_to"] == 1
+    assert held.keys() == {*personal_data._OF_PERSON, "subscriptions", "not_written_to"}
+    personal_data.erase(database, ana, by=root)
+    (act,) = moderation.audit(database, target=f"person:deleted-{ana.id}")[:1]
+    assert (act.actor, act.action, act.detail) == ("root-a", "delete person", "remarks: keep")
+    with pytest.raises(UnknownPaper, match="ana-unique is not here any more"):
+        personal_data.erase(database, ana, by=root)
+
+
+def test_who_was_made_admin_since_is_the_last_one_all_the_same(database: Database) -> None:
+    first, other = member(database, "first-a", "admin"), member(database, "other")
+    accounts.set_role(database, "other", "admin")
+    accounts.set_role(database, "first-a", "member")
+    assert other.role == "member"  # as it was read before
+    with pytest.raises(NotAllowed, match="other is the only admin here"):
+        personal_data.erase(database, other)
+    personal_data.erase(database, first)
 
 
 def test_the_only_admin_of_others_cannot_leave_them_alone(database: Database, ana: Person) -> None:

@@ -10,6 +10,7 @@ import feedparser
 import pytest
 from fastapi import FastAPI
 from members import OTHER, PAPER, today
+from reading_site import text_of
 from visitors import Outbox, Visitor
 
 from foveal.database import Database
@@ -183,6 +184,42 @@ def test_an_admin_gives_roles_and_the_audit_says_so(app: FastAPI, visitor: Visit
     assert "member -&gt; curator" in visitor.get("/admin").text
     assert visitor.submit("/admin/roles", "/admin", login="root-a", role="member").status_code == 403
     assert visitor.submit("/admin/roles", "/admin", login="bo", role="king").status_code == 400
+
+
+def test_an_admin_is_asked_and_then_somebody_is_gone(app: FastAPI, visitor: Visitor, database: Database) -> None:
+    asked = "/admin/people/bo/remove"
+    bo, mo = Visitor(app), Visitor(app)
+    number = bo.sign_in("bo").id
+    bo.submit(f"/vote/{PAPER}")
+    bo.submit(f"/discussion/{PAPER}", text="Words of Bo")
+    mo.sign_in("mo", "moderator")
+    assert (mo.get(asked).status_code, mo.submit(asked, asked, sure="bo").status_code) == (403, 403)
+    visitor.sign_in("root-a", "admin")
+    desk = visitor.get("/admin").text
+    assert f'href="{asked}"' in desk
+    assert 'href="/admin/people/root-a/remove"' not in desk
+    told = text_of(visitor.get(asked).text)
+    for said in ("1 vote", "1 session", "1 remark", f"deleted-{number}"):
+        assert said in told
+    assert visitor.submit(asked, asked, sure="somebody").status_code == 400
+    assert visitor.post(asked, data={"sure": "bo"}).status_code == 403  # without the form's token
+    assert accounts.find(database, "bo")  # nothing was deleted
+    done = visitor.submit(asked, asked, sure=" Bo ", remarks="remove")
+    assert (done.status_code, done.headers["location"]) == (303, "/admin?gone=yes#people")
+    assert "The account is deleted" in visitor.get("/admin?gone=yes").text
+    assert visitor.get(asked).status_code == 404
+    assert bo.get("/settings").status_code == 303  # signed out
+    assert discussion.discussion(database, PAPER).count == 0
+    act = moderation.audit(database)[0]
+    assert (act.actor, act.target, act.detail) == ("root-a", f"person:deleted-{number}", "remarks: remove")
+
+
+def test_an_admins_own_account_is_no_click_away_on_that_page(visitor: Visitor, database: Database) -> None:
+    visitor.sign_in("root-a", "admin")
+    own = "/admin/people/root-a/remove"
+    assert visitor.get(own).headers["location"] == "/settings#data"
+    assert visitor.submit(own, "/admin", sure="root-a").status_code == 400
+    assert accounts.find(database, "root-a")
 
 
 def test_an_admin_adds_somebody_who_is_told_by_mail(

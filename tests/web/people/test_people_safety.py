@@ -53,7 +53,7 @@ def routes() -> Iterator[tuple[str, str]]:
         for route in import_module(f"foveal.web.{name}").router.routes:
             assert isinstance(route, APIRoute)
             for method in sorted(route.methods & UNSAFE if route.path != ONE_CLICK else ()):
-                yield method, route.path.replace("{paper:path}", PAPER).format(number=1, token="x" * 43)
+                yield method, route.path.replace("{paper:path}", PAPER).format(number=1, token="x" * 43, login="eve")
 
 
 WRITES = sorted(set(routes()))

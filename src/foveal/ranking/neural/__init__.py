@@ -1,7 +1,7 @@
 """Neural rankers before BERT: eighteen small models that order candidates and can show which words matched.
 
     Neural(folder).rank(query, hits)                          a trained one, as a `Ranker` (ranker.py)
-    train_ranker("knrm", examples, found, home=home)          any of them, with any loss (training.py)
+    train_ranker("knrm", examples, found, run=RunSettings(home=home))          any of them, with any loss (training.py)
 
 Source    the survey of Guo et al., "A Deep Look into Neural Ranking Models for Information Retrieval", IP&M 2020, sorts
           them by three tags, which each class has: symmetric or not, focus, granularity (`base.NeuralRanker`)

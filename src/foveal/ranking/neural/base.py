@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
-from foveal.errors import InputError
+from foveal.ranges import BELOW_ONE, COUNT, require_settings
 from foveal.ranking.neural.inputs import Pairs
 from foveal.ranking.neural.matches import cosine_matches
 from foveal.ranking.neural.vectors import WordVectors
@@ -68,10 +68,6 @@ def perceptron(sizes: Sequence[int], dropout: float = 0.0) -> nn.Sequential:
 
 
 def require_sizes(model: str, settings: Any, *names: str) -> None:
-    """InputError: a field of that name is below 1, or `dropout` is no share."""
-    for name in names:
-        if getattr(settings, name) < 1:
-            raise InputError(f"{model} got {name}={getattr(settings, name)}; it needs at least 1.")
-    dropout = getattr(settings, "dropout", 0.0)
-    if not 0 <= dropout < 1:
-        raise InputError(f"{model} got dropout={dropout}; it needs a share from 0 to below 1.")
+    """InputError: a field of that name is no whole number of at least 1, or `dropout` is no share below 1."""
+    more = {"dropout": BELOW_ONE} if hasattr(settings, "dropout") else {}
+    require_settings(model, settings, **dict.fromkeys(names, COUNT), **more)

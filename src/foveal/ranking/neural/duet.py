@@ -25,6 +25,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from foveal.errors import InputError
+from foveal.ranges import POSITIVE, require_number, require_one_of
 from foveal.ranking.neural.base import NeuralRanker, perceptron, require_sizes
 from foveal.ranking.neural.inputs import Pairs
 from foveal.ranking.neural.letters import LetterGrams, LetterSums, Words, lengths_of, letters_of, window_sums
@@ -52,17 +53,15 @@ class DUETSettings:
     scale: float = 0.1  # of the score
 
     def __post_init__(self) -> None:
-        require_sizes("DUET", self, "filters", "hidden", "features", "window", "pooled")
-        if min(self.query_length, self.document_length) < self.window or self.windows < 1:
+        require_sizes("DUET", self, "filters", "hidden", "features", "window", "pool")
+        if min(self.query_length, self.document_length) < self.window or min(self.windows, self.pooled) < 1:
             raise InputError(
                 f"DUET got query_length={self.query_length}, document_length={self.document_length}, window="
                 f"{self.window}, pool={self.pooled}; both lengths must hold a window, and the document's at least "
                 "window + pool - 1 words. Lengthen the texts, or take a smaller window or pool."
             )
-        if not self.scale > 0 or self.match not in ("exact", "cosine"):
-            raise InputError(
-                f"DUET got scale={self.scale}, match={self.match!r}; it needs a scale above 0, and 'exact' or 'cosine'."
-            )
+        require_number("DUET", "scale", self.scale, POSITIVE)
+        require_one_of("DUET", self, "match", ("exact", "cosine"))
 
     @property
     def pooled(self) -> int:

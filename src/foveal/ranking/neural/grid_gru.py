@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from foveal.ranking.neural.base import require_sizes
+from foveal.ranges import COUNT, require_number
 
 __all__ = ["GridGRU", "skewed", "turned"]
 
@@ -35,7 +35,8 @@ class GridGRU(nn.Module):
     def __init__(self, channels: int, units: int, *, grids: int = 1) -> None:
         super().__init__()
         self.channels, self.units, self.grids = channels, units, grids
-        require_sizes("A 2-D GRU", self, "channels", "units", "grids")
+        for name, value in (("channels", channels), ("units", units), ("grids", grids)):
+            require_number("A 2-D GRU", name, value, COUNT, whole=True)
         # rows: r (left, up, diag), z (left, up, diag, in), h'; columns of the last two: left, up, diag
         self.inputs = nn.Parameter(torch.empty(grids, 8 * units, channels))
         self.bias = nn.Parameter(torch.zeros(grids, 8 * units))

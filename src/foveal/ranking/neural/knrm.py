@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from foveal.errors import InputError
+from foveal.ranges import POSITIVE, Range, require_one_of, require_settings
 from foveal.ranking.neural.base import NeuralRanker
 from foveal.ranking.neural.inputs import Pairs
 from foveal.ranking.neural.matches import (
@@ -43,12 +43,9 @@ class KNRMSettings:
     words: str = "equal"  # or "idf": how much each word of the query counts
 
     def __post_init__(self) -> None:
-        kernels(self.kernels, sigma=self.sigma, exact=self.exact_sigma)
-        if not self.scale > 0 or self.log not in ("clamp", "log1p") or self.words not in ("equal", "idf"):
-            raise InputError(
-                f"K-NRM got scale={self.scale}, log={self.log!r}, words={self.words!r}; it needs a scale above 0, "
-                '"clamp" or "log1p", and "equal" or "idf".'
-            )
+        require_settings("K-NRM", self, kernels=Range(2), sigma=POSITIVE, exact_sigma=POSITIVE, scale=POSITIVE)
+        require_one_of("K-NRM", self, "log", ("clamp", "log1p"))
+        require_one_of("K-NRM", self, "words", ("equal", "idf"))
 
 
 class KNRM(NeuralRanker):

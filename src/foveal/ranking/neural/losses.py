@@ -27,7 +27,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from foveal.errors import InputError, UnknownName
+from foveal.errors import UnknownName
+from foveal.ranges import POSITIVE, require_settings
 
 ListLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Scores, labels, mask, each (B, L) -> a scalar."""
@@ -41,8 +42,7 @@ class RankLossSettings:
     gamma: float | None = None  # scores are multiplied by it in the logistic ones; None: 10 if bounded, else 1
 
     def __post_init__(self) -> None:
-        if not self.margin > 0 or (self.gamma is not None and not self.gamma > 0):
-            raise InputError(f"A loss got margin={self.margin}, gamma={self.gamma}; both must be above 0.")
+        require_settings("A loss", self, margin=POSITIVE, gamma=POSITIVE)
 
 
 def make_loss(

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from foveal.errors import InputError
+from foveal.ranges import POSITIVE, require_number
 from foveal.ranking.neural.base import NeuralRanker, require_sizes
 from foveal.ranking.neural.inputs import Pairs
 from foveal.ranking.neural.matches import cosines, kernel_sums, kernels, log_sums, pair_mask
@@ -44,8 +45,7 @@ class TKSettings:
     def __post_init__(self) -> None:
         require_sizes("TK", self, "layers", "heads", "feedforward")
         kernels(self.kernels, sigma=self.sigma)
-        if not self.scale > 0:
-            raise InputError(f"TK got scale={self.scale}; it needs a number above 0.")
+        require_number("TK", "scale", self.scale, POSITIVE)
 
 
 class TK(NeuralRanker):

@@ -1,6 +1,6 @@
 """Trains any neural ranker on judged queries and what a first stage finds for them.
 
-    folder, report = train_ranker("knrm", examples, found, NeuralSettings(loss="hinge"), home=home)
+    folder, report = train_ranker("knrm", examples, found, NeuralSettings(loss="hinge"), run=RunSettings(home=home))
     load_ranker(folder)                          a `Scorer`; Neural(folder) is the ranker
 
 Examples   queries, texts and judgements; `found`: query id -> document id -> first-stage score, for training, dev and
@@ -16,7 +16,6 @@ Guard      the weights with the best dev MAP stay; beside the first stage, by th
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
@@ -29,6 +28,7 @@ from torch import Tensor, nn
 from foveal.errors import InputError
 from foveal.evaluation.metrics import Run, evaluate
 from foveal.models.hub import folder_of
+from foveal.ranges import COUNT, INSIDE, require_settings
 from foveal.ranking.neural import build, model_class, settings_class
 from foveal.ranking.neural.inputs import Prepared, Vocabulary, joined
 from foveal.ranking.neural.losses import ListLoss, RankLossSettings, make_loss, negatives_of
@@ -37,12 +37,12 @@ from foveal.ranking.neural.scorer import Scorer
 from foveal.ranking.neural.vectors import WordVectors
 from foveal.retrieval.fusion import weighted_sum
 from foveal.retrieval.fusion_weights import tuned_weight
-from foveal.settings import Settings
 from foveal.training.examples import Examples, Rows, Scores, check_corpus, shuffled
 from foveal.training.loop import Curves, Job, LoopSettings, identity, train
+from foveal.training.loop_settings import without_loop
 from foveal.training.negatives import filled, top_negatives
 from foveal.training.report import Report, beside, plain_settings
-from foveal.training.runs import TrainingRun
+from foveal.training.runs import RunSettings, TrainingRun
 from foveal.training.searches import fingerprint
 from foveal.training.watch import Progress
 
@@ -70,10 +70,10 @@ class NeuralSettings:
 
     def __post_init__(self) -> None:
         make_loss(self.loss, self.numbers)
-        for name in ("negatives", "depth", "query_length", "document_length", "min_frequency", "dimension"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"Training a neural ranker got {name} = {value}; it needs at least 1.")
+        require_settings(
+            "Training a neural ranker", self, negatives=COUNT, depth=COUNT, query_length=COUNT, document_length=COUNT,
+            min_frequency=COUNT, dimension=COUNT, dev_share=INSIDE,
+        )  # fmt: skip
 
     @classmethod
     def of(cls, name: str, **changes: Any) -> NeuralSettings:
@@ -90,60 +90,62 @@ class NeuralSettings:
         return self.negatives or negatives_of(self.loss)
 
 
+@dataclass(frozen=True)
+class KnownWords:
+    """The words that a ranker knows, and a vector for each."""
+
+    vocabulary: Vocabulary
+    vectors: WordVectors
+
+    @classmethod
+    def of_encoder(cls, name: str, vocabulary: Vocabulary, settings: NeuralSettings, cache: Path) -> KnownWords:
+        """With rows of an encoder's table. UnknownName, ModelUnavailable: the encoder."""
+        folder = folder_of(name, cache, kind="encoder")
+        return cls(
+            vocabulary, WordVectors.from_encoder(folder, vocabulary, settings.dimension, seed=settings.loop.seed)
+        )
+
+
 def train_ranker(
     name: str,
     examples: Examples,
     found: Scores,
     settings: NeuralSettings | None = None,
     *,
-    home: Path,
-    run_name: str | None = None,
-    dev: Examples | None = None,
-    test: Examples | None = None,
+    run: RunSettings[Examples],
     test_found: Scores | None = None,
-    encoder: str = "minilm",
-    vocabulary: Vocabulary | None = None,
-    vectors: WordVectors | None = None,
-    on_progress: Callable[[Progress], None] = lambda _: None,
-    anew: bool = False,
-    cache: Path | None = None,
+    words: str | KnownWords = "minilm",
 ) -> tuple[Path | None, Report]:
     """The folder of the ranker (HOME/models/<run_name>; None if it was no better than the first stage, and then it
     lies in HOME/runs/train/<run_name>/rejected) and the report. A run that was killed goes on; one that is done is not
     done again.
 
-    `vocabulary` and `vectors` come together, or are made of the corpus and the encoder. UnknownName: no such model,
-    loss or encoder. InputError: no found documents for a query, or sizes that the model refuses.
+    `words`: or of the examples, with the vectors of an encoder's table. UnknownName: no such model, loss or encoder.
+    InputError: no found documents for a query, or sizes that the model refuses.
     """
     settings = settings or NeuralSettings.of(name)
-    if (vocabulary is None) != (vectors is None):
-        raise InputError("Word vectors need the vocabulary whose ids they belong to. Give both, or neither.")
-    learnt = examples
-    if dev is None:
-        learnt, dev = examples.split(dev=settings.dev_share)
+    dev, test = run.dev, run.test
+    learnt, dev = examples.beside(dev, settings.dev_share)
     check_corpus(learnt, dev, test)
     judged = {"dev": dev} | ({"test": test} if test else {})
     given = {"dev": found} | ({"test": found if test_found is None else test_found} if test else {})
     _require_found(learnt, found)
     for kind, queries in judged.items():
         _require_found(queries, given[kind])
-    if vocabulary is None or vectors is None:
-        vocabulary = vocabulary_of(learnt, settings)
-        folder = folder_of(encoder, cache or Settings.load().cache, kind="encoder")
-        vectors = WordVectors.from_encoder(folder, vocabulary, settings.dimension, seed=settings.loop.seed)
-    scorer = untrained(name, vocabulary, vectors, settings)
-    depends_on = _depends_on(name, vectors, given, {"examples": learnt, **judged}, settings)
-    run = TrainingRun.opened(home, run_name, identity(depends_on, settings.loop), kind=name, anew=anew)
-    report = run.report()
-    if report is not None:
-        return (run.place if report.kept else None), report
+    if isinstance(words, str):
+        words = KnownWords.of_encoder(words, vocabulary_of(learnt, settings), settings, run.cache_at)
+    scorer = untrained(name, words.vocabulary, words.vectors, settings)
+    depends_on = _depends_on(name, words.vectors, given, {"examples": learnt, **judged}, settings)
+    here = TrainingRun.opened(run, identity(depends_on, settings.loop), kind=name)
+    if (done := here.done()) is not None:
+        return done
     curves = fit_ranker(
-        scorer, learnt, found, settings, run.folder, dev=dev, known_by=depends_on, on_progress=on_progress
+        scorer, learnt, found, settings, here.folder, dev=dev, known_by=depends_on, on_progress=run.on_progress
     )
-    weight, report = _reported(run.name, scorer, judged, given, settings, curves)
-    with run.candidate() as made:
-        run.settle(scorer.weighed(weight).save(made), report)
-    return (run.place if report.kept else None), report
+    weight, report = _reported(here.name, scorer, judged, given, settings, curves)
+    with here.candidate() as made:
+        here.settle(scorer.weighed(weight).save(made), report)
+    return here.result(report)
 
 
 def load_ranker(folder: Path) -> Scorer:
@@ -314,7 +316,7 @@ def _depends_on(
         "vectors": hashlib.sha256(vectors.table.detach().cpu().numpy().tobytes()).hexdigest(),
         **{f"found, {kind}": fingerprint(found) for kind, found in given.items()},
         **{kind: queries.fingerprint for kind, queries in examples.items()},
-        "ranker": json.dumps({key: value for key, value in plain_settings(settings).items() if key != "loop"}),
+        "ranker": without_loop(settings),
     }
 
 
