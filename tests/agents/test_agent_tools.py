@@ -302,7 +302,7 @@ def test_research_answers_from_the_library_step_by_step(shared: tuple[Settings, 
     made = calling(calls, work)
     assert not made.is_error, made.content
     assert told[0] == "Making quoter ready"
-    assert any(one.startswith("Searching: ") for one in told)
+    assert any(one.startswith("Searching: ") for one in told), told
     for place in made.structured_content["citations"]:
         assert (
             calling(calls, lambda client, at=place: client.read_resource(at["uri"])).contents[0].text == place["quote"]

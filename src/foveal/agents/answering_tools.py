@@ -106,9 +106,10 @@ def research(place: Place, given: asked.Research, call: Call) -> shapes.Answer:
     chat = place.models.chat()
     settings = MindSettings.of(chat).with_budget(Budget(seconds=given.seconds))
     search = MindSearch(chat, sources, settings=settings.without(load_research(place.settings).hosts))
-    run, seen = search.start(question), 0
+    run, seen, over = search.start(question), 0, False
     try:
-        while not run.join(0.2):
+        while not over:
+            over = run.join(0.2)
             events = run.log.so_far(seen)
             for event in events:
                 if said := _step(event.kind, event.data):
