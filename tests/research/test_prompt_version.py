@@ -16,7 +16,7 @@ from foveal.research.plans import PastTurn, Turn
 from foveal.research.report import Brief
 from foveal.types import Passage, Span
 
-VERSION, DIGEST = 1, "aa6d68878dc0a8e0"
+VERSION, DIGEST = 2, "aa6d68878dc0a8e0"
 """Changed a prompt? Raise prompts.VERSION by one, and write both anew here."""
 
 DAY = date(2026, 1, 20)

@@ -19,7 +19,7 @@ from foveal.research.graph import Graph
 from foveal.research.plans import Turn
 from foveal.types import Passage
 
-VERSION = 1
+VERSION = 2
 
 PLANNER = """\
 You plan how a question is answered. You cannot search yourself: searchers do, each for one sub-question, and tell you \
@@ -288,11 +288,17 @@ def _fenced(number: object, url: object, title: object, text: str) -> str:
 # -- the answer -------------------------------------------------------------------------------------------------------
 
 
-def plain_writer_messages(question: str, graph: Graph, model: ChatModel, *, room: int) -> Messages:
-    """`writer_messages` for a small model."""
+def plain_writer_messages(
+    question: str, graph: Graph, model: ChatModel, *, room: int, quotes: Sequence[str] = ()
+) -> Messages:
+    """`writer_messages` for a small model, which takes the first thing that a searcher says for the answer: it is shown
+    the `quotes` that bear the searchers out, where there are some, in place of what they said."""
     asked = f"{CONCISE}\n\nQuestion: {question}\n\nAnswer:"
-    left = model.context_tokens - room - model.count_tokens(asked) - 64
-    found = without_marks(findings(graph, max(64, left), model))
+    left = max(64, model.context_tokens - room - model.count_tokens(asked) - 64)
+    shown = list(dict.fromkeys(as_data(one) for one in quotes))
+    while shown and model.count_tokens("\n".join(shown)) > left:
+        shown.pop()
+    found = "\n".join(shown) or without_marks(findings(graph, left, model))
     content = f"{CONCISE}\n\n{found}\n\nQuestion: {question}\n\nAnswer:"
     return [{"role": "system", "content": ""}, {"role": "user", "content": content}]
 

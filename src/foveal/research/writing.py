@@ -59,11 +59,12 @@ class Writer:
     def _written(self, seen: RunState) -> bool:
         """The model's answer, word by word; a number that nothing stands behind is never shown."""
         room = min(self.tokens, self.model.context_tokens // 3)
+        known = _known(seen)
         if self.plain:
-            messages = plain_writer_messages(self.question, seen.graph, self.model, room=room)
+            quotes = [one["quote"] for number in sorted(known) for one in seen.quotes(number)]
+            messages = plain_writer_messages(self.question, seen.graph, self.model, room=room, quotes=quotes)
         else:
             messages = writer_messages(self.question, seen.graph, self.model, today=today(), room=room)
-        known = _known(seen)
         marks = Marks(known.__contains__)
         for piece in self.model.stream(messages, Sampling(max_tokens=room), cancel=self.cancel):
             self.begun = True
