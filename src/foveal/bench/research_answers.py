@@ -4,7 +4,8 @@ arms      no pages at all; one-shot RAG; ReAct; the taught planner; the recorded
           read alike, answered by the same model; EM and F1 (SQuAD), and whether the answer stands in what was shown
 noise     the taught planner's pages with others added, until those are 0, 50, 90 % of all: what other passages of the
           other set fit the question best and do not hold its answer. Read by words, or, as control, from the head
-run       whole runs of MindSearch by each planner of a small model: its own searchers, its own answer
+run       whole runs of MindSearch by each planner of a small model: its own searchers, its own answer, which it writes
+          from quotes; as control, from the same runs, from what the searchers said
 
 Reading   `BestPassages` in a window of so many tokens, the same for all; the model is Qwen2.5-Coder-0.5B, which answers
           badly: what counts are differences. The answers that it gives stay in the bench's cache, question by question
@@ -40,20 +41,21 @@ from foveal.models.language import LanguageModel
 from foveal.research.pages import BestPassages
 from foveal.research.plan_json import JsonPlanner
 from foveal.research.plan_names import NamesPlanner
-from foveal.research.prompts import CONCISE
+from foveal.research.prompts import CONCISE, VERSION, plain_writer_messages
 from foveal.research.recorded_search import pooled
 from foveal.research.trained_planner import PlannerModel, TrainedPlanner
 from foveal.research.trajectories import Trajectory
 from foveal.types import Document
 
 if TYPE_CHECKING:
-    from foveal.research.mindsearch import MakePlanner
+    from foveal.research.mindsearch import MakePlanner, MindSearch
 
 WINDOW = 400
 """Tokens of pages that the model is shown."""
 
 NOISE = (0.0, 0.5, 0.9)
 ANSWER = Sampling(max_tokens=24, stop=("\n",))
+WHOLE_ANSWER = Sampling(max_tokens=256)
 KEPT_SHARE = 0.6
 """Of the F1 without noise, that must be left at 90 % of it."""
 
@@ -63,7 +65,7 @@ class AnswerSizes:
     """How many questions of a set are answered."""
 
     questions: int = 40
-    runs: int = 8  # whole runs of MindSearch
+    runs: int = 20  # whole runs of MindSearch
 
     @classmethod
     def of(cls, settings: BenchSettings) -> AnswerSizes:
@@ -282,20 +284,34 @@ def run_rows(work: Answering) -> Iterator[Row]:
         search = MindSearch(work.chat, source, planner=planner)
 
         def make(part: Sequence[Trajectory], search: MindSearch = search) -> list[tuple[str, ...]]:
-            found = [search.ask(run.question) for run in part]
-            return [(one.text, str(len(one.numbers)), str(one.usage["seconds"])) for one in found]
+            return [_whole_run(work.chat, search, run.question) for run in part]
 
-        made_by = ["whole runs", name, work.chat.name, weights(arms.taught(0)[0])]
-        yield from _whole(f"2Wiki: whole runs, {name}", runs, arms.kept(made_by, arms.two_wiki, runs, make))
+        made_by = ["whole runs", VERSION, name, work.chat.name, weights(arms.taught(0)[0])]
+        made = arms.kept(made_by, arms.two_wiki, runs, make)
+        system = f"2Wiki: whole runs, {name}"
+        quotes = {run.id: made[run.id][0] for run in runs}
+        said = {run.id: made[run.id][1] for run in runs}
+        yield from _whole_rows(system, runs, quotes)
+        yield Row.of(system, "answers with a citation", fmean(float(made[run.id][2]) > 0 for run in runs))
+        yield Row.of(system, "seconds a run", fmean(float(made[run.id][3]) for run in runs))
+        yield from _whole_rows(f"{system}, from what searchers said", runs, said)
+        row = gain_row(f"{system}, less from what searchers said", _f1(runs, quotes), _f1(runs, said), None)
+        yield replace(row, metric="points of F1")
 
 
-def _whole(system: str, runs: Sequence[Trajectory], made: Mapping[str, tuple[str, ...]]) -> Iterator[Row]:
-    """Whether whole runs found the answer, and how long they took."""
-    held = [score("contains", made[run.id][0], run.answers) for run in runs]
-    f1 = [100 * score("f1", made[run.id][0], run.answers) for run in runs]
-    cited = [float(int(made[run.id][1]) > 0) for run in runs]
-    seconds = fmean(float(one[2]) for one in made.values())
-    yield Row.of(system, "answers that hold the gold one", fmean(held), note=f"{len(runs)} runs")
-    yield Row.of(system, "F1", fmean(f1), note="of whole sentences: length counts against it")
-    yield Row.of(system, "answers with a citation", fmean(cited))
-    yield Row.of(system, "seconds a run", seconds)
+def _whole_rows(system: str, runs: Sequence[Trajectory], given: Mapping[str, str]) -> Iterator[Row]:
+    held = fmean(score("contains", given[run.id], run.answers) for run in runs)
+    yield Row.of(system, "answers that hold the gold one", held, note=f"{len(runs)} runs")
+    yield Row.of(system, "F1", fmean(_f1(runs, given).values()), note="of whole sentences: length counts against it")
+
+
+def _f1(runs: Sequence[Trajectory], given: Mapping[str, str]) -> dict[str, float]:
+    return {run.id: 100 * score("f1", given[run.id], run.answers) for run in runs}
+
+
+def _whole_run(chat: ChatModel, search: MindSearch, question: str) -> tuple[str, str, str, str]:
+    """A run's answer, the answer that the model writes from what its searchers said, citations, and seconds."""
+    run = search.start(question)
+    found = run.result()
+    said = plain_writer_messages(question, run.state.graph, chat, room=WHOLE_ANSWER.max_tokens)
+    return found.text, chat.chat(said, WHOLE_ANSWER).strip(), str(len(found.numbers)), str(found.usage["seconds"])

@@ -28,6 +28,7 @@ from foveal.models.chat import GREEDY, Cancel, Messages, Sampling, SchemaT
 
 PARTS, PAGES_OF_PART = 3, 4
 PARAGRAPH = 360
+LONGEST_FACT = 200  # characters; a menu without a full stop is none
 PIECE = 48  # characters that the server streams at once
 WATERS = ("low", "high", "frozen from bank to bank", "brown with clay", "as clear as glass", "full of leaves", "loud")
 _SOURCE = re.compile(r"^Source (\d+): .*?\nBEGIN SOURCE \1\n(.*?)\nEND SOURCE \1$", re.DOTALL | re.MULTILINE)
@@ -73,7 +74,7 @@ class Rules:
     def _program(self, messages: Messages) -> str:
         asked = max(place for place, one in enumerate(messages) if one["content"].startswith("A new question: "))
         turn = sum(one["role"] == "assistant" for one in messages[asked:])
-        question = messages[asked]["content"].removeprefix("A new question: ").partition("\n\n(")[0]
+        question = messages[asked]["content"].removeprefix("A new question: ").partition("\n\n")[0]
         programs = self.programs or plan_of_mills(question)
         return programs[min(turn, len(programs) - 1)]
 
@@ -121,7 +122,7 @@ def _current(prompt: str) -> str:
 
 def _first_fact(text: str) -> str:
     found = re.search(r"Mill \d+ was given [^.]*\.", text) or re.search(r"[^\W\d][^.。\n]*[.。]", text)
-    return found[0] if found else text[:80]
+    return found[0][:LONGEST_FACT] if found else text[:80]
 
 
 @dataclass
