@@ -92,7 +92,7 @@ def read_html(content: bytes, *, name: str, charset: str | None = None) -> HtmlP
     author = _named(tree, "author") or _named(tree, "article:author")
     link, licence = _canonical(tree), _licence(tree)
     shallow = _depth(tree) <= _DEEPEST  # else made to cost: no search for what is the main text
-    published_at = _published_at(tree) if shallow else None
+    published_at = _published_at(tree, link) if shallow else None
     drop_hidden(tree)  # but what a page says of itself may stand hidden
     _drop_anchors(tree)
     title = _title(tree)
@@ -353,9 +353,9 @@ def _licence_of(link: Any) -> str:
     return leads if leads.startswith(("https://", "http://", "//")) else str(link.text_content())
 
 
-def _published_at(tree: Any) -> datetime | None:
-    import trafilatura
+def _published_at(tree: Any, url: str | None) -> datetime | None:
+    """The day that a page states, or its address does; none is guessed from its words."""
+    from htmldate import find_date
 
-    stated = {"extensive_search": False, "original_date": True}
-    found = trafilatura.extract_metadata(tree, None, stated, False)
-    return aware(found.date) if found and found.date else None
+    found = find_date(tree, extensive_search=False, original_date=True, url=url)
+    return aware(found) if found else None

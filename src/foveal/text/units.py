@@ -38,9 +38,10 @@ _WORD = re.compile(rf"[{_ONE_EACH}{_MARKS}](?<!\s)|[{_UNSPACED}]{{1,4}}|[^\s{_ON
 
 _PARAGRAPH_END = re.compile(r"\n(?:[^\S\n]*\n)+")
 _LONG_LINE = re.compile(rf"^[^\n]{{{UNWRAPPED + 1},}}\n", re.MULTILINE)
-_SENTENCE_END = re.compile(
-    r"(?<![.!?…‽؟۔])(?P<mark>[.!?…‽؟۔]+)[\"'”’»)\]*_]*(?P<space>\s+)"
-    r"|[。！？｡।॥]+[」』”’）】》\"']*\s*"
+_SENTENCE_END = re.compile(  # one class first, so that the search for it runs in C; a run of marks is tried once
+    r"[.!?…‽؟۔。！？｡।॥](?:"
+    r"(?<=[.!?…‽؟۔])(?<![.!?…‽؟۔]{2})(?P<more>[.!?…‽؟۔]*+)[\"'”’»)\]*_]*(?P<space>\s+)"
+    r"|(?<=[。！？｡।॥])[。！？｡।॥]*[」』”’）】》\"']*\s*)"
 )
 _SCRAP = re.compile(r"(?:[\W_¹²³⁰⁴-⁹]|[\[(]\d{1,3}(?:[ ,;–-]{1,3}\d{1,3})*[\])])+")
 _ITEM = re.compile(  # a row of a table whose first cell is blank goes on with the one above
@@ -139,7 +140,7 @@ def _covering(text: str, starts: Iterable[int]) -> Offsets:
 
 
 def _ends_sentence(text: str, match: re.Match[str]) -> bool:
-    if match["mark"] is None:  # the marks of scripts without capitals and spaces are plain
+    if match["more"] is None:  # the marks of scripts without capitals and spaces are plain
         return True
     behind = text[match.end() : match.end() + 1]
     if behind == "." or (behind.isdigit() and text[max(0, match.start() - 1) : match.start()].isspace()):
@@ -150,7 +151,7 @@ def _ends_sentence(text: str, match: re.Match[str]) -> bool:
     following = first[1] if first else ""
     if following[:1].islower():
         return False
-    if match["mark"] != ".":
+    if match["more"] or text[match.start()] != ".":
         return True
     stopped = first is not None and text[first.end() : first.end() + 1] == "."
     return _stop_ends_sentence(text[max(0, match.start() - 24) : match.start()], following, stopped)
