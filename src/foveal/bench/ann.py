@@ -53,6 +53,9 @@ DEEP = 200
 EFS = (32, 48, 64, 96, 128, 192, 256, 384, 512)
 """The dial of a graph: candidates kept in a search."""
 
+RABITQ_EFFORTS = ((8, 2), (12, 2), (16, 2), (24, 2), (32, 2), (32, 3), (32, 4), (32, 6), (32, 10))
+"""The dial of IVF-RQ: cells that are searched, and how many times as many candidates are compared in full."""
+
 
 @dataclass(frozen=True)
 class Data:
@@ -70,8 +73,8 @@ class Index:
     """A built index: `search(query, k, effort)` gives ids; `efforts` are the turns of its dial, the least first."""
 
     name: str
-    search: Callable[[Floats, int, int], Ids]
-    efforts: Sequence[int]
+    search: Callable[[Floats, int, Any], Ids]
+    efforts: Sequence[Any]
     bytes_per_vector: float
     build_s: float
     setting: str
@@ -198,7 +201,7 @@ def deep_row(index: Index, data: Data) -> Row:
     for refine in (shipped.refine, shipped.refine_deep):
 
         def search(query: Floats, refine: int = refine) -> Ids:
-            return index.search(query, DEEP, refine)
+            return index.search(query, DEEP, (shipped.probes, refine))
 
         found[refine] = recall([search(query) for query in data.queries], data.truth, DEEP)
         told.append(
@@ -223,8 +226,9 @@ def lance_rabitq(data: Data, folder: Path) -> Index:
 
     config = IvfRq(distance_type="dot", num_bits=4)
     return lance(
-        "Lance IVF-RQ", config, data, folder, (2, 3, 4, 6, 10), "4 bits, nprobes 32, refine {effort}", _refined
-    )
+        "Lance IVF-RQ", config, data, folder, RABITQ_EFFORTS, "4 bits, nprobes {effort[0]}, refine {effort[1]}",
+        lambda query, _k, effort: query.nprobes(effort[0]).refine_factor(effort[1]),
+    )  # fmt: skip
 
 
 def lance_hnsw(data: Data, folder: Path) -> Index:
@@ -338,9 +342,9 @@ def lance(
     config: Any,
     data: Data,
     folder: Path,
-    efforts: Sequence[int],
+    efforts: Sequence[Any],
     setting: str,
-    turn: Callable[[Any, int, int], Any],
+    turn: Callable[[Any, int, Any], Any],
 ) -> Index:
     """A Lance table of the vectors with an index of `config`; `turn` sets a query's dial for k and an effort."""
     import lancedb
@@ -372,7 +376,7 @@ def held_out(vectors: Floats, queries: Floats) -> Data:
     return Data(vectors, queries[tuned_on], truth[tuned_on], queries[~tuned_on], truth[~tuned_on])
 
 
-def least_effort(index: Index, data: Data) -> int:
+def least_effort(index: Index, data: Data) -> Any:
     """The first turn of the dial with the target recall on the tuning queries, or the last."""
     for effort in index.efforts[:-1]:
         found = [index.search(query, 10, effort) for query in data.tuning]

@@ -43,6 +43,9 @@ ROWS = 40
 LONGEST_HEAD = 2**16
 """Characters of a file in which its head is looked for."""
 
+SeparatedRow = tuple[int, int, list[str]]
+"""Where a row of a CSV file begins, where the next one does, and its cells."""
+
 _RULE = re.compile(r"^[ \t]{0,3}(?=[^\n]*-)(?=[^\n]*\|)[ \t|:-]++\r?$", re.MULTILINE)
 _CELL_END = re.compile(r"(?<!\\)\|")
 _NUMBER = re.compile(r"[-+−(]?[$€£¥]?\d[\d.,' \u00a0\u202f]*(?:[eE][-+]?\d+)?\)?[%‰]?")
@@ -83,6 +86,18 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
+class Ruled:
+    """A table of Markdown: its head begins at `top`, the rule below it at `rule`, the rows are `start` to `end`."""
+
+    top: int
+    rule: int
+    start: int
+    end: int
+    head: list[str]
+    rows: list[list[str]]  # the cells of the first rows
+
+
+@dataclass(frozen=True, slots=True)
 class Rows:
     """What of a stretch of text is rows of `tables`: characters `start` to `end` of the document.
 
@@ -103,9 +118,9 @@ class Rows:
 
 def rows_in(document: Document, start: int, end: int) -> Rows | None:
     """The rows, with their head, of the tables between `start` and `end`; None where there are none."""
-    if "|" not in document.text[start:end] and not _marks_of(document):
+    if "|" not in document.text[start:end] and not marks_of(document):
         return None  # most passages: the tables of a long text are not looked for
-    every = _tables(document.revision, document.text, _marks_of(document))
+    every = _tables(document.revision, document.text, marks_of(document))
     there = [one for one in every if one.top < end and one.end > start]
     if not there:
         return None
@@ -139,7 +154,7 @@ def with_columns(document: Document, passages: Sequence[Passage]) -> list[Passag
 
 def tables_of(document: Document) -> Iterator[Table]:
     """The tables of a document whose columns have names, in order."""
-    marks = _marks_of(document)
+    marks = marks_of(document)
     return _separated(document.text, marks) if marks else _ruled(document.text)
 
 
@@ -149,7 +164,7 @@ def _tables(revision: str, text: str, marks: str | None) -> tuple[Table, ...]:  
     return tuple(_separated(text, marks) if marks else _ruled(text))
 
 
-def _marks_of(document: Document) -> str | None:
+def marks_of(document: Document) -> str | None:
     """The marks between cells of a document that is a table; None: it is none."""
     addresses = (str(document.metadata.get("source") or ""), document.url or "")
     return next((found for one in addresses if (found := _marks(one))), None)
@@ -163,23 +178,31 @@ def _marks(address: str) -> str | None:
 
 def _separated(text: str, marks: str) -> Iterator[Table]:
     """The table that a CSV file is."""
+    found = separated(text, marks)
+    if found is None:
+        return
+    mark, rows = found
+    top, end, head = rows[0]
+    if columns := columns_of(head, [cells for _, _, cells in rows[1:]]):
+        line = re.sub(r"[ \r\n]+", " ", text[top:end].strip(" \r\n"))
+        yield Table(end, len(text), columns, top, line, _one_line(head), mark)
+
+
+def separated(text: str, marks: str) -> tuple[str, list[SeparatedRow]] | None:
+    """The one of `marks` that parts the cells of a CSV file, and its first rows of the usual width; None: no table."""
     read = [_rows(text, mark) for mark in marks]
     widths = [Counter(len(cells) for _, _, cells in rows if len(cells) > 1).most_common(1) for rows in read]
     known = [(found[0][1], found[0][0], n) for n, found in enumerate(widths) if found]
     if not known:
-        return
+        return None
     _, width, chosen = max(known, key=lambda one: (one[0], one[1], -one[2]))
-    rows = [row for row in read[chosen] if len(row[2]) == width]
-    top, end, head = rows[0]
-    if columns := _columns(head, [cells for _, _, cells in rows[1:]]):
-        line = re.sub(r"[ \r\n]+", " ", text[top:end].strip(" \r\n"))
-        yield Table(end, len(text), columns, top, line, _one_line(head), marks[chosen])
+    return marks[chosen], [row for row in read[chosen] if len(row[2]) == width]
 
 
-def _rows(text: str, mark: str) -> list[tuple[int, int, list[str]]]:
+def _rows(text: str, mark: str) -> list[SeparatedRow]:
     """The first rows, each with its place and that behind it; none where they cannot be told apart."""
     lines = text[:LONGEST_HEAD].splitlines(keepends=True)
-    reader, rows, seen, place = csv.reader(lines, delimiter=mark), list[tuple[int, int, list[str]]](), 0, 0
+    reader, rows, seen, place = csv.reader(lines, delimiter=mark), list[SeparatedRow](), 0, 0
     try:
         for cells in islice(reader, ROWS):
             begin, place = place, place + sum(map(len, lines[seen : reader.line_num]))
@@ -191,6 +214,16 @@ def _rows(text: str, mark: str) -> list[tuple[int, int, list[str]]]:
 
 
 def _ruled(text: str) -> Iterator[Table]:
+    """The tables of a Markdown text whose columns have names, and rows."""
+    for one in ruled(text):
+        names = _one_line(map(plain_title, one.head))
+        columns = columns_of(names, one.rows)
+        if one.rows and columns:
+            title = " ".join(text[one.top : one.rule].split())
+            yield Table(one.start, one.end, columns, one.top, title, names)
+
+
+def ruled(text: str) -> Iterator[Ruled]:
     """The tables of a Markdown text: a head, a rule below it of as many cells, and rows."""
     end = 0
     for rule in _RULE.finditer(text):
@@ -210,11 +243,8 @@ def _ruled(text: str) -> Iterator[Table]:
             if len(rows) < ROWS:
                 rows.append(_cells(line))
             end = stop + 1
-        names = _one_line(map(plain_title, head))
-        columns = _columns(names, rows)
-        if rows and columns:
-            title = " ".join(text[above : rule.start()].split())
-            yield Table(rule.end() + 1, min(end, len(text)), columns, above, title, names)
+        start, end = min(rule.end() + 1, len(text)), min(end, len(text))
+        yield Ruled(above, rule.start(), start, end, head, rows)
 
 
 def _cells(line: str) -> list[str]:
@@ -224,7 +254,7 @@ def _cells(line: str) -> list[str]:
     return [cell.strip() for cell in _CELL_END.split(inside)] if "|" in line else []
 
 
-def _columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[str, ...]:
+def columns_of(head: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[str, ...]:
     """What the columns are called; nothing where the head seems to be a row like those below it."""
     names = _one_line(head)
     counted = [n for n in range(len(names)) if _is_counted([row[n] for row in rows if n < len(row)])]

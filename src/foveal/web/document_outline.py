@@ -17,6 +17,7 @@ from foveal.retrieval.document_passages import document_passages
 from foveal.retrieval.store import Store
 from foveal.text.code_blocks import Code, code_blocks
 from foveal.text.headings import Heading, find_headings
+from foveal.text.table_cells import Grid, grids_of
 from foveal.text.topic_outline import MOST, Topic, TopicOutline, titled, topic_outline
 from foveal.types import Document
 from foveal.web.document_text import part_of
@@ -77,6 +78,11 @@ def headings_of(document: Document) -> tuple[Heading, ...]:
 def code_of(document: Document) -> tuple[Code, ...]:
     """The blocks of code of a text; none of one whose lines are those of a paper's pages."""
     return () if document.pages else _code(document.revision, document.text, document.metadata.get("kind") in INDENTING)
+
+
+def tables_of(document: Document) -> tuple[Grid, ...]:
+    """The tables of a text; none of one whose lines are those of a paper's pages."""
+    return () if document.pages else grids_of(document, code_of(document))
 
 
 def nested(topics: Sequence[Topic], cut: Sequence[int]) -> list[Entry]:

@@ -18,7 +18,8 @@ from fastapi.responses import RedirectResponse
 from foveal.errors import InputError
 from foveal.types import Document, Span
 from foveal.web.answers import author_of, pages_of
-from foveal.web.document_outline import code_of, contents_of, headings_of
+from foveal.web.document_outline import code_of, contents_of, headings_of, tables_of
+from foveal.web.document_pieces import pieces_of
 from foveal.web.document_text import Place, blocks_of, borders, part_of, place_address
 from foveal.web.documents import checked_revision, entry_of, may_remove
 from foveal.web.pages import page
@@ -53,6 +54,18 @@ def document_page(
     asked = int(detail) if re.fullmatch(r"\d{1,2}", detail) else 0  # an address of another time: as usual
     contents = contents_of(site.library.store, document, cut, newest=newest, detail=asked)
     flowing = bool(document.pages)  # a page's lines end where the paper does
+    tables = tables_of(document)
+    blocks = blocks_of(
+        document,
+        places,
+        headings,
+        start,
+        end,
+        (marked.start, marked.end) if marked else (0, 0),
+        flowing=flowing,
+        code=code_of(document),
+        tables=tables,
+    )
     values = {
         "document": document,
         "entry": entry,
@@ -62,16 +75,7 @@ def document_page(
         "revision": "" if newest else document.revision[:16],
         "revisions": [one for one in site.library.store.revisions(document.id) if one != document.revision],
         "flowing": flowing,
-        "blocks": blocks_of(
-            document,
-            places,
-            headings,
-            start,
-            end,
-            (marked.start, marked.end) if marked else (0, 0),
-            flowing=flowing,
-            code=code_of(document),
-        ),
+        "pieces": pieces_of(blocks, tables, document.text),
         "contents": contents,
         "number": number,
         "parts": len(cut) - 1,

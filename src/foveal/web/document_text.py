@@ -13,10 +13,12 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
+from operator import attrgetter
 from urllib.parse import quote
 
 from foveal.text.code_blocks import Code
 from foveal.text.headings import Heading
+from foveal.text.table_cells import Cell, Grid
 from foveal.types import Document
 
 PART = 60_000
@@ -28,6 +30,8 @@ NUMBERED, CAPITALS = 3, 6
 _HASHES = re.compile(r" {0,2}#{1,6}[ \t]+(?=\S)")
 _LINE = re.compile(r"[^\n]*\n?")
 _ITEM = re.compile(r"(?:\d{1,3}|[a-zA-Z])[.)]\s|\[\d")  # of a list: "2. ", "b) ", "[3"
+
+_start, _end = attrgetter("start"), attrgetter("end")
 
 Place = tuple[int, int, str | None]
 
@@ -44,6 +48,13 @@ class Slice:
     marked: bool = False
     first: bool = False  # of what is marked
     code: str = ""  # "code" of a block of code, "fence" of the lines around it
+    cell: Cell | None = None  # the table's cell that this is (a part of)
+    hidden: bool = False  # it only parts the cells of a table
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is nothing but its characters, in one line."""
+        return not (self.marked or self.page or self.heading or self.hidden) and len(self.lines) == 1
 
     @property
     def opening(self) -> int:
@@ -65,11 +76,6 @@ class Block:
     end: int
     heading: str | None
     slices: tuple[Slice, ...]
-
-    @property
-    def runs(self) -> list[tuple[bool, list[Slice]]]:
-        """The slices, those of code told from the others."""
-        return [(coded, list(group)) for coded, group in groupby(self.slices, lambda one: bool(one.code))]
 
 
 def borders(text: str, preferred: Iterable[Sequence[int]], most: int = PART) -> list[int]:
@@ -106,18 +112,20 @@ def blocks_of(
     *,
     flowing: bool = False,
     code: Sequence[Code] = (),
+    tables: Sequence[Grid] = (),
 ) -> list[Block]:
     """The blocks of characters `start` to `end`; without passages, all of it is one.
 
     `flowing` joins the lines of paragraphs that were broken to fit a page's width, as a PDF's are.
     """
     inside = [one for one in covering(places, len(document.text)) if one[0] < end and one[1] > start]
+    cells = [cell for one in tables for cell in one.cells(document.text, start, end)]
     made = []
     for first, last, heading in inside:
         a, b = max(first, start), min(last, end)
         shown = (a, a + len(document.text[a:b].rstrip()))
         cut = _breaks(document.text, shown, headings) if flowing else ()
-        made.append(Block(a, b, heading, tuple(_slices(document, headings, shown, marked, cut, code))))
+        made.append(Block(a, b, heading, tuple(_slices(document, headings, shown, marked, cut, code, cells))))
     return _with_first(made)
 
 
@@ -150,14 +158,15 @@ def _rows(lines: Sequence[str]) -> set[int]:
 
 
 def _with_first(blocks: list[Block]) -> list[Block]:
-    """The blocks with the first slice that is marked told from the others: a link leads there."""
-    for number, block in enumerate(blocks):
-        place = next((n for n, one in enumerate(block.slices) if one.marked), None)
-        if place is not None:
-            first = replace(block.slices[place], first=True)
-            slices = (*block.slices[:place], first, *block.slices[place + 1 :])
-            return [*blocks[:number], replace(block, slices=slices), *blocks[number + 1 :]]
-    return blocks
+    """The blocks with the first slice that is marked, and seen if one is, told from the others: a link leads there."""
+    marked = [(n, k) for n, block in enumerate(blocks) for k, one in enumerate(block.slices) if one.marked]
+    if not marked:
+        return blocks
+    number, place = next(((n, k) for n, k in marked if not blocks[n].slices[k].hidden), marked[0])
+    block = blocks[number]
+    first = replace(block.slices[place], first=True)
+    slices = (*block.slices[:place], first, *block.slices[place + 1 :])
+    return [*blocks[:number], replace(block, slices=slices), *blocks[number + 1 :]]
 
 
 def _breaks(text: str, place: tuple[int, int], headings: Sequence[Heading]) -> list[int]:
@@ -193,6 +202,7 @@ def _slices(
     marked: tuple[int, int],
     breaks: Sequence[int],
     code: Sequence[Code],
+    cells: Sequence[Cell],
 ) -> Iterator[Slice]:
     start, end = place
     pages = {offset: number for number, offset in enumerate(document.pages, start=1)}
@@ -203,9 +213,14 @@ def _slices(
     cuts |= {offset for one in there for offset in (one.start, one.end)}
     blocks = [one for one in code[bisect_right(code, start, key=lambda one: one.end) :] if one.start < end]
     cuts |= {offset for one in blocks for offset in (one.start, one.body, one.stop, one.end)}
+    within = cells[bisect_right(cells, start, key=_end) : bisect_left(cells, end, key=_start)]
+    cuts |= {offset for one in within for offset in (one.start, one.end)}
+    cuts |= {offset for one in within for mark in one.marks for offset in mark}
     points = sorted(offset for offset in cuts if start <= offset <= end)
     for one, after in pairwise(points):
         heading = next((h for h in there if h.start <= one < h.end), None)
+        at = bisect_right(within, one, key=_end)
+        cell = within[at] if at < len(within) and within[at].start <= one else None
         yield Slice(
             one,
             _lines(document.text, one, after, breaks),
@@ -213,8 +228,17 @@ def _slices(
             heading=min(heading.level, 4) if heading else None,
             anchor=heading.start if heading and heading.start == one else None,
             marked=marked[0] <= one < marked[1],
-            code=next(("code" if c.body <= one < c.stop else "fence" for c in blocks if c.start <= one < c.end), ""),
+            code="" if cell else _code_at(blocks, one),
+            cell=cell,
+            hidden=cell is not None and any(x <= one < y for x, y in cell.marks),
         )
+
+
+def _code_at(blocks: Sequence[Code], offset: int) -> str:
+    """Whether a character stands in a block of code, or in what is around one."""
+    return next(
+        ("code" if one.body <= offset < one.stop else "fence" for one in blocks if one.start <= offset < one.end), ""
+    )
 
 
 def _lines(text: str, start: int, end: int, breaks: Sequence[int]) -> tuple[str, ...]:
