@@ -47,3 +47,10 @@ def test_what_a_question_is_asked_with_is_not_marked():
         "harm",
     ]
     assert [one.text for one in marked_words("It does.", "does") if one.marked] == ["does"]
+
+
+def test_a_row_of_a_table_is_shown_as_its_cells() -> None:
+    """Not with bars, nor with the rule below its head; a bar that a cell holds stays."""
+    table = "| size | seconds |\n| --- | ---: |\n| 20 \\| 30 |  |\n| 40 | 7 |\nSo a | b is no row."
+    shown = "".join(one.text for one in marked_words(table, "seconds"))
+    assert shown == "size · seconds · 20 | 30 · 40 · 7 · So a | b is no row."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +11,10 @@ from foveal.retrieval.asked_words import asked_found
 
 SHOWN = 420
 """Characters of a passage that are shown."""
+
+_RULE = re.compile(r"^[ \t]*\|(?:[ \t]*:?-{2,}:?[ \t]*\|)+[ \t]*$", re.MULTILINE)
+_ROW = re.compile(r"^[ \t]*\|(.*?)\|?[ \t]*$", re.MULTILINE)
+_BAR = re.compile(r"(?<!\\)\|")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +27,7 @@ class Marked:
 
 def marked_words(text: str, query: str, most: int = SHOWN) -> tuple[Marked, ...]:
     """At most about `most` characters of `text`, in one line, where the words of `query` stand densest."""
-    line = " ".join(text.split())
+    line = in_a_line(text)
     found = asked_found(line, query)
     places = [place for place, _ in found]
     start = _densest(found, line, most)
@@ -30,6 +35,16 @@ def marked_words(text: str, query: str, most: int = SHOWN) -> tuple[Marked, ...]
     pieces = list(_pieces(line, [(a, b) for a, b in places if start <= a and b <= end], start, end))
     front, back = ("… " if start else ""), (" …" if end < len(line) else "")
     return tuple(one for one in (Marked(front, marked=False), *pieces, Marked(back, marked=False)) if one.text)
+
+
+def in_a_line(text: str) -> str:
+    """`text` in one line, a row of a Markdown table as its cells with a dot between them."""
+    return " ".join(_ROW.sub(_cells, _RULE.sub("", text)).split())
+
+
+def _cells(row: re.Match[str]) -> str:
+    cells = (cell.strip().replace("\\|", "|") for cell in _BAR.split(row[1]))
+    return "".join(f"{cell} · " for cell in cells if cell)
 
 
 def _densest(found: list[tuple[tuple[int, int], str]], line: str, most: int) -> int:
