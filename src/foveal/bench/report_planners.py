@@ -1,7 +1,8 @@
 """bench report-planners: what each planner and each timing of deep research is worth to the final answer.
 
-planners   single (one-shot RAG: the question alone), parallel, sequential, tree, and ReAct, over recorded questions of
-           several hops: each may ask one and the same model at most `CALLS` times, and is read at 9 passages by it
+planners   single (one-shot RAG: the question alone), parallel, sequential, names (asks no model), tree, and ReAct, over
+           recorded questions of several hops: each may ask one and the same model at most `CALLS` times, and is read at
+           9 passages by it
 timing     always, never, tagged, confidence, attention, consistency: one short answer each, from the 9 passages of at
            most one search. How many calls a policy needs to decide is part of what it costs, and stands beside it
 memory     the planners are told from the run's memory beside what they found last, as in a run; the sequential one
@@ -44,6 +45,7 @@ from foveal.research.judging import Judge
 from foveal.research.likeness import Likeness
 from foveal.research.memory_kept import KeptMemory
 from foveal.research.planning import Finding, NextQuery, PlanSettings, SubQuery, parallel, sequential, single
+from foveal.research.planning_names import by_names
 from foveal.research.planning_tree import TreeNode, tree
 from foveal.research.recorded_search import found_answer, pooled
 from foveal.research.report import Brief
@@ -59,7 +61,7 @@ LOST = 2.0
 """Points that parallel planning may lose to sequential planning on HotpotQA."""
 
 PASSAGES, OF_A_QUERY = 9, 3
-PLANNERS = ("single", "parallel", "sequential", "tree")
+PLANNERS = ("single", "parallel", "sequential", "names", "tree")
 NO_MEMORY = ", no memory"
 
 
@@ -187,7 +189,7 @@ def planned(name: str, desk: RecordedDesk) -> list[str]:
         if name == "tree":
             tree(desk, Quiet(desk, WordChecks()))  # type: ignore[arg-type]
         else:
-            {"single": single, "parallel": parallel, "sequential": sequential}[name](desk)
+            {"single": single, "parallel": parallel, "sequential": sequential, "names": by_names}[name](desk)
     return desk.found()
 
 

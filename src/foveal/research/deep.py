@@ -47,7 +47,7 @@ EMBEDDED_CUT_OFF = 4.0
 MEMORY = MemorySettings(window=4096, most=400)
 """Of a run: its prose is compacted above 0.6 of the window, and the facts that are least used go above so many."""
 
-PLANNERS = ("auto", "single", "parallel", "sequential", "tree")
+PLANNERS = ("auto", "single", "parallel", "sequential", "names", "tree")
 Ask = Callable[[Sequence[str]], Sequence[str] | None]
 """Clarifying questions -> an answer to each, or None to skip them."""
 
@@ -218,8 +218,8 @@ class DeepResearch:
         """How many searches a run will make, at most; for `auto`, of the planner that it would begin with."""
         from foveal.research.planning import choose
 
-        name = choose(question)[0] if planner == "auto" else planner
-        return predicted(name, settings_of(mode, self.model).plan)
+        plan = settings_of(mode, self.model).plan
+        return predicted(choose(question, plain=plan.plain)[0] if planner == "auto" else planner, plan)
 
     def _parts(self, settings: DeepSettings, planner: str, timing: str, experiment: Experiment | None) -> Parts:
         if planner not in PLANNERS:

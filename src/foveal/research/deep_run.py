@@ -43,6 +43,7 @@ from foveal.research.planning import (
     sequential,
     single,
 )
+from foveal.research.planning_names import by_names
 from foveal.research.planning_tree import tree
 from foveal.research.report import Report
 from foveal.research.report_assembly import Assembly, answer_events
@@ -276,7 +277,9 @@ class DeepRun(Running[Report]):
 
     def _hunted(self, desk: Desk, assembly: Assembly) -> str:
         """Search by the planner, and, by `auto`, by the tree once sources contradict each other; the planner's name."""
-        name, why = (self.parts.planner, "It was asked for.") if self.parts.planner != "auto" else choose(self.question)
+        name, why = self.parts.planner, "It was asked for."
+        if name == "auto":
+            name, why = choose(self.question, plain=desk.plan.plain and desk.taught is None)
         self._tell_plan(name, why, desk)
         self._by(name, desk)
         self._cover(desk)
@@ -310,7 +313,7 @@ class DeepRun(Running[Report]):
     def _by(self, name: str, desk: Desk) -> list[Finding]:
         if name == "tree":
             return tree(desk, Judge(desk, self.parts.checks))
-        planners = {"single": single, "parallel": parallel, "sequential": sequential}
+        planners = {"single": single, "parallel": parallel, "sequential": sequential, "names": by_names}
         return planners[name](desk)
 
     def _tell_plan(self, name: str, why: str, desk: Desk) -> None:

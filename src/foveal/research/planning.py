@@ -4,9 +4,10 @@ single       the question itself, once: what fixed retrieval does
 parallel     one call gives n distinct sub-queries, each with a goal; all are searched at once; each branch then asks
              what is missing in what it found, at half the breadth (gpt-researcher's tree: breadth 3, depth 2)
 sequential   read what was found, then ask the next thing or stop (Search-R1, ReAct); what was asked is refused
+names        the question, then the names that it found, without a model (planning_names.py)
 tree         branches are scored and selected (planning_tree.py)
-auto         parallel where sub-questions stand for themselves, sequential where a name must be found first; tree once
-             sources contradict each other
+auto         parallel where sub-questions stand for themselves, sequential where a name must be found first (of a small
+             model names); tree once sources contradict each other
 
 A planner sees a `Desk`: it asks the model through steps, which are never done twice, and gets what sub-queries found.
 Source       the survey's section 3.1 (arXiv 2512.02038)
@@ -26,6 +27,7 @@ from foveal.models.chat import ChatModel, Message, Sampling
 from foveal.research.budget import is_unreadable
 from foveal.research.graph import same_question
 from foveal.research.likeness import Likeness, distinct
+from foveal.research.plan_names import NAMES
 from foveal.research.prompts import as_data
 from foveal.research.report_parts import Brief
 from foveal.research.steps import digest
@@ -121,6 +123,8 @@ def predicted(planner: str, plan: PlanSettings) -> int:
     """How many searches a planner will make, at most. Parallel: b + b·b' + …, b' = max(2, b // 2)."""
     if planner == "single":
         return 1
+    if planner == "names":
+        return min(1 + NAMES, plan.iterations)
     if planner in ("sequential", "tree"):
         return plan.iterations
     width, breadth, total = 1, plan.breadth, 0
@@ -340,9 +344,11 @@ _NESTED = re.compile(
 _SINGLE = re.compile(r"^\W*(?:who|when|where|which|what|in which|in what|whose)\b", re.IGNORECASE)
 
 
-def choose(question: str) -> tuple[str, str]:
-    """`auto`: the planner, and why. A question about a thing that is only described needs its name first."""
+def choose(question: str, *, plain: bool = False) -> tuple[str, str]:
+    """`auto`: the planner, and why. A question about a thing that is only described needs its name first; where the
+    model is a small one (`plain`), the names are taken from what was found without asking it."""
     text = question.strip()
     if _SINGLE.match(text) and (found := _NESTED.search(text[0].lower() + text[1:])):
-        return "sequential", f"{found[0]!r} describes what must be found by name before the rest can be asked."
+        why = f"{found[0]!r} describes what must be found by name before the rest can be asked."
+        return "names" if plain else "sequential", why
     return "parallel", "Its parts stand for themselves, so they are searched side by side."

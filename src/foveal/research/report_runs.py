@@ -39,6 +39,7 @@ PLANNERS = {
     "single": "One search, as it is asked",
     "parallel": "All sub-questions at once",
     "sequential": "One search after the other",
+    "names": "The question, then the names that it finds",
     "tree": "Several ways, the best followed",
 }
 """Names as the entry point takes them, and what people are told."""
