@@ -300,7 +300,7 @@ def kept_plans(work: Answering, side: str, among: RecordedSet, runs: Sequence[Tr
             made.append((json.dumps({"found": found, "queries": desk.queries, "calls": desk.calls, "seconds": took}),))
         return made
 
-    rows = work.arms.kept(["deep planner, 6", side, CALLS, work.chat.name], among, runs, make)
+    rows = work.arms.kept(["deep planner, 7", side, CALLS, work.chat.name], among, runs, make)
     return {name: json.loads(one[0]) for name, one in rows.items()}
 
 

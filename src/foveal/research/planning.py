@@ -2,7 +2,8 @@
 
 single       the question itself, once: what fixed retrieval does
 parallel     one call gives n distinct sub-queries, each with a goal; all are searched at once; each branch then asks
-             what is missing in what it found, at half the breadth (gpt-researcher's tree: breadth 3, depth 2)
+             what is missing in what it found, at half the breadth (gpt-researcher's tree: breadth 3, depth 2); of a
+             small model it asks of the names that were found, which tell it more than its queries do
 sequential   read what was found, then ask the next thing or stop (Search-R1, ReAct); what was asked is refused
 names        the question, then the names that it found, without a model (planning_names.py)
 tree         branches are scored and selected (planning_tree.py)
@@ -27,7 +28,7 @@ from foveal.models.chat import ChatModel, Message, Sampling
 from foveal.research.budget import is_unreadable
 from foveal.research.graph import same_question
 from foveal.research.likeness import Likeness, distinct
-from foveal.research.plan_names import NAMES
+from foveal.research.plan_names import NAMES, READ, names_found
 from foveal.research.prompts import as_data
 from foveal.research.report_parts import Brief
 from foveal.research.steps import digest
@@ -159,7 +160,9 @@ def parallel(desk: Desk) -> list[Finding]:
         for branch in level:
             if not branch.evidence or desk.over():
                 continue
-            subs += split(desk, branch.sub.goal, breadth, key=f"{depth} {branch.name}", after=branch, before=subs)
+            subs += (named(desk, branch, breadth, before=subs) if desk.plan.plain else []) or split(
+                desk, branch.sub.goal, breadth, key=f"{depth} {branch.name}", after=branch, before=subs
+            )
         if not subs or desk.over():
             break
         level = desk.research(subs)
@@ -259,6 +262,19 @@ def split(
     asked = [*desk.asked(), *(one.query for one in before)]
     kept = distinct(texts, desk.likeness, before=asked)
     return [SubQuery(*wanted[place], after.name if after else "") for place in kept if texts[place]][:count]
+
+
+def named(desk: Desk, after: Finding, count: int, *, before: Sequence[SubQuery] = ()) -> list[SubQuery]:
+    """Up to `count` sub-queries without a model: the names in the best of what `after` found, in their order.
+
+    A desk of a small model puts the question behind a query by itself; for another it is put there.
+    """
+    lines = desk.lines(after.evidence[:READ])
+    hits = [(title, text) for title, _, text in (line.partition(": ") for line in lines)]
+    wholes = {name: f"{name} {desk.question}"[:LONGEST] for name in names_found(desk.question, hits, NAMES)}
+    asked = {*desk.asked(), *(one.query for one in before)}
+    subs = [SubQuery(name if desk.plan.plain else whole, whole, after.name) for name, whole in wholes.items()]
+    return [one for one in subs if one.query not in asked][:count]
 
 
 def _facets(question: str, lines: Sequence[str], asked: Sequence[str]) -> list[tuple[str, str]]:
