@@ -234,6 +234,7 @@ BENCHES = {
     "report-memory": "foveal.bench.report_memory:memory_rows",
     "report-race": "foveal.bench.report_race:race_rows",
     "report-kills": "foveal.bench.report_kills:kill_rows",
+    "report-watch": "foveal.bench.report_watch:watch_rows",
     "report-planners": "foveal.bench.report_planners:planners",
     "report-library": "foveal.bench.report_library:library",
     "papers": "foveal.bench.papers:papers",

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -14,7 +15,7 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
 from members import member
-from web.reading_site import STORY, Held, OwnModels, served, wait_for
+from web.reading_site import STORY, Held, OwnModels, served, text_of, wait_for
 
 from foveal.agents.http import mount
 from foveal.library import Library
@@ -154,12 +155,21 @@ def test_a_call_that_its_client_leaves_is_stopped(tmp_path: Path) -> None:
             await asyncio.to_thread(held.began.wait, 20)
             assert (await client.call_tool("search", {"query": "keeper"})).structured_content["hits"]
             assert told
+            listed = await asyncio.to_thread(httpx.get, f"{address}/jobs")
+            assert "Going on Ask the library: " in text_of(listed.text)
             first.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await first
             jobs = list(app.state.site.jobs._jobs.values())
             await asyncio.to_thread(wait_for, lambda: all(job.over for job in jobs))
             assert [job.state for job in jobs] == ["cancelled"]
+            page = await asyncio.to_thread(httpx.get, f"{address}{jobs[0].page}")
+            assert "Ask the library: " in page.text
+            held.go.set()
+            await client.call_tool("ask", ASK)
+            done = list(app.state.site.jobs._jobs.values())[-1]
+            page = await asyncio.to_thread(httpx.get, f"{address}{done.page}")
+            assert "Whoever called has the answer" in page.text
 
         calling(address, work)
 

@@ -173,7 +173,9 @@ def test_an_answer_cites_what_stands_there_and_tells_how_far_it_is(calls: Calls)
 def test_what_is_not_in_the_library_is_told_and_a_wrong_name_before_a_model_is_asked(calls: Calls) -> None:
     missing = called(calls, "ask", question="zyxwvut qponmlk?")
     assert (missing["found"], missing["citations"]) == (False, [])
-    assert "No retriever is called 'semantic'" in refused(calls, "ask", question="Who?", retriever="semantic")
+    said = refused(calls, "ask", question="Who?", retriever="semantic")
+    assert "No retriever is called 'semantic' here." in said
+    assert "site" not in said
     for tool, words in (("ask", "question"), ("search", "query")):  # no model that nobody put here is loaded
         assert "No retriever is called" in refused(calls, tool, **{words: "mill"}, retriever="generative:/anywhere")
     assert refused(calls, "search", query="mill", k=51).startswith("search cannot be called so. k: Input should be")

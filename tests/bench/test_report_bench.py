@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from foveal.bench.report_citations_data import (
 from foveal.bench.report_memory import memory_rows
 from foveal.bench.report_memory_world import World
 from foveal.bench.report_race import race_rows
+from foveal.bench.report_watch import looked, measured, turns
 from foveal.bench.settings import BenchSettings
 from foveal.errors import InputError
 from foveal.evaluation.reports import DIMENSIONS
@@ -178,3 +180,18 @@ def set_without_systems(folder):
 
 def test_report_runs_the_parts_that_there_are():
     assert {"report-citations", "report-memory", "report-race"} <= set(parts.PARTS) & set(BENCHES)
+
+
+def test_a_watched_question_tells_what_was_planted_and_its_rows_fall_where_it_does_not(tmp_path):
+    found = looked(tmp_path, turns())
+    rows = list(measured(found))
+    assert [one for one in rows if one.ok is False] == []
+    told = [one.told for one in found if one.told]
+    assert [one.counted for one in told] == [
+        "1 claim flipped, 3 gone, 1 new source", "1 new, 1 new source", "1 claim flipped, 1 gone, 1 new source",
+    ]  # fmt: skip
+    silent = [replace(one, told=None) for one in found]
+    assert [one.system for one in measured(silent) if one.ok is False] == ["looks with a change", "what was planted"]
+    loud = [replace(one, told=told[0]) if one.turn.name == "the same pages" else one for one in found]
+    wrong = {"looks without a change", "what was not planted"}
+    assert {one.system for one in measured(loud) if one.ok is False} == wrong

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import pytest
 
 from foveal.cli.train_rankers import CROSS_ENCODER, ENGINES, OF_FEATURES
-from foveal.errors import ModelUnavailable, UnknownName
+from foveal.errors import InputError, ModelUnavailable, UnknownName
 from foveal.library import Library
 from foveal.ranking import by_name
 from foveal.ranking.blockrank_prompt import Layout
-from foveal.ranking.by_name import load_ranker
+from foveal.ranking.by_name import load_ranker, require_ranker
 from foveal.ranking.cross_encoder import CrossEncoderRanker
 from foveal.ranking.neural import MODELS
 from foveal.registry import RANKERS, lookup
@@ -142,3 +142,21 @@ def test_a_folder_may_come_as_a_path(tmp_path):
     for load in (partial(load_ranker, home=tmp_path), CrossEncoderRanker.load):
         with pytest.raises(UnknownName, match=r"is called '.*nothing'"):
             load(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    "name", ["nobody", "knrm", "blockrank,nobody", "blockrank:5,", "blockrank:0,listwise"], ids=str
+)
+def test_a_name_is_refused_alike_with_and_without_loading(tmp_path, monkeypatch, name):
+    monkeypatch.setattr("foveal.models.language.load_language_model", lambda: pytest.fail("it was loaded"))
+    with pytest.raises(InputError) as refused:
+        require_ranker(name, home=tmp_path)
+    monkeypatch.setattr("foveal.models.language.load_language_model", lambda: None)
+    with pytest.raises(InputError) as unloaded:
+        load_ranker(name, home=tmp_path)
+    assert str(refused.value) == str(unloaded.value)
+
+
+def test_names_that_may_be_loaded_are_let_through(tmp_path):
+    for name in ("blockrank", "blockrank:50,listwise:20", "cross-encoder/ms-marco-MiniLM-L6-v2"):
+        require_ranker(name, home=tmp_path)

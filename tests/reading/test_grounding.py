@@ -80,6 +80,17 @@ def test_of_two_sentences_with_the_same_words_the_copied_one_is_cited(number):
     assert checked(answer, "What did it say?", evidence, SETTINGS).grounded is None
 
 
+@pytest.mark.parametrize("question", ["What is the code of Orra?", "奥拉的代码是什么？"])
+def test_a_sentence_that_asks_the_question_does_not_answer_it(question):
+    says = {"W": "One code of Orra is 48213.", "奥": "奥拉的代码之一是 48213。"}[question[0]]
+    evidence = [excerpt(0, f"“{question}” the children sang, and then: 48213."), excerpt(90, says)]
+    found = checked("48213.", question, evidence, SETTINGS)
+    assert found.citations[0].span.start == evidence[1].excerpt.start
+    plain = [excerpt(0, "The code of Orra, the children sang, is: 48213."), evidence[1]]  # it states it in more words
+    sung = checked("48213.", "What is the code of Orra that the children sang?", plain, SETTINGS)
+    assert sung.citations[0].span.start == plain[0].excerpt.start
+
+
 def test_what_no_excerpt_holds_stays_unsupported_whatever_was_looked_at():
     evidence = [excerpt(0, "Ada saw 48213 on a wall.")]
     ground = Grounding((Copied(7, 12, 0, 8, 1.0),), 1.0)

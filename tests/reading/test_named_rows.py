@@ -17,10 +17,10 @@ MANUAL = document(
 )
 
 
-def passages(most: int = 40):
+def passages(of=MANUAL):
     """All of the manual, as a search might find it."""
-    found = HeadingSegmenter(max_tokens=most, min_tokens=1).segment(MANUAL)
-    return [evidence_of(MANUAL, Excerpt(one.span.start, one.span.end, one.text, 1.0), one.heading) for one in found]
+    found = HeadingSegmenter(max_tokens=40, min_tokens=1).segment(of)
+    return [evidence_of(of, Excerpt(one.span.start, one.span.end, one.text, 1.0), one.heading) for one in found]
 
 
 def rows_of(question: str) -> list[str]:
@@ -31,6 +31,9 @@ def rows_of(question: str) -> list[str]:
     ("question", "names"),
     [
         ("When was Elm built?", ["Elm"]),
+        ("When was Alder built?", ["Alder"]),
+        ("Alder, Birch, Cedar or Dale?", ["Alder", "Birch", "Cedar", "Dale"]),
+        ("Alder, Birch, Cedar, Dale or Fern?", []),
         ("Which is older, Larch or Birch?", ["Birch", "Larch"]),
         ("Who kept the mill of 1809?", ["Juniper"]),
         ("How many does Pell keep?", []),
@@ -52,6 +55,12 @@ def test_a_named_row_stands_for_its_table_and_other_passages_stay():
     ]  # fmt: skip
     assert all(MANUAL.text[one.excerpt.start : one.excerpt.end] == one.excerpt.text for one in found)
     assert with_named_rows("What is it?", every) == every
+
+
+def test_a_row_that_is_found_twice_is_one_and_rows_of_two_documents_are_two():
+    copy = document("copy", MANUAL.text.replace("1811", "1911"))
+    found = [one.told for one in with_named_rows("When was Maple built?", passages() * 2 + passages(copy)) if one.told]
+    assert found == ["name: Maple; built: 1811; keeper: Pell", "name: Maple; built: 1911; keeper: Pell"]
 
 
 def test_a_named_row_is_an_exact_place_and_is_shown_with_its_columns():

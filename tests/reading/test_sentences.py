@@ -88,6 +88,7 @@ def test_a_long_sentence_is_cut_at_the_ends_of_lines():
     found = read(text, longest=20)
     assert_covers(found, text)
     assert [one.text for one in found[:2]] == ["row 0;\r\nrow 1;\r\n", "row 2;\r\nrow 3;\r\n"]
+    assert [one.text for one in read(text, longest=16)[:2]] == [one.text for one in found[:2]]  # as many as just fit
 
 
 def test_a_long_line_is_cut_between_words(qwen):

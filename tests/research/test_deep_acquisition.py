@@ -224,6 +224,16 @@ def test_structure_windows_overlap_and_end_at_sentences():
     assert all(later.span.start < one.span.end for one, later in itertools.pairwise(found))
 
 
+@pytest.mark.parametrize("body", ["The Orra mill grinds barley.\n", "# Orra mill\n\nThe Orra mill grinds barley.\n"])
+def test_structure_begins_behind_the_front_matter_of_a_note_and_of_nothing_else(body):
+    matter = "---\ntitle: Orra mill\ndate: 1990-03-01\n---\n\n"
+    note = Document.of("orra.md", matter + body, "Orra mill", metadata={"kind": "markdown"})
+    (found,) = structured(note, StructureRules())
+    assert found.text == body.strip() == note.quote(found.span)
+    text = Document.of("orra.txt", matter + body, "Orra mill", metadata={"kind": "text"})
+    assert "date: 1990-03-01" in structured(text, StructureRules())[0].text  # lines of a text are lines
+
+
 # -- filtering --------------------------------------------------------------------------------------------------------
 
 
@@ -267,6 +277,19 @@ def test_filter_extracts_a_passages_own_sentences_with_a_score():
     (rated,) = extracted("What does the Orra mill grind?", [Passage(Span("d", 0, len(text)), text)], Likeness(), 9)
     assert rated.summary == "The Orra mill grinds barley. The Orra mill stands."
     assert 0 < rated.relevance <= 10
+
+
+def test_filter_counts_a_heading_for_its_passage_and_extracts_none():
+    headed = "## What the Orra mill grinds\n\nIt is barley, and it was oats before."
+    likeness = Likeness()
+    (rated,) = extracted("What does the Orra mill grind?", [Passage(Span("d", 0, len(headed)), headed)], likeness, 9)
+    assert rated.summary == "It is barley, and it was oats before."
+    alone = headed.partition("\n\n")[2]
+    (bare,) = extracted("What does the Orra mill grind?", [Passage(Span("d", 0, len(alone)), alone)], likeness, 9)
+    assert rated.relevance > bare.relevance
+    title = "# Orra mill"
+    (only,) = extracted("Orra mill?", [Passage(Span("d", 0, len(title)), title)], likeness, 9)
+    assert only.summary == title
 
 
 def test_filter_reranks_by_any_ranker_listwise_in_windows_from_the_bottom():

@@ -241,7 +241,7 @@ def test_what_is_cited_is_not_deleted_and_what_is_not_there_is_said(run_kept):
     named = next(one.key for one in before.values() if one.source in held)
     for edits, said in (
         ([("delete", named)], "is cited by a claim"),
-        ([("pin", "m999")], "holds no fact 'm999'"),
+        ([("pin", "m999")], f"holds no fact 'm999'; it holds {next(iter(before))}"),
         ([("forget", named)], "no change called 'forget'"),
         ([("pin", named), ("pin", "m999")], "holds no fact"),
     ):

@@ -31,7 +31,7 @@ from foveal.research.planning import (
     parsed,
     predicted,
 )
-from foveal.research.planning_tree import C, TreeNode, above, back_up, best_leaf, selected
+from foveal.research.planning_tree import C, TreeNode, above, back_up, best_leaf, selected, tree
 from foveal.research.report import Brief
 from foveal.research.scope import brief_of, clarifying
 from foveal.research.verification import Verifier, shipped
@@ -283,6 +283,80 @@ def test_tree_stops_at_a_leaf_that_is_borne_out():
     model = Filler({"Goals": parts_of_the_mill})
     DeepResearch(model, source, checks=Sparse(0.95)).report(QUESTION, mode="normal", planner="tree")
     assert len(source.queries) == 3
+
+
+class Planned:
+    """A desk whose plans are written down, by the branch that they are of; queries of `bare` find nothing."""
+
+    question, brief, likeness, taught = "What turned the mill?", Brief(goal="What turned the mill?"), Likeness(), None
+
+    def __init__(self, plans, *, bare=(), iterations=20):
+        self.plans, self.bare, self.plan = plans, bare, PlanSettings(iterations=iterations)
+        self.queries, self.split, self.values = [], [], {}
+
+    def once(self, _kind, key, _work):
+        self.split.append(key.split()[2:-1])
+        return [[one, one] for one in self.plans.get(" ".join(key.split()[2:-1]), ())]
+
+    def research(self, subs):
+        self.queries += [one.query for one in subs]
+        return [
+            Finding(f"search {len(self.queries)}", one, () if one.query in self.bare else ("evidence",)) for one in subs
+        ]
+
+    def asked(self):
+        return list(self.queries)
+
+    def lines(self, _keys):
+        return []
+
+    def known(self, _question, _keys):
+        return []
+
+    def over(self):
+        return False
+
+
+class Judged:
+    """Judges by a table: how well each query's answer is borne out, and what is enough."""
+
+    def __init__(self, borne_out, enough=2.0, hoped=()):
+        self.borne_out, self.enough, self.hoped = borne_out, enough, hoped
+
+    def verified(self, finding):
+        return self.borne_out.get(finding.sub.query, 0.0)
+
+    def settled(self, finding):
+        return self.verified(finding) >= self.enough
+
+    def sure(self, finding):
+        return float(finding.sub.query in self.hoped)
+
+    def shown(self, _node):
+        pass
+
+
+ROOT = ("wheel", "stone", "river")
+
+
+def test_tree_follows_no_branch_that_found_nothing_and_goes_on_where_one_has_no_more_to_ask():
+    desk = Planned({"root": ROOT, "search 2": ("granite quarry",)}, bare=("river", "granite quarry"))
+    found = tree(desk, Judged({"wheel": 0.9, "stone": 0.5}))
+    assert [one.sub.query for one in found] == [*ROOT, "granite quarry"]
+    assert desk.split == [["root"], ["search", "1"], ["search", "2"]]
+
+
+def test_tree_asks_of_no_branch_what_another_one_has_asked_since():
+    plans = {"root": ROOT[:2], "search 1": ("oak beams", "water rights"), "search 2": ("water rights",)}
+    desk = Planned(plans, bare=("oak beams", "water rights", Planned.question))
+    tree(desk, Judged({"wheel": 0.5, "stone": 0.5}))
+    assert sorted(desk.queries) == sorted([*ROOT[:2], Planned.question, "oak beams", "water rights"])
+
+
+def test_tree_stops_by_the_leaf_that_is_borne_out_best_whatever_the_model_hopes_of_another():
+    desk = Planned({"root": ROOT, "search 2": ("oak beams",)})
+    tree(desk, Judged({"stone": 0.5, "oak beams": 0.9}, enough=0.9, hoped=("stone", "river")))
+    assert desk.queries == [*ROOT, "oak beams"]
 
 
 @pytest.mark.slow

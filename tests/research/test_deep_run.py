@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from concurrent.futures import Future
 from dataclasses import replace
 
 import pytest
@@ -189,6 +190,24 @@ def test_a_run_that_is_stopped_tells_what_it_has():
     asked = DeepResearch(Filler(), Pages()).start(QUESTION, planner="sequential")
     asked.answer_now()
     assert asked.result().stopped_by == "asked"
+
+
+def test_a_query_that_nobody_waited_for_was_not_tried():
+    begun = Future()
+
+    def goals(_):
+        begun.result(timeout=10).answer_now()
+        return {"parts": [{"goal": one, "query": one} for one in ("Orra barley", "Orra taxes")]}
+
+    source = Pages()
+    run = DeepResearch(Filler({"Goals": goals}), source).start(QUESTION)
+    begun.set_result(run)
+    report = run.result()
+    assert (report.found, report.queries, source.queries) == (False, (), [])
+    assert "tried:\n\n- none" in report.to_markdown()
+    assert report.not_covered[:2] == ("Orra barley", "Orra taxes")
+    never = DeepResearch(Filler(), source).report(QUESTION, timing="never")
+    assert (never.queries, source.queries) == ((), [])
 
 
 def test_nothing_found_is_said_with_the_queries_that_were_tried():

@@ -62,7 +62,8 @@ def test_killed_at_every_kind_of_step_a_run_ends_as_one_that_was_not(tmp_path: P
     whole, *killed = told_of_runs(tmp_path)
     assert whole["report"]["conflicts"] or whole["report"]["claims"]
     kinds = {name.partition(" ")[0] for name in whole["steps"]}
-    assert kinds == set(KINDS) - {"experiment"} == {kind for kind, _ in PLACES} - {"report"}
+    assert kinds == set(KINDS) == {kind for kind, _ in PLACES} - {"report"}
+    assert whole["report"]["experiment"]["output"] == "52 paddles\n"
     assert whole["memory"]
     rows = list(compared(whole, killed))
     assert [one for one in rows if not one.ok] == []
@@ -75,8 +76,12 @@ def test_killed_at_every_kind_of_step_a_run_ends_as_one_that_was_not(tmp_path: P
         other = killed[0] | {part: killed[0][part] | changed}
         fell = [one.metric for one in compared(whole, [other, *killed[1:]]) if not one.ok]
         assert fell == [metric]
-    paid = killed[-1] | {"again": {"calls": 1, "queries": [], "reads": []}}
+    paid = killed[-1] | {"again": {"calls": 1, "queries": [], "reads": [], "experiments": 0}}
     assert [one.system for one in compared(whole, [*killed[:-1], paid]) if not one.ok] == ["killed behind its report"]
+    place = PLACES.index(("experiment", "done"))
+    ran = killed[place] | {"again": killed[place]["again"] | {"experiments": 1}}
+    others = [*killed[:place], ran, *killed[place + 1 :]]
+    assert [one.system for one in compared(whole, others) if not one.ok] == ["killed behind its experiment"]
     lived = killed[0] | {"killed": 0}
     assert "were killed" in next(one.metric for one in compared(whole, [lived, *killed[1:]]) if not one.ok)
 

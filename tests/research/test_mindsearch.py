@@ -556,9 +556,12 @@ def test_pages_that_cannot_be_had_leave_the_snippets_and_what_was_not_shown_is_n
     alone = Unreadable({"teacher": FACTS["teacher"]})
     answer = MindSearch(RulesModel(Rules([program("import os")])), alone).ask("Who taught Petra Lindqvist?")
     assert answer.citations[0].quote == FACTS["teacher"]
+    assert (answer.unread, answer.to_json()["citations"][0]["read"]) == ({1}, False)
+    assert "could not be read" in answer.to_markdown()  # whoever reads it knows whose words these are
     events = MindSearch(RulesModel(Far([nodes_program(1), RESPOND])), Unreadable()).start("q")
     told = events.result()
     assert {one.title for one in told.citations} == {"born"}
+    assert (told.unread, "could not be read" in told.to_markdown()) == (frozenset(), False)
     assert told.bad_citations == 1  # [[2]]; [[1]] is the page that could be read
     gone = [event.data for event in events.log.so_far() if event.kind == "node.page" and "error" in event.data]
     assert "is gone" in gone[0]["error"]

@@ -16,9 +16,11 @@ from foveal.research.claims import without_marks
 from foveal.research.deep import DeepResearch, settings_of
 from foveal.research.report import Brief
 from foveal.research.report_blocks import blocks_of
+from foveal.research.report_parts import UNREAD
 from foveal.research.report_writing import Sentence, own_words
 from foveal.research.sources import Found, Sources
 from foveal.research.text_sources import DocumentsSource, PapersSource
+from foveal.research.turning import unanswered
 from foveal.research.verification import Verifier
 from foveal.retrieval.terms import terms
 
@@ -202,3 +204,18 @@ def test_what_nothing_bears_out_stays_marked_where_that_was_asked_for_also_when_
         for report in reports(mark=mark):
             words = " ".join(one.text for one in report.sections)
             assert ("sold to Denmark in 1765 (not borne out)" in words) == mark
+
+
+def test_a_report_whose_model_fills_in_no_form_says_so_also_once_it_goes_on():
+    no_form = dict.fromkeys(("Clarify", "Scope", "Goals", "Summarised", "WrittenSection"), lambda _: {"it": "says"})
+    run = DeepResearch(Filler(no_form), Pages()).start(QUESTION, mode="quick")
+    report = run.result()
+    (told,) = [one for one in report.not_covered if one.startswith(UNREAD)]
+    assert re.search(r"in (\d+) of \1 steps nothing that filler answered had the form", told)
+    assert report.claims
+    assert told not in unanswered(report)
+    again = DeepResearch(Filler(no_form), Pages()).go_on(run.log.so_far()).result()
+    assert again.not_covered == report.not_covered
+    once = Filler({"Goals": lambda _: {"it": "says"}})  # of one step alone
+    mostly = DeepResearch(once, Pages()).report(QUESTION, mode="quick")
+    assert not any(one.startswith(UNREAD) for one in mostly.not_covered)

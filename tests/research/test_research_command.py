@@ -44,11 +44,15 @@ def test_a_question_to_a_folder_its_replay_and_an_edit(folder, tmp_path, monkeyp
         assert [(one["question"], one["status"]) for one in kept] == [(QUESTION, "done")]
         key = kept[0]["key"][:8]
         assert run("replay", key).stdout == done.stdout
+        asked = len(world.asked)
+        assert run("resume", key).stdout == done.stdout
+        assert len(world.asked) == asked  # it came to its end: nothing is left to do, or to pay for
         resumed = run("resume", key, "--edit", "teacher=Who was born in 1871?", "--json")  # with what it asked before
         assert json.loads(resumed.stdout)["graph"]["nodes"][2]["question"] == "Who was born in 1871?"
     for form, shown in (
         ("tree", "- Who was born in 1871? (finished)"),
-        ("mermaid", "flowchart LR"),
+        ("tree", "- response (finished)"),
+        ("mermaid", '["response"]:::finished'),
         ("dot", "digraph"),
         ("markdown", "## Sources"),
         ("html", "<article>"),
@@ -72,8 +76,14 @@ def test_a_trace_is_a_file_that_goes_on_and_comes_and_goes(folder, tmp_path, mon
         assert len(json.loads(run("list", "--json").stdout)) == 1
         key = json.loads(run("list", "--json").stdout)[0]["key"]
         assert run("replay", key, "--as", "trace").stdout == trace.read_text()
-        resumed = run("resume", str(trace), "--edit", "teacher=Who was born in 1871?", *model, "--json")
+        resumed = run("resume", str(trace), "--edit", "teacher=Who was born in 1871?", "--json")  # as it asked before
         assert json.loads(resumed.stdout)["graph"]["nodes"][2]["question"] == "Who was born in 1871?"
+        assert "It was begun by" not in resumed.stderr
+        less = tmp_path / "less"
+        less.mkdir()
+        (less / "architect.txt").write_text(FACTS["architect"], encoding="utf-8")
+        elsewhere = run("resume", str(trace), "--source", f"dir:{less}", "--json")
+        assert f"It was begun by rules over dir:{folder}, and goes on by rules over dir:{less}." in elsewhere.stderr
     new = run("import", str(trace)).stdout.strip()
     assert json.loads(run("replay", new, "--json").stdout) | {"run": None, "trace": None} == json.loads(
         run("replay", str(trace), "--json").stdout

@@ -7,7 +7,7 @@ import json
 import threading
 
 import pytest
-from worlds import Facts, model_of
+from worlds import TWO_HOPS, Facts, model_of
 
 from foveal.errors import InputError
 from foveal.research.compat import asked, solved
@@ -75,11 +75,18 @@ def test_the_references_shape_of_a_run():
     run.result()
     messages = list(solved(run.log.so_far()))
     assert messages[0]["response"]["stream_state"] == 2
+    programs = [one["response"]["formatted"]["action"] for one in messages]
+    assert [one for one in programs if one] == list(TWO_HOPS)  # and nothing else is one: not a source's name
     last = messages[-1]["response"]
     assert last["stream_state"] == 0
     assert last["content"] == run.state.answer
     assert {one["name"]: one["state"] for one in last["formatted"]["adjacency_list"]["root"]} == {"architect": 3}
     assert last["formatted"]["ref2url"]["1"]["url"].startswith("https://facts.example/")
+    assert last["formatted"]["adjacency_list"]["teacher"][0] | {"id": ""} == {"id": "", "name": "response", "state": 3}
+    writing = next(
+        one for one in messages if one["response"]["content"].startswith("Petra") and not one["current_node"]
+    )
+    assert writing["response"]["formatted"]["node"]["response"]["state"] == 1
     assert {one["current_node"] for one in messages} == {None, "architect", "teacher"}
     json.dumps(messages)
 

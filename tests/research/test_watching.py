@@ -13,6 +13,7 @@ from reports import QUESTION, whole_report
 from foveal import faults
 from foveal.database import Database
 from foveal.errors import Cancelled, FetchFailed, InputError
+from foveal.research.checks import WordChecks
 from foveal.research.evidence import Claim, Evidence, SourceRecord, Verdict
 from foveal.research.report import Brief, Report
 from foveal.research.report_parts import NOT_SEARCHED, Section
@@ -129,6 +130,24 @@ def test_a_new_source_that_says_otherwise_flips_what_the_new_report_passes_over(
     assert told(change)["gone"] == []  # it is told once
     silent = compared(before, report((MASKS, "b", "supported"), texts={"late": "It rained."}))
     assert told(silent)["flipped"] == []
+
+
+def test_what_stands_against_a_claim_is_not_told_as_new_beside_it() -> None:
+    against = "The release of May needs 0.41 seconds for a text of that length"
+    before = report((LONG, "a", "supported"))
+    both = report((against, "late", "supported"), (MASKS, "late", "supported"))
+
+    class Against(WordChecks):
+        """Finds the one sentence against all that is asked of it."""
+
+        def check_many(self, pairs: Any) -> list[Verdict]:
+            where = Span(document_id("late"), 0, len(against))
+            return [Verdict(label="contradicted", score=0.0, quote=f"{against}.", where=where) for _ in pairs]
+
+    change = compared(before, both, checks=Against())
+    assert [one.after.quote for one in change.flipped] == [f"{against}."]
+    assert told(change)["new"] == [MASKS]
+    assert told(compared(before, both))["new"] == [against, MASKS]  # where nothing is said to stand against it
 
 
 def test_new_is_what_rests_on_a_new_source_and_gone_what_a_whole_report_leaves_out() -> None:

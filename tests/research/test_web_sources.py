@@ -157,8 +157,9 @@ def test_any_http_search_by_its_template():
         assert server.requests[-1].path == "/find?q=mill"
         with pytest.raises(FetchFailed, match="no JSON"):
             HttpSource(server.url("/html"), Pages(OPEN)).search("a", 4)
-    with pytest.raises(InputError, match="form https://HOST"):
-        HttpSource("file:///etc/passwd")
+    for address in ("file:///etc/passwd", "http://{query}/find"):  # a model's words name no host
+        with pytest.raises(InputError, match="form https://HOST"):
+            HttpSource(address)
 
 
 def test_pages_are_read_by_their_main_text_and_once():
@@ -237,6 +238,26 @@ def test_a_page_under_two_addresses_is_one_source_of_an_answer_and_of_a_report()
 def test_private_addresses_are_refused_unless_they_are_allowed(address):
     with pytest.raises(FetchFailed, match="private network"):
         Pages(replace(OPEN, fetch=replace(OPEN.fetch, allow_private=False, respect_robots=False))).read(address)
+
+
+def test_a_search_that_the_person_names_may_be_private_and_nothing_that_it_names():
+    closed = replace(OPEN, fetch=replace(OPEN.fetch, allow_private=False))
+    with serving({"/page": page("<p>secret</p>"), "/search": page("[]", "application/json")}) as inside:
+        hits = [{"url": inside.url("/page"), "title": "Inside"}]
+        routes = {"/search": page(json.dumps(hits), "application/json"), "/moved": redirect(inside.url("/search"))}
+        with serving(routes) as named:
+            for source in (
+                SearxngSource(named.url(""), Pages(closed)),
+                HttpSource(named.url("/search"), Pages(closed)),
+            ):
+                [found] = source.search("mill", 3)
+                with pytest.raises(FetchFailed, match="private network"):
+                    source.read(found)
+            with pytest.raises(FetchFailed, match="private network"):  # nor is where it redirects to
+                HttpSource(named.url("/moved"), Pages(closed)).search("mill", 3)
+            with pytest.raises(FetchFailed, match="private network"):  # nor are pages of the same server
+                Pages(closed).read(named.url("/search"))
+        assert inside.requests == []
 
 
 @pytest.mark.parametrize("route", [silent(), dripping(), dripping(head=True)])
@@ -374,6 +395,12 @@ def test_sources_by_name(tmp_path, own_settings: Settings):
     for named in ("dir:", "arxiv:x", "searxng:", f"dir:{tmp_path / 'none'}", "papers"):
         with pytest.raises(InputError):
             source_of(named, own_settings)
+
+
+def test_a_ranker_that_is_none_is_told_before_a_run(own_settings: Settings):
+    for named in ("library:hybrid+nobody", "library:+knrm", "papers:hybrid+nobody"):
+        with pytest.raises(UnknownName, match="ranker"):
+            source_of(named, own_settings, **({"papers": object()} if named.startswith("papers") else {}))
 
 
 def test_a_library_is_searched_by_any_retriever_and_read_in_the_revision_that_was_found(own_settings: Settings):

@@ -451,7 +451,9 @@ def test_wrong_clocks_lose_nothing():
     assert store.add(item("future", 1, hours=30), BASE) is None
     assert store.reasons["future"] == 1
     assert store.sizes()["waiting"] == 1
-    assert store.add(item("skewed", 2, hours=0.5), BASE) is not None  # half an hour ahead: a wrong clock
+    skewed = store.add(item("skewed", 2, hours=0.5), BASE)  # half an hour ahead: a wrong clock
+    assert skewed is not None
+    assert store.get(skewed, BASE).last_seen == BASE  # so it is seen now, and not in half an hour
     assert store.add(item("undated", 1, hours=None), BASE) is None
     store.add(
         item("later", 2, hours=40, title="Another thing entirely happens now", text="x y z"), BASE + timedelta(hours=40)
@@ -461,6 +463,37 @@ def test_wrong_clocks_lose_nothing():
     assert store.add(varied("late", 0, 0, 5), BASE + timedelta(hours=41)) is not None  # 40 hours late
     assert store.add(varied("too late", 0, -20, 4), BASE + timedelta(hours=41)) is None
     assert +store.reasons == Counter({"undated": 1, "late": 1})
+
+
+def test_what_waits_comes_in_at_its_time_whatever_came_first():
+    store = EventStore()
+    for name, story, hours in (("far", 1, 30), ("near", 0, 10)):
+        assert store.add(item(name, story, hours=hours), BASE) is None
+    store.add(item("now", 2, hours=11), BASE + timedelta(hours=11))
+    assert store.event_of("near") is not None
+    assert store.event_of("far") is None
+
+
+def test_a_burst_that_more_sources_report_is_the_higher():
+    def burst(sources):
+        store = EventStore()
+        for n in range(6):
+            moment = BASE + timedelta(hours=40 + n)
+            event = store.add(varied(f"s{n}", 0, 40 + n, n, source=f"s{n % sources}.example"), moment)
+        return store.burst_at(store.clusters.live[event], seconds(BASE + timedelta(hours=46)))
+
+    assert burst(1) > 0
+    assert burst(4) / burst(1) == pytest.approx(math.log(5) / math.log(2))
+
+
+def test_what_is_reported_again_once_its_event_is_over_is_an_event_of_its_own():
+    store, text, day = EventStore(), STORIES[0][1], 24.0
+    first = store.add(item("a", text=text), BASE)
+    store.add(item("b", 1, hours=20 * day), BASE + timedelta(days=20))
+    again = store.add(item("c", hours=20 * day + 1, text=text), BASE + timedelta(days=20, hours=1))
+    assert again not in (None, first)
+    assert store.reasons["duplicate"] == 0
+    assert store.get(first, BASE + timedelta(days=21)).stage == "closed"
 
 
 def test_a_late_item_is_counted_on_its_own_day():

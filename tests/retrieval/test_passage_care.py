@@ -327,7 +327,7 @@ def test_a_site_offers_the_indexes_that_were_made(shelf, monkeypatch, tmp_path):
         "sparse:naver/splade-v3",
     ]
     check_retriever("sparse:naver/splade-v3", home)
-    with pytest.raises(InputError, match="on this site"):
+    with pytest.raises(InputError, match="No retriever is called"):
         check_retriever(f"late:{tmp_path}", home)
     shelf.models["late"] = type(shelf.models["late"])(salt="own choice")
     bring_up_to_date(shelf, "late")

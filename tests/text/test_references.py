@@ -87,18 +87,40 @@ def test_a_file_is_named_where_no_address_leads_to_it_and_a_page_when_it_was_rea
         ("Ada <ada@example.org>", ["Ada"]),
         ("Sandy Anderson", ["Sandy Anderson"]),
         ("清少納言", ["清少納言"]),
-        ("Smith, John, Jr.", ["Smith, John, Jr."]),
+        ("Smith, John, Jr.", ["John Smith Jr."]),
+        ("Ada Lovelace, Jr.", ["Ada Lovelace Jr."]),
+        ("Ada Lovelace Sr., Charles Babbage, III, and Mary Somerville, PhD", [
+            "Ada Lovelace Sr.", "Charles Babbage III", "Mary Somerville PhD",
+        ]),
+        ("King, Jr., Martin Luther; Babbage, Charles, IV", ["Martin Luther King Jr.", "Charles Babbage IV"]),
+        ("Ada Lovelace, Jr., M.D. and Charles Babbage, Ph.D.", ["Ada Lovelace Jr. M.D.", "Charles Babbage Ph.D."]),
+        ("Lovelace Jr., Ada", ["Ada Lovelace Jr."]),
+        ("Islam, MD", ["MD Islam"]),
+        ("Islam, Md", ["Md Islam"]),
+        ("Lovelace, Jr.", ["Lovelace Jr."]),
         ("Lovelace,", ["Lovelace"]),
         ("José Ortega y Gasset und Ada Lovelace", ["José Ortega y Gasset", "Ada Lovelace"]),
         ("", []),
     ],
     ids=[
         "one", "turned", "two turned", "and", "commas", "commas, and", "commas, and a comma", "turned, et",
-        "two words turned", "mail", "and within", "one word", "of three parts", "a comma", "y within", "none",
+        "two words turned", "mail", "and within", "one word", "of three parts", "suffix", "suffixes", "suffix within",
+        "two suffixes", "suffix turned", "given", "given, small", "suffix alone", "a comma", "y within", "none",
     ],
 )  # fmt: skip
 def test_names_in_a_line(said, expected):
     assert list(names_in(said)) == expected
+
+
+def test_a_suffix_has_its_place_in_each_format():
+    made = [Reference.of(title="On sight", metadata={"authors": one}) for one in ("Ada Lovelace, Jr.", "Lovelace, Jr.")]
+    assert re.findall(r"@misc\{(.+),", bibtex(made)) == ["lovelacesight", "lovelacesight-2"]
+    assert re.findall("author = .*", bibtex(made)) == ["author = {Lovelace, Jr., Ada},", "author = {Lovelace Jr.},"]
+    assert [one["author"] for one in json.loads(csl(made))] == [
+        [{"family": "Lovelace", "given": "Ada", "suffix": "Jr."}],
+        [{"literal": "Lovelace Jr."}],
+    ]
+    assert re.findall(r"AU  - ([^\r]*)", ris(made)) == ["Lovelace, Ada, Jr.", "Lovelace Jr."]
 
 
 def test_an_article_of_a_journal_is_one_though_it_is_a_preprint_too():

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from foveal.cli.main import app
 from foveal.cli.training import learnt_from
-from foveal.errors import InputError, ModelUnavailable
+from foveal.errors import InputError, ModelUnavailable, UnknownName
 from foveal.library import Library
 from foveal.ranking.judged import Judged
 from foveal.settings import Settings
@@ -46,6 +46,28 @@ def data(topics: Examples, tmp_path: Path) -> Path:
         judged = [f"{q}\t{d}\t{grade}\n" for q in queries for d, grade in topics.judged[q].items()]
         (folder / "qrels" / f"{split}.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(judged))
     return folder
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "name", "said"),
+    [
+        ("encoder --data", "--base", "nobody", "No encoder is called 'nobody'"),
+        ("encoder --data", "--base", "", "holds no model"),
+        ("late --data", "--base", "nobody", "No encoder is called 'nobody'"),
+        ("reranker --data", "--base", "nobody", "No encoder is called 'nobody'"),
+        ("legal paraformer --data", "--base", "nobody", "No encoder is called 'nobody'"),
+        ("headline-judge", "--encoder", "nobody", "No encoder is called 'nobody'"),
+        ("headline-judge", "--chat", "minilm", "minilm is an encoder, no language model"),
+        ("headline-writer", "--base", "minilm", "minilm is an encoder, no language model"),
+        ("planner", "--base", "nobody", "No language model is called 'nobody'"),
+    ],
+    ids=["encoder", "folder", "late", "reranker", "legal", "judge", "likelihood", "writer", "planner"],
+)
+def test_a_wrong_model_to_begin_with_is_told_before_anything_is_read(command, option, name, said, tmp_path):
+    given = [*command.split(), str(tmp_path / "missing"), option, name or str(tmp_path), "--home", str(tmp_path)]
+    done = CliRunner().invoke(app, ["train", *given])
+    assert isinstance(done.exception, UnknownName | ModelUnavailable)
+    assert said in str(done.exception)
 
 
 @pytest.mark.slow

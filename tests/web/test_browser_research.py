@@ -73,6 +73,7 @@ def test_a_run_grows_and_is_read_by_keyboard(page: Any, tmp_path: Path) -> None:
         page.locator("#panel-title", has_text="Who taught Petra Lindqvist?").wait_for()
         page.locator("#panel-title:focus").wait_for()
         assert page.locator("#graph svg [aria-current]").get_attribute("data-node") == "teacher"
+        page.locator("#graph svg [data-node=teacher].state-running").wait_for()
 
         page.reload()  # the run goes on, and so does its page
         page.locator("#panel-title", has_text="Who taught Petra Lindqvist?").wait_for()
@@ -83,6 +84,8 @@ def test_a_run_grows_and_is_read_by_keyboard(page: Any, tmp_path: Path) -> None:
         page.locator("#panel", has_text="answered").wait_for()
         assert "Olof Brandt" in page.locator("#answer .prose").inner_text()
         says(page, "Answered")
+        assert page.locator("#graph svg .searcher.state-finished").count() == 3
+        page.locator("#graph svg .box.end.state-finished").wait_for()
         titles = page.locator("#graph svg .searcher title").all_text_contents()
         listed = page.locator(".outline-list ol a").all_inner_texts()
         assert sorted(titles) == sorted(listed)

@@ -15,13 +15,32 @@ from reading_site import STORY, made_app, pdf, text_of, visiting
 
 from foveal.text.code_blocks import code_blocks
 from foveal.text.headings import find_headings
+from foveal.text.table_cells import grids_of
 from foveal.text.topic_outline import Topic
 from foveal.types import Document
 from foveal.web.document_outline import nested
-from foveal.web.document_text import blocks_of, borders, covering, hard_breaks, part_of, place_address
+from foveal.web.document_pieces import Shown, Text, pieces_of
+from foveal.web.document_text import Slice, blocks_of, borders, covering, hard_breaks, part_of, place_address
 
 PIECES = st.lists(
-    st.sampled_from(["a word ", "Ärger ", "\n", "\n\n", "# Title\n", "<b>&", "\u3042", "   ", "\n```\n", "\n\n    x"]),
+    st.sampled_from(
+        [
+            "a word ",
+            "Ärger ",
+            "\n",
+            "\n\n",
+            "# Title\n",
+            "<b>&",
+            "\u3042",
+            "   ",
+            "\n```\n",
+            "\n\n    x",
+            "| a \\|",
+            "\n| a | b |\n|:-|-:|\n",
+            "| 1 | 2 |\n",
+            'x,"y ""z""\n",',
+        ]
+    ),
     max_size=60,
 )
 
@@ -45,24 +64,34 @@ def test_a_part_ends_with_a_page_rather_than_a_passage_rather_than_a_line():
     assert borders("z" * 100, [[], []], 50) == [0, 50, 100]
 
 
-@given(PIECES, st.data(), st.booleans())
-def test_every_character_is_shown_once_and_the_mark_is_exact(pieces, data, flowing):
+@given(PIECES, st.data(), st.booleans(), st.sampled_from(["test:x", "test:x.csv"]))
+def test_every_character_is_shown_once_and_the_mark_is_exact(pieces, data, flowing, source):
     text = "".join(pieces)
     points = sorted(data.draw(st.lists(st.integers(0, len(text)), min_size=4, max_size=4)))
     start, a, b, end = points if data.draw(st.booleans()) else (0, *points[1:3], len(text))
     pages = tuple(sorted({0, *data.draw(st.lists(st.integers(0, len(text)), max_size=3))}))
-    made = Document.of("test:x", text, "x", pages=pages)
+    made = Document.of(source, text, "x", pages=pages, metadata={"source": source})
     places = [(0, len(text) // 3, "One"), (len(text) // 2, len(text), None)]
     code = code_blocks(text, indented=True)
-    blocks = blocks_of(made, places, find_headings(text), start, end, (a, b), flowing=flowing, code=code)
+    tables = grids_of(made, code)
+    blocks = blocks_of(made, places, find_headings(text), start, end, (a, b), flowing=flowing, code=code, tables=tables)
     for block in blocks:
         joined = "".join(line for one in block.slices for line in one.lines)
         assert joined == text[block.start : block.end].rstrip()
     marked = "".join(line for block in blocks for one in block.slices if one.marked for line in one.lines)
     assert "".join(marked.split()) == "".join(text[a:b].split())
     shown = [one for block in blocks for one in block.slices if one.first]
-    assert shown == [one for block in blocks for one in block.slices if one.marked][:1]
+    cited = [one for block in blocks for one in block.slices if one.marked]
+    assert shown == ([one for one in cited if not one.hidden] or cited)[:1]
     assert bool(shown) >= bool(text[a:b].strip())
+    seen = [one for piece in pieces_of(blocks, tables, text) for run in piece.runs for one in slices_of(run)]
+    assert seen == [one for block in blocks for one in block.slices if one.first or not one.hidden]
+
+
+def slices_of(run: Text | Shown) -> list[Slice]:
+    if isinstance(run, Text):
+        return run.slices
+    return [one for body in run.bodies for row in body.rows for cell in row.cells for one in cell.slices]
 
 
 def test_passages_with_gaps_and_overlaps_cover_the_text():
@@ -313,6 +342,64 @@ def test_code_of_markdown_is_shown_as_code_and_a_mark_in_it_is_exact(visitor):
 def test_an_indented_paragraph_of_a_plain_text_is_no_code(visitor):
     visitor.add(("verse.txt", b"He said:\n\n    The mill turns,\n    the water burns.\n"))
     assert 'class="block"' not in visitor.client.get(f"/library/{visitor.only()}").text
+
+
+def rows_of(page: str, row: str = "tr", cell: str = "t[hd]") -> list[list[str]]:
+    """The cells of the tables of a page, row by row."""
+    found = re.findall(rf"<{row}[^>]*>(.*?)</{row}>", page, re.DOTALL)
+    return [[unescape(re.sub("<[^>]+>", "", one)) for _, one in CELL.findall(line)] for line in found]
+
+
+CELL = re.compile(r"<(t[hd])\b[^>]*>(.*?)</\1>", re.DOTALL)
+
+
+def test_a_table_of_markdown_is_shown_as_one_and_a_mark_in_it_is_exact(visitor):
+    rows = [f"| Mill {n} | {1700 + n} | by <water> \\| wind |" for n in range(60)]
+    text = "\n".join(["# Mills\n\nSome:\n", "| name | built | how |", "|:--|--:|---|", *rows, "\nAfter `a | b`.\n"])
+    visitor.add(("mills.md", text.encode()))
+    which = visitor.only()
+    page = visitor.client.get(f"/library/{which}").text
+    assert page.count("<table") == 1  # over all of its passages
+    assert rows_of(page) == [
+        ["name", "built", "how"],
+        *([f"Mill {n}", f"{1700 + n}", "by <water> | wind"] for n in range(60)),
+    ]
+    assert rows_of(page.split("<thead>")[1].split("</thead>")[0]) == [["name", "built", "how"]]
+    assert page.count('<td class="to-end">17') == 60
+    assert "After `a | b`." in text_of(page)
+    anchors = re.findall(r'<tbody id="p-(\d+)">', page)
+    assert len(anchors) > 1
+    assert all(text[int(one) :].startswith("| Mill") for one in anchors)
+    for cited, marked in (
+        ("| Mill 3 |", ["Mill 3"]),
+        ("9 | 1709 | by <w", ["9", "1709", "by <w"]),
+        ("|---|\n| Mill 0", ["Mill 0"]),
+    ):
+        start = text.index(cited)
+        page = visitor.client.get(f"/library/{which}?span={start}-{start + len(cited)}").text
+        found = re.findall(r'<mark class="cited"[^>]*>(.*?)</mark>', page)
+        assert [unescape(one) for one in found] == marked
+        assert f'<mark class="cited" id="c-{start}-{start + len(cited)}" tabindex="-1">{found[0]}' in page
+    start = text.index(":--|--:|")
+    assert f'id="c-{start}-{start + 3}"' in visitor.client.get(f"/library/{which}?span={start}-{start + 3}").text
+
+
+def test_a_table_that_goes_on_in_the_next_part_tells_its_head_again(visitor):
+    rows = [f'"Mill ""{n}"", old",{n},{"x" * 60}' for n in range(1000)]
+    visitor.add(("mills.csv", "\n".join(["name,no,note", *rows]).encode()))
+    which = visitor.only()
+    parts = [visitor.client.get(f"/library/{which}?part={n}").text for n in (1, 2)]
+    assert [rows_of(one)[0] for one in parts] == [["name", "no", "note"]] * 2
+    assert [one.count('<thead class="again">') for one in parts] == [0, 1]
+    shown = [row for one in parts for row in rows_of(one)[1:]]
+    assert shown == [[f'Mill "{n}", old', str(n), "x" * 60] for n in range(1000)]
+
+
+def test_bars_that_make_no_table_are_shown_as_they_are(visitor):
+    visitor.add(("bars.md", b"a | b\nc | d\n\n```\n| a | b |\n|---|---|\n| 1 | 2 |\n```\n"))
+    page = visitor.client.get(f"/library/{visitor.only()}").text
+    assert "<table" not in page
+    assert "| 1 | 2 |" in page
 
 
 def lines_of(page: str) -> list[str]:

@@ -99,7 +99,7 @@ def test_what_lies_elsewhere_is_not_looked_for(home: Path, name: str) -> None:
     with pytest.raises(UnknownName, match="trained here mine"):
         check_ranker(name, home)
     for retriever in (name, f"generative:{name}"):
-        with pytest.raises(UnknownName, match="on this site"):
+        with pytest.raises(UnknownName, match=r"is called '.*' here\. There are: lexical"):
             check_retriever(retriever, home)
 
 
@@ -109,4 +109,4 @@ def test_pages_say_so_before_anything_is_opened(client: TestClient, monkeypatch:
     for asked in ({"rank": name}, {"retriever": f"generative:{name}"}):
         answer = client.get("/papers", params={"q": "sparse attention", **asked})
         assert answer.status_code == 400
-        assert "on this site" in answer.text
+        assert "here. There are:" in answer.text

@@ -91,6 +91,15 @@ def test_no_page_tells_the_key_of_a_search(client: TestClient, app: FastAPI, mon
     assert sources_named([key, "library"], desk) == (secret, "library")
 
 
+def test_two_searches_of_the_web_are_told_apart(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = app.state.site.research
+    both = "library, searxng:https://a.example, searxng:https://me:word@b.example?key=s3cret"
+    monkeypatch.setitem(desk.__dict__, "settings", replace(desk.settings, sources=both))
+    assert [one.label for one in desk.offered()] == [
+        "The library", "The web (https://a.example)", "The web (b.example)",
+    ]  # fmt: skip
+
+
 def test_a_run_page_holds_graph_outline_answer_sources_and_a_node(client: TestClient, done: str) -> None:
     page = client.get(f"/research/{done}").text
     shown = words_of(page)
@@ -501,7 +510,9 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
             assert not [one for one in tree.iter("img") if not one.get("src", "").startswith("/static/")]
             links = [one.get("href") for one in tree.iter("a")]
             assert not [link for link in links if link and link.strip().lower().startswith("javascript:")]
-            assert not tree.xpath("//b | //svg[not(@class='graph' or ancestor::button[@data-theme-switch])]")
+            assert not tree.xpath(
+                "//b | //svg[not(starts-with(@class, 'graph') or ancestor::button[@data-theme-switch])]"
+            )
         export = client.get(f"/research/{key}/export/mermaid").text
         assert "<script>" not in export
     app.state.site.close()

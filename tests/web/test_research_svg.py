@@ -56,6 +56,11 @@ def test_boxes_keep_apart_and_lines_lead_from_left_to_right(graph: Graph) -> Non
         assert boxes[start].x < boxes[end].x
 
 
+def test_a_picture_of_five_columns_is_seen_whole_and_one_of_six_is_scrolled() -> None:
+    hops = [(ROOT, "a"), ("a", "b"), ("b", "c"), ("c", "d")]
+    assert [drawn(graph_of(*hops[:many])).fits for many in (0, 3, 4)] == [True, True, False]
+
+
 @given(graphs())
 def test_a_line_runs_through_no_box(graph: Graph) -> None:
     drawing = drawn(graph)

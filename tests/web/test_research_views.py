@@ -97,6 +97,13 @@ def test_only_web_addresses_can_be_followed(url: str, address: str, host: str) -
     assert source.where == "characters 11 to 31"
 
 
+def test_the_words_of_a_search_have_no_place_in_a_page_that_was_not_read() -> None:
+    state = RunState(refs={1: ref("https://a.example/p", "It was built in 1899.") | {"unread": True}})
+    source = Views(lambda ids: dict.fromkeys(ids, "r")).sources(state)[0]
+    assert (source.address, source.ours) == ("https://a.example/p", False)
+    assert "could not be read" in source.where
+
+
 def test_a_place_of_the_library_leads_there_and_a_long_quote_is_named_by_its_ends() -> None:
     known = Views(lambda ids: dict.fromkeys(ids, "r"))
     source = known.sources(THREE, [2, 7])[0]

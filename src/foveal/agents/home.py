@@ -16,6 +16,7 @@ from foveal.agents.allowed import Allowed
 from foveal.agents.place import Call
 from foveal.errors import InputError, LibraryBusy, LibraryError, UnknownDocument
 from foveal.web.answers import where_of
+from foveal.web.library_shapes import Span
 from foveal.web.models import Models, Rankers, RankersByName
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ class HomePlace:
 def _hit(hit: Hit, entry: Entry) -> shapes.Hit:
     span, revision = hit.passage.span, hit.revision or entry.revision
     return shapes.Hit(
-        span=shapes.Span.of(span),
+        span=Span.of(span),
         revision=revision,
         text=hit.passage.text,
         title=entry.title,

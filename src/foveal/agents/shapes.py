@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, Field
 
 from foveal.types import Citation as Cited
-from foveal.types import Span as Place
-from foveal.web.answers import author_of, where_of
+from foveal.web.answers import where_of
+from foveal.web.library_shapes import DocumentShape, HitShape, Span, told_of
 
 if TYPE_CHECKING:  # it brings numpy and pyarrow, which no list of tools needs
     from foveal.retrieval.rows import Entry
@@ -40,29 +40,9 @@ def paper_uri(paper_id: str) -> str:
     return f"{SCHEME}://papers/{paper_id}"
 
 
-class Span(BaseModel):
-    """A place in the text of a revision."""
-
-    document_id: str
-    start: int
-    end: int
-
-    @classmethod
-    def of(cls, span: Place) -> Span:
-        """That of the library."""
-        return cls(document_id=span.document_id, start=span.start, end=span.end)
-
-
-class Hit(BaseModel):
+class Hit(HitShape):
     """A passage that a search found, the best first."""
 
-    span: Span
-    revision: str
-    text: str
-    title: str
-    where: str = Field(description="Page and heading: 'page 3 · Methods'.")
-    score: float
-    source: str = Field(description="What gave the score.")
     uri: str
 
 
@@ -73,39 +53,15 @@ class Hits(BaseModel):
     note: str
 
 
-class Document(BaseModel):
+class Document(DocumentShape):
     """A document of the library, without its text."""
 
-    id: str
-    revision: str
-    title: str
-    url: str | None
-    kind: str
-    author: str
-    published_at: datetime | None
-    added_at: datetime
-    pages: int
-    characters: int
-    passages: int
     uri: str
 
     @classmethod
     def of(cls, entry: Entry) -> Document:
         """That of the library."""
-        return cls(
-            id=entry.id,
-            revision=entry.revision,
-            title=entry.title,
-            url=entry.url,
-            kind=str(entry.metadata.get("kind", "text")),
-            author=author_of(entry.metadata),
-            published_at=entry.published_at,
-            added_at=entry.added_at,
-            pages=len(entry.pages),
-            characters=entry.characters,
-            passages=entry.passages,
-            uri=document_uri(entry.id),
-        )
+        return cls(**told_of(entry), uri=document_uri(entry.id))
 
 
 class Documents(BaseModel):

@@ -31,6 +31,7 @@ from foveal.web.documents import entry_of, may_remove, taken_out
 from foveal.web.job import Job
 from foveal.web.library_adding import AddWork, given_by
 from foveal.web.library_search import search_passages
+from foveal.web.library_shapes import Span
 from foveal.web.limits import limited
 from foveal.web.models import is_served
 from foveal.web.read_pages import READER
@@ -103,7 +104,7 @@ class SitePlace:
         )  # fmt: skip
         hits = [
             shapes.Hit(
-                span=shapes.Span.of(one.span),
+                span=Span.of(one.span),
                 revision=one.revision,
                 text=one.passage,
                 title=one.title,

@@ -2,7 +2,8 @@
 
 place      each value asked for stands in two sentences of a text, once as the answer and once as something else; the
            right one must be pointed at. Every other of the wrong ones repeats the question. Beside it: the first of the
-           two, the one with more of the question's words (as citations went before), and both together (as they go now)
+           two, the one with more of the question's words (as citations went before), and both together (as they go now:
+           of the words, those that do not stand in a question)
 meter      questions whose answer stands in the text, and as many whose does not: do the copies of the answer's tokens,
            or the first token's share of the look, tell them apart? Area under the ROC curve
 
@@ -29,6 +30,7 @@ from foveal.evaluation.tables import Row
 from foveal.models.chat import Sampling
 from foveal.models.language import LanguageModel, load_language_model
 from foveal.models.local_chat import LocalChat
+from foveal.reading.answering import stated
 from foveal.reading.skim import content_words
 
 TOKENS = 250
@@ -127,7 +129,8 @@ def _words(one: Told, place: tuple[int, int]) -> float:
 
 
 def _both(one: Told, place: tuple[int, int]) -> float:
-    return _words(one, place) + _copied(one, place)
+    asked = content_words(one.needle.question)
+    return len(asked & stated(one.prompt[slice(*place)])) / max(1, len(asked)) + _copied(one, place)
 
 
 # -- meter -------------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ report-citations  whether the verifier tells true citations from false ones     
 report-memory     what a run of 200 steps still knows in a window of 4,096 tokens         report_memory.py
 report-race       DeepResearch Bench's scores, computed again                             report_race.py
 report-kills      killed at each kind of step, and gone on with                            report_kills.py
+report-watch      watched questions: what is told as pages change                         report_watch.py
 report-planners   planners and timing policies at equal passages and calls                report_planners.py
 report-library    whole reports by the small model over real papers                       report_library.py
 """
@@ -17,7 +18,10 @@ from foveal.bench.settings import BenchSettings
 from foveal.evaluation.tables import Row
 from foveal.registry import BENCHES, lookup
 
-PARTS = ("report-citations", "report-memory", "report-race", "report-kills", "report-planners", "report-library")
+PARTS = (
+    "report-citations", "report-memory", "report-race", "report-kills", "report-watch", "report-planners",
+    "report-library",
+)  # fmt: skip
 
 
 def report(settings: BenchSettings) -> Iterator[Row]:

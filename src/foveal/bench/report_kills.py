@@ -2,7 +2,8 @@
 
 killed    a process is killed (SIGKILL) at each kind of step, as it begins or once it is on the disk; another goes on
           with what is in the database. Its report, its steps and its memory must be those of a run that nobody killed
-paid      what is asked of model and source again: nothing behind the report, a part behind the searches
+paid      what is asked of model and source again: nothing behind the report, a part behind the searches; an experiment
+          that ended is not run again
 two       runs at once of one DeepResearch, of two questions: each the report that it gives alone
 
 Model and pages are a few rules (report_world.py), so that two runs differ by what the machinery does alone. Times, and
@@ -30,6 +31,7 @@ from foveal.errors import FovealError
 from foveal.evaluation.tables import Row
 from foveal.research.deep import DeepResearch, settings_of
 from foveal.research.events import Event
+from foveal.research.experiment import Experiment
 from foveal.research.runs import Runs
 from foveal.research.state import RunState
 from foveal.settings import Settings
@@ -37,7 +39,7 @@ from foveal.settings import Settings
 PLACES = (
     ("clarify", "begun"), ("plan", "begun"), ("search", "begun"), ("search", "done"), ("read", "begun"),
     ("note", "begun"), ("reflect", "begun"), ("write", "begun"), ("write", "done"), ("verify", "begun"),
-    ("report", "done"),
+    ("experiment", "begun"), ("experiment", "done"), ("report", "done"),
 )  # fmt: skip
 """Kind of a step, and whether the kill comes as it begins or once it is on the disk."""
 
@@ -45,6 +47,9 @@ ODD = page(
     "Mill records", "The Orra mill grinds no barley for the whole valley. The wheel of the Orra mill has 12 paddles."
 )
 FALLOW = page("Fallow mill", "The Fallow mill grinds rye. Karin Ek designed the Fallow mill in 1903.")
+COUNTED = Experiment(code="print(12 + 40, 'paddles')", seed=3)
+"""What each run runs, as if a person had approved it."""
+
 OTHER = "What does the Fallow mill grind and who designed the Fallow mill?"
 TIMES = ("created_at", "fetched_at", "seconds")
 WAIT_S = 300.0
@@ -72,6 +77,8 @@ def compared(whole: Mapping[str, Any], killed: Sequence[Mapping[str, Any]]) -> I
     behind = again["report", "done"]
     paid = behind["calls"] + len(behind["queries"]) + len(behind["reads"])
     yield Row.of("killed behind its report", "calls, searches and pages paid for again", paid, at_most=0)
+    ran = again["experiment", "done"]["experiments"]
+    yield Row.of("killed behind its experiment", "experiments run again", ran, at_most=0)
     writing = again["write", "begun"]
     searched = len(writing["queries"]) + len(writing["reads"])
     yield Row.of("killed as it began to write", "searches and pages paid for again", searched, at_most=0)
@@ -127,7 +134,8 @@ def main(folder: str) -> None:
     """
     home, places = Path(folder), [None, *PLACES]
     _new(home, len(places))
-    DeepResearch(Filler(), Pages()).report(QUESTION, planner="tree")  # what is imported on the way, once for all
+    once = DeepResearch(Filler(), Pages()).start(QUESTION, planner="tree", experiment=COUNTED)
+    once.result()  # what is imported on the way, once for all
     for number, place in enumerate(places):
         key, told = f"{number:032x}", home / f"told-{number}.json"
         killed = _forked(partial(_run, home, key, place)) if place else None
@@ -168,12 +176,15 @@ def _run(home: Path, key: str, place: tuple[str, str] | None, told: Path | None 
         going = research.go_on(events, keepers=[keeper])
     else:
         settings = settings_of("normal", model)
-        going = research.start(QUESTION, settings=settings, planner="tree", key=key, keepers=[keeper])
+        asked: dict[str, Any] = {"settings": settings, "planner": "tree", "experiment": COUNTED}
+        going = research.start(QUESTION, key=key, keepers=[keeper], **asked)
     report = _named_alike(going.result().ledger())
+    own = going.log.so_far(len(events))
     database.close()
     if told is not None:
         steps = {name: one["output"] for name, one in going.state.steps.items()}
-        made = {"calls": len(model.calls), "queries": source.queries, "reads": source.read_urls}
+        run = sum(one.kind == "step.begun" and one.data["step"] == "experiment" for one in own)
+        made = {"calls": len(model.calls), "queries": source.queries, "reads": source.read_urls, "experiments": run}
         row = {"report": report, "steps": steps, "again": made, "events": [one.id for one in going.log.so_far()]}
         told.write_text(json.dumps(row | {"memory": going.state.memory}), encoding="utf-8")
 

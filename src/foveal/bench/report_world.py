@@ -186,6 +186,8 @@ class Filler:
                 return {"confidence": 7}
             case "Side":
                 return {"side": "none"}
+            case "Review":
+                return {"score": 6, "strengths": ["It was run."], "weaknesses": []}
             case "Act":
                 return {"action": "search", "text": question or "mill"}
         raise FovealError(f"No rule of the bench fills in a {name}.")

@@ -8,8 +8,8 @@ research_kept.py; research_view.py shows a run.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 
 from foveal.cli import research_kept, research_verify, research_watch
 from foveal.cli.asking import DEFAULT_MODEL, MODELS, Answerer, Url, not_empty
-from foveal.cli.output import AsJson, Home
+from foveal.cli.output import AsJson, Home, notes
 from foveal.cli.research_report import (
     AsReport,
     BriefFile,
@@ -39,6 +39,7 @@ from foveal.cli.research_setup import (
     SOURCES,
     PlannerName,
     Which,
+    events_of,
     is_file,
     kept_runs,
     model_and_sources,
@@ -47,10 +48,12 @@ from foveal.cli.research_setup import (
 )
 from foveal.cli.research_view import listened, shown_answer
 from foveal.cli.scaling import OnRay, RayAddress, on_cluster
+from foveal.errors import UnknownRun
 
 if TYPE_CHECKING:
     from foveal.database import Database
     from foveal.research.budget import Budget
+    from foveal.research.events import Event
     from foveal.research.mindsearch import MindSearch
     from foveal.research.run import Run
     from foveal.research.runs import Runs
@@ -206,13 +209,19 @@ def resume(
         return
     if out:
         raise typer.BadParameter("--out: that is of a report, and this run is none. Leave it out.")
+    begun, key, trace = events_of(which, home)
+    if not edits and not any(named.values()) and _shown_as_it_ended(begun, key, trace, as_json=as_json):
+        return
     if is_file(which):
-        search = _search(settings, named, front_end, limits, budget)
+        options = _options_of(_options_kept(settings, begun), named)
+        search = _search(settings, options, front_end, limits, budget)
+        _tell_of_change(search, begun)
         shown_answer(listened(search.resume(Path(which), edits=edits), json=as_json), None, as_json, Path(which))
         return
     with kept_runs(settings) as runs:
         run = runs.find(which)
         search = _search(settings, _options_of(run.options, named), front_end, limits, budget)
+        _tell_of_change(search, begun)
         shown_answer(listened(_went_on(search, runs, run.key, edits), json=as_json), run.key, as_json)
 
 
@@ -229,6 +238,38 @@ def _options_of(kept: Mapping[str, Any], named: Mapping[str, Any]) -> dict[str, 
     options = {name: named[name] or kept.get(name) for name in ("sources", "planner")}
     own = named if any(named[name] for name in ("model", "url", "answerer")) else kept
     return options | {name: own.get(name) for name in ("model", "url", "answerer")}
+
+
+def _shown_as_it_ended(events: Sequence[Event], key: str | None, trace: Path | None, *, as_json: bool) -> bool:
+    """Show a run of which nothing is left to do; whether it is one. Its answer is not written, and paid for, anew."""
+    from foveal.research.answers import researched
+    from foveal.research.state import RunState
+
+    state = RunState.of(events)
+    if state.done is None or state.done.get("stopped_by") or state.search_failed:
+        return False
+    notes().print(
+        "It came to its end, so nothing is asked again. Change a sub-question by --edit, or name another model."
+    )
+    shown_answer(researched(state), key, as_json, trace)
+    return True
+
+
+def _options_kept(settings: Settings, events: Sequence[Event]) -> Mapping[str, Any]:
+    """The options of a trace's run, where this home keeps that run, too: a trace holds no address and no key."""
+    with kept_runs(settings) as runs, suppress(UnknownRun):
+        return runs.get(events[0].data.get("run_id", "")).options
+    return {}
+
+
+def _tell_of_change(search: MindSearch, events: Sequence[Event]) -> None:
+    """Say so where another model goes on with a run than began it, or other sources are searched."""
+    begun = next((event.data for event in reversed(events) if event.kind == "run"), {})
+    before = begun.get("model"), begun.get("source")
+    now = search.model.name, search.source.name
+    if begun and before != now:
+        told = f"It was begun by {before[0]} over {before[1]}, and goes on by {now[0]} over {now[1]}."
+        notes().print(told, style="dim", markup=False, soft_wrap=True)
 
 
 def _begun(

@@ -169,7 +169,7 @@ def answer_text(answer: Researched) -> Any:
     """The answer, its sources by their numbers, and what is missing."""
     from rich.text import Text
 
-    from foveal.research.answers import BY_ITSELF, STOPPED
+    from foveal.research.answers import BY_ITSELF, STOPPED, UNREAD
     from foveal.research.citations import MARK
 
     text = Text(MARK.sub(lambda found: f"[{found[1]}]", answer.text))
@@ -177,6 +177,8 @@ def answer_text(answer: Researched) -> Any:
     for number, one in zip(answer.numbers, answer.citations, strict=True):
         text.append(f"\n[{number}] ", "cyan").append(f"“{' '.join(one.quote.split())}”\n")
         text.append(f"    {one.title} · {one.url}\n", "dim")
+        if number in answer.unread:
+            text.append(f"    {UNREAD}\n", "yellow")
     if answer.by_itself:
         text.append(f"\n{BY_ITSELF}\n", "yellow")
     for claim in answer.unsupported:

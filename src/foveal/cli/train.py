@@ -29,7 +29,7 @@ from foveal.cli import (
     train_titans_reader,
 )
 from foveal.cli.output import notes, open_library
-from foveal.cli.training import AskedOfJudged, FirstStage, Negatives, command, of_home, progress, told
+from foveal.cli.training import AskedOfJudged, FirstStage, Negatives, command, of_home, progress, require_base, told
 from foveal.errors import InputError
 from foveal.settings import expanded
 
@@ -91,6 +91,7 @@ def encoder(
     settings, loop = asked.settings, asked.loop(LoopSettings(), mixed=True)
     chosen = EncoderSettings(arm=arm, objective=objective, negatives=negatives, window=window, loop=loop, typos=typos)
     check_teacher(arm, given=teacher is not None)  # before anything is read
+    require_base(base, "encoder", settings)
     place = None if teacher is None else _reranker(teacher, settings.home)
     judged, test = asked.learnt_from("none" if asked.data else None)
     taught = {} if place is None else _taught_by(place)
@@ -163,6 +164,7 @@ def late(
     chosen = LateEncoderSettings(
         dimension=dimension, negatives=usual.negatives if negatives is None else negatives, window=window, loop=loop
     )
+    require_base(base, "encoder", asked.settings)
     judged, test = asked.learnt_from("none" if asked.data else None)
     learnt, dev = parted(judged.examples)
     with progress() as on_progress:

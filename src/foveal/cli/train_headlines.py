@@ -61,6 +61,8 @@ def headline_judge(
         patience=patience,
     )  # fmt: skip
     chosen = replace(chosen, pairs=replace(chosen.pairs, loop=loop), fit=replace(chosen.fit, seed=seed))
+    training.require_base(chosen.encoder, "encoder", settings)
+    training.require_base(chat, "language model", settings)
     learnt, dev, own_test = _sets(pairs)
     with training.progress() as on_progress:
         run = training.run_of(
@@ -102,6 +104,7 @@ def headline_writer(
         patience=patience, mixed=True,
     )  # fmt: skip
     chosen = replace(usual, loop=loop, article_tokens=article_tokens or usual.article_tokens)
+    training.require_base(base, "language model", settings)
     learnt, dev, _ = _sets(pairs)
     with training.progress() as on_progress:
         run = training.run_of(settings, name, on_progress, anew=anew, dev=dev)

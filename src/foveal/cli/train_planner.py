@@ -56,6 +56,7 @@ def planner(
     from foveal.settings import Settings
 
     settings = Settings.load(home)
+    training.require_base(base, "language model", settings)
     usual = PlannerSettings()
     loop = training.loop_of(
         usual.loop, epochs=epochs, steps=None, batch=batch, learning_rate=learning_rate, seed=seed, patience=patience

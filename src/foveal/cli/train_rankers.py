@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from foveal.cli.output import notes, open_library
-from foveal.cli.training import AskedOfJudged, FirstStage, Negatives, command, judged_library, progress
+from foveal.cli.training import AskedOfJudged, FirstStage, Negatives, command, judged_library, progress, require_base
 from foveal.errors import InputError, UnknownName
 from foveal.ranking.neural import MODELS
 
@@ -103,6 +103,7 @@ def trained(
     }
     loop = asked.loop(chosen.loop, mixed=crossed)
     chosen = replace(chosen, loop=loop, **{key: value for key, value in given.items() if value is not None})
+    require_base(None if base == "none" else base, "encoder", asked.settings)
     judged, test = asked.learnt_from(first_stage)
     base = base or _own_encoder(asked)
     with progress() as on_progress:
@@ -193,6 +194,7 @@ def legal(
     if engine == "attentive-cnn" and (base is not None or frozen):
         raise InputError(f"{engine} reads by word vectors of its own; --base and --frozen are for a Paraformer.")
     asked.require_one_source()
+    require_base(base, "encoder", asked.settings)
     from foveal.ranking.judged_training import train_articles
     from foveal.ranking.legal_training import LegalForm
     from foveal.training.articles import TUNED

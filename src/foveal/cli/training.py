@@ -117,6 +117,14 @@ def loop_of(
     return replace(defaults, seed=seed, **{name: value for name, value in given.items() if value is not None})
 
 
+def require_base(name: str | None, kind: str, settings: Settings) -> None:
+    """Before anything is read. UnknownName, ModelUnavailable: no model of that kind is called so; None is right."""
+    from foveal.models.hub import require_known
+
+    if name is not None:
+        require_known(name, kind=kind, home=settings.home)
+
+
 def run_of(
     settings: Settings, name: str | None, on_progress: Callable[[Progress], None], *, anew: bool,
     dev: Any = None, test: Any = None,

@@ -35,10 +35,16 @@ def folder_of(
 
 
 def require_known(name: str, *, kind: str, home: Path | None = None) -> None:
-    """UnknownName: no model of that kind is called so. Nothing is unpacked, fetched or loaded; a hub id may be none."""
+    """UnknownName: no model of that kind is called so. ModelUnavailable: a folder that holds none.
+
+    Nothing is unpacked, fetched or loaded; a hub id may be none.
+    """
     file = existing(name)
-    if not (kind == "language model" and file is not None and file.suffix == ".gguf"):
-        _here(name, kind, home or Settings.load().home)
+    if kind == "language model" and file is not None and file.suffix == ".gguf":
+        return
+    folder = _here(name, kind, home or Settings.load().home)
+    if folder is not None and not any(existing(folder / one) for one in ("config.json", "modules.json")):
+        raise ModelUnavailable(f"{folder} holds no model: there is no config.json in it. Name a model's own folder.")
 
 
 def _found(name: str, cache: Path, kind: str, home: Path, on_progress: Progress | None) -> Path:

@@ -53,6 +53,23 @@ def load_ranker(name: str | Path, *, home: Path | None = None, **cascade: Any) -
 
         made: Ranker = lookup(RANKERS, name, kind="ranker")(load_language_model())
         return made
+    folder = _located(name, home)
+    loaded: Ranker = _kind(folder)(str(folder or name))
+    return loaded
+
+
+def require_ranker(name: str, *, home: Path | None = None) -> None:
+    """UnknownName, InputError: as of `load_ranker`, but nothing is loaded; a hub id may be none."""
+    home = home or Settings.load().home
+    if "," in name and _folder(name, home) is None:
+        for one, _ in _sizes(name):
+            require_ranker(one, home=home)
+    elif name not in RANKERS:
+        _located(name, home)
+
+
+def _located(name: str, home: Path) -> Path | None:
+    """The folder that is meant; None: a hub id. UnknownName: it is neither, or orders nothing."""
     folder = _folder(name, home)
     if folder is None and (trained_by := _trained_by(name)) and not _lost(name, home):
         raise UnknownName(
@@ -68,8 +85,7 @@ def load_ranker(name: str | Path, *, home: Path | None = None, **cascade: Any) -
             f"{', '.join(trained_rankers(home)) or 'none'}; or name a folder that exists, or a hub id such as "
             '"cross-encoder/ms-marco-MiniLM-L6-v2"; or several of them with commas between, the cheap ones first.'
         )
-    loaded: Ranker = _kind(folder)(str(folder or name))
-    return loaded
+    return folder
 
 
 def load_cascade(
@@ -87,19 +103,25 @@ def load_cascade(
     """
     from foveal.ranking.cascade import Cascade, Stage
 
+    sized = _sizes(names)
+    if budget_ms is not None and not budget_ms > 0:  # said before models are loaded
+        raise InputError(f"A cascade got a budget of {budget_ms:g} ms; it needs more than 0, or none for no limit.")
+    for name, _ in sized:  # a wrong name is told before another is loaded
+        require_ranker(name, home=home)
+    stages = [Stage(load_ranker(name, home=home), count, name=name) for name, count in sized]
+    return Cascade(stages, budget_ms, on_report=on_report)
+
+
+def _sizes(names: str) -> list[tuple[str, int]]:
+    """The names of a cascade, each with its candidates. InputError: as of `load_cascade`."""
     sized = [_sized(part.strip()) for part in names.split(",")]
     if not all(name for name, _ in sized):
         raise InputError(
             f"The cascade {names!r} lacks a name. Write names with commas between, each with the candidates that it "
             'takes if you like: "knrm:100,blockrank:20".'
         )
-    if budget_ms is not None and not budget_ms > 0:  # said before models are loaded
-        raise InputError(f"A cascade got a budget of {budget_ms:g} ms; it needs more than 0, or none for no limit.")
     counts = _counts([count for _, count in sized])
-    stages = [
-        Stage(load_ranker(name, home=home), count, name=name) for (name, _), count in zip(sized, counts, strict=True)
-    ]
-    return Cascade(stages, budget_ms, on_report=on_report)
+    return [(name, count) for (name, _), count in zip(sized, counts, strict=True)]
 
 
 def edition(name: str | Path, home: Path) -> tuple[int, ...]:

@@ -47,6 +47,7 @@ _OPEN, _CLOSE = "\ue000", "\ue001"  # of the private use area: in no text that i
 _RANGE = re.compile(r"(\d+)\s*(?:[–-]|to)\s*(\d+)|(\d+)")
 _ROUND = re.compile(r"(.{1,40}?)\1{7,}$", re.DOTALL)
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
+_ASKED = re.compile(r"[^.!?…“”„«»\"]*[?？]")
 _SAYS = (
     r"say|state|mention|contain|provide|specify|hold|tell|give|include|answer|explain|describe|reveal|indicate|discuss"
     r"|address|have|offer"
@@ -358,8 +359,8 @@ def _places(
     """Each sentence or row of the excerpt with the share of the words of `said` that it holds; those that name a
     table's columns are held by each of its rows.
 
-    A tie goes to what holds, or stands near, more of the question's words and what it was copied from, and then to the
-    excerpt's score.
+    A tie goes to what states, or stands near, more of the question's words and what it was copied from, and then to the
+    excerpt's score. A question states nothing: “How far is it?” in a sentence does not make it the answer's.
     """
     words, asked = content_words(said), content_words(question)
     own = (words - asked - content_words(evidence.head)) or (words - asked) or words
@@ -373,11 +374,16 @@ def _places(
             continue
         held = content_words(text)
         share = len(own & held) / len(own)
-        near = len(asked & held) / max(1, len(asked)) + 0.1 * len(asked & around) / max(1, len(asked))
+        near = len(asked & stated(text)) / max(1, len(asked)) + 0.1 * len(asked & around) / max(1, len(asked))
         body = text.rstrip()
         if share:
             near += copied((start, end)) if copied else 0.0
             yield (share, near, evidence.excerpt.score), evidence.citation(start, start + len(body))
+
+
+def stated(text: str) -> set[str]:
+    """The words of a text, as `content_words` has them, that do not stand in a question."""
+    return content_words(_ASKED.sub(" ", text))
 
 
 def quotable(evidence: Evidence) -> Offsets:

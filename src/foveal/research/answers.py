@@ -8,7 +8,7 @@ found.to_markdown(), found.to_html(), found.to_json()
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,7 @@ STOPPED = {
 }
 """Why a run was over before its planner said so."""
 
+UNREAD = "The page itself could not be read: these are the words of the search that found it."
 BY_ITSELF = "Nothing was searched: the model answered by itself."
 
 
@@ -43,6 +44,7 @@ class Researched(Answer):
     question: str = ""
     numbers: tuple[int, ...] = ()  # of the citations
     beside: tuple[tuple[Citation, ...], ...] = ()  # other places that the text rests on, for each of the citations
+    unread: frozenset[int] = frozenset()  # numbers whose quotes are the search's words: their pages could not be read
     graph: Graph = field(default_factory=Graph)
     usage: dict[str, Any] = field(default_factory=dict)
     stopped_by: str | None = None
@@ -96,7 +98,8 @@ class Researched(Answer):
             "found": self.found,
             "stopped_by": self.stopped_by,
             "citations": [
-                _citation_json(number, one) | {"beside": [_place_json(other) for other in others]}
+                _citation_json(number, one)
+                | {"read": number not in self.unread, "beside": [_place_json(other) for other in others]}
                 for number, one, others in zip(self.numbers, self.citations, self.beside, strict=True)
             ],
             "graph": {
@@ -117,7 +120,13 @@ class Researched(Answer):
         """One paragraph each: a list would be numbered anew from its first number, whatever the others are."""
         quotes = [[one, *others] for one, others in zip(self.citations, self.beside, strict=True)]
         return [
-            "  \n".join((f"[{number}] {plain(own[0].title)} — <{address(own[0].url)}>", *(_quoted(one) for one in own)))
+            "  \n".join(
+                (
+                    f"[{number}] {plain(own[0].title)} — <{address(own[0].url)}>",
+                    *(_quoted(one) for one in own),
+                    *([f"*{UNREAD}*"] if number in self.unread else []),
+                )
+            )
             for number, own in zip(self.numbers, quotes, strict=True)
         ]
 
@@ -128,7 +137,8 @@ def researched(state: RunState) -> Researched:
     numbers = [number for number in cited(state.answer) if number in state.refs]
     numbers.sort()
     nodes = state.graph.searchers()
-    quoted = [_citations(state, number) for number in numbers]
+    places = {number: _places(state, number) for number in numbers}
+    quoted = [tuple(dict.fromkeys(map(_citation, own))) for own in places.values()]
     return Researched(
         state.answer,
         tuple(own[0] for own in quoted),
@@ -136,6 +146,7 @@ def researched(state: RunState) -> Researched:
         question=state.question,
         numbers=tuple(numbers),
         beside=tuple(own[1:] for own in quoted),
+        unread=frozenset(number for number, own in places.items() if any(one.get("unread") for one in own)),
         graph=state.graph.copy(),
         usage=dict(state.usage),
         stopped_by=done.get("stopped_by"),
@@ -176,12 +187,11 @@ def partial_answer(state: RunState, stopped_by: str | None) -> str:
     return "\n\n".join([f"The answer was not written to its end{why}. What was found so far:", *parts])
 
 
-def _citations(state: RunState, number: int) -> tuple[Citation, ...]:
-    """What of a source bears out what the answer says by its number: a place for each statement, each once."""
+def _places(state: RunState, number: int) -> Sequence[Mapping[str, Any]]:
+    """What of a source bears out what the answer says by its number: a place for each statement."""
     marks = (mark for mark in MARK.finditer(state.answer) if number in cited(mark[0]))
     places = state.quotes(number)
-    best = [fitting(said_before(state.answer, mark.start()), places) for mark in marks]
-    return tuple(dict.fromkeys(map(_citation, best or places[:1])))
+    return [fitting(said_before(state.answer, mark.start()), places) for mark in marks] or places[:1]
 
 
 def _citation(ref: Mapping[str, Any]) -> Citation:

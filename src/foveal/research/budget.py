@@ -56,6 +56,7 @@ class Meter:
         self._told = False
         self._lock = Lock()
         self.short_of_pages = False  # whether a page was wanted that the budget did not allow
+        self.forms = self.unread = 0  # answers that were to fill in a form, and those of them that nobody could read
 
     @property
     def seconds(self) -> float:
@@ -85,6 +86,12 @@ class Meter:
             self._spent["tokens"] += tokens
             self._spent["calls"] += calls
         self.tell()
+
+    def form(self, *, read: bool) -> None:
+        """Take note of an answer that was to fill in a form, and whether it could be read."""
+        with self._lock:
+            self.forms += 1
+            self.unread += not read
 
     def pages(self, wanted: int, *, ahead: bool = False) -> int:
         """Take up to `wanted` pages of the budget; how many there were. `ahead`: they may turn out not to be needed."""
@@ -157,7 +164,13 @@ class Metered:
         self._require_left()
         with self._turn:
             self._begin(messages, cancel)
-            found = self.model.parse(messages, schema, sampling, cancel=cancel)
+            try:
+                found = self.model.parse(messages, schema, sampling, cancel=cancel)
+            except (FetchFailed, InputError) as error:
+                if is_unreadable(error):
+                    self.meter.form(read=False)
+                raise
+            self.meter.form(read=True)
             self.meter.spend(tokens=self.count_tokens(found.model_dump_json()))
             return found
 

@@ -72,6 +72,7 @@ class Origin:
     passages: tuple[Passage, ...]  # what was read; the summary alone, where the page was not
     revision: str
     stated: str = ""  # the address that the page says is its own, if it does
+    unread: bool = False  # whether the page could not be had: what is quoted are the search's words on it
 
     @property
     def key(self) -> str:
@@ -182,14 +183,15 @@ def _ref(key: str, origin: Origin, answer: str, local: int, node: str) -> dict[s
 
 
 def _place(said: str, origin: Origin) -> dict[str, Any]:
-    """The sentence of a source that bears `said` out, and where it stands."""
+    """The sentence of a source that bears `said` out, and where it stands: in the page, or, `unread`, in the hit."""
     quote = best_sentence(said, origin.passages)
-    return {
+    place = {
         "url": origin.url,
         "quote": quote.text,
         "span": {"document_id": quote.span.document_id, "start": quote.span.start, "end": quote.span.end},
         "revision": origin.revision,
     }
+    return place | ({"unread": True} if origin.unread else {})
 
 
 def said_before(text: str, at: int) -> str:

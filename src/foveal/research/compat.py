@@ -81,7 +81,7 @@ def _response(state: RunState, name: str | None, event: Event) -> dict[str, Any]
         "formatted": {
             "tool_type": "ActionExecutor" if of_node else "IPythonInterpreter",
             "thought": state.thought,
-            "action": event.data.get("source", ""),
+            "action": event.data["source"] if event.kind == "plan.turn" else "",
             "node": {one: _node(state.graph, one) for one in state.graph.nodes},
             "adjacency_list": {one: _adjacent(state.graph, one) for one in state.graph.nodes},
             "ref2url": {str(number): _ref(ref) for number, ref in state.refs.items()},

@@ -223,7 +223,7 @@ class DeepRun(Running[Report]):
         return replace(
             report, stage=3 if report.experiment else self.parts.settings.stage, mode=self.parts.settings.mode,
             planner=planner, timing=self.parts.timing, usage=usage, stopped_by=self.stopped_by,
-            queries=tuple(desk.asked()),
+            queries=tuple(desk.tried()),
             key=str(self.board.state.run["run_id"]), created_at=faults.now().isoformat(timespec="seconds"),
         )  # fmt: skip
 

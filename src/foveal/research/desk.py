@@ -115,6 +115,12 @@ class Desk:
         """All queries so far, in order."""
         return list(self._queries)
 
+    def tried(self) -> list[str]:
+        """The queries that were searched for, in the order in which they were asked: not those that nobody wanted any
+        more, or that the timing thought needless; of a timing's draft the one that it made."""
+        nodes = self.board.state.graph.nodes
+        return [query for place in range(1, len(self._queries) + 1) for query in nodes[f"search {place}"].queries]
+
     def lines(self, keys: Sequence[str]) -> list[str]:
         """Evidence in brief."""
         found = [self.evidence[key] for key in keys]

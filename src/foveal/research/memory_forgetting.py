@@ -20,6 +20,8 @@ from foveal.errors import InputError
 from foveal.research.memory_facts import Fact
 
 SECONDS_OF_DAY = 86_400.0
+NAMED = 12
+"""Keys that an error names."""
 
 
 def retention(fact: Fact, now: datetime) -> float:
@@ -73,5 +75,6 @@ def without(facts: Sequence[Fact], key: str, cited: Collection[str] = ()) -> lis
 def _require(facts: Sequence[Fact], key: str) -> Fact:
     found = next((one for one in facts if one.key == key), None)
     if found is None:
-        raise InputError(f"The memory holds no fact {key!r}; its keys run from m1 on.")
+        keys = ", ".join(one.key for one in facts[:NAMED]) + ", …" * (len(facts) > NAMED)
+        raise InputError(f"The memory holds no fact {key!r}; it holds {keys or 'none at all'}.")
     return found

@@ -37,7 +37,7 @@ def to_dot(graph: Graph) -> str:
 
 def outline(graph: Graph, line: Callable[[Node], str] | None = None) -> str:
     """The graph as nested lines, each node once, below the last of its parents to come."""
-    shown = line or (lambda node: f"{node.content} ({node.state})")
+    shown = line or (lambda node: f"{_label(node)} ({node.state})")
     rows: list[str] = []
 
     def add(name: str, depth: int) -> None:

@@ -32,10 +32,10 @@ from foveal.research.report_drafts import (
     without_repeats,
     without_unsupported,
 )
-from foveal.research.report_parts import LEAD, LEFT_OUT, NOT_SEARCHED, Conflict, cited_keys
+from foveal.research.report_parts import LEAD, LEFT_OUT, NOT_SEARCHED, UNREAD, Conflict, cited_keys
 from foveal.research.report_tables import with_tables
 from foveal.research.report_writing import SectionWriter, Sentence, all_sentences, answer_messages, own_words
-from foveal.research.steps import digest
+from foveal.research.steps import digest, unread_by
 
 if TYPE_CHECKING:
     from foveal.research.deep_settings import DeepSettings
@@ -45,6 +45,9 @@ GOOD = 0.95
 
 NOTED_SHARE = 0.1
 """Of a writer's window, for what the run remembers; evidence may take 0.6 (report_writing.CONTEXT_SHARE)."""
+
+UNREAD_FEWEST = 3
+"""Steps of whose forms a model filled in none: one or two may be by chance."""
 
 LEAD_WORDS = 70
 LEAD_SOURCES = 5
@@ -262,6 +265,7 @@ class Assembly:
         missing = [] if desk.findings else [desk.question]
         missing += not_covered(desk.findings, planned, desk.brief, desk.likeness)
         missing += [f"{NOT_SEARCHED}{source}: {why}" for source, why in sorted(desk.silent.items())]
+        missing += self._unread()
         missing += [f"{LEFT_OUT}{one.text}" for one in draft.left_out()]
         sections = with_tables(draft.sections, whole.to_sections(desk.brief.format), desk.evidence)
         return Report(
@@ -269,6 +273,14 @@ class Assembly:
             sources=tuple(desk.sources.values()), evidence=tuple(desk.evidence.values()), claims=whole.claims(),
             not_covered=tuple(dict.fromkeys(missing)), conflicts=tuple(against),
         )  # fmt: skip
+
+    def _unread(self) -> list[str]:
+        """That a model does not fill in forms, where it mostly did not."""
+        unread, asked = unread_by(self.desk.board)
+        if unread < UNREAD_FEWEST or 2 * unread < asked:
+            return []
+        told = f"in {unread} of {asked} steps nothing that {self.desk.steps.model.name} answered had the form asked for"
+        return [f"{UNREAD}{told}. The sources' own words stand there."]
 
 
 def answer_events(report: Report) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -35,6 +35,11 @@ LEFT_OUT = "Left out, as nothing bears it out: "
 NOT_SEARCHED = "Not searched to the end: "
 """What stands before a source that did not answer."""
 
+UNREAD = "Not written by the model: "
+"""What stands before how many of its answers could not be read."""
+
+ABOUT_ITSELF = (LEFT_OUT, NOT_SEARCHED, UNREAD)
+"""What is "not covered", and is nothing that was asked for."""
 
 FORMATS = {"": "Paragraphs", "points": "Points: each statement an item of a list"}
 """How a report is written: what a brief calls it, and what people are told."""

@@ -212,6 +212,7 @@ def _told(summary: Summary) -> dict[str, Any]:
             "summary": one.summary,
             "revision": one.revision,
             "stated": one.stated,
+            "unread": one.unread,
             "passages": [[p.span.document_id, p.span.start, p.span.end, p.text] for p in one.passages],
         }
         for index, one in summary.origins.items()
@@ -228,7 +229,7 @@ def _origin(told: Mapping[str, Any]) -> Origin:
     passages = tuple(Passage(Span(document, start, end), text) for document, start, end, text in told["passages"])
     return Origin(
         url=told["url"], title=told["title"], summary=told["summary"], revision=told["revision"], passages=passages,
-        stated=told.get("stated", ""),
+        stated=told.get("stated", ""), unread=told.get("unread", False),
     )  # fmt: skip
 
 

@@ -326,6 +326,7 @@ def _origin(found: Found, read: tuple[Document, list[Passage]] | None) -> Origin
         passages=tuple(passages),
         revision=page.revision,
         stated=stated,
+        unread=read is None,
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from foveal.research.events import Event
-from foveal.research.graph import ROOT, Graph, Node
+from foveal.research.graph import RESPONSE, ROOT, Graph, Node
 from foveal.research.plans import PastTurn
 
 
@@ -74,8 +74,8 @@ class RunState:
     def quotes(self, number: int) -> list[dict[str, Any]]:
         """What is quoted of a source, as `refs` has it: the quote that it is listed with, then those of each node."""
         ref = self.refs[number]
-        nodes = self.graph.nodes.values()
-        return [ref, *(ref | place for node in nodes for place in node.quotes.get(str(number), ()))]
+        nodes, whole = self.graph.nodes.values(), {name: one for name, one in ref.items() if name != "unread"}
+        return [ref, *(whole | place for node in nodes for place in node.quotes.get(str(number), ()))]
 
     def apply(self, event: Event) -> None:
         """Take one event in."""
@@ -90,6 +90,7 @@ def _run(state: RunState, data: dict[str, Any], at: float) -> None:
     state.done = None
     state.busy = {}
     state.claims = []
+    _end_is(state, "waiting")
     if ROOT not in state.graph.nodes:
         state.graph.add(Node(ROOT, str(data["question"]), "root", "finished", started=at))
 
@@ -114,12 +115,23 @@ def _reset(state: RunState, _: dict[str, Any], __: float) -> None:
     state.graph.add(root)
 
 
-def _node(state: RunState, data: dict[str, Any], _: float) -> None:
+def _node(state: RunState, data: dict[str, Any], at: float) -> None:
     name = data["name"]
     if name in state.graph.nodes:
         state.graph.nodes[name].content = data["content"]
-    else:
-        state.graph.add(Node(name, data["content"], data.get("kind", "searcher")))
+        return
+    state.graph.add(Node(name, data["content"], data.get("kind", "searcher")))
+    if name == RESPONSE:  # it is added when all that it needs is over: now the answer is written
+        _end_is(state, "running", at)
+
+
+def _end_is(state: RunState, now: str, at: float | None = None) -> None:
+    """Let the answer's node be in this state, where there is one: nothing of a run tells of it beside its answer."""
+    end = state.graph.nodes.get(RESPONSE)
+    if end is not None and now != end.state:
+        end.state = now
+        end.started = at if now == "running" else end.started
+        end.ended = at if now in ("finished", "cancelled") else None
 
 
 def _edge(state: RunState, data: dict[str, Any], _: float) -> None:
@@ -174,8 +186,9 @@ def _refs(state: RunState, data: dict[str, Any], _: float) -> None:
     state.refs |= {int(number): ref for number, ref in data["added"].items()}
 
 
-def _answer_delta(state: RunState, data: dict[str, Any], _: float) -> None:
+def _answer_delta(state: RunState, data: dict[str, Any], at: float) -> None:
     state.answer += data["text"]
+    _end_is(state, "running", at)
 
 
 def _answer_reset(state: RunState, _: dict[str, Any], __: float) -> None:
@@ -251,8 +264,9 @@ def _error(state: RunState, data: dict[str, Any], _: float) -> None:
         state.graph.nodes[data["name"]].unsearched[data["source"]] = data["message"]
 
 
-def _done(state: RunState, data: dict[str, Any], _: float) -> None:
+def _done(state: RunState, data: dict[str, Any], at: float) -> None:
     state.done = data
+    _end_is(state, "cancelled" if data.get("stopped_by") else "finished", at)
 
 
 _CHANGES: dict[str, Callable[[RunState, dict[str, Any], float], None]] = {

@@ -52,9 +52,10 @@ class Steps:
         own, begun = Meter(Budget()), time.monotonic()
         output = _plain(work(Metered(self.model, own, self.cancel)), kind)
         used = own.used()
+        forms = {"forms": own.forms, "unread": own.unread} if own.forms else {}
         self.board.tell(
             "step", step=kind, key=key, output=output, tokens=used["tokens"], calls=used["calls"],
-            seconds=round(time.monotonic() - begun, 3),
+            seconds=round(time.monotonic() - begun, 3), **forms,
         )  # fmt: skip
         self._again.discard(step_name(kind, key))
         return output
@@ -96,6 +97,13 @@ def used_by(board: Board) -> dict[str, Any]:
         "searches": kinds.count("search"),
         "steps": len(done),
     }
+
+
+def unread_by(board: Board) -> tuple[int, int]:
+    """Of the steps in which a model was to fill in forms: in how many it filled in none, and how many there were."""
+    with board.lock:
+        done = [one for one in board.state.steps.values() if one.get("forms")]
+    return sum(one["unread"] == one["forms"] for one in done), len(done)
 
 
 def _covered(spans: Sequence[tuple[float, float]]) -> float:

@@ -5,7 +5,8 @@
 Windows   1,200 tokens with 100 shared, ending at paragraphs or sentences, never over a heading (windows.py)
 Tables    each run of table lines is a passage of its own: its header line and rows stay as they are
 Captions  "Figure 3: …" and "Table 2. …" are passages of their own
-Dropped   reference lists, acknowledgements, and what reads as cookie notes, menus and share buttons
+Dropped   reference lists, acknowledgements, what reads as cookie notes, menus and share buttons, and the front matter
+          of Markdown, whose title, date and authors the source has anyway
 Structure is kept for what it says, as HtmlRAG (arXiv 2411.02959) and TableRAG do; nothing is rewritten
 """
 
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from foveal.text.headings import find_headings
+from foveal.text.markdown import behind_front_matter
 from foveal.text.segmentation import sections
 from foveal.text.units import words
 from foveal.text.windows import WindowRule, windows
@@ -49,9 +51,10 @@ class StructureRules:
 
 def structured(page: Document, rules: StructureRules) -> list[Passage]:
     """The passages that can be evidence, in the page's order."""
-    own = sorted(_apart(page.text), key=lambda one: one[0])
+    begin = behind_front_matter(page.text) if page.metadata.get("kind") == "markdown" else 0
+    own = sorted((one for one in _apart(page.text) if one[0] >= begin), key=lambda one: one[0])
     found = [_passage(page, start, end, None) for start, end in own]
-    for path, start, end in _prose(page, rules):
+    for path, start, end in _prose(page, rules, begin):
         if path and _REFERENCES.match(path[-1]):
             continue
         passage = _passage(page, start, end, " > ".join(path) or None)
@@ -80,10 +83,11 @@ def _apart(text: str) -> Iterator[tuple[int, int]]:
         yield found.start(), found.end()
 
 
-def _prose(page: Document, rules: StructureRules) -> Iterator[tuple[tuple[str, ...], int, int]]:
+def _prose(page: Document, rules: StructureRules, begin: int) -> Iterator[tuple[tuple[str, ...], int, int]]:
     rule = WindowRule(rules.tokens, rules.overlap)
     for section in sections(page.text, find_headings(page.text)):
-        for window in windows(page.text, section.start, section.end, rule, words, body=section.body):
+        start = max(begin, section.start)
+        for window in windows(page.text, start, section.end, rule, words, body=max(start, section.body)):
             yield section.path, window.start, window.end
 
 

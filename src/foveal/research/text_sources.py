@@ -47,10 +47,14 @@ class LibrarySource:
 
     @classmethod
     def named(cls, place: str, settings: Settings, **options: Any) -> LibrarySource:
-        """`RETRIEVER+RANKER`, both of which may be missing. LibraryError: there is no library, or nothing in it."""
+        """`RETRIEVER+RANKER`, both of which may be missing. LibraryError: there is no library, or nothing in it.
+
+        UnknownName: no ranker is called so.
+        """
         from foveal.library import Library
 
         retriever, _, ranker = place.partition("+")
+        _require(ranker, settings)
         given = {"retriever": retriever or None, "rank": ranker or None} | options
         library = Library.open(create=False, settings=settings)
         if not library.store.counts()["documents"]:
@@ -93,6 +97,14 @@ class LibrarySource:
 
                 self.rank = load_ranker(self.rank, home=self.library.settings.home)
             return self.rank
+
+
+def _require(ranker: str, settings: Settings) -> None:
+    """UnknownName: no ranker is called so; said before a run has begun."""
+    if ranker:
+        from foveal.ranking.by_name import require_ranker
+
+        require_ranker(ranker, home=settings.home)
 
 
 class DocumentsSource:
@@ -189,14 +201,18 @@ class PapersSource:
         self.retriever, self.rank, self.where = retriever, rank, where
 
     @classmethod
-    def named(cls, place: str, settings: Settings, *, papers: Papers | None = None) -> PapersSource:  # noqa: ARG003
-        """`RETRIEVER+RANKER`, then filters; all may be missing. `papers` comes from whoever may see them."""
+    def named(cls, place: str, settings: Settings, *, papers: Papers | None = None) -> PapersSource:
+        """`RETRIEVER+RANKER`, then filters; all may be missing. `papers` comes from whoever may see them.
+
+        UnknownName: no ranker is called so.
+        """
         if papers is None:
             raise InputError("The source papers needs the search over a home's papers; here there is none.")
         first, _, rest = place.strip().partition(" ")
         if ":" in first:
             first, rest = "", place
         retriever, _, ranker = first.partition("+")
+        _require(ranker, settings)
         return cls(papers, retriever=retriever or None, rank=ranker or None, where=rest.strip())
 
     def search(self, query: str, k: int, *, cancel: Cancel | None = None) -> list[Found]:

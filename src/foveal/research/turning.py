@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from foveal.research.evidence import Claim, Evidence
 from foveal.research.markdown import plain
-from foveal.research.report_parts import LEAD, LEFT_OUT, NOT_SEARCHED, Conflict, ReportParts, Section
+from foveal.research.report_parts import ABOUT_ITSELF, LEAD, Conflict, ReportParts, Section
 from foveal.retrieval.terms import terms
 
 HEADING = "What would change this answer"
@@ -65,8 +65,8 @@ def main_claims(report: ReportParts) -> list[Claim]:
 
 
 def unanswered(report: ReportParts) -> list[str]:
-    """What was asked for and not found; sentences that were left out are none, nor are sources that did not answer."""
-    return [one for one in report.not_covered if not one.startswith((LEFT_OUT, NOT_SEARCHED))]
+    """What was asked for and not found; what a report says of itself is none."""
+    return [one for one in report.not_covered if not one.startswith(ABOUT_ITSELF)]
 
 
 def turning_of(report: ReportParts) -> Section | None:

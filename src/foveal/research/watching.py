@@ -108,6 +108,7 @@ def compared(before: Report, after: Report, *, checks: Checks | None = None) -> 
     fresh = {record.key for record in after.sources if not known.intersection(names_of(record))}
     flips = [*_turned(pairs, before, after), *_against(before, after, fresh, checks or WordChecks())]
     flipped = {one.before.text for one in flips}
+    against = [set(terms(one.after.quote)) for one in flips if one.why == "source"]
     lost = [one for one in before.claims if _label(one) in HELD and one.text not in old | flipped]
     return Change(
         question=after.question,
@@ -116,6 +117,7 @@ def compared(before: Report, after: Report, *, checks: Checks | None = None) -> 
             _told(one, after)
             for one in after.claims
             if one.text not in paired and _label(one) in HELD and _sources(one, after) & fresh
+            if not any(set(terms(one.text)) <= said for said in against)  # told already, as what stands against another
         ),
         gone=tuple(_told(one, before) for one in lost if _is_whole(after) and after.found),
         sources=tuple(

@@ -5,8 +5,8 @@ Safety    public addresses only, checked at the connection and anew at each redi
 Manners   at most `per_host` requests to one host at a time, and `interval_s` between their beginnings
 Cancel    a request that is under way is left within a quarter of a second
 
-The person names the search server, so its own address may be private if the settings allow that; the pages that it
-names are held to the same settings, and are never followed to files or other schemes.
+The person names the search server, as that of a model, so its own address may be private. What it redirects to may
+not, nor may the pages that it names, unless the settings allow it; they are never followed to files or other schemes.
 """
 
 from __future__ import annotations
@@ -183,7 +183,12 @@ class _WebSource:
         settings = self._pages.settings
         # The search server is named by the person; robots.txt is for programs that follow links.
         limits = replace(
-            settings.fetch, timeout_s=settings.search_timeout_s, retries=3, respect_robots=False, cancel=cancel
+            settings.fetch,
+            timeout_s=settings.search_timeout_s,
+            retries=3,
+            named=True,
+            respect_robots=False,
+            cancel=cancel,
         )
         try:
             with self._pages.hosts.turn(url, cancel):
@@ -236,7 +241,7 @@ class HttpSource(_WebSource):
         super().__init__(pages or Pages())
         url = url.partition("#")[0]  # what stands behind it is sent to no server, the query least of all
         parts = _web_address(url)
-        if parts is None:
+        if parts is None or "{query}" in parts.netloc:
             raise InputError(
                 f"The search's address is {url!r}; it needs the form https://HOST/search?q={{query}}&n={{k}}."
             )

@@ -65,14 +65,20 @@ def resolved(host: str, port: int, *, timeout: float) -> list[str]:
 
 
 def transport(
-    *, until: float, allow_private: bool, proxy: str | None, check: Callable[[], None] | None = None
+    *,
+    until: float,
+    allow_private: bool,
+    proxy: str | None,
+    check: Callable[[], None] | None = None,
+    named: tuple[str, int] | None = None,
 ) -> httpx.BaseTransport:
     """What httpx sends through; `until` is the deadline on `time.monotonic()`. A proxy connects on our behalf.
 
-    `check` is called often while a read waits; what it raises ends the read.
+    `check` is called often while a read waits; what it raises ends the read. `named` is a host and port that the
+    person named: it may be private.
     """
     if proxy is None:
-        guard = GuardedBackend(until=until, allow_private=allow_private, check=check)
+        guard = GuardedBackend(until=until, allow_private=allow_private, check=check, named=named)
         return PoolTransport(httpcore.ConnectionPool(ssl_context=_tls(), network_backend=guard))
     url = httpx.Proxy(proxy)
     # the proxy itself may well stand in a private network
@@ -90,9 +96,17 @@ def transport(
 class GuardedBackend(httpcore.NetworkBackend):
     """Opens TCP connections to public addresses (or to any, if allowed) before the deadline."""
 
-    def __init__(self, *, until: float, allow_private: bool, check: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        until: float,
+        allow_private: bool,
+        check: Callable[[], None] | None = None,
+        named: tuple[str, int] | None = None,
+    ) -> None:
         self.until = until
         self.allow_private = allow_private
+        self.named = named
         self.check = check
         self._sockets = httpcore.SyncBackend()
 
@@ -105,7 +119,7 @@ class GuardedBackend(httpcore.NetworkBackend):
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
         addresses = resolved(host, port, timeout=_left(self.until))
-        if not self.allow_private:
+        if not self.allow_private and (host.lower(), port) != self.named:
             require_public(host, addresses)
         failure: Exception = httpcore.ConnectError("no address")
         for address in addresses:

@@ -59,6 +59,7 @@ class FetchSettings:
     retries: int = 2  # after 429, 502, 503, 504 or a broken connection
     backoff_s: float = 0.5  # seconds before the first retry, doubled for each next; the server's Retry-After goes first
     allow_private: bool = False  # addresses of this machine and of private networks
+    named: bool = False  # the person named this very server, so it may be private; what it redirects to may not
     respect_robots: bool = True
     user_agent: str = f"{PROGRAM} (+https://foveal.readthedocs.io)"
     cache: Path | None = None  # folder of pages that need not be sent again if unchanged
@@ -120,6 +121,7 @@ class _Session:
     accept: frozenset[int] = frozenset()
     until: float = field(init=False)
     _site: str = field(init=False, default="")
+    _named: tuple[str, int] | None = field(init=False, default=None)
     _clients: dict[str | None, httpx.Client] = field(init=False, default_factory=dict)
 
     def __enter__(self) -> _Session:
@@ -134,6 +136,7 @@ class _Session:
         """The page at `url`, or where it redirects to."""
         hop = url
         self._site = _site(_checked(url))
+        self._named = _host_and_port(_checked(url)) if self.settings.named else None
         for _ in range(self.settings.max_redirects + 1):
             parts = _checked(hop)
             hop = parts._replace(fragment="").geturl()
@@ -303,6 +306,7 @@ class _Session:
                 allow_private=self.settings.allow_private,
                 proxy=proxy,
                 check=self._check if self.settings.cancel else None,
+                named=self._named,
             )
             self._clients[proxy] = httpx.Client(transport=way, headers=headers, trust_env=False, timeout=None)
         return self._clients[proxy]
@@ -317,7 +321,7 @@ class _Session:
 
         scheme, host = urlsplit(url).scheme, urlsplit(url).hostname or ""
         proxy = None if proxy_bypass(host) else getproxies().get(scheme)
-        if proxy and not self.settings.allow_private:
+        if proxy and not self.settings.allow_private and _host_and_port(urlsplit(url)) != self._named:
             try:
                 found = resolved(host, 443, timeout=max(0.0, self.until - time.monotonic()))
             except FetchFailed:  # behind a proxy, names often resolve only there
@@ -329,6 +333,11 @@ class _Session:
 def _site(parts: SplitResult) -> str:
     """Scheme, host and port: what may see what is meant for one site."""
     return f"{parts.scheme}://{parts.netloc}".lower()
+
+
+def _host_and_port(parts: SplitResult) -> tuple[str, int]:
+    """Where a connection leads to."""
+    return (parts.hostname or "").lower(), parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def _checked(url: str) -> SplitResult:

@@ -5,6 +5,8 @@
     form_of("answer.bib")                              # "bibtex": by a file's ending
 
 Authors   of documents as their metadata has them: several with "; " or " and " between, or commas between whole names
+          A suffix belongs to its name, "Ada Lovelace, Jr."; a degree does so behind a whole name alone, as
+          "Islam, MD" is turned
 Note      what of the source is cited: pages and characters of its text, and the beginning of its text's hash, by which
           just this text is found again
 """
@@ -27,6 +29,8 @@ MOST_AUTHORS = 1000
 
 _ARXIV = re.compile(r"arxiv:(.+?)(?:v\d+)?", re.IGNORECASE)
 _AND = re.compile(r"\s*;\s*|\s+(?:and|und|et)\s+")
+_AFTER_A_NAME = re.compile(r"(?:(?i:jr|sr)\.?|I{2,3}|IV)")
+_DEGREE = re.compile(r"Ph\.?D\.?|M\.?D\.?")
 _WRITTEN_TO = re.compile(r"\s*<[^<>]*>")
 
 CSL_KINDS = {"epub": "book", "mail": "personal_communication", "url": "webpage", "html": "webpage"}
@@ -114,17 +118,42 @@ def form_of(name: str | PurePath) -> str:
 def names_in(said: str) -> tuple[str, ...]:
     """The names in a line: "Ada Lovelace; Babbage, Charles", "A. Lovelace and C. Babbage", "Ada L., Charles B."."""
     line = _line(_WRITTEN_TO.sub("", said))
-    parts = _AND.split(line)
+    parts = [_with_suffixes(part) for part in _AND.split(line)]
     whole = [one for part in parts for one in part.split(",") if one.strip()]
-    if ";" not in line and all(len(one.split()) > 1 for one in whole):  # else commas turn names
+    if ";" not in line and all(_parted(one)[1] for one in whole):  # else commas turn names
         parts = whole
     return tuple(_forward(one.strip()) for one in parts[:MOST_AUTHORS] if one.strip())
 
 
-def family_of(name: str) -> tuple[str, str]:
-    """Family name, and the given ones: the last word, and those before it; one word is a family name."""
-    *first, last = name.split() or [""]
-    return last, " ".join(first)
+def family_of(name: str) -> str:
+    """The family name: the last word before a suffix."""
+    return _parted(name)[0]
+
+
+def _parted(name: str) -> tuple[str, str, str]:
+    """Family name, the given ones, and suffixes: the last word, those before it, "Jr."; one word is a family name."""
+    words = name.split() or [""]
+    last = len(words)
+    while last > 1 and _is_suffix(words[last - 1]):
+        last -= 1
+    return words[last - 1], " ".join(words[: last - 1]), " ".join(words[last:])
+
+
+def _is_suffix(word: str) -> bool:
+    return bool(_AFTER_A_NAME.fullmatch(word) or _DEGREE.fullmatch(word))
+
+
+def _with_suffixes(said: str) -> str:
+    """Names between commas, those without one before a suffix."""
+    parts = [part.strip() for part in said.split(",")]
+    found = parts[:1]
+    for part in parts[1:]:
+        behind = len(found) > 1 or len(found[-1].split()) > 1
+        if _AFTER_A_NAME.fullmatch(part) or (behind and _DEGREE.fullmatch(part)):
+            found[-1] += f" {part}"
+        else:
+            found.append(part)
+    return ", ".join(found)
 
 
 def bibtex(sources: Sequence[Reference]) -> str:
@@ -212,30 +241,38 @@ def _ris(one: Reference) -> Iterator[str]:
 
 
 def _key(one: Reference) -> str:
-    family = family_of(one.authors[0])[0] if one.authors else one.organisation or "anonymous"
+    family = family_of(one.authors[0]) if one.authors else one.organisation or "anonymous"
     return key_of(family, one.dated.year if one.dated else "", one.title)
 
 
 def _bibtex_name(name: str) -> str:
-    """A name in which no "and" parts it in two."""
-    return f"{{{tex(name)}}}" if " and " in f" {name.lower()} " else tex(name)
+    """A name in which no "and" parts it in two; with a suffix as the format wants it, "Lovelace, Jr., Ada"."""
+    if " and " in f" {name.lower()} ":
+        return f"{{{tex(name)}}}"
+    family, given, suffix = _parted(name)
+    return tex(f"{family}, {suffix}, {given}" if given and suffix else name)
 
 
 def _csl_name(name: str) -> dict[str, str]:
-    family, given = family_of(name)
-    return {"family": family, "given": given} if given else {"literal": family}
+    family, given, suffix = _parted(name)
+    if not given:
+        return {"literal": name}
+    return {"family": family, "given": given} | ({"suffix": suffix} if suffix else {})
 
 
 def _last_first(name: str) -> str:
     """ "Ada Lovelace" as RIS wants it."""
-    family, given = family_of(name)
-    return f"{family}, {given}" if given else family
+    family, given, suffix = _parted(name)
+    return ", ".join(filter(None, (family, given, suffix))) if given else name
 
 
 def _forward(name: str) -> str:
-    """ "Lovelace, Ada" as people write it; "Jr." and the like stay behind."""
+    """ "Lovelace, Ada" as people write it."""
     family, comma, given = name.partition(",")
-    return f"{given.strip()} {family.strip()}" if comma and given.strip() and "," not in given else name.strip(" ,")
+    if not comma or not given.strip() or "," in given:
+        return name.strip(" ,")
+    last, first, suffix = _parted(given)
+    return " ".join(filter(None, (first, last, family.strip(), suffix)))
 
 
 def _parts(day: date | None) -> dict[str, list[list[int]]]:

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from foveal.retrieval.rows import Entry
-from foveal.web.answers import Cited, author_of
+from foveal.web.answers import Cited
 from foveal.web.ask_pages import AskWork
 from foveal.web.job import Job
 from foveal.web.library_adding import Added, AddWork
 from foveal.web.library_search import Found
+from foveal.web.library_shapes import DocumentShape, HitShape, Span, told_of
 from foveal.web.papers_views import safe_link
 from foveal.web.read_pages import ReadWork
 
@@ -45,20 +45,9 @@ class Me(Shape):
     may: dict[str, bool]
 
 
-class Document(Shape):
+class Document(DocumentShape, Shape):
     """A document of the library, without its text."""
 
-    id: str
-    revision: str
-    title: str
-    url: str | None
-    kind: str
-    author: str
-    published_at: datetime | None
-    added_at: datetime
-    pages: int
-    characters: int
-    passages: int
     page: str = Field(description="Where it is shown.")
 
 
@@ -82,24 +71,9 @@ class Text(Shape):
     next: int | None
 
 
-class Span(Shape):
-    """A place in the text of a revision."""
-
-    document_id: str
-    start: int
-    end: int
-
-
-class Hit(Shape):
+class Hit(HitShape, Shape):
     """A passage that a search found, the best first."""
 
-    span: Span
-    revision: str
-    text: str
-    title: str
-    where: str = Field(description="Page and heading: 'page 3 · Methods'.")
-    score: float
-    source: str = Field(description="What gave the score.")
     page: str = Field(description="Where it is shown.")
 
 
@@ -176,28 +150,15 @@ class JobState(Shape):
 
 def document_of(entry: Entry) -> Document:
     """A document."""
-    return Document(
-        id=entry.id,
-        revision=entry.revision,
-        title=entry.title,
-        url=safe_link(entry.url or "") or None,
-        kind=str(entry.metadata.get("kind", "text")),
-        author=author_of(entry.metadata),
-        published_at=entry.published_at,
-        added_at=entry.added_at,
-        pages=len(entry.pages),
-        characters=entry.characters,
-        passages=entry.passages,
-        page=f"/library/{entry.id}",
-    )
+    url = safe_link(entry.url or "") or None
+    return Document(**{**told_of(entry), "url": url}, page=f"/library/{entry.id}")
 
 
 def hit_of(found: Found) -> Hit:
     """A hit."""
-    span = Span(document_id=found.span.document_id, start=found.span.start, end=found.span.end)
     return Hit(
-        span=span, revision=found.revision, text=found.passage, title=found.title, where=found.where, score=found.score,
-        source=found.source, page=found.address,
+        span=Span.of(found.span), revision=found.revision, text=found.passage, title=found.title, where=found.where,
+        score=found.score, source=found.source, page=found.address,
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from foveal import faults
 from foveal.errors import InputError
 from foveal.models.chat import Cancel
 
@@ -92,6 +93,7 @@ class Job:
         self.work = work
         self.settings = settings
         self.cancel = Cancel()
+        self.began = faults.now()
         self.state: State = "waiting"
         self.progress = Progress("Waiting")
         self.log: list[str] = []

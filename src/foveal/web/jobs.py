@@ -95,10 +95,16 @@ class Jobs:
         return elsewhere
 
     def of(self, whose: str, most: int) -> list[tuple[Job, datetime]]:
-        """The newest jobs of whoever that is, and when each was begun; of this process as it has them."""
+        """The newest jobs of whoever that is, and when each was begun; of this process as it has them.
+
+        Those that are not kept in the database (calls of assistants) are listed by the process that does them.
+        """
         found = self.keeping.of(whose, most) if self.keeping is not None else []
         with self._lock:
-            return [(self._jobs.get(job.id, job), began) for job, began in found]
+            rows = [(self._jobs.get(job.id, job), began) for job, began in found]
+            own = [job for job in self._jobs.values() if job.whose == whose and not hasattr(job.work, "to_row")]
+        rows += [(job, job.began) for job in own]
+        return sorted(rows, key=lambda row: row[1], reverse=True)[:most]
 
     def elsewhere(self, key: str) -> Job | None:
         """A job that is not this process's, and waits, runs, or is about to be taken over."""

@@ -42,7 +42,7 @@ def rankers(home: Path) -> list[str]:
 
 
 def check_retriever(name: str | None, home: Path) -> None:
-    """UnknownName: `name` ("hybrid", "generative:MODEL") is none that this site has; "" is its own choice."""
+    """UnknownName: `name` ("hybrid", "generative:MODEL") is none that there is here; "" is the choice of the site."""
     kind, _, model = (name or "").partition(":")
     known = not kind or (kind in RETRIEVERS and (not model or model in _trained(home)))
     if not known and name not in retrievers(home):
@@ -50,7 +50,7 @@ def check_retriever(name: str | None, home: Path) -> None:
 
 
 def check_ranker(name: str | None, home: Path) -> None:
-    """UnknownName: a stage of `name` ("blockrank", "knrm:100,blockrank:20", "none") is none that this site has.
+    """UnknownName: a stage of `name` ("blockrank", "knrm:100,blockrank:20", "none") is none that there is here.
 
     InputError: there are more than `MOST_STAGES`, or one takes more than `MOST_CANDIDATES` (`MOST_READ`).
     """
@@ -58,14 +58,14 @@ def check_ranker(name: str | None, home: Path) -> None:
     if name == NONE:
         return
     if len(parts) > MOST_STAGES:
-        raise InputError(f"A ranker of this site has at most {MOST_STAGES} stages, not {len(parts)}. Name fewer.")
+        raise InputError(f"Here a ranker has at most {MOST_STAGES} stages, not {len(parts)}. Name fewer.")
     for part in parts:
         stage = _STAGE.fullmatch(part.strip())
         if stage and stage[1] and stage[1] not in RANKERS and stage[1] not in _trained(home):
             raise UnknownName(_message("ranker", stage[1], RANKERS, home))
         most, what = (MOST_READ, "language model") if stage and stage[1] in RANKERS else (MOST_CANDIDATES, "ranker")
         if stage and stage[2] and (len(stage[2]) > 5 or int(stage[2][1:]) > most):
-            raise InputError(f"A {what} of this site takes at most {most:,} candidates, not {stage[2][1:20]}.")
+            raise InputError(f"Here a {what} takes at most {most:,} candidates, not {stage[2][1:20]}.")
 
 
 def _trained(home: Path) -> list[str]:
@@ -76,4 +76,4 @@ def _trained(home: Path) -> list[str]:
 def _message(kind: str, name: str, known: Collection[str], home: Path) -> str:
     trained = _trained(home)
     there = f", and of models trained here {', '.join(trained)}" if trained else ""
-    return f"No {kind} is called {name[:60]!r} on this site. There are: {', '.join(known)}{there}."
+    return f"No {kind} is called {name[:60]!r} here. There are: {', '.join(known)}{there}."

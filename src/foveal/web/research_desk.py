@@ -126,7 +126,16 @@ class Desk:
 
     def offered(self) -> list[Offered]:
         """The sources of the site."""
-        return [Offered(name, _label(name), self._lacks(name)) for name in self.settings.named]
+        labels = {name: _label(name) for name in self.settings.named}
+        alike = [label for label in labels.values() if [*labels.values()].count(label) > 1]
+        return [
+            Offered(
+                name,
+                f"{label} ({_public(name.removeprefix('searxng:'))})" if label in alike else label,
+                self._lacks(name),
+            )
+            for name, label in labels.items()
+        ]
 
     def run(self, key: str, owner: Owner) -> KeptRun:
         """The run of a key, for its owner, or for all where it is shared. HTTPException 404: for nobody else."""

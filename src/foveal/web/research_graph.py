@@ -21,6 +21,9 @@ WIDTH, HEIGHT, LANE = 204, 66, 16
 """Of a box, and the height of an edge that passes through a column."""
 
 ACROSS, DOWN, MARGIN = 52, 14, 10
+FITS = 1300
+"""Width up to which a picture is made a little smaller where a screen is: not so much that its text cannot be read."""
+
 SWEEPS = 4
 LINE, LINES, LEADING = 21, 3, 16
 """Characters of a line, lines of a box, and from line to line."""
@@ -72,6 +75,11 @@ class Drawing:
     height: float
     boxes: tuple[Box, ...]
     lines: tuple[Line, ...]
+
+    @property
+    def fits(self) -> bool:
+        """Whether it may be drawn smaller to be seen whole; a wider one is scrolled."""
+        return self.width <= FITS
 
 
 @dataclass

@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit
 
 from markupsafe import Markup
 
-from foveal.research.answers import STOPPED
+from foveal.research.answers import STOPPED, UNREAD
 from foveal.research.citations import MARK, cited, fitting, said_before, said_by
 from foveal.research.graph import RESPONSE, ROOT, Graph, Node
 from foveal.research.markdown import number_of
@@ -217,14 +217,17 @@ def counted(state: RunState) -> str:
 
 def _source(number: int, ref: Mapping[str, Any], held: Mapping[str, str]) -> Source:
     span, url, text = ref["span"], str(ref["url"]), one_line(str(ref["quote"]), LONGEST_QUOTE)
-    ours = span["document_id"] in held
+    unread = bool(ref.get("unread"))
+    ours = span["document_id"] in held and not unread
     parts = urlsplit(url) if _is_web(url) else None
-    if ours:
+    if unread:
+        address = url if parts else ""  # its words may not stand in the page
+    elif ours:
         address = place_address(span["document_id"], span["start"], span["end"], ref["revision"] or None)
     else:
         address = f"{url}{'' if parts and parts.fragment else _fragment(text)}" if parts else ""
     host = "this library" if ours else (parts.hostname or "" if parts else url.partition(":")[0])
-    where = f"characters {span['start'] + 1:,} to {span['end']:,}"
+    where = UNREAD if unread else f"characters {span['start'] + 1:,} to {span['end']:,}"
     return Source(number, one_line(str(ref["title"]) or url, 200), address, host, text, where, ours)
 
 
