@@ -82,6 +82,15 @@ def test_an_answer_without_marks_is_traced_to_what_bears_it_out():
     assert traced("It died in 1911.", {}) == "It died in 1911."
 
 
+def test_of_two_sources_that_hold_as_many_words_the_one_with_the_names_is_cited():
+    origins = {
+        1: origin("https://x.org/1", "The designer of the mill at Orra was Petra."),
+        2: origin("https://x.org/2", "She was taught by Olof Brandt in Vasa."),
+    }
+    assert traced("Olof Brandt taught the designer of the mill.", origins).endswith("[[2]]")
+    assert traced("Somebody taught the designer of the mill.", origins).endswith("[[1]]")
+
+
 def test_the_quote_is_the_sentence_that_bears_the_statement_out():
     _, new, _ = References().cite("It was built in 1871. [[0]] Other.", {0: origin("https://x.org")}, "n")
     assert new[1]["quote"] == "The mill was built in 1871."

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from foveal.research.anchors import names_of
 from foveal.retrieval.terms import terms
 from foveal.text.arxiv import arxiv_address
 from foveal.text.units import sentences
@@ -129,7 +130,8 @@ def traced(answer: str, origins: Mapping[int, Origin]) -> str:
     """An answer in which nothing is cited, with the number of the source behind each sentence that one bears out.
 
     Small models forget the marks. A source bears a sentence out where one of its own sentences holds half of the words
-    and every number. An answer that cites anything stays as it is.
+    and every number; of sources that hold as many, the one that holds more of its names. An answer that cites anything
+    stays as it is.
     """
     if any(number in origins for number in cited(answer)):
         return answer
@@ -137,8 +139,9 @@ def traced(answer: str, origins: Mapping[int, Origin]) -> str:
     for start, end in sentences(answer):
         said = answer[start:end]
         body = said.rstrip()
-        best = max(((_share(body, one), -number, number) for number, one in origins.items()), default=(0.0, 0, 0))
-        parts.append(f"{body} [[{best[2]}]]{said[len(body) :]}" if best[0] >= BORNE_OUT else said)
+        shares = ((*_shares(body, one), -number) for number, one in origins.items())
+        share, _, number = max(shares, default=(0.0, 0.0, 0))
+        parts.append(f"{body} [[{-number}]]{said[len(body) :]}" if share >= BORNE_OUT else said)
     return "".join(parts)
 
 
@@ -163,17 +166,18 @@ def _weighed(answer: str, texts: Iterable[str]) -> Iterator[tuple[str, bool]]:
     whole = Origin(url="", title="", summary="", passages=tuple(known), revision="")
     for said in _sentences(answer):
         free = MARK.search(said) is not None or not terms(said)
-        yield said.strip(), free or _share(said.strip(), whole) >= BORNE_OUT
+        yield said.strip(), free or _shares(said.strip(), whole)[0] >= BORNE_OUT
 
 
-def _share(said: str, origin: Origin) -> float:
-    """The largest share of the words of `said` that one sentence of a source holds; 0 where it lacks a number."""
-    words, best = set(terms(said)), 0.0
+def _shares(said: str, origin: Origin) -> tuple[float, float]:
+    """The largest share of the words of `said` that one sentence of a source holds, and that sentence's share of its
+    names; 0 where it lacks a number."""
+    words, names, best = set(terms(said)), set(terms(" ".join(names_of(said)))), (0.0, 0.0)
     for passage in origin.passages:
         for start, end in sentences(passage.text):
             held = set(terms(passage.text[start:end]))
             if words and all(word in held for word in words if word.isdigit()):
-                best = max(best, len(words & held) / len(words))
+                best = max(best, (len(words & held) / len(words), len(names & held) / max(1, len(names))))
     return best
 
 
