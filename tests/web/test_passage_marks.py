@@ -54,3 +54,11 @@ def test_a_row_of_a_table_is_shown_as_its_cells() -> None:
     table = "| size | seconds |\n| --- | ---: |\n| 20 \\| 30 |  |\n| 40 | 7 |\nSo a | b is no row."
     shown = "".join(one.text for one in marked_words(table, "seconds"))
     assert shown == "size · seconds · 20 | 30 · 40 · 7 · So a | b is no row."
+
+
+def test_marks_of_bold_are_left_out_but_stars_that_mean_something_stay() -> None:
+    """As in "2 ** 3", or a glob."""
+    shown = "".join(
+        one.text for one in marked_words("**Fell short**: 2 ** 3 of src/**/*.py, **a** and *b*.\n| c |", "x")
+    )
+    assert shown == "Fell short: 2 ** 3 of src/**/*.py, a and *b*. c"

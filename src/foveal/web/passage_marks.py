@@ -14,6 +14,7 @@ SHOWN = 420
 
 _RULE = re.compile(r"^[ \t]*\|(?:[ \t]*:?-{2,}:?[ \t]*\|)+[ \t]*$", re.MULTILINE)
 _ROW = re.compile(r"^[ \t]*\|(.*?)\|?[ \t]*$", re.MULTILINE)
+_BOLD = re.compile(r"(?<![*\w])\*\*([^\s*](?:[^*]{0,200}[^\s*])?)\*\*(?!\*)")
 _BAR = re.compile(r"(?<!\\)\|")
 
 
@@ -38,8 +39,9 @@ def marked_words(text: str, query: str, most: int = SHOWN) -> tuple[Marked, ...]
 
 
 def in_a_line(text: str) -> str:
-    """`text` in one line, a row of a Markdown table as its cells with a dot between them."""
-    return " ".join(_ROW.sub(_cells, _RULE.sub("", text)).split())
+    """`text` in one line, a row of a Markdown table as its cells with a dot between them, without marks of bold."""
+    line = " ".join(_ROW.sub(_cells, _RULE.sub("", text)).split()).removesuffix(" ·")
+    return _BOLD.sub(r"\1", line)
 
 
 def _cells(row: re.Match[str]) -> str:
