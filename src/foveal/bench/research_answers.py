@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from foveal.research.mindsearch import MakePlanner, MindSearch
 
 WINDOW = 800
-"""Tokens of pages that the model is shown: most of nine passages. At 400 the window, not the search, decided."""
+"""Tokens of pages that the model is shown: most of nine passages."""
 
 NOISE = (0.0, 0.5, 0.9)
 ANSWER = Sampling(max_tokens=24, stop=("\n",))
