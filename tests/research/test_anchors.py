@@ -22,6 +22,9 @@ def lost(claim: str, text: str) -> list[str]:
         ("It cost $5 million.", "A price of $5m."),
         ("It cost €1.2b.", "It cost 1.2 billion euros."),
         ("It began in the ’80s.", "In 1980 it began."),
+        ("It blocks IL 2 and interleukin 2.", "IL-2 was blocked."),
+        ("It has COVID-19 beds.", "Beds for COVID 19."),
+        ("It was 5-7 % in the USA.", "USA: 5–7 %."),
         ("It was −0.3 % in all.", "It shrank by 0.3 %."),
         ("It fell by 5 %.", "The change was −5 %."),
         ("It was −5 °C.", "It was 5 °C below zero."),
@@ -96,6 +99,9 @@ def test_a_claim_is_held_by_a_number_of_another_language():
         ("It was the Austrian army.", "Australia sent its army.", ["Austrian"]),
         ("It is run by UNESCO.", "The European Union runs it.", ["UNESCO"]),
         ("About 1.2 million came.", "1,290,000 came.", ["1.2 million"]),
+        ("It slows T cells in 3 mice.", "It slows CD4+3− T cells in mice.", ["3"]),
+        ("It was two days.", "IL-2 rose for days.", ["two"]),
+        ("It was in 19 towns.", "COVID-19 came to towns.", ["19"]),
     ],
 )
 def test_another_number_date_or_name_is_lost(claim, text, what):

@@ -130,6 +130,10 @@ _LESS = re.compile(
     re.IGNORECASE,
 )
 _LETTERS = re.compile(r"[^\W\d_]+")
+_SIGN = re.compile(r"(?<!\w)([A-Z][A-Z0-9]*)(?:\+|\+?[-‐‑–])\Z")
+"""What stands before the 2 of IL-2, the 19 of COVID-19, the 3 of CD4+3−."""
+
+_WORD_BEFORE = re.compile(r"(\w+)\s\Z")
 _DECADE = re.compile(r"\d['’]?s\Z", re.IGNORECASE)
 """The end of "80s"; that of "5 metres" is none."""
 
@@ -156,6 +160,8 @@ class Anchor:
     rounded: bool = False
     below: bool = False  # a number with a minus before it
     falls: bool = False  # what stands around it speaks of less: "fell", "below", "loss"
+    sign: str = ""  # of a number that is part of one, the rest: IL of IL-2
+    after: str = ""  # the word right before a number
     date: tuple[int, int, int] = (0, 0, 0)
     words: tuple[str, ...] = ()
 
@@ -216,9 +222,11 @@ def _from_digits(one: re.Match[str], text: str, *, other: bool) -> Anchor:
     exact = bool(unit) or "." in digits
     below = (_MINUS if exact else _TRUE_MINUS).search(text[max(0, start - 3) : start]) is not None
     falls = _LESS.search(text[max(0, start - NEAR) : one.end() + NEAR]) is not None
+    sign, after = (found.search(text[max(0, start - 24) : start]) for found in (_SIGN, _WORD_BEFORE))
     return Anchor(
         "number", written.strip(), start, one.end(), value=value, unit=UNITS.get(unit.casefold(), ""), rounded=rounded,
         per=UNITS.get((one["per"] or "").casefold(), ""), below=below, falls=falls,
+        sign="" if unit or sign is None else sign[1], after="" if after is None else after[1],
     )  # fmt: skip
 
 
@@ -252,13 +260,20 @@ def same_number(one: Anchor, other: Anchor) -> bool:
     if other.kind == "date":
         return not one.unit and one.value == float(other.date[0])
     value = _as_in(one, other) if other.kind == "number" else None
-    if value is None:
+    if value is None or (other.sign and not _of_sign(one, other.sign)):
         return False
     if one.below != other.below and not (other if one.below else one).falls:
         return False
     if math.isclose(one.value, value) or (_decade(one) and one.value == value % 100):
         return True
     return one.rounded and one.value > 0 and value > 0 and _rounds(value, one.value)
+
+
+def _of_sign(one: Anchor, sign: str) -> bool:
+    """Whether a number may be that of a sign: of IL-2 the 2 of "IL 2" and "interleukin 2" is, that of "2 mice" is not."""
+    if one.sign or one.after.casefold() == sign.casefold():
+        return True
+    return len(one.after) > len(sign) + 1 and one.after[0].casefold() == sign[0].casefold()
 
 
 def _as_in(one: Anchor, other: Anchor) -> float | None:
