@@ -270,7 +270,7 @@ def same_number(one: Anchor, other: Anchor) -> bool:
 
 
 def _of_sign(one: Anchor, sign: str) -> bool:
-    """Whether a number may be that of a sign: of IL-2 the 2 of "IL 2" and "interleukin 2" is, that of "2 mice" is not."""
+    """Whether a number may be that of a sign: of IL-2 that of "IL 2" and "interleukin 2", not of "2 mice"."""
     if one.sign or one.after.casefold() == sign.casefold():
         return True
     return len(one.after) > len(sign) + 1 and one.after[0].casefold() == sign[0].casefold()
