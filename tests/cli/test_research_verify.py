@@ -36,7 +36,7 @@ def test_verify_says_what_is_not_supported(home, tmp_path):
     written(tmp_path, json.dumps(ledger()), "report.ledger.json")
     done = run("verify", report, home=home, status=4)
     assert "contradicted" in done.stdout
-    assert "not in what is cited" in done.stdout
+    assert "not in the source" in done.stdout
     assert "lead to nothing: 7" in done.stderr
     rows = json.loads(run("verify", report, "--json", home=home, status=4).stdout)
     assert [one["verdict"]["label"] for one in rows["claims"]] == ["supported", "contradicted", "unsupported"]

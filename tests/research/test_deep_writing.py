@@ -177,7 +177,7 @@ def test_citations_are_numbers_and_the_bibliography_holds_each_source_once():
     assert report.numbers == {"e1": 1, "e2": 1, "e3": 2}
     assert "A [1]. B [1][2]. C ." in text
     assert text.count("https://x.example/") == 2
-    assert "| A \\| B | [1] | partly (0.50); missing: 7 |" in text
+    assert "| A \\| B | [1] | partly (0.50); not in the source: 7 |" in text
     assert "Not complete: the budget was spent." in text
     assert "## Not covered\n\n- taxes" in text
     assert "They differ.\n\n| preferred: newer | against it |" in text

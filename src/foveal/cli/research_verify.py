@@ -126,8 +126,8 @@ def _table(checked: Checked) -> Any:
         verdict = one.verdict
         label = verdict.label if verdict else "not checked"
         said = Text(one.text)
-        if verdict and verdict.missing:
-            said.append(f"\nnot in what is cited: {', '.join(verdict.missing)}", "yellow")
+        if verdict and verdict.lacking:
+            said.append(f"\n{verdict.lacking}", "yellow")
         quote = " ".join(verdict.quote.split())[:240] if verdict else ""
         score = f"{label} {verdict.score:.2f}" if verdict else label
         table.add_row(

@@ -47,7 +47,7 @@ _OPEN, _CLOSE = "\ue000", "\ue001"  # of the private use area: in no text that i
 _RANGE = re.compile(r"(\d+)\s*(?:[–-]|to)\s*(\d+)|(\d+)")
 _ROUND = re.compile(r"(.{1,40}?)\1{7,}$", re.DOTALL)
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
-_ASKED = re.compile(r"[^.!?…“”„«»\"]*[?？]")
+_ASKED = re.compile(r"(?<![^.!?…“”„«»\"])[^.!?…“”„«»\"]*[?？]")
 _SAYS = (
     r"say|state|mention|contain|provide|specify|hold|tell|give|include|answer|explain|describe|reveal|indicate|discuss"
     r"|address|have|offer"

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from foveal.research.citations import BORNE_OUT
 from foveal.research.evidence import Verdict
+from foveal.research.qualifiers import dropped
 from foveal.retrieval.terms import terms
 from foveal.text.units import sentences
 from foveal.types import Passage, Span
@@ -66,9 +67,11 @@ class WordChecks:
         if contradicts(claim, alone.text):
             return Verdict(label="contradicted", score=0.0, missing=missing, **told)  # type: ignore[arg-type]
         label = "supported" if share >= SUPPORTED else "partly" if share >= BORNE_OUT else "unsupported"
-        if missing or bool(_NOT.search(claim)) != bool(_NOT.search(alone.text)):
+        left_out = dropped(claim, alone.text) if share >= BORNE_OUT else ""
+        if missing or left_out or bool(_NOT.search(claim)) != bool(_NOT.search(alone.text)):
             label = "partly" if label == "supported" else "unsupported"
         score = share / (1 + len(missing))
+        told |= {"left_out": left_out}
         return Verdict(label=label, score=round(score, 4), missing=missing, **told)  # type: ignore[arg-type]
 
     def check_many(self, pairs: Sequence[tuple[str, Sequence[Passage]]]) -> list[Verdict]:

@@ -77,6 +77,10 @@ MODES: Mapping[str, Mode] = {
 }
 
 
+PLAIN_HITS = 2
+"""Times as many pages for a small model: it does not read them itself, and finds less on the matter in each."""
+
+
 def settings_of(mode: str, model: ChatModel, budget: Budget | None = None, **changes: Any) -> DeepSettings:
     """What a mode means for a model: one on this machine is asked one thing at a time. UnknownName: no such mode."""
     if mode not in MODES:
@@ -88,7 +92,7 @@ def settings_of(mode: str, model: ChatModel, budget: Budget | None = None, **cha
         budget=budget or Budget(),
         plan=PlanSettings(breadth=of.breadth, depth=of.depth, iterations=of.iterations, plain=plain),
         choose=FilterSettings(kept=of.kept, by_model=not plain),
-        desk=DeskSettings(hits=of.hits, structure=structure), memory=MEMORY,
+        desk=DeskSettings(hits=of.hits * (PLAIN_HITS if plain else 1), structure=structure), memory=MEMORY,
     )  # fmt: skip
     return replace(settings, **changes)
 

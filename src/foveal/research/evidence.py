@@ -79,7 +79,8 @@ class Verdict:
     """Whether cited passages bear a claim out.
 
     `score` is higher the better they do, 0 … 1; `where` is the best place among them; `missing` are the numbers, dates
-    and names of the claim that none of them holds.
+    and names of the claim that none of them holds, `left_out` a word of lack ("low", "loss of") that the cited sentence
+    hangs on the claim's own words.
     """
 
     label: Label
@@ -88,6 +89,14 @@ class Verdict:
     quote: str = ""
     missing: tuple[str, ...] = ()
     signals: tuple[tuple[str, float], ...] = ()  # name and value of each part of the score
+    left_out: str = ""
+
+    @property
+    def lacking(self) -> str:
+        """What claim and source do not share, for people; "" if nothing is known."""
+        missing = f"not in the source: {', '.join(self.missing)}" if self.missing else ""
+        left_out = f"the source says “{self.left_out}”" if self.left_out else ""
+        return "; ".join(filter(None, (missing, left_out)))
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> Verdict:

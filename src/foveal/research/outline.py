@@ -20,6 +20,9 @@ from foveal.research.report_parts import Brief
 SECTION_WORDS = 180
 """Words below which a section of its own is not worth a heading."""
 
+ITSELF = 0.85
+"""Cosine from which on a goal is the question of the report, in other words."""
+
 FINDINGS = "What the sources say"
 """The heading of a report of one section."""
 
@@ -42,7 +45,9 @@ def outline(
     held: dict[str, list[str]] = {name: [] for name in goals}
     for key, name in _placed(findings, goals, evidence, likeness).items():
         held[name].append(key)
-    order = sorted(goals, key=lambda name: goals[name] != brief.goal)  # first what answers the question itself
+    own = likeness.to(brief.goal, list(goals.values()))
+    itself = {name for name, near in zip(goals, own, strict=True) if goals[name] == brief.goal or near >= ITSELF}
+    order = sorted(goals, key=lambda name: name not in itself)  # first what answers the question itself
     sections = [
         Planned(heading_of(goals[name]), goals[name], _best_first(held[name], evidence)) for name in order if held[name]
     ]

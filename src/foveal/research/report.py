@@ -122,10 +122,10 @@ class Report(ReportParts):
         for claim in self.claims:
             verdict = claim.verdict
             said = f"{verdict.label} ({verdict.score:.2f})" if verdict else "not checked"
-            missing = f"; missing: {', '.join(verdict.missing)}" if verdict and verdict.missing else ""
+            lacking = f"; {verdict.lacking}" if verdict and verdict.lacking else ""
             marks = self.numbered("".join(f"[[{key}]]" for key in claim.evidence)) or "none"
             quote = plain(_cut(one_line(verdict.quote))) if verdict else ""
-            rows.append(f"| {plain(claim.text)} | {marks} | {said}{plain(missing)} | {quote} |")
+            rows.append(f"| {plain(claim.text)} | {marks} | {said}{plain(lacking)} | {quote} |")
         return "\n".join(rows)
 
 

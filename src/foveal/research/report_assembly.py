@@ -34,7 +34,14 @@ from foveal.research.report_drafts import (
 )
 from foveal.research.report_parts import LEAD, LEFT_OUT, NOT_SEARCHED, UNREAD, Conflict, cited_keys
 from foveal.research.report_tables import with_tables
-from foveal.research.report_writing import SectionWriter, Sentence, all_sentences, answer_messages, own_words
+from foveal.research.report_writing import (
+    SectionWriter,
+    Sentence,
+    all_sentences,
+    answer_messages,
+    held_by,
+    own_words,
+)
 from foveal.research.steps import digest, unread_by
 
 if TYPE_CHECKING:
@@ -248,7 +255,8 @@ class Assembly:
         for said in filter(None, map(own_words, all_sentences(text))):
             verdicts = self.checks.check_many([(said, [self.desk.evidence[key].passage]) for key in keys])
             best = max(range(len(keys)), key=lambda place: (_rank(verdicts[place]), -place))
-            if verdicts[best].label == "supported":
+            kept = not self.settings.plain or held_by(said, [self.desk.evidence[keys[best]].passage])
+            if verdicts[best].label == "supported" and kept:
                 found.append(asdict(Sentence(said, (keys[best],), verdict=verdicts[best])))
         return found
 

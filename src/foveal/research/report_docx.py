@@ -176,7 +176,7 @@ class _Writer:
             claim.text = _xml(one.claim)
             self.numbers(sources.paragraphs[0], one.quotes)
             score = "" if one.score is None else f" {one.score:.2f}"
-            lacking = f"; not in the source: {', '.join(one.missing)}" if one.missing else ""
+            lacking = f"; {one.lacking}" if one.lacking else ""
             verdict.text = _xml(f"{one.said}{score}{lacking}")
             quote.text = _xml(f"“{one.quotes[0].text}”" if one.quotes else "nothing is cited")
 

@@ -123,7 +123,7 @@ def _check(one: Check) -> dict[str, Any]:
         "said": one.said,
         "colour": COLOURS.get(one.label, "#b3261e"),
         "score": "" if one.score is None else f"{one.score:.2f}",
-        "missing": ", ".join(one.missing),
+        "lacking": one.lacking,
         "quote": f"“{one.quotes[0].text}”" if one.quotes else "nothing is cited",
     }
 

@@ -96,7 +96,7 @@ class Check:
     claim: str
     label: str  # a key of LABELS
     score: float | None
-    missing: tuple[str, ...]
+    lacking: str  # what claim and source do not share
     quotes: tuple[Quote, ...]
 
     @property
@@ -270,8 +270,8 @@ class _Quoting:
         quotes = (self.quote(key, claim.text, [claim]) for key in claim.evidence)
         found = tuple(one for one in quotes if one is not None)
         if verdict is None:
-            return Check(claim.text, "", None, (), found)
-        return Check(claim.text, verdict.label, verdict.score, verdict.missing, found)
+            return Check(claim.text, "", None, "", found)
+        return Check(claim.text, verdict.label, verdict.score, verdict.lacking, found)
 
     def difference(self, one: Conflict) -> Difference:
         sides = tuple(

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -29,7 +29,9 @@ from foveal.research.outline import Planned
 from foveal.research.planning import parsed
 from foveal.research.prompts import CONCISE, as_data
 from foveal.research.report_parts import Brief
+from foveal.retrieval.terms import terms
 from foveal.text.units import sentences
+from foveal.types import Passage
 
 SENTENCE_WORDS = 22
 """Of a sentence, on average: how many a section needs for its length."""
@@ -80,8 +82,12 @@ _SIGNS = re.compile(r"((?:`[^`]*`|[^`*<])*)([*<])")
 
 NOT_BORNE_OUT = "(not borne out)"
 
-HELD = 0.8
-"""Share of a small model's words that its passage must hold: in words of its own it seldom says what it read."""
+HELD, NEW_WORDS = 0.8, 1
+"""Share of a small model's words that its passage must hold, and how many it may lack: in words of its own it seldom
+says what it read."""
+
+ON_THE_MATTER = 0.35
+"""Cosine to goal and question, their mean, below which a passage's sentence only fills a report up."""
 
 WRITER = """\
 You write a section of a report from the evidence you are given, and from nothing else. First plan in a few words what \
@@ -157,8 +163,11 @@ class SectionWriter:
         return written or self.quotes(section)[: _count(section)]
 
     def quotes(self, section: Planned) -> list[Sentence]:
-        """The passages' own sentences that fit the goal, the best of each passage first, then the second of each."""
-        by_passage = [[replace(one, quoted=True) for one in self._own(key, section.goal)] for key in section.evidence]
+        """The passages' own sentences that fit the goal, the best of each passage first, then the second of each; none
+        that is not on the matter, but where a section would be empty."""
+        by_passage = [self._quotes(key, section.goal) for key in section.evidence]
+        if not any(by_passage):
+            by_passage = [self._quotes(key, section.goal, least=-1.0)[:1] for key in section.evidence]
         longest = max(map(len, by_passage), default=0)
         return [own[place] for place in range(longest) for own in by_passage if place < len(own)]
 
@@ -174,23 +183,31 @@ class SectionWriter:
         made = []
         for key, (text, passages) in zip(keys, cases, strict=True):
             verdict = next(verdicts) if text else None
-            held = WordChecks().check(text, passages).score >= HELD
-            taken = held and verdict is not None and verdict.label == "supported"
-            made += [Sentence(text, (key,), verdict=verdict)] if taken else self._quoted(key, section.goal)
-        return made
+            taken = verdict is not None and verdict.label == "supported" and held_by(text, passages)
+            made += [Sentence(text, (key,), verdict=verdict)] if taken else self._quotes(key, section.goal)[:1]
+        return made or self.quotes(section)[:1]
 
-    def _quoted(self, key: str, goal: str) -> list[Sentence]:
-        return [replace(one, quoted=True) for one in self._own(key, goal)][:1]
+    def _quotes(self, key: str, goal: str, least: float = ON_THE_MATTER) -> list[Sentence]:
+        """The sentences of a passage that can stand by themselves and are on the matter, the likest to the goal first.
 
-    def _own(self, key: str, goal: str) -> list[Sentence]:
-        """The sentences of a passage that can stand by themselves, those that are likest to the goal first."""
+        How near a text is, only an encoder tells: words alone leave out none.
+        """
         text = self.evidence[key].passage.text
         cut = [marks_left_out(_LABEL.sub("", " ".join(text[start:end].split()))) for start, end in sentences(text)]
         found = [one for one in cut if SHORTEST <= word_count(one) <= LONGEST and one[-1] in ENDS]
         found = [one for one in found if not _ABOUT_ITSELF.match(one) and not one[0].islower() and one[0] not in "#|[("]
-        near = [one - 0.3 * leans(text) for one, text in zip(self.likeness.to(goal, found), found, strict=True)]
-        order = sorted(range(len(found)), key=lambda place: (-near[place], place))
-        return [Sentence(found[place], (key,)) for place in order]
+        near = self._nearness(goal, found)
+        first = [one - 0.3 * leans(text) for one, text in zip(near, found, strict=True)]
+        order = sorted(range(len(found)), key=lambda place: (-first[place], place))
+        told = self.likeness.encoder is not None
+        return [Sentence(found[place], (key,), quoted=True) for place in order if not told or near[place] >= least]
+
+    def _nearness(self, goal: str, texts: Sequence[str]) -> list[float]:
+        """To the goal and to the question of the report: a small model's sub-questions wander off."""
+        near = self.likeness.to(goal, texts)
+        if self.brief is None or self.brief.goal == goal:
+            return near
+        return [(a + b) / 2 for a, b in zip(near, self.likeness.to(self.brief.goal, texts), strict=True)]
 
     # -- a large one --------------------------------------------------------------------------------------------------
 
@@ -264,6 +281,13 @@ class SectionWriter:
         without = f" Leave out: {'; '.join(self.brief.out_of_scope)}." if self.brief.out_of_scope else ""
         alone = " Each sentence stands by itself, as an item of a list." if self.brief.format == "points" else ""
         return without + alone + in_language(self.brief.language)
+
+
+def held_by(text: str, passages: Sequence[Passage]) -> bool:
+    """Whether passages hold nearly all words of a small model's sentence: a long one that was copied hides a few."""
+    known = {word for one in passages for word in terms(one.text)}
+    new = {word for word in terms(text) if word not in known}
+    return len(new) <= NEW_WORDS and WordChecks().check(text, passages).score >= HELD
 
 
 def section_form(keys: Sequence[str], count: int) -> type[BaseModel]:

@@ -9,9 +9,9 @@ Window     of each cited passage the one to three sentences in a row that fit th
 Score      a logistic regression over the signals of verification_signals.py, and the log-odds of "Yes" and "No" of a
            local model where one is given (`model.score`). The dozen weights were fitted once by
            docs/dev/verification.py on open data (`credit` in shipped/verification.json) that no bench measures
-Label      supported: the score is above the bound and no number, date or name of the claim is missing. contradicted:
-           not so, on the same matter, and said the other way round or with another number. partly: not supported, and
-           the score is above the lower bound. Else unsupported
+Label      supported: the score is above the bound, no number, date or name of the claim is missing, and no “lack of”
+           of its sentence is left out (qualifiers.py). contradicted: not so, on the same matter, and said the other way
+           round or with another number. partly: not supported, and the score is above the lower bound. Else unsupported
 
 Source     the two checks of citation in "Deep Research: A Systematic Survey" (arXiv 2512.02038), section 3.4, and what
            its readers warn of: a verification that always passes is none
@@ -31,8 +31,19 @@ from foveal.errors import InputError
 from foveal.models.chat import Cancel, ChatModel
 from foveal.research.anchors import Held, missing
 from foveal.research.evidence import Claim, Evidence, Label, Verdict
+from foveal.research.qualifiers import dropped
 from foveal.research.quantities import Anchor
-from foveal.research.verification_signals import NAMES, Read, Window, cover, reversed_in, signals, stems, windows
+from foveal.research.verification_signals import (
+    NAMES,
+    Read,
+    Window,
+    cover,
+    nearest_sentence,
+    reversed_in,
+    signals,
+    stems,
+    windows,
+)
 from foveal.types import Encoder, Passage, Span
 
 if TYPE_CHECKING:
@@ -46,6 +57,9 @@ READ_BY_MODEL = 1500
 
 ON_THE_MATTER = 0.5
 """Share of a claim's words, what is missing aside, that a text must hold to contradict it."""
+
+TAKEN_FROM = 0.7
+"""Share of a claim's words that a sentence must hold, so that the claim may have been taken from it."""
 
 Case = tuple[str, Sequence[Passage]]
 """A claim and the passages that it cites; titles stand in the passages' headings."""
@@ -155,10 +169,11 @@ class Verifier:
             quote=looked.best[0].passage.text,
             missing=tuple(one.text for one in looked.missing),
             signals=tuple(looked.signals.items()),
+            left_out=looked.left_out,
         )
 
     def _label(self, looked: Looked, score: float) -> Label:
-        if score >= self.weights.supported and not looked.missing and not looked.reversed:
+        if score >= self.weights.supported and not looked.missing and not looked.reversed and not looked.left_out:
             return "supported"
         if looked.turned:
             return "contradicted"
@@ -189,6 +204,14 @@ class Looked:
         """Whether it is word for word what is cited, but for a word that is the opposite: the score alone, which was
         fitted to paraphrases, would let it pass."""
         return bool(self.best) and reversed_in(self.read, self.best[0])
+
+    @property
+    def left_out(self) -> str:
+        """The word of lack that the sentence it was taken from hangs on the claim's own words; "" if there is none."""
+        said = nearest_sentence(self.read, self.best[0]) if self.best else ""
+        wanted = set(self.read.words)
+        close = len(wanted & set(stems(said))) >= TAKEN_FROM * len(wanted)
+        return dropped(self.read.text, said) if wanted and close else ""
 
     @property
     def turned(self) -> bool:

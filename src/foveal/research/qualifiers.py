@@ -1,0 +1,97 @@
+"""Words that turn what they stand at into its lack, and claims that leave them out.
+
+    dropped("Vitamin D raises the risk.", "A low serum vitamin D concentration raises the risk.")     # "low"
+
+A short sentence of a model keeps the words of its passage and loses the one on which all hangs: "a lack of", "loss of",
+"deficiency", "anti-". All words of such a claim stand in the passage, and their meaning is near, so that no other
+signal sees it. A claim with any word of lack or denial of its own is not looked at: it says so in other words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from foveal.research.anchors import plain
+from foveal.retrieval.words import FUNCTION_WORDS
+
+
+def _listed(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+BEFORE = _listed(
+    "low lower lowered reduced decreased diminished insufficient inadequate deficient poor impaired absent missing "
+    "lacking suppressed inhibited blocked depleted former unlikely failed refused rejected false alleged opposing"
+)
+"""Said of the words behind them."""
+
+JOINED = _listed("anti non")
+"""Said of the very next word."""
+
+BEHIND = _listed(
+    "deficiency deficiencies deficient insufficiency insufficient depletion deprivation ablation deletion knockout "
+    "knockdown deficits deficit inhibitor inhibitors inhibition antagonist antagonists blockade blocker blockers "
+    "withdrawal loss shortage shortages null free opponents critics ban"
+)
+"""Said of the word right before them."""
+
+OF = _listed(
+    "lack lacks absence loss losses deficiency deficiencies insufficiency depletion deprivation ablation deletion "
+    "inhibition inhibitors inhibitor antagonists antagonist blockade withdrawal removal reduction reductions decrease "
+    "shortage shortages ban opponents critics end"
+)
+"""Said of what they are “of”, “in”, “on”, “to”, “for”."""
+
+DENIES = _listed(
+    "not no never none neither nor without cannot few fewer little less lack lacks lacking lacked too under fails "
+    "failed loss lost lose loses worse poorer weak weaker weakened small smaller stop stops stopped prevent prevents "
+    "prevented block blocks blocking inhibit inhibits inhibiting reduce reduces reducing lowers lowering decrease "
+    "decreases decreasing decline declines deny denies denied oppose opposes opposed against avoid avoids remove "
+    "removes removed removing deplete depletes depleting delete deletes deleted impair impairs suppress suppresses "
+    "deprived ablated restrict restricts restricted restriction limited limits minimal"
+)
+"""Other words that a claim may say it with."""
+
+NEAR = 3
+"""Words behind a word of `BEFORE` or `OF` that it is said of."""
+
+_DENYING = BEFORE | JOINED | BEHIND | OF | DENIES
+_LINKS = _listed("of in on to for")
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+
+
+def dropped(claim: str, said: str) -> str:
+    """The word of lack in a sentence that hangs on words which the claim keeps, and that it leaves out; "" if none.
+
+    Nothing is dropped where a word that the claim keeps stands in the sentence without it, too.
+    """
+    mine = _words(claim)
+    if any(word in _DENYING or word.endswith("n't") for word in mine):
+        return ""
+    kept, words = set(mine) - FUNCTION_WORDS, _words(said)
+    turned = {place: at for at in range(len(words)) for place in _said_of(words, at) if words[place] in kept}
+    for place, at in sorted(turned.items()):
+        if all(other in turned for other, word in enumerate(words) if word == words[place]):
+            return words[at]
+    return ""
+
+
+def _said_of(words: Sequence[str], at: int) -> list[int]:
+    """The places of the words that the one at a place turns."""
+    word, behind = words[at], range(at + 1, len(words))
+    found: list[int] = []
+    if word in JOINED:
+        found += behind[:1]
+    if word in BEFORE:
+        end = next((place for place in behind if words[place] in FUNCTION_WORDS), len(words))
+        found += range(at + 1, min(end, at + 1 + NEAR))
+    if word in BEHIND and at:
+        found.append(at - 1)
+    if word in OF and behind and words[at + 1] in _LINKS:
+        found += behind[1 : 1 + NEAR]
+    return found
+
+
+def _words(text: str) -> list[str]:
+    return [plain(found[0]) for found in _WORD.finditer(text)]

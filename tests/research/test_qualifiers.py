@@ -1,0 +1,69 @@
+"""A claim keeps the words of its source and loses the one on which all hangs."""
+
+from __future__ import annotations
+
+import pytest
+
+from foveal.research.checks import WordChecks
+from foveal.research.qualifiers import dropped
+from foveal.research.verification import Verifier
+from foveal.types import Passage, Span
+
+LOW = "In conclusion, a low serum vitamin D concentration is associated with a high risk of diabetes in Korean adults."
+
+
+def passage(text: str) -> Passage:
+    return Passage(Span("d", 0, len(text)), text)
+
+
+@pytest.mark.parametrize(
+    ("claim", "said", "word"),
+    [
+        ("Vitamin D is associated with a high risk of diabetes.", LOW, "low"),
+        ("Vitamin D causes rickets.", "Vitamin D deficiency causes rickets.", "deficiency"),
+        ("Oxygen killed the cells.", "The lack of oxygen killed the cells.", "lack"),
+        ("p62 enhances inflammation.", "Total-body p62 ablation enhances inflammation.", "ablation"),
+        ("It was an inflammatory drug.", "It was an anti-inflammatory drug.", "anti"),
+        ("The tax would harm the poor, critics aside.", "A ban on the tax would harm many.", ""),
+        ("The tax harms trade.", "A ban on the tax harms trade.", "ban"),
+        ("The drug is linked to a risk of cancer.", "The drug is linked to a reduced risk of cancer.", "reduced"),
+    ],
+)
+def test_a_word_of_lack_that_is_left_out(claim, said, word):
+    assert dropped(claim, said) == word
+
+
+@pytest.mark.parametrize(
+    ("claim", "said"),
+    [
+        ("A lack of vitamin D causes rickets.", "Vitamin D deficiency causes rickets."),
+        ("Too little vitamin D causes rickets.", "Vitamin D deficiency causes rickets."),
+        ("Without oxygen the cells died.", "The lack of oxygen killed the cells."),
+        ("The drug lowers the risk.", "The drug is linked to a reduced risk of cancer."),
+        ("The drug doesn't raise the risk.", "The drug is linked to a reduced risk of cancer."),
+        ("Vitamin D prevents rickets.", "Vitamin D prevents rickets, and vitamin D deficiency causes it."),
+        ("It was seen in stem cells.", "It was seen in stem cells, not in non-stem cells."),
+        ("The mill burnt.", "The mill burnt in a low fire."),
+        ("", "A lack of words."),
+        ("The mill burnt.", ""),
+        ("It is low.", "Low"),
+        ("Of it.", "Lack of"),
+    ],
+)
+def test_nothing_is_left_out(claim, said):
+    assert dropped(claim, said) == ""
+
+
+@pytest.mark.parametrize("checks", [Verifier(), WordChecks()], ids=["verifier", "words"])
+def test_such_a_claim_is_not_supported(checks):
+    cited = [passage(LOW)]
+    wrong = checks.check("Vitamin D is associated with a high risk of diabetes in Korean adults.", cited)
+    right = checks.check("A low vitamin D concentration is associated with a high risk of diabetes.", cited)
+    assert (wrong.label, wrong.left_out) == ("partly", "low")
+    assert wrong.lacking == "the source says “low”"
+    assert (right.label, right.left_out, right.lacking) == ("supported", "", "")
+
+
+def test_a_sentence_that_the_claim_is_not_of_tells_nothing():
+    cited = [passage("Vitamin D deficiency was common in the north. Cod liver oil and fish hold much of it.")]
+    assert Verifier().check("Vitamin D is held by fish and by cod liver oil.", cited).left_out == ""
