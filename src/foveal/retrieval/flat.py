@@ -34,6 +34,8 @@ INT8_BLOCK = 8_192
 """Int8 vectors made floats at a time: few enough to stay in the processor's cache."""
 QUERIES_AT_ONCE = 256
 """Queries scored at a time."""
+FEW = 8
+"""Queries up to which a block of vectors is multiplied by them, not they by it: twice as fast for a few."""
 
 
 @dataclass(frozen=True)
@@ -134,15 +136,14 @@ def _best(blocks: Iterable[tuple[Tensor, Tensor | None]], queries: Floats, k: in
 
 def _products(queries: Tensor, block: Tensor, scales: Tensor | None) -> Tensor:
     """Inner products (queries, vectors of the block)."""
-    import torch
 
-    if scales is not None:
-        return (queries @ block.T) * scales
-    if len(queries) != 1:
-        return queries @ block.T
-    # One product with one vector: NumPy's runs on all cores, torch's on one. (Many in turn with torch's would not do:
-    # the two wait for each other's threads.)
-    return torch.from_numpy(block.numpy() @ queries[0].numpy())[None]
+    if len(queries) > FEW:
+        found = queries @ block.T
+    else:
+        # As columns, and never one alone: a product with one vector reads memory at half its speed on some machines
+        columns = queries.repeat(2, 1) if len(queries) == 1 else queries
+        found = (block @ columns.T).T[: len(queries)].contiguous()
+    return found if scales is None else found * scales
 
 
 def _blocks(rows: Tensor, size: int) -> list[Tensor]:
