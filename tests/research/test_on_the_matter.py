@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ from foveal.research.likeness import Likeness
 from foveal.research.outline import Planned, outline
 from foveal.research.planning import Finding, SubQuery
 from foveal.research.report import Brief
-from foveal.research.report_writing import SectionWriter, held_by
+from foveal.research.report_assembly import Assembly
+from foveal.research.report_drafts import Draft
+from foveal.research.report_writing import SectionWriter, Sentence, held_by
 from foveal.types import Passage, Span
 
 ON = "The mill of the valley grinds barley for four villages."
@@ -111,3 +114,13 @@ def test_for_a_small_model_more_pages_are_read(mode):
     small.language_model = object()  # type: ignore[attr-defined]
     assert settings_of(mode, small).desk.hits == MODES[mode].hits * PLAIN_HITS
     assert settings_of(mode, Filler()).desk.hits == MODES[mode].hits
+
+
+def test_a_short_sentence_answers_no_question_where_longer_ones_do():
+    short, long = "The mill grinds.", [f"The mill grinds barley for the village number {n}." for n in range(5)]
+    desk = SimpleNamespace(question="The mill grinds?", likeness=Likeness(Topics()))  # type: ignore[arg-type]
+    assembly = Assembly(desk=desk, checks=WordChecks(), settings=settings_of("normal", Filler()))  # type: ignore[arg-type]
+    sentences = tuple(Sentence(text, ("e1",)) for text in (short, *long))
+    lead, rest = assembly._moved(Draft(((Planned("Grinding", "g", ("e1",)), sentences),)))
+    assert [one.text for one in lead] == long[:2]
+    assert [one.text for one in rest.sections[0][1]] == [short, *long[2:]]

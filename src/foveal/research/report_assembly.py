@@ -56,7 +56,10 @@ NOTED_SHARE = 0.1
 UNREAD_FEWEST = 3
 """Steps of whose forms a model filled in none: one or two may be by chance."""
 
-LEAD_WORDS = 70
+LEAD_WORDS, LEAD_LEAST = 70, 8
+"""Words of the short answer, at most, and of a sentence that is moved there, at least: a shorter one is near to any
+question on its subject, and says little."""
+
 LEAD_SOURCES = 5
 """Passages that the short answer is written from (PaperQA2's answer_max_sources)."""
 
@@ -243,6 +246,7 @@ class Assembly:
         flat = [one for _, said in draft.sections for one in said if not one.marked]
         if len(flat) < 6:
             return (), draft
+        flat = [one for one in flat if one.words >= LEAD_LEAST] or flat
         near = self.desk.likeness.to(self.desk.question, [one.text for one in flat])
         best = sorted(range(len(flat)), key=lambda place: (-near[place], place))[:2]
         lead = tuple(flat[place] for place in best)
