@@ -71,6 +71,14 @@ def test_titles_are_phrases_that_tell_topics_apart_and_first_words_are_cut_at_on
     assert topic_outline(links, [], places).topics[0].begins == "See the mill and `it`."
 
 
+def test_the_first_words_of_a_table_are_its_cells():
+    rows = "| mill | grain |\n| --- | --- |\n| Orra | barley \\| oats |\n| Vasa | |"
+    text, places = cut([rows, *(f"{one} {n}." for one in (TIDES, HAWKS) for n in range(4))])
+    outline = topic_outline(text, [], places, np.repeat(np.eye(3, dtype=np.float32), [1, 4, 4], axis=0))
+    first = outline.down_to(outline.steps()[-1])[0]
+    assert first.begins == "mill · grain · Orra · barley | oats · Vasa"
+
+
 @pytest.mark.parametrize("passages", [[], [(0, 5)]], ids=["none", "one"])
 def test_a_text_of_one_topic_has_no_steps(passages):
     outline = topic_outline("A text", [], passages)

@@ -12,7 +12,8 @@ from reading.speakers import Quoter, Scripted
 from reading_site import FACT, STORY, OwnModels, made_app, pdf, text_of, visiting
 
 from foveal.errors import ModelUnavailable
-from foveal.web.answers import pieces
+from foveal.types import Span
+from foveal.web.answers import pieces, where_of
 from foveal.web.models import LocalModels
 
 QUESTION = "What is the keeper of the tide mill called?"
@@ -194,3 +195,8 @@ def test_the_real_model_answers_from_the_page(tmp_path: Path):
         assert "qwen2.5-coder-0.5b" in page
         shown = visitor.client.get(unescape(re.search(r'class="cite" href="([^"#]+)', page)[1])).text
         assert "Orsin Vale" in re.search(r'<mark class="cited"[^>]*>([^<]*)</mark>', shown)[1]
+
+
+def test_the_columns_of_a_table_are_told_without_bars():
+    assert where_of((), "Prices > mill | grain", "Prices", Span("d", 3, 9)) == "mill · grain"
+    assert where_of((0, 40), "Prices > 2020", "Prices", Span("d", 3, 9)) == "page 1 · 2020"

@@ -25,6 +25,11 @@ _BAR = re.compile(r"(?<!\\)\|")
 _ESCAPE = re.compile(r"\\(?=\|)")
 _OTHER_BLOCK = re.compile(r"^ {0,3}(?:#{1,6}[ \t]|```|~~~|>)", re.MULTILINE)
 _DOUBLED = re.compile('""')
+_RULE = re.compile(r"^[ \t]*\|(?:[ \t]*:?-{2,}:?[ \t]*\|)+[ \t]*$", re.MULTILINE)
+_ROW = re.compile(r"^[ \t]*\|(.*?)\|?[ \t]*$", re.MULTILINE)
+
+CELLS_APART = " · "
+"""Stands between cells in a line."""
 
 Places = tuple[tuple[int, int], ...]
 
@@ -89,6 +94,16 @@ class Grid:
         for column, (a, b, marks) in enumerate(_ruled_cells(text, start, end if line < 0 else line, end)):
             align = self.aligned[column] if column < len(self.aligned) else ""
             yield Cell(a, b, start, column, head, marks, align)
+
+
+def rows_in_a_line(text: str) -> str:
+    """`text` in one line, a row of a Markdown table as its cells with a dot between them."""
+    return " ".join(_ROW.sub(_in_a_line, _RULE.sub("", text)).split()).removesuffix(CELLS_APART.rstrip())
+
+
+def _in_a_line(row: re.Match[str]) -> str:
+    cells = (cell.strip().replace("\\|", "|") for cell in _BAR.split(row[1]))
+    return "".join(f"{cell}{CELLS_APART}" for cell in cells if cell)
 
 
 def grids_of(document: Document, code: Sequence[Code] = ()) -> tuple[Grid, ...]:

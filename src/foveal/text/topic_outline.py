@@ -28,6 +28,7 @@ from foveal.text.headings import Heading
 from foveal.text.paragraph_units import readable
 from foveal.text.segment_titles import segment_titles
 from foveal.text.segment_tree import nested_levels
+from foveal.text.table_cells import rows_in_a_line
 from foveal.text.texttiling import SMALL_WORDS
 from foveal.text.tokens import words
 
@@ -186,5 +187,5 @@ def _by_words(texts: Sequence[str]) -> list[float]:
 
 def _begins(text: str, start: int, end: int) -> str:
     """The first words of a passage, as they are read."""
-    line = readable(text[start : min(end, start + 8 * BEGINS)])
+    line = readable(rows_in_a_line(text[start : min(end, start + 8 * BEGINS)]))
     return line if len(line) <= BEGINS else f"{line[: BEGINS - 1].rpartition(' ')[0] or line[: BEGINS - 1]}…"

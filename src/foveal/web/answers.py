@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from foveal.text.table_cells import CELLS_APART
+from foveal.text.table_heads import BETWEEN
 from foveal.types import Citation, Span, page_at
 from foveal.web.document_text import Place, place_address
 
@@ -48,8 +50,8 @@ def heading_at(places: Sequence[Place], offset: int) -> str | None:
 
 
 def where_of(pages: Sequence[int], heading: str | None, title: str, span: Span) -> str:
-    """A place in words: "page 3 · Methods > Data"."""
-    below = (heading or "").removeprefix(title).removeprefix(" > ")
+    """A place in words: "page 3 · Methods > Data"; columns of a table with dots between them, too."""
+    below = (heading or "").removeprefix(title).removeprefix(" > ").replace(BETWEEN, CELLS_APART)
     return " · ".join(part for part in (pages_of(pages, span), below) if part)
 
 

@@ -8,14 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from foveal.retrieval.asked_words import asked_found
+from foveal.text.table_cells import rows_in_a_line
 
 SHOWN = 420
 """Characters of a passage that are shown."""
 
-_RULE = re.compile(r"^[ \t]*\|(?:[ \t]*:?-{2,}:?[ \t]*\|)+[ \t]*$", re.MULTILINE)
-_ROW = re.compile(r"^[ \t]*\|(.*?)\|?[ \t]*$", re.MULTILINE)
 _BOLD = re.compile(r"(?<![*\w])\*\*([^\s*](?:[^*]{0,200}[^\s*])?)\*\*(?!\*)")
-_BAR = re.compile(r"(?<!\\)\|")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +38,7 @@ def marked_words(text: str, query: str, most: int = SHOWN) -> tuple[Marked, ...]
 
 def in_a_line(text: str) -> str:
     """`text` in one line, a row of a Markdown table as its cells with a dot between them, without marks of bold."""
-    line = " ".join(_ROW.sub(_cells, _RULE.sub("", text)).split()).removesuffix(" ·")
-    return _BOLD.sub(r"\1", line)
-
-
-def _cells(row: re.Match[str]) -> str:
-    cells = (cell.strip().replace("\\|", "|") for cell in _BAR.split(row[1]))
-    return "".join(f"{cell} · " for cell in cells if cell)
+    return _BOLD.sub(r"\1", rows_in_a_line(text))
 
 
 def _densest(found: list[tuple[tuple[int, int], str]], line: str, most: int) -> int:
