@@ -11,7 +11,7 @@ def test_sources_count_until_one_takes_long_and_passages_once_all_are_read():
     report.part = Part("file:///books/the%20eye.pdf", "pages", 312, 1000)
     assert how_far(report) == ("1 documents; pages of the eye.pdf", 312, 1000)
     report.part, report.sources_read, report.cut = None, 3, 100
-    assert how_far(report) == ("1 documents (2/s); passages", 40, 100)
+    assert how_far(report) == ("1 documents; 2 passages a second:", 40, 100)
 
 
 def test_a_long_name_is_shortened_and_an_address_without_one_is_shown_itself():

@@ -21,5 +21,5 @@ def how_far(report: AddReport) -> tuple[str, int, int]:
     if part := report.part:
         return f"{done}; {part.what} of {shortened(part.name, LONGEST_NAME)}", part.read, part.of
     if report.sources_read == report.sources and ready < report.cut:  # what is left is to be encoded
-        return f"{done} ({rate:,.0f}/s); passages", ready, report.cut
+        return f"{done}; {rate:,.0f} passages a second:", ready, report.cut
     return f"{done}, {ready:,} passages ({rate:,.0f}/s); sources", report.sources_read, report.sources
