@@ -25,6 +25,7 @@ from foveal.text.discovery import KINDS, beir_corpus, discover, kind_of
 from foveal.text.fetching import Fetched, fetch
 from foveal.text.files import path_of, read_bytes, read_lines
 from foveal.text.markdown import markdown_date, markdown_fields, markdown_title
+from foveal.text.openings import opening_of
 from foveal.text.plain import decode, require_text, storable
 from foveal.text.records import records
 from foveal.text.sources import DEFAULTS, LoadSettings, OnPart, Part, Skipped, Source, untold
@@ -191,7 +192,8 @@ def _kind_of_page(page: Fetched) -> str:
 
 def _from_text(raw: _Raw) -> Document:
     text = _decoded(raw)
-    return _made(raw, text, raw.stem)
+    opening = opening_of(text)
+    return _made(raw, text, opening.title or raw.stem, author=opening.author)
 
 
 def _from_markdown(raw: _Raw) -> Document:
