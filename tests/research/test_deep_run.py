@@ -331,6 +331,13 @@ def test_the_command_writes_a_report_and_its_ledger_shows_it_again_and_says_when
     none = command.invoke(app, ["research", "Quantum chromodynamics gluons?", *given])
     assert none.exit_code == 3
     assert CANNOT in none.stdout
+    file = command.invoke(app, ["research", "Quantum chromodynamics gluons?", *given, "--out", str(out)])
+    assert (file.exit_code, file.stdout) == (3, "")
+    assert f"{CANNOT} What was tried stands in the file." in file.stderr
+    poor = command.invoke(app, ["research", QUESTION, *given, "--pages", "1", "--out", str(out)])
+    assert poor.exit_code == 0
+    assert "Not complete: " in poor.stderr
+    assert "Not covered, and named in the file: " in poor.stderr
     wrong = command.invoke(app, ["research", QUESTION, *given, "--out", "report.xyz"])
     assert wrong.exit_code == 1
     assert ".docx, .md" in str(wrong.exception)

@@ -289,8 +289,18 @@ def _told(report: Report, key: str, out: Path | None, *, as_json: bool) -> None:
         f"{used.get('tokens', 0):,} tokens, {used.get('seconds', 0.0):.0f} s; kept as {where}",
         style="dim", markup=False, soft_wrap=True,
     )  # fmt: skip
+    if out and (lacks := _lacks(report)):
+        notes().print(lacks, style="yellow", markup=False, soft_wrap=True)
     if not report.found:
         raise typer.Exit(NOT_FOUND)
+
+
+def _lacks(report: Report) -> str:
+    """What whoever opens the file should know before; "" if there is nothing."""
+    if not report.found:
+        return f"{report.state} What was tried stands in the file."
+    open_ones = f"Not covered, and named in the file: {len(report.not_covered)}." if report.not_covered else ""
+    return " ".join(filter(None, (report.state, open_ones)))
 
 
 def _show(report: Report) -> None:
