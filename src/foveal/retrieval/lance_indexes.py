@@ -142,7 +142,7 @@ INDEXES = {
     for one in (
         LanceIndex(name="flat", config=None),
         LanceIndex(name="ivf", config=_ivf, probes=64, probes_deep=256),
-        LanceIndex(name="ivf-pq", config=_ivf_pq, probes=64, probes_deep=256, refine=10),
+        LanceIndex(name="ivf-pq", config=_ivf_pq, probes=64, probes_deep=256, refine=20),
         LanceIndex(name="ivf-sq", config=_ivf_sq, probes=64, probes_deep=256, refine=3),
         LanceIndex(name="ivf-rq", config=_ivf_rq, probes=96, probes_deep=128, refine=3, refine_deep=2),
         LanceIndex(name="hnsw", config=_hnsw, refine=2, effort=128),
