@@ -104,6 +104,8 @@ def test_the_section_that_answers_the_question_stands_first():
     brief = Brief(goal="What does the mill grind?", words=600)
     planned = outline(found, held, Likeness(Topics()), brief)  # type: ignore[arg-type]
     assert [one.heading for one in planned] == ["What do mills grind?", "The ship, the ship"]
+    itself = [*found, Finding("c", SubQuery("q3", brief.goal), ("e1", "e2"))]
+    assert outline(itself, held, Likeness(Topics()), brief)[0].heading == brief.goal  # type: ignore[arg-type]
     alone = outline(found, held, Likeness(Topics()), replace(brief, goal="A ship"))  # type: ignore[arg-type]
     assert alone[0].heading == "The ship, the ship"
 

@@ -21,7 +21,7 @@ SECTION_WORDS = 180
 """Words below which a section of its own is not worth a heading."""
 
 ITSELF = 0.85
-"""Cosine from which on a goal is the question of the report, in other words."""
+"""Cosine from which on a goal is the question of the report in other words, or a large part of it."""
 
 FINDINGS = "What the sources say"
 """The heading of a report of one section."""
@@ -45,9 +45,9 @@ def outline(
     held: dict[str, list[str]] = {name: [] for name in goals}
     for key, name in _placed(findings, goals, evidence, likeness).items():
         held[name].append(key)
-    own = likeness.to(brief.goal, list(goals.values()))
-    itself = {name for name, near in zip(goals, own, strict=True) if goals[name] == brief.goal or near >= ITSELF}
-    order = sorted(goals, key=lambda name: name not in itself)  # first what answers the question itself
+    near = dict(zip(goals, likeness.to(brief.goal, list(goals.values())), strict=True))
+    # First what answers the question itself, then what asks nearly the same
+    order = sorted(goals, key=lambda name: (goals[name] != brief.goal, near[name] < ITSELF))
     sections = [
         Planned(heading_of(goals[name]), goals[name], _best_first(held[name], evidence)) for name in order if held[name]
     ]
