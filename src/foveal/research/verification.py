@@ -23,7 +23,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -205,7 +205,7 @@ class Looked:
         fitted to paraphrases, would let it pass."""
         return bool(self.best) and reversed_in(self.read, self.best[0])
 
-    @property
+    @cached_property
     def left_out(self) -> str:
         """The word of lack that the sentence it was taken from hangs on the claim's own words; "" if there is none."""
         said = nearest_sentence(self.read, self.best[0]) if self.best else ""
