@@ -35,7 +35,7 @@ INT8_BLOCK = 8_192
 QUERIES_AT_ONCE = 256
 """Queries scored at a time."""
 FEW = 8
-"""Queries up to which a block of vectors is multiplied by them, not they by it: twice as fast for a few."""
+"""Queries up to which a block of vectors is multiplied by them, not they by it: faster for a few."""
 
 
 @dataclass(frozen=True)
