@@ -44,14 +44,14 @@ OF = _listed(
 """Said of what they are “of”, “in”, “on”, “to”, “for”."""
 
 DENIES = _listed(
-    "not no never none neither nor without cannot few fewer little less lack lacks lacking lacked too under fails "
-    "failed loss lost lose loses worse poorer weak weaker weakened small smaller stop stops stopped prevent prevents "
-    "prevented block blocks blocking inhibit inhibits inhibiting reduce reduces reducing lowers lowering decrease "
-    "decreases decreasing decline declines deny denies denied oppose opposes opposed against avoid avoids remove "
-    "removes removed removing deplete depletes depleting delete deletes deleted impair impairs suppress suppresses "
-    "deprived ablated restrict restricts restricted restriction limited limits minimal"
+    "not no never none neither nor without cannot few fewer little less lacked too under fails lost lose loses "
+    "worse poorer weak weaker weakened small smaller stop stops stopped prevent prevents prevented block blocks "
+    "blocking inhibit inhibits inhibiting reduce reduces reducing lowers lowering decreases decreasing decline "
+    "declines deny denies denied oppose opposes opposed against avoid avoids remove removes removed removing "
+    "deplete depletes depleting delete deletes deleted impair impairs suppress suppresses deprived ablated restrict "
+    "restricts restricted restriction limited limits minimal"
 )
-"""Other words that a claim may say it with."""
+"""Words, beside those above, that a claim may say it with."""
 
 NEAR = 3
 """Words behind a word of `BEFORE` or `OF` that it is said of."""
