@@ -27,6 +27,8 @@ def passage(text: str) -> Passage:
         ("The tax would harm the poor, critics aside.", "A ban on the tax would harm many.", ""),
         ("The tax harms trade.", "A ban on the tax harms trade.", "ban"),
         ("The drug is linked to a risk of cancer.", "The drug is linked to a reduced risk of cancer.", "reduced"),
+        ("Stress leads to growth and loss of cells.", "Stress reduced growth and led to loss of cells.", "reduced"),
+        ("A ban on the drug is a risk.", "A ban on the drug is a reduced risk.", "reduced"),
     ],
 )
 def test_a_word_of_lack_that_is_left_out(claim, said, word):
@@ -39,6 +41,8 @@ def test_a_word_of_lack_that_is_left_out(claim, said, word):
         ("A lack of vitamin D causes rickets.", "Vitamin D deficiency causes rickets."),
         ("Too little vitamin D causes rickets.", "Vitamin D deficiency causes rickets."),
         ("Without oxygen the cells died.", "The lack of oxygen killed the cells."),
+        ("A small dose of it helps.", "A low dose of it helps."),
+        ("A low dose for those of low age.", "A low dose of it helps those of low age."),
         ("The drug lowers the risk.", "The drug is linked to a reduced risk of cancer."),
         ("The drug doesn't raise the risk.", "The drug is linked to a reduced risk of cancer."),
         ("Vitamin D prevents rickets.", "Vitamin D prevents rickets, and vitamin D deficiency causes it."),

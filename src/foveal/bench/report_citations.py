@@ -5,6 +5,7 @@ AUROC       of true claims against each kind of false one (report_citations_data
             (the claim in other words than the text: paraphrase), HotpotQA's passages (retold sentences; none whose
             title is in the set that the weights were fitted on), recorded questions of two hops (two sources),
             SciFact (experts)
+lack        sentences retold with and without their word of lack (report_citations_lack.py): "low", "loss of", "anti-"
 injected    reports of 20 claims of which 4 cite falsely: the article's next paragraph, an exchanged number or name, a
             "not"; flagged is what is not labelled "supported"
 reports     whole ones beside their ledgers, in which 4 of 20 sentences got another sentence's number, checked as
@@ -36,6 +37,7 @@ from foveal.bench.report_citations_data import (
     scifact_pairs,
     xquad_pairs,
 )
+from foveal.bench.report_citations_lack import lack_rows, touched_row
 from foveal.bench.runner import SIZE
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.classification import auroc
@@ -68,13 +70,18 @@ class Sizes:
     hotpot: int = 600
     recorded: int = 150
     scifact: int = 209
+    lack: int = 100  # of each kind of word of lack
     read: int = 240  # pairs that the model reads
     reports: int = 60
 
     @classmethod
     def of(cls, settings: BenchSettings) -> Sizes:
         """Full and quick."""
-        return cls(xquad=260, hotpot=140, recorded=30, scifact=60, read=0, reports=30) if settings.quick else cls()
+        return (
+            cls(xquad=260, hotpot=140, recorded=30, scifact=60, lack=20, read=0, reports=30)
+            if settings.quick
+            else cls()
+        )
 
 
 @dataclass(frozen=True)
@@ -114,6 +121,11 @@ def citation_rows(settings: BenchSettings) -> Iterator[Row]:
         took = perf_counter() - began
         yield from auroc_rows(name, measured[name])
         yield Row.of(name, "claims checked a second", len(pairs) / took)
+    every = [
+        (pair, verdict) for one in measured.values() for pair, verdict in zip(one.pairs, one.verdicts, strict=True)
+    ]
+    yield touched_row([pair for pair, _ in every], [verdict for _, verdict in every])
+    yield from lack_rows(lack_texts(settings), verifier, seed=settings.seed, most=sizes.lack)
     yield from injected_rows(measured, sizes, settings.seed)
     yield from report_rows(measured["XQuAD"], verifier, settings.seed)
     if sizes.read:
@@ -134,6 +146,12 @@ def pairs_of(settings: BenchSettings, sizes: Sizes) -> dict[str, list[Pair]]:
         "HotpotQA, two sources": recorded_pairs(hotpot, seed=seed, most=sizes.recorded),
         "SciFact": scifact_pairs(scifact, "test")[: sizes.scifact],
     }
+
+
+def lack_texts(settings: BenchSettings) -> list[tuple[str, str, str]]:
+    """Every second text of SciFact and HotpotQA; the verifier's rule of words of lack was looked at on the others."""
+    folders = (settings.folder(name, ("corpus.jsonl",)) for name in ("scifact", "r1searcher/hotpotqa"))
+    return [text for folder in folders for text in corpus_texts(folder)][1::2]
 
 
 def auroc_rows(name: str, of: Measured) -> Iterator[Row]:

@@ -4,12 +4,14 @@
 
 A short sentence of a model keeps the words of its passage and loses the one on which all hangs: "a lack of", "loss of",
 "deficiency", "anti-". All words of such a claim stand in the passage, and their meaning is near, so that no other
-signal sees it. A claim with any word of lack or denial of its own is not looked at: it says so in other words.
+signal sees it. A claim with a word of lack or denial that its sentence does not have is not looked at: it says so in
+other words.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 from foveal.research.anchors import plain
@@ -22,7 +24,8 @@ def _listed(words: str) -> frozenset[str]:
 
 BEFORE = _listed(
     "low lower lowered reduced decreased diminished insufficient inadequate deficient poor impaired absent missing "
-    "lacking suppressed inhibited blocked depleted former unlikely failed refused rejected false alleged opposing"
+    "lacking suppressed inhibited blocked depleted defective attenuated limited minimal scarce weakened abolished "
+    "former unlikely failed unsuccessful refused rejected false alleged opposing"
 )
 """Said of the words behind them."""
 
@@ -32,14 +35,16 @@ JOINED = _listed("anti non")
 BEHIND = _listed(
     "deficiency deficiencies deficient insufficiency insufficient depletion deprivation ablation deletion knockout "
     "knockdown deficits deficit inhibitor inhibitors inhibition antagonist antagonists blockade blocker blockers "
-    "withdrawal loss shortage shortages null free opponents critics ban"
+    "withdrawal loss losses shortage shortages reduction reductions decrease decline suppression failure failures "
+    "resistance null free opponents critics ban"
 )
 """Said of the word right before them."""
 
 OF = _listed(
     "lack lacks absence loss losses deficiency deficiencies insufficiency depletion deprivation ablation deletion "
     "inhibition inhibitors inhibitor antagonists antagonist blockade withdrawal removal reduction reductions decrease "
-    "shortage shortages ban opponents critics end"
+    "decline suppression failure failures abolition attenuation destruction rejection refusal end "
+    "shortage shortages ban opponents critics"
 )
 """Said of what they are “of”, “in”, “on”, “to”, “for”."""
 
@@ -66,15 +71,21 @@ def dropped(claim: str, said: str) -> str:
 
     Nothing is dropped where a word that the claim keeps stands in the sentence without it, too.
     """
-    mine = _words(claim)
-    if any(word in _DENYING or word.endswith("n't") for word in mine):
+    mine, words = _words(claim), _words(said)
+    own, theirs = Counter(filter(_denies, mine)), Counter(filter(_denies, words))
+    if own - theirs:
         return ""
-    kept, words = set(mine) - FUNCTION_WORDS, _words(said)
-    turned = {place: at for at in range(len(words)) for place in _said_of(words, at) if words[place] in kept}
+    kept, gone = set(mine) - FUNCTION_WORDS, set(theirs) - set(own)
+    turned = {place: at for at, word in enumerate(words) if word in gone for place in _said_of(words, at)}
+    turned = {place: at for place, at in turned.items() if words[place] in kept}
     for place, at in sorted(turned.items()):
         if all(other in turned for other, word in enumerate(words) if word == words[place]):
             return words[at]
     return ""
+
+
+def _denies(word: str) -> bool:
+    return word in _DENYING or word.endswith("n't")
 
 
 def _said_of(words: Sequence[str], at: int) -> list[int]:
