@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -202,6 +203,24 @@ def test_the_arm_is_chosen_by_dev_claims(settings, monkeypatch):
     claims = [rows[f"{name}, misspelt claims"].value for name in ("MiniLM", "in-batch", "in-batch, typos")]
     assert claims[0] == claims[1] == claims[2] != rows["MiniLM, not trained"].value
     assert not rows["in-batch, typos less without"].ok
+
+
+def test_the_mean_of_three_seeds_chooses(settings, monkeypatch):
+    made = {
+        ("in-batch", 0): report("a", 0.9, 0.6),
+        **{("in-batch", seed): report("b", 0.5, 0.3) for seed in (1, 2)},
+        **{("mined", seed): report("c", 0.7, 0.5 + seed / 10) for seed in (0, 1, 2)},
+    }
+    monkeypatch.setattr(arms, "TRIED", ("in-batch", "mined"))
+    monkeypatch.setattr(arms.Arms, "trained", lambda _self, arm, seed: made[arm, seed])
+    monkeypatch.setattr(arms.Arms, "search_of", lambda self, _report: self.base())
+    monkeypatch.setattr(arms.Arms, "misspelling", lambda _self, _arm, _seed: made["mined", 0])
+    monkeypatch.setattr(arms, "gradients", lambda _: arms.Row.of("cached gradients", "difference", 0.0))
+    monkeypatch.setattr(arms, "reranker_rows", lambda *_: iter(()))
+    rows = {row.system: row for row in arms.training(replace(settings, quick=False))}
+    assert (rows["in-batch, test claims"].value, rows["mined, test claims"].value) == pytest.approx((0.4, 0.6))
+    assert "3 seeds, ± 0.1000" in rows["mined, test claims"].note
+    assert rows["the chosen arm"].value == pytest.approx(0.6)
 
 
 def test_an_encoder_learns_from_the_reranker(settings, monkeypatch, tmp_path):
