@@ -7,11 +7,11 @@ from foveal.text.sources import Part
 
 def test_sources_count_until_one_takes_long_and_passages_once_all_are_read():
     report = AddReport(added=["a"], passages=40, encoded=40, cut=40, sources=3, sources_read=1, seconds={"load": 20.0})
-    assert how_far(report) == ("1 documents, 40 passages (2/s); sources", 1, 3)
+    assert how_far(report) == ("1 document, 40 passages (2/s); sources", 1, 3)
     report.part = Part("file:///books/the%20eye.pdf", "pages", 312, 1000)
-    assert how_far(report) == ("1 documents; pages of the eye.pdf", 312, 1000)
+    assert how_far(report) == ("1 document; pages of the eye.pdf", 312, 1000)
     report.part, report.sources_read, report.cut = None, 3, 100
-    assert how_far(report) == ("1 documents; 2 passages a second:", 40, 100)
+    assert how_far(report) == ("1 document; 2 passages a second:", 40, 100)
 
 
 def test_a_long_name_is_shortened_and_an_address_without_one_is_shown_itself():

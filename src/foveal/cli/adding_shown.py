@@ -15,7 +15,8 @@ LONGEST_NAME = 40
 
 def how_far(report: AddReport) -> tuple[str, int, int]:
     """What is counted, how much of it is done, and of how much."""
-    done = f"{len(report.added) + len(report.updated):,} documents"
+    count = len(report.added) + len(report.updated)
+    done = f"{count:,} document{'s' * (count != 1)}"
     ready = max(report.passages, report.encoded)
     rate = (ready - report.resumed) / max(1e-9, sum(report.seconds.values()))
     if part := report.part:
