@@ -230,7 +230,7 @@ def test_the_search_is_measured_beside_its_rivals(settings, fast, monkeypatch):
         "source page removed: event model",
         "source page removed: event model, 14 days",
         "no events over another question's events",
-        "no events: distance from MiniLM as it was",
+        "no events: lost to MiniLM as it was",
         "fresh, fused, over BM25, 14 days",
         "fresh, fused: P(time-sensitive), news against regulations",
         "fresh, no model: P(time-sensitive), news against regulations",
@@ -356,8 +356,9 @@ def test_harm_is_a_share_of_what_is_found_without_time(news):
 def test_each_ablation_has_an_arm_of_its_own(news, fast, monkeypatch):
     monkeypatch.setattr(events_search, "ABLATIONS", ("no events", "stage 1 only", "one event"))
     rows = by_name(events_search.ablation_rows(news, news.sides[1]))
-    assert len(rows) == 4
+    assert len(rows) == 6
     assert ("ablation: no events", "mrr@10") in rows
+    assert ("ablation: BM25, 14 days", "mrr@10") in rows
 
 
 def test_arms_differ_in_one_part(news):
@@ -388,6 +389,18 @@ def test_labels_are_judged_on_questions_that_they_were_not_fitted_on(settings, n
     labelled = events_labels.annotated(news, learnt, annotator)
     assert isinstance(labelled, EventExamples)
     assert set(labelled.examples.queries) <= set(learnt.examples.queries)
+
+
+@pytest.mark.slow
+def test_labels_that_are_worth_training_on_stand_beside_no_training(news, fast):
+    learnt, test = news.sides
+    annotator = events_labels.Annotator.fit(
+        events_labels.coarse_zoo(news.encoder), *events_labels.triples_of(news, learnt, 30, 0)[:2]
+    )
+    rows = by_name(events_labels.worth_rows(news, learnt, test, annotator))
+    plain, gold = (rows[f"trained on {name}", "mrr@10"].value for name in
+                   ("nothing: MiniLM, without events", "gold"))  # fmt: skip
+    assert f"of {gold - plain:+.3f}" in rows["agreed labels over gold", "share of mrr@10"].note
 
 
 def test_the_switch_tells_the_better_search(settings):

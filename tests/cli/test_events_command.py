@@ -70,6 +70,30 @@ def test_where_nothing_is_dated_it_says_so(tmp_path):
     assert "No event: no document is dated." in run("events", plain, home=tmp_path).stdout
 
 
+def test_what_gave_no_document_is_told_not_lost(feed, tmp_path):
+    with feed.open("a") as more:
+        more.write('{"id": "q0", "title": "Again", "text": "x", "published_at": "2023-05-11"}\nno JSON\n')
+        more.write('{"id": "blank", "title": "", "text": "", "published_at": "2023-05-11"}\n')
+    done = run("events", feed, "--at", "2023-05-12", "--json", home=tmp_path)
+    found = json.loads(done.stdout)
+    assert found["received"] == 18
+    assert len(found["skipped"]) == 3
+    assert done.stderr.count("Not counted: ") == 3
+    assert all(one["reason"] in done.stderr for one in found["skipped"])
+    (tmp_path / "bare.jsonl").write_text("no JSON\n")
+    assert "Line 1 is not JSON" in str(run("events", tmp_path / "bare.jsonl", home=tmp_path, code=1).exception)
+
+
+def test_a_stream_of_titles_alone_has_events(tmp_path):
+    rows = [
+        {"title": f"Quake hits the coast near Elazig w{n}", "published_at": f"2023-05-11T0{n}:00"} for n in range(4)
+    ]
+    (tmp_path / "titles.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = run("events", tmp_path / "titles.jsonl", "--at", "2023-05-12", "--json", home=tmp_path)
+    found = json.loads(done.stdout)
+    assert (found["events"][0]["count"], found["skipped"]) == (4, [])
+
+
 def test_words_that_burst_and_a_picture(feed, tmp_path):
     pytest.importorskip("matplotlib")
     words = json.loads(run("events", feed, "--bursts", "--at", "2023-06-01", "--json", home=tmp_path).stdout)

@@ -70,6 +70,7 @@ def test_columns_besides_marks_and_line_ends_of_other_systems_change_nothing(tmp
     [
         ({"corpus": '{"_id": "d1", "text": "x"}\n{"_id": "d1"'}, "line 2, is not JSON"),
         ({"corpus": "[1]"}, "holds a list"),
+        ({"corpus": "\n"}, "corpus.jsonl holds no document"),
         ({"corpus": "[" * 100_000}, "line 1, is not JSON"),
         ({"corpus": '{"_id": 7, "text": "x"}'}, "has 7 as '_id'; it needs a string"),
         ({"corpus": '{"_id": "d1"}'}, "has None as 'text'"),

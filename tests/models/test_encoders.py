@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pydoc_data.topics import topics
@@ -100,6 +101,24 @@ def test_cls_pooling_takes_the_first_token(folder, exact, tmp_path):
     assert first.fingerprint != exact.fingerprint
 
 
+def test_last_token_pooling_is_left_to_sentence_transformers(folder, exact, tmp_path):
+    """A1: the vector is the last token's, whatever the padding beside longer texts."""
+    other = tmp_path / "last"
+    shutil.copytree(folder, other, copy_function=os.symlink)
+    pooling = other / "1_Pooling/config.json"
+    config = json.loads(pooling.read_text())
+    pooling.unlink()
+    changed = {k: v for k, v in config.items() if not k.startswith("pooling_mode")} | {"pooling_mode_lasttoken": True}
+    pooling.write_text(json.dumps(changed))
+    assert not supports(other)
+    texts = [TEXTS[0], TEXTS[-1]]
+    found = SentenceTransformerEncoder(other, dtype="float32").encode(texts)
+    for vector, one in zip(found, exact.tokens(texts), strict=True):
+        ids = torch.tensor([one.ids])
+        last = exact.hidden(ids, torch.ones_like(ids, dtype=torch.bool))[0, -1]
+        np.testing.assert_allclose(vector, (last / last.norm()).numpy(), atol=1e-5)
+
+
 def test_another_architecture_is_left_to_sentence_transformers(folder, tmp_path):
     other = tmp_path / "roberta"
     shutil.copytree(folder, other)
@@ -178,3 +197,15 @@ def test_one_text_is_not_read_letter_by_letter(exact, peer):
     for encoder in (exact, peer):
         with pytest.raises(InputError, match=r"encode got one text, 'a fast car'; .*give \[text\]"):
             encoder.encode("a fast car")
+
+
+def test_a_text_without_a_token_that_is_known_is_told(exact, peer):
+    for encoder in (exact, peer):
+        assert [encoder.knows(text) for text in ("☃☃", "ሰላም", "", "☃ eye", "?")] == [False, False, False, True, True]
+
+
+def test_halves_of_surrogate_pairs_are_read_as_some_mark(exact, peer):
+    """A shell's argument with a stray byte."""
+    for encoder in (exact, peer):
+        np.testing.assert_array_equal(encoder.encode(["a \udcff"]), encoder.encode(["a \ufffd"]))
+        assert encoder.token_offsets("a \udcff") == encoder.token_offsets("a \ufffd")

@@ -15,6 +15,7 @@ import pytest
 
 from foveal.errors import ModelUnavailable, UnknownName
 from foveal.models import OFFLINE, OfflineModel, installed, load_encoder
+from foveal.models.hub import require_known
 from foveal.models.offline import unpacked
 
 
@@ -105,6 +106,21 @@ def test_names_that_are_no_encoder_are_told_apart():
         load_encoder("minilmm")
     with pytest.raises(UnknownName, match="is a language model, no encoder"):
         load_encoder("gemma3-270m")
+
+
+def test_what_was_trained_here_is_named_where_a_name_is_none(tmp_path):
+    """And a name whose training kept nothing is told as such."""
+    (tmp_path / "models" / "mine").mkdir(parents=True)
+    (tmp_path / "models" / "mine" / "modules.json").touch()
+    (tmp_path / "runs" / "train" / "worse").mkdir(parents=True)
+    for name, said in (
+        ("mien", r"'mien'\. There"),
+        ("worse", r"'worse' \(what was trained here so is no better, or .*"),
+    ):
+        with pytest.raises(UnknownName, match=f"No encoder is called {said}.*; trained here: mine; or give a folder"):
+            require_known(name, kind="encoder", home=tmp_path)
+    with pytest.raises(UnknownName, match="gemma3-270m; or give a folder"):
+        require_known("mien", kind="language model", home=tmp_path)
 
 
 def test_every_offline_model_states_its_licence_and_hash():

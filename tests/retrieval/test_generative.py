@@ -15,6 +15,7 @@ from title_models import KINDS, QUERIES, TITLES, plain_scores, title_model, toke
 
 from foveal.errors import InputError, LibraryCorrupt, ModelUnavailable, UnknownName
 from foveal.library import Library
+from foveal.models import load_encoder
 from foveal.models.title_models import CausalTitles, learned_about, load_title_model
 from foveal.retrieval import constrained_beams
 from foveal.retrieval.constrained_beams import BeamSettings, score_titles, search_titles
@@ -255,6 +256,20 @@ def test_stray_bytes_of_a_shell_are_read_as_an_unknown_letter(model, tmp_path):
     assert brain.retrieve([stray], 3) == brain.retrieve([told], 3)
     model.save(tmp_path / "model", learned=[stray])
     assert learned_about(tmp_path / "model")["titles"] == [stray]
+
+
+def test_an_encoder_writes_no_titles_and_a_model_of_titles_is_no_encoder(tmp_path):
+    """Transformers gives a BERT a head of random weights, and names all models it has where one is of no use."""
+    from transformers import BertConfig, EncoderDecoderConfig
+
+    bert = BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, vocab_size=20)
+    bert.save_pretrained(tmp_path / "encoder")
+    with pytest.raises(ModelUnavailable, match="holds an encoder, which reads and cannot write titles"):
+        load_title_model(tmp_path / "encoder", cache=tmp_path)
+    EncoderDecoderConfig.from_encoder_decoder_configs(bert, bert).save_pretrained(tmp_path / "titles")
+    with pytest.raises(ModelUnavailable, match="could not be loaded as an encoder") as told:
+        load_encoder(str(tmp_path / "titles"))
+    assert "\n" not in str(told.value)
 
 
 def test_titles_without_a_token_and_wrong_prompts_are_refused(model, tmp_path):

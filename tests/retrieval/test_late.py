@@ -121,6 +121,15 @@ def test_it_is_a_retriever_over_passages(passages):
     assert all(hit.source == "late" and len(hits) == 2 for hits in (found, mill) for hit in hits)
 
 
+def test_a_query_of_no_known_token_finds_nothing(passages):
+    class Latin(WordVectors):
+        def knows(self, text):
+            return text.isascii()
+
+    retriever = LateInteraction.exact(list(TEXTS), passages, Latin())
+    assert retriever.search(["☃☃", "mill"], 2) == [[], *retriever.search(["mill"], 2)]
+
+
 def test_what_is_encoded_may_be_more_than_the_passage(passages):
     shown = [f"chapter {name} {text}" for name, text in TEXTS.items()]
     hits = LateInteraction.exact(list(TEXTS), passages, WordVectors(), texts=shown).search(["chapter rods"], 1)[0]

@@ -180,6 +180,7 @@ def test_a_trained_model_is_loaded_by_its_folder(trained):
     assert [v.shape for v in model.queries(["a, b"])] == [(5, 8)]
     assert all(np.linalg.norm(v, axis=1) == pytest.approx(np.ones(len(v)), abs=1e-5) for v in vectors)
     assert model.queries([]) == model.documents([]) == []
+    assert [model.knows(text) for text in ("☃☃", "a ☃")] == [False, True]
     for read in (model.queries, model.documents):  # a shell's stray byte is no character
         np.testing.assert_array_equal(read(["a \udcff"])[0], read(["a \ufffd"])[0])
     assert len(model.fingerprint) == 64

@@ -563,6 +563,23 @@ def test_the_retriever_searches_the_librarys_own_vectors_through_the_bridge(coll
     assert off == plain
 
 
+class Latin(HashedWords):
+    """It has a token for no other letters."""
+
+    def knows(self, text):
+        return any(letter.isascii() and letter.isalpha() for letter in text)
+
+
+def test_a_query_of_no_known_token_finds_nothing_through_the_bridge(collection):
+    bridge = LexSemBridge.of_collection(Latin(), TEXTS)
+    retriever = LexSemBridgeRetriever.over(collection, None, model=bridge)
+    nothing, found = retriever.search(["☃☃", "tears"], 1)
+    assert nothing == []
+    assert found
+    with pytest.raises(InputError, match=r"search got one text, 'tears'"):
+        retriever.search("tears", 1)
+
+
 def test_the_retriever_refuses_bridges_that_do_not_fit_the_library(collection, tmp_path):
     other = LexSemBridge.of_collection(HashedWords(salt="x"), TEXTS)
     with pytest.raises(InputError, match="made for the encoder"):
@@ -584,6 +601,10 @@ def test_the_retriever_takes_the_bridge_of_a_name_or_the_last_one(collection, tm
         assert [hit.passage.text.strip() for hit in found] == [TEXTS[3]]  # and nothing of another title
     with pytest.raises(UnknownName, match="Trained here: mine"):
         LexSemBridgeRetriever.over(shelf, None, model="other")
+    (tmp_path / "runs" / "train" / "worse").mkdir(parents=True)
+    (tmp_path / "runs" / "train" / "worse" / "report.json").write_text('{"kept": false}')
+    with pytest.raises(UnknownName, match=r"'worse' \(it was trained here, but not kept, since it was no better\)"):
+        LexSemBridgeRetriever.over(shelf, None, model="worse")
     before = LexSemBridgeRetriever.over(shelf, None).model
     later = LexSemBridge.of_collection(shelf.encoder, TEXTS[:2]).save(tmp_path / "models" / "later")
     os.utime(later / "lexsembridge.json", ns=(2**62, 2**62))

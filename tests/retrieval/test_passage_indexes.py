@@ -43,6 +43,8 @@ def test_it_ranks_by_its_definition_once_it_was_made_and_says_how_before(shelf, 
         )
         assert len(found) == 5
     assert shelf.find("  ", kind) == []
+    monkeypatch.setattr(type(shelf.models[kind]), "knows", lambda _, text: "plums" in text, raising=False)
+    assert (shelf.find("figs", kind), len(shelf.find("plums", kind))) == ([], 3)
     with pytest.raises(InputError, match="k = 0"):
         shelf.find("plums", kind, 0)
 

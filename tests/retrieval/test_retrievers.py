@@ -49,6 +49,22 @@ def test_only_what_is_asked_for_is_searched_and_an_empty_query_takes_no_others_p
     assert made().search(["", query, "  ", "pears", ""], 12) == [[], found, [], *made().search(["pears"], 12), []]
 
 
+class Latin(HashedWords):
+    """It has a token for no other letters."""
+
+    def knows(self, text):
+        return any(letter.isascii() and letter.isalpha() for letter in text)
+
+
+@pytest.mark.parametrize("kind", ["dense", "hybrid"])
+def test_a_query_of_no_known_token_is_nothing_to_a_search_by_meaning(store, kind):
+    """Its vector would stand for nothing, and lie near some passage all the same."""
+    meaning, words = DenseRetriever(store, Latin()), LexicalRetriever(store)
+    made = meaning if kind == "dense" else HybridRetriever(words, meaning)
+    assert made.search(["☃☃", "pears", "ሰላም"], 3) == [[], *made.search(["pears"], 3), []]
+    assert DenseRetriever(store, HashedWords()).search(["☃☃"], 3) != [[]]  # an encoder that cannot tell
+
+
 @pytest.mark.parametrize("side", ["words", "meaning"])
 def test_each_side_of_a_hybrid_keeps_its_own_condition(store, side):
     cherries = sql("title=cherries")
@@ -173,6 +189,13 @@ def test_fewer_than_one_passage_is_refused_by_each(store, k):
     for retriever in (lexical, dense, HybridRetriever(lexical, dense)):
         with pytest.raises(InputError, match="at least 1"):
             retriever.search([""], k)
+
+
+def test_one_query_is_not_read_letter_by_letter(store):
+    words, meaning = LexicalRetriever(store), DenseRetriever(store, HashedWords())
+    for retriever in (words, meaning, HybridRetriever(words, meaning)):
+        with pytest.raises(InputError, match=r"search got one text, 'pears'; .*give \[text\]"):
+            retriever.search("pears", 3)
 
 
 def test_half_a_surrogate_pair_in_a_query_is_no_word(store):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -382,3 +383,7 @@ def test_what_is_no_sparse_encoder_is_refused(tmp_path, splade_folder):
         load_sparse_encoder(str(tmp_path))
     with pytest.raises(InputError, match="most=0"):
         SpladeEncoder(splade_folder, most=0)
+    parts = [{"type": f"sentence_transformers.models.{kind}"} for kind in ("Transformer", "Pooling")]
+    (tmp_path / "modules.json").write_text(json.dumps(parts))  # sentence-transformers would make a sparse one of it
+    with pytest.raises(ModelUnavailable, match="one vector of a text, no weights of words"):
+        load_sparse_encoder(str(tmp_path))

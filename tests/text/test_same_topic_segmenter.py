@@ -214,6 +214,18 @@ def test_a_title_keeps_the_marks_of_its_words(text):
     assert segment_titles([text])[0].lower() == text.partition(",")[0]
 
 
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("料金は、毎月一日に支払う。利用料金を払う者は利用者である。利用料金は返さない。", "利用料金"),
+        ("服务费用，按月支付。服务费用，概不退还。", "服务费用"),
+    ],
+    ids=["ja", "zh"],
+)
+def test_a_title_goes_over_no_mark_of_any_script(text, wanted):
+    assert segment_titles([text]) == [wanted]
+
+
 def test_what_no_space_parts_for_a_page_is_no_title():
     assert segment_titles(["กรุงเทพมหานครเป็นเมืองหลวง" * 20]) == [None]
 

@@ -108,6 +108,23 @@ def test_a_collection_without_what_teaches_nothing():
     assert (found.queries, found.judged, found.name) == ({"a": "eye?"}, {"a": {"1": 1}}, "senses")
 
 
+@pytest.mark.parametrize("qrels", [{}, {"a": {"1": 0}, "b": {"2": 1}}], ids=["none", "nothing relevant"])
+def test_a_collection_that_teaches_nothing_at_all_is_told_as_such(qrels):
+    """Bad input: unlabelled data."""
+    corpus = {"1": Record("1", "", "see"), "2": Record("2", "", "")}
+    said = f"senses judges {len(qrels)} queries here, and none of them has a document with text of grade 1"
+    with pytest.raises(InputError, match=said):
+        Examples.of(Collection("senses", corpus, {"a": "eye?", "b": "ear?"}, qrels))
+
+
+def test_halves_of_surrogate_pairs_are_no_letters():
+    """JSON may escape them, and a tokenizer takes none: one mark for each, and other texts as they are."""
+    texts = {"d1": "see \ud83d it", "d2": "hear"}
+    found = Examples({"q": "\udc00?"}, texts, {"q": {"d1": 1}})
+    assert (found.queries, found.corpus) == ({"q": "\ufffd?"}, {"d1": "see \ufffd it", "d2": "hear"})
+    assert texts["d1"] == "see \ud83d it"
+
+
 def test_a_query_that_is_a_document_of_its_collection_is_not_told_from_itself():
     """ArguAna: what counters an argument of the corpus is asked for; the argument itself is not the answer."""
     corpus = {

@@ -58,6 +58,19 @@ def test_the_loss_is_that_of_each_headline_by_itself(model, prompts):
         assert float(loss(model.model, prompts.batch(rows))) == pytest.approx(total / count, rel=1e-4)
 
 
+def test_the_vocabularys_matrix_is_multiplied_once_for_a_batch(model, prompts):
+    head, seen = model.model.get_output_embeddings(), []
+    hook = head.register_forward_hook(lambda _, given, __: seen.append((len(given[0]), given[0].is_contiguous())))
+    rows = [("the mill", "key"), ("the river and the mill of the keeper", "the river question")]
+    with torch.no_grad():
+        WriterLoss(model.model, bfloat16=False)(model.model, prompts.batch(rows))
+    write(model.model, prompts, [article for article, _ in rows])
+    hook.remove()
+    assert {rows for rows, _ in seen} >= {2}
+    assert all(whole for _, whole in seen)  # of a slice that is not, torch copies the matrix once a row
+    assert not head._forward_pre_hooks
+
+
 def test_a_batch_is_padded_on_the_left_and_ends_with_the_end(prompts):
     batch = prompts.batch([("the mill", "key"), ("the river and the mill", "the river")])
     assert batch["input_ids"][:, -1].tolist() == [prompts.end] * 2

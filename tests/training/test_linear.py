@@ -71,6 +71,20 @@ def test_shared_texts_are_the_same_as_columns_of_ones_own():
     )
 
 
+@pytest.mark.parametrize("shape", [(5, 7), (1, 3), (4, 1)])
+def test_the_gradient_of_a_product_is_that_of_the_whole_matrix(shape):
+    draw = np.random.default_rng(2)
+    rows = (draw.random(shape) * (draw.random(shape) < 0.5)).astype(np.float32)
+    rows[0] = 0
+    weights = torch.from_numpy(draw.normal(size=(shape[1], 2))).requires_grad_()
+    told = torch.from_numpy(draw.normal(size=(shape[0], 2)))
+    product(sparse(rows), weights).backward(told)
+    np.testing.assert_allclose(weights.grad.numpy(), rows.T @ told.numpy(), rtol=1e-6)
+    turned = sparse(rows).transposed
+    assert (turned.width, len(turned)) == shape
+    product(turned, told.clone().requires_grad_()).sum().backward()
+
+
 def test_a_product_of_sparse_rows():
     rows = np.array([[0, 2, 0], [0, 0, 0], [1, 0, 3]], np.float32)
     weights = torch.arange(6.0).view(3, 2)

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
-from foveal.errors import InputError
+from foveal import faults
+from foveal.errors import InputError, StorageFull
 from foveal.training import checkpoints
 from foveal.training.loop import Job, LoopSettings, PlannedBatches, fitted, identity, train
 from foveal.training.watch import Progress, TrainingFailed
@@ -160,6 +162,48 @@ def test_a_kill_between_a_checkpoints_files_costs_only_that_checkpoint(tmp_path)
     assert curves.metrics == expected.metrics
 
 
+def test_a_full_disk_is_told_and_costs_only_the_checkpoint_that_it_met(tmp_path):
+    whole = job()
+    expected = train(whole, SETTINGS, tmp_path / "whole")
+    said = "A checkpoint could not be written into .*cut, whose disk has .* MB left. Make room, and give the same"
+    with faults.injected({"training.before-whole": "full@4"}), pytest.raises(StorageFull, match=said):
+        train(job(), SETTINGS, tmp_path / "cut")
+    assert [path.name for path in (tmp_path / "cut").glob("checkpoint-*")] == ["checkpoint-6"]
+    again = job()
+    assert train(again, SETTINGS, tmp_path / "cut").resumed_at == 6
+    assert torch.equal(again.model.weight, whole.model.weight)
+    assert expected.resumed_at == 0
+
+
+def _by_torch() -> None:
+    torch.save({"weights": torch.zeros(100_000)}, "/dev/full")
+
+
+def _by_safetensors() -> None:
+    raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+
+def _by_python() -> None:
+    Path("/dev/full").write_text("x", encoding="utf-8")
+
+
+@pytest.mark.parametrize("write", [_by_torch, _by_safetensors, _by_python])
+def test_a_full_disk_is_known_whoever_writes(tmp_path, write):
+    """torch and safetensors raise no OSError there."""
+    with (
+        pytest.raises(StorageFull, match=r"The model could not be .* Make room"),
+        checkpoints.room_for(tmp_path, "The model"),
+    ):
+        write()
+
+
+def test_what_is_no_full_disk_is_raised_as_it_is(tmp_path):
+    with pytest.raises(RuntimeError, match=r"^shapes$"), checkpoints.room_for(tmp_path, "The model"):
+        raise RuntimeError("shapes")
+    with pytest.raises(FileNotFoundError), checkpoints.room_for(tmp_path, "The model"):
+        (tmp_path / "gone").read_text()
+
+
 def test_of_whole_checkpoints_the_last_one_counts_and_the_older_ones_go(tmp_path):
     """A kill may come when one is whole and the one before is not removed yet."""
     for step in (8, 10, 12):
@@ -181,7 +225,7 @@ def test_a_checkpoint_of_another_run_is_refused_and_says_what_differs(tmp_path):
     other = replace(job(), identity={"data": "points", "base": "another encoder"})
     with pytest.raises(InputError, match="base: line there, another encoder now"):
         train(other, SETTINGS, tmp_path)
-    with pytest.raises(InputError, match=r"settings: .*another name"):
+    with pytest.raises(InputError, match=r"settings: learning_rate 0.05 there, learning_rate 0.1 now\).* another name"):
         train(job(), replace(SETTINGS, learning_rate=0.1), tmp_path)
     curves = train(other, SETTINGS, tmp_path, anew=True)
     assert (curves.resumed_at, curves.steps) == (0, 18)

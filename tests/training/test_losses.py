@@ -24,6 +24,7 @@ from foveal.training.losses import (
     margin_mse,
     own_cosine,
     passage_centric,
+    prefixes,
     text_codes,
 )
 
@@ -200,8 +201,15 @@ def test_matryoshka_sums_over_prefixes(model):
     vectors = [model(dict(features))["sentence_embedding"].detach() for features in columns(model)]
     expected = sum(info_nce([v[:, :d] for v in vectors], temperature=TAU) for d in (16, 8))
     torch.testing.assert_close(make_loss("matryoshka", model, SETTINGS)(columns(model), None).detach(), expected)
-    with pytest.raises(InputError, match="none may be longer"):
-        make_loss("matryoshka", model, LossSettings(dimensions=(32,)))
+    with pytest.raises(InputError, match="32, 16 numbers, and this encoder's have 16: there is nothing to cut"):
+        make_loss("matryoshka", model, LossSettings(dimensions=(32, 16)))
+
+
+def test_matryoshka_trains_whole_vectors_whatever_their_length():
+    """T11: by the same settings longer vectors are trained whole, too, and shorter ones by what is shorter still."""
+    settings = LossSettings(dimensions=(384, 256, 128, 64))
+    lengths = {768: [768, 384, 256, 128, 64], 384: [384, 256, 128, 64], 128: [128, 64]}
+    assert {dimension: prefixes(settings, dimension) for dimension in lengths} == lengths
 
 
 def test_distillations_are_those_of_sentence_transformers(model):

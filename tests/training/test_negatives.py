@@ -123,8 +123,10 @@ def test_pools_are_filled_with_what_does_not_answer():
     assert whole["q"][0] == "d2"
     assert all(len(set(pool)) == 4 and all(EXAMPLES.wrong(q, d) for d in pool) for q, pool in whole.items())
     assert whole == filled({"q": ["d2"]}, EXAMPLES, 4, seed=1)
-    with pytest.raises(InputError, match="'q' was to get 20"):
+    with pytest.raises(InputError, match=r"'q' was to get 20 negatives, but only 7 .* Ask for fewer"):
         filled({}, EXAMPLES, 20)
+    with pytest.raises(InputError, match=r"'q' was to get 1 negatives, but every document answers it, .* Leave it"):
+        filled({}, Examples({"q": "?"}, {"a": "x", "b": "y"}, {"q": {"a": 1, "b": 1}}), 1)
 
 
 def test_a_teacher_is_asked_once_for_each_pair():

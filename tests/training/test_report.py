@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import struct
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,7 @@ from foveal.settings import Settings
 from foveal.training import checkpoints, model_folders
 from foveal.training.examples import Examples
 from foveal.training.loop import Curves
-from foveal.training.report import Report, beside, panels, picture, read_report
+from foveal.training.report import Report, beside, panels, picture, read_report, told_cut
 from foveal.training.runs import RunSettings, TrainingRun
 
 CURVES = Curves(
@@ -78,6 +79,13 @@ def test_what_was_not_measured_in_between_is_not_drawn(tmp_path):
     assert heights == [420, 1140]
 
 
+def test_texts_that_are_read_in_part_are_counted():
+    examples = Examples({"q": "a b c", "p": "a"}, {"d": "a b", "long": "abcdef"}, {"q": {"d": 1}, "p": {"d": 1}})
+    words = lambda text: len(text.split())  # noqa: E731
+    assert told_cut(examples, words, 2) == ("1 of 2 queries are longer than the 2 tokens that are read of one.",)
+    assert told_cut(examples, words, 3) == ()
+
+
 @pytest.mark.parametrize("name", ["pairwise", "minilm", "none"])
 def test_a_name_that_would_never_mean_the_model_is_refused(tmp_path, name):
     with pytest.raises(InputError, match=f"such as my-{name}"):
@@ -85,16 +93,33 @@ def test_a_name_that_would_never_mean_the_model_is_refused(tmp_path, name):
     assert not list(tmp_path.iterdir())
 
 
+def opened(home: Path, **known: str) -> TrainingRun:
+    return TrainingRun.opened(RunSettings(home=home, name="mine"), known, kind="encoder")
+
+
 def test_what_differs_of_another_run_is_told_in_words(tmp_path):
-    """A number by both its values; texts and weights, known by their hashes, as not the same."""
-    TrainingRun.opened(
-        RunSettings(home=tmp_path, name="mine"), {"seed": "0", "dev": "a" * 64, "test": "none"}, kind="encoder"
+    """A number by both its values; texts and weights, known by their hashes, as not the same; of settings in a row
+    those that are not alike.
+    """
+    arm = '{"arm": "mined", "objective": "in-batch", "typos": 0.0, "negatives": %d, "depth": 30}'
+    run = opened(tmp_path, seed="0", dev="a" * 64, test="none", arm=arm % 1)
+    (run.folder / "negatives.json").touch()
+    said = (
+        r"of another run \(arm: \"negatives\": 1 there, \"negatives\": 3 now; dev: not the same; "
+        r"seed: 0 there, 4 now; test: none there, b{57}… now\), so"
     )
-    said = r"of another run \(dev: not the same; seed: 0 there, 4 now; test: none there, b{57}… now\), so"
     with pytest.raises(InputError, match=said):
-        TrainingRun.opened(
-            RunSettings(home=tmp_path, name="mine"), {"seed": "4", "dev": "b" * 64, "test": "b" * 64}, kind="encoder"
-        )
+        opened(tmp_path, seed="4", dev="b" * 64, test="b" * 64, arm=arm % 3)
+
+
+def test_a_run_that_came_to_nothing_holds_no_name(tmp_path):
+    """A wrong setting ended it before it kept anything: the command with the right one is not refused."""
+    opened(tmp_path, seed="0")
+    run = opened(tmp_path, seed="1")
+    assert checkpoints.read(run.folder / checkpoints.RUN) == {"seed": "1"}
+    (run.folder / "checkpoint-1").mkdir()
+    with pytest.raises(InputError, match="of another run"):
+        opened(tmp_path, seed="2")
 
 
 @pytest.mark.parametrize("part", ["dev", "test"])

@@ -49,6 +49,8 @@ def test_a_ranker_learns_from_what_the_first_stage_gets_wrong(topics, tiny_encod
     before, after = report.measured["dev"]
     assert report.kept
     assert after["ndcg@10"] > before["ndcg@10"] + 0.05
+    assert (report.rows()[0].system, report.rows()[0].note) == ("dev: before", "first stage")
+    assert report.settings["base"] == str(tiny_encoder)
     assert folder == tmp_path / "models" / report.name
     score = Scorer(folder)
     right, wrong = score([("a3 f1", "b3 f2 f3"), ("a3 f1", "b4 f2 f3")])

@@ -419,6 +419,35 @@ def test_calibration_needs_a_gap_and_reach_is_chosen_by_the_dev_documents():
         calibrated({"cosine": cosine_head(encoder)}, [], reaches=(1,), card={})
 
 
+@pytest.mark.parametrize(("count", "gaps"), [(60, 30), (61, 30), (1, 0), (10_000, None)])
+def test_half_of_the_pairs_that_a_fine_tuning_reads_are_true_gaps(count, gaps):
+    parts = Parts.read(documents(4), [], HashedWords())
+    every = len(adjacent(parts.corpus))
+    corpus, few = parts.few(SameTopicSettings(), count)
+    _, whole, _ = parts.pairs(SameTopicSettings())
+    assert corpus is parts.corpus
+    assert len(few) == min(count, len(whole))
+    assert set(zip(few.left, few.right, few.same, strict=True)) <= set(
+        zip(whole.left, whole.right, whole.same, strict=True)
+    )
+    wanted = every if gaps is None else gaps
+    head = {(a, b) for a, b in zip(few.left[:wanted].tolist(), few.right[:wanted].tolist(), strict=True)}
+    assert all(b == a + 1 for a, b in head)
+    assert len(head) == wanted
+    if few.same.any() and not few.same.all():
+        assert few.weight[few.same].sum() == pytest.approx(few.weight[~few.same].sum(), rel=1e-4)
+
+
+def test_without_gaps_or_over_sections_no_true_gap_is_read():
+    parts = Parts.read(documents(4), [], HashedWords())
+    alone = replace(SameTopicSettings(), gaps=False)
+    drawn = parts.pairs(alone)[1]
+    assert len(parts.few(alone, 10_000)[1]) == len(drawn) < len(parts.pairs(SameTopicSettings())[1])
+    corpus, few = parts.few(replace(alone, strategy="section"), 10)
+    assert corpus is parts.corpus.of_sections
+    assert len(few) == 10
+
+
 def test_rows_and_loss_of_pairs():
     import torch
 

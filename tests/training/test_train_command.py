@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -134,6 +135,16 @@ def test_what_is_only_measured_is_not_learnt_from(data, tmp_path):
     assert judged.notes == ("2 queries of train are asked in test, too, and were not learnt from.",)
     with pytest.raises(InputError, match="nothing is left to learn from"):
         given("test")
+
+
+def test_texts_that_nobody_judged_are_told_how_to_be_learnt_from(data, tmp_path):
+    """Bad input: unlabelled data."""
+    shutil.rmtree(data / "qrels")
+    done = CliRunner().invoke(app, ["train", "encoder", "--data", str(data), "--home", str(tmp_path)])
+    assert isinstance(done.exception, InputError)
+    assert f"{data} judges nothing" in str(done.exception)
+    assert f"foveal add {data}, then foveal train encoder" in str(done.exception)
+    assert f"foveal train pretraining --data {data}" in str(done.exception)
 
 
 def test_a_base_that_was_trained_in_the_home_is_found_by_its_name(data, tmp_path):

@@ -296,6 +296,12 @@ def test_a_window_beyond_the_positions_is_refused_before_a_run_begins(topics, ti
     assert not (tmp_path / "runs").exists()
 
 
+def test_vectors_too_short_to_be_cut_are_refused_before_a_run_begins(topics, tiny_encoder, tmp_path):
+    with pytest.raises(InputError, match="have 16: there is nothing to cut"):
+        trained(topics, tiny_encoder, tmp_path, replace(FAST, objective="matryoshka"))
+    assert not (tmp_path / "runs").exists()
+
+
 def test_settings_and_sets_are_checked(topics, tiny_encoder, tmp_path):
     with pytest.raises(UnknownName, match="in-batch, bm25, mined, filtered, ance"):
         EncoderSettings(arm="luck")

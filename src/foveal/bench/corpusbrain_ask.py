@@ -41,7 +41,7 @@ from foveal.training.runs import RunSettings
 from foveal.training.small_seq2seq import SmallSettings
 from foveal.types import Document, Hit, Passage, Span
 
-FIRST, ANSWERED, PASSAGES = 150, 12, 5
+FIRST, ANSWERED, PASSAGES = 150, 24, 5
 QUICK_FIRST, QUICK_ANSWERED = 30, 2
 STEPS, QUICK_STEPS = 250, 30
 
@@ -98,7 +98,7 @@ def asking(settings: BenchSettings) -> Iterator[Row]:
                      note=f"{len(answered)} questions, {PASSAGES} passages each")  # fmt: skip
 
 
-def small_training(steps: int, settings: BenchSettings, *, learning_rate: float = 5e-4) -> CorpusBrainSettings:
+def small_training(steps: int, settings: BenchSettings, *, learning_rate: float = 1e-3) -> CorpusBrainSettings:
     """How the small model is trained, in all parts of this bench."""
     loop = LoopSettings(
         steps=steps, batch=64, learning_rate=learning_rate, warm_up=0.05, weight_decay=0.01, seed=settings.seed,

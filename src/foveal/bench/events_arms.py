@@ -6,6 +6,7 @@ Every ablation has the steps of the arm "short" (the whole recipe with fewer ste
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -21,8 +22,9 @@ from foveal.training.report import Report
 from foveal.training.runs import RunSettings
 from foveal.training.searches import Floats
 
-STEPS, SHORT, QUICK = 60, 25, 4
-"""Steps of each stage: of the model, of the ablations, of all in the quick run."""
+STEPS, SHORT, QUICK = (60, 160), (40, 40), (4, 4)
+"""Steps of both stages: of the model (once over what the stream asks, three times over the questions, as `train events`
+has it), of the ablations, of all in the quick run."""
 
 BATCH, FROZEN = 24, 3
 MAIN, SHORTER = "events", "short"
@@ -31,16 +33,21 @@ MAIN, SHORTER = "events", "short"
 def settings_of(news: News, arm: str) -> EventTrainingSettings:
     """How an arm is trained."""
     steps = QUICK if news.settings.quick else STEPS if arm == MAIN else SHORT
-    loop = LoopSettings(
-        steps=steps, batch=BATCH, seed=news.settings.seed, evaluate_every=max(1, steps // 2), bfloat16=mixed_precision()
-    )
-    whole = EventTrainingSettings(frozen_layers=FROZEN, first=loop, second=loop, dev_documents=600)
+
+    def loop(count: int) -> LoopSettings:
+        return LoopSettings(
+            steps=count, batch=BATCH, seed=news.settings.seed, evaluate_every=max(1, count // 2),
+            bfloat16=mixed_precision(),
+        )  # fmt: skip
+
+    first, second = map(loop, steps)
+    whole = EventTrainingSettings(frozen_layers=FROZEN, first=first, second=second, dev_documents=600)
     arms = {
         MAIN: whole,
         SHORTER: whole,
         "no events": replace(whole, dropout=1.0, query_event=0.0, event_document=0.0),
         "one task": replace(whole, margin=0.0, query_event=0.0, event_document=0.0, writing=0.0),
-        "stage 1 only": replace(whole, stages=1, first=replace(loop, steps=2 * steps)),
+        "stage 1 only": replace(whole, stages=1, first=loop(sum(steps))),
         "random negatives": replace(whole, negatives="random"),
         "one event": replace(whole, attention=EventAttentionSettings(events=1)),
         "no gate": replace(whole, attention=EventAttentionSettings(gate=False)),
@@ -81,13 +88,12 @@ def trained(news: News, arm: str, *, fine: EventExamples | None = None, called: 
     home = news.settings.cache / "training"
     base = str(getattr(news.encoder, "folder", news.encoder.name))
     coarse = news.coarse.without_events() if arm == "no events" else news.coarse
+    encoded = partial(news.vectors_by, name=f"events-{(called or arm).replace(' ', '-')}")
     folder, report = train_events(
-        learnt, base, settings, coarse=coarse, vectors=news.vectors, run=RunSettings(home=home, dev=dev)
+        learnt, base, settings, coarse=coarse, encoded=encoded, run=RunSettings(home=home, dev=dev)
     )
     model = EventEncoder.load(folder or home / "runs" / "train" / report.name / "rejected")
-    name = f"events-{(called or arm).replace(' ', '-')}"
-    documents = news.settings.cached_vectors(("realtimeqa", name), news.texts, model.encoder)
-    return Arm(arm, model, documents, report)
+    return Arm(arm, model, encoded(model.encoder, news.texts), report)
 
 
 def learning_sides(news: News) -> tuple[EventExamples, EventExamples]:

@@ -82,7 +82,13 @@ class News:
     @cached_property
     def vectors(self) -> Floats:
         """MiniLM's of all pages (title and the opening)."""
-        return self.settings.cached_vectors(("realtimeqa", "pages"), self.texts, self.encoder)
+        return self.vectors_by(self.encoder, self.texts)
+
+    def vectors_by(self, encoder: Encoder, texts: Sequence[str], *, name: str = "") -> Floats:
+        """Vectors of the pages from the cache; `name` is that of another encoder than the bench's own."""
+        kept = "pages" if encoder.fingerprint == self.encoder.fingerprint else name
+        made: Floats = self.settings.cached_vectors(("realtimeqa", kept), texts, encoder)
+        return made
 
     @cached_property
     def pages(self) -> PastPages:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from foveal.bench import events_arms
 from foveal.bench.events_arms import MAIN, Arm, learning_sides
@@ -62,15 +63,15 @@ def trained_to_concatenate(news: News, count: int) -> Arm:
     )
     learnt, dev = (behind(side, count) for side in learning_sides(news))
     home, name = news.settings.cache / "training", f"events-concatenating-{count}"
+    encoded = partial(news.vectors_by, name=name)
     base = str(getattr(news.encoder, "folder", news.encoder.name))
     folder, report = train_events(
         learnt,
         base,
         settings,
         coarse=behind(news.coarse, count),
-        vectors=news.vectors,
+        encoded=encoded,
         run=RunSettings(home=home, dev=dev),
     )
     model = EventEncoder.load(folder or home / "runs" / "train" / report.name / "rejected")
-    documents = news.settings.cached_vectors(("realtimeqa", name), news.texts, model.encoder)
-    return Arm(name, model, documents, report)
+    return Arm(name, model, encoded(model.encoder, news.texts), report)

@@ -30,7 +30,7 @@ from foveal.training.same_topic import (
 )
 from foveal.training.same_topic_heads import Floats, Head, Paragraphs
 from foveal.training.same_topic_model import SameTopicModel
-from foveal.training.same_topic_pairs import Corpus, Pairs, balanced, fingerprint, pairs_of
+from foveal.training.same_topic_pairs import fingerprint
 from foveal.training.same_topic_tuned import tuned
 
 
@@ -73,8 +73,7 @@ class Arms:
         `strategy`: of these pairs alone (None: the true gaps and consecutive pairs).
         """
         wanted = replace(self.wanted(seed), strategy=strategy or "consecutive", gaps=strategy is None)
-        corpus, drawn = self._pairs(wanted)
-        few = balanced(drawn.drawn(pairs, np.random.default_rng(seed)))
+        corpus, few = self.data.parts.few(wanted, pairs)
         known = {
             "corpus": hashlib.sha256("\x1f".join(corpus.texts).encode("utf-8", "surrogatepass")).hexdigest(),
             "pairs": hashlib.sha256(np.stack([few.left, few.right, few.same]).tobytes()).hexdigest(),
@@ -92,11 +91,6 @@ class Arms:
             return head
 
         return Kept(kind, make, folder / "scores.json")
-
-    def _pairs(self, wanted: SameTopicSettings) -> tuple[Corpus, Pairs]:
-        if wanted.strategy == "section":  # of texts whose vectors nobody needs
-            return pairs_of("section", self.data.parts.corpus, seed=wanted.loop.seed, each=wanted.each)
-        return self.data.parts.pairs(wanted)[:2]
 
     def model(self, heads: Mapping[str, Head]) -> SameTopicModel:
         """Their sum, calibrated on the dev documents."""

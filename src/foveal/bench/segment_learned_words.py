@@ -5,7 +5,7 @@ Word vectors    their mean, or their mean by idf, through 300 and 300; GloVe is 
                 its pieces in the encoder's table
 Model           rectified layers, u and v; log-odds W [u; v; |u - v|], cross-entropy (Aumiller et al., ICAIL 2021)
 Training        10 epochs in batches of 32, as the reference code; its rate is not known: Adam at 1e-3. The pairs are
-                those of the frozen heads, at most as many as a cross-encoder has
+                those of the cross-encoder
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from foveal.models.word_vectors import word_vectors
 from foveal.settings import Settings
 from foveal.text.units import words
 from foveal.training.same_topic_heads import Floats, Paragraphs, gap_scores
-from foveal.training.same_topic_pairs import Corpus, Pairs, balanced
+from foveal.training.same_topic_pairs import Corpus, Pairs
 
 MOST_WORDS, EPOCHS, BATCH, RATE = 25_000, 10, 32, 1e-3
 
@@ -59,8 +59,7 @@ def word_rows(name: str, arms: Arms, seeds: int) -> Iterator[Row]:
     for title, kind in KINDS.items():
         figures = []
         for seed in range(seeds):
-            corpus, pairs, _ = arms.data.parts.pairs(arms.wanted(seed))
-            few = balanced(pairs.drawn(arms.scale.pairs, np.random.default_rng(seed)))
+            corpus, few = arms.data.parts.few(arms.wanted(seed), arms.scale.pairs)
             head = word_head(kind, corpus, few, folder, seed=seed)
             figures.append(at_rate([gap_scores(head, one.paragraphs, 1) for one in arms.test], arms.test))
         yield from rows_of(f"{name}: {title}", figures)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +11,7 @@ import typer
 
 from foveal.cli.output import AsJson, Home, notes, open_library, print_json, results
 from foveal.cli.pictures import drawable
-from foveal.errors import InputError
+from foveal.errors import InputError, UnreadableSource
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -18,10 +19,16 @@ if TYPE_CHECKING:
     from foveal.retrieval.burst_terms import TermBurst
     from foveal.retrieval.event_items import Item
     from foveal.retrieval.events import Event, EventStore
+    from foveal.text.sources import Skipped
 
 DRAWN = 5
-LEAST_DAYS = 14  # that a picture shows
 """Events in a picture."""
+
+LEAST_DAYS = 14
+"""Days that a picture shows."""
+
+SHOWN_SKIPPED = 5
+"""Records that gave no document, of which it is told why."""
 
 
 def register(app: typer.Typer) -> None:
@@ -54,7 +61,7 @@ def events(
     from foveal.retrieval.fresh import moment
 
     clock = moment(at)
-    items = _items(source, home)
+    items, skipped = _items(source, home)
     if bursts:
         _show_bursts(_past(items, clock), k, as_json=as_json)
         return
@@ -63,7 +70,8 @@ def events(
     if picture and found:
         notes().print(f"Drawn: {_draw(found[:DRAWN], picture)}", markup=False)
     if as_json:
-        print_json({"at": clock, "received": store.received, "no_evidence": dict(store.reasons), "events": found})
+        told = {"at": clock, "received": store.received, "no_evidence": dict(store.reasons), "skipped": skipped}
+        print_json({**told, "events": found})
         return
     _show_events(found, store, whole=event is not None, why=_why_none(items, clock))
 
@@ -108,27 +116,37 @@ def ab(
 # -- parts ------------------------------------------------------------------------------------------------------------
 
 
-def _items(source: str | None, home: Path | None) -> list[Item]:
+def _items(source: str | None, home: Path | None) -> tuple[list[Item], list[Skipped]]:
+    """Documents, and what gave none, which is told at once. UnreadableSource: there is nothing else."""
     if source is None:
         from foveal.retrieval.event_library import items_of
 
         with notes().status("Reading the library …"):
-            return list(items_of(open_library(home, said=False).store))
+            return list(items_of(open_library(home, said=False).store)), []
     from foveal.retrieval.event_items import Item
     from foveal.retrieval.event_library import source_of
     from foveal.settings import Settings
-    from foveal.text.loading import Skipped, discover, load
+    from foveal.text.loading import Skipped, discover, readable
     from foveal.text.sources import load_settings
 
-    settings = load_settings(Settings.load(home))
-    found = []
+    settings = replace(load_settings(Settings.load(home)), bare_titles=True)
+    found, skipped = list[Item](), list[Skipped]()
     with notes().status("Reading …"):
         for one in discover([source], settings):
-            for document in () if isinstance(one, Skipped) else load(one, settings):
-                if not isinstance(document, Skipped):
-                    where = source_of(document.url or str(document.metadata.get("source", "")))
-                    found.append(Item(document.id, document.title, document.text, document.published_at, where))
-    return found
+            for document in (one,) if isinstance(one, Skipped) else readable(one, settings):
+                if isinstance(document, Skipped):
+                    skipped.append(document)
+                    continue
+                where = source_of(document.url or str(document.metadata.get("source", "")))
+                text = "" if document.text == document.title else document.text
+                found.append(Item(document.id, document.title, text, document.published_at, where))
+    if skipped and not found:
+        raise UnreadableSource(skipped[0].reason)
+    for lost in skipped[:SHOWN_SKIPPED]:
+        notes().print(f"Not counted: {lost.reason}", markup=False, soft_wrap=True)
+    if len(skipped) > SHOWN_SKIPPED:
+        notes().print(f"… and {len(skipped) - SHOWN_SKIPPED:,} more were not counted; --json lists them all.")
+    return found, skipped
 
 
 def _past(items: Sequence[Item], clock: datetime) -> list[Item]:

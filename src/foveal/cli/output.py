@@ -127,6 +127,11 @@ def open_library(home: Path | Settings | None, *, said: bool = True) -> Library:
         return Library.open(create=False, **({"settings": home} if isinstance(home, Settings) else {"home": home}))
 
 
+def has_library(settings: Settings) -> bool:
+    """Whether the home has a library, which a trained encoder may encode anew."""
+    return settings.library_at != "home" or settings.library.is_dir()
+
+
 def print_table(rows: Sequence[Sequence[str]], *, spare: Collection[str]) -> None:
     """A head and rows as a table on standard output; `spare` columns are left out where the terminal is narrow.
 

@@ -28,7 +28,7 @@ from foveal.cli import (
     train_segmenter,
     train_titans_reader,
 )
-from foveal.cli.output import notes, open_library
+from foveal.cli.output import has_library, notes, open_library
 from foveal.cli.training import AskedOfJudged, FirstStage, Negatives, command, of_home, progress, require_base, told
 from foveal.errors import InputError
 from foveal.settings import expanded
@@ -101,11 +101,10 @@ def encoder(
         run = asked.run(on_progress, dev=dev, test=test)
         folder, report = train_encoder(learnt, base, chosen, vectors=known, run=run, **taught)
     report = replace(report, notes=(*judged.notes, *report.notes))
-    use = (
-        f"Use it in this library: foveal admin encoder {report.name} {of_home(settings)}; or in a new one: "
-        f"foveal add … --encoder {folder} --home NEW"
-    )
-    told(report, folder if report.kept else None, use, settings, as_json=asked.as_json)
+    use = f"in a new library: foveal add … --encoder {folder} --home NEW"
+    if has_library(settings):
+        use = f"in this library: foveal admin encoder {report.name} {of_home(settings)}; or {use}"
+    told(report, folder if report.kept else None, f"Use it {use}", settings, as_json=asked.as_json)
 
 
 def _vectors_here(learnt: Examples, base: str, settings: Settings) -> Floats | None:

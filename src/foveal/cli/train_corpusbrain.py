@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 HELD_OUT = 300
 """Documents of which a sentence is held out."""
 
-OVER_ENCODER = 5e-4
-"""Learning rate of a decoder over an encoder that stays as it is."""
-
 FINE_TUNING = 10
 """Passes over judged queries, where nothing else is said."""
 
@@ -50,7 +47,7 @@ def corpusbrain(
     steps: Annotated[int | None, typer.Option(min=1, help="Batches, in place of passes.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Pairs of a batch.")] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Learning rate: 1e-3 from random weights, 5e-4 over an encoder, else 3e-5.")
+        float | None, typer.Option(help="Learning rate: 1e-3 where what writes has random weights, else 3e-5.")
     ] = None,
     seed: training.Seed = 0,
     patience: training.Patience = None,
@@ -141,7 +138,7 @@ def _fine_tuned(
 
 def _settings(defaults: Any, base: str | None, given: Mapping[str, Any], *, encoder: bool = False) -> Any:
     """An encoder that is no model of titles yet stays as it is, while a decoder from random weights learns."""
-    rate = defaults.loop.learning_rate if base is None else OVER_ENCODER if encoder else 3e-5
+    rate = defaults.loop.learning_rate if base is None or encoder else 3e-5
     loop = replace(defaults.loop, **{"learning_rate": rate, **given})
     return replace(defaults, frozen_encoder=encoder, loop=loop)
 

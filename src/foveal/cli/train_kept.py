@@ -144,7 +144,7 @@ def _require_unused(name: str, settings: Settings) -> None:
     if used == name or expanded(used) == settings.home / "models" / name:
         raise InputError(
             f"The library of {settings.home} was made with the encoder {name}, and cannot be searched by meaning "
-            "without it. Make the library anew with another encoder first."
+            "without it. Encode it with another one first, such as foveal admin encoder minilm."
         )
 
 

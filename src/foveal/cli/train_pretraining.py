@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from foveal.cli import training
-from foveal.cli.output import AsJson, Home
+from foveal.cli.output import AsJson, Home, has_library
 from foveal.cli.train_bprop import titled_texts
 
 
@@ -50,6 +50,8 @@ def pretraining(
     with training.progress() as on_progress:
         run = training.run_of(settings, name, on_progress, anew=anew)
         folder, report = pretrain_encoder(texts, base, replace(chosen, loop=loop), sentences=sentences, run=run)
-    use = f"Go on with judged queries: foveal train encoder --base {report.name} {training.of_home(settings)}; or "
-    use += f"use it as it is: foveal admin encoder {report.name}"
+    of_home = training.of_home(settings)
+    use = f"Go on with judged queries: foveal train encoder --base {report.name} {of_home}"
+    if has_library(settings):
+        use += f"; or use it as it is: foveal admin encoder {report.name} {of_home}"
     training.told(report, folder, use, settings, as_json=as_json)

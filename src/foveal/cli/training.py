@@ -104,12 +104,8 @@ def loop_of(
 ) -> LoopSettings:
     """The defaults, but for what was given; `mixed`: in bfloat16, where that is faster here."""
     given: dict[str, Any] = {
-        "epochs": epochs,
-        "steps": steps,
-        "batch": batch,
-        "learning_rate": learning_rate,
-        "patience": patience,
-    }
+        "epochs": epochs, "steps": steps, "batch": batch, "learning_rate": learning_rate, "patience": patience,
+    }  # fmt: skip
     if mixed:
         from foveal.training.precision import mixed_precision
 
@@ -269,6 +265,7 @@ def learnt_from(
     from foveal.ranking.judged import of_beir
     from foveal.training.examples import Examples
 
+    _require_judged(data)
     name = first_stage or "minilm"
     encoder = None if name == "none" else _encoder(name, settings)
     with notes().status("Reading and encoding the collection …"):
@@ -277,6 +274,16 @@ def learnt_from(
         return judged, None
     test = Examples.of(load_beir(data, test_split))
     return kept_apart(judged, test, split, test_split), test
+
+
+def _require_judged(data: Path) -> None:
+    """InputError: a folder in BEIR's layout has texts, and nothing says which of them answer a query."""
+    where = quote(str(data))
+    if any(data.glob("corpus.jsonl*")) and not any((data / "qrels").glob("*.tsv*")):
+        raise InputError(
+            f"{data} judges nothing: it has no qrels/SPLIT.tsv. Let its texts ask, in a library (foveal add {where}, "
+            f"then foveal train encoder), or learn without a query: foveal train pretraining --data {where}"
+        )
 
 
 def kept_apart(judged: Judged, test: Examples, split: str, test_split: str) -> Judged:

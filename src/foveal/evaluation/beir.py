@@ -69,7 +69,10 @@ def load_beir(folder: Path, split: str = "test") -> Collection:
 
 def load_corpus(folder: Path) -> dict[str, Record]:
     """The documents of the collection in `folder`, by id. InputError: as `load_beir`."""
-    return {identity: _record(identity, row, where) for identity, row, where in _rows(folder, "corpus.jsonl")}
+    found = {identity: _record(identity, row, where) for identity, row, where in _rows(folder, "corpus.jsonl")}
+    if not found:
+        raise InputError(f"{_present(folder, 'corpus.jsonl')} holds no document. Fill it, or name another folder.")
+    return found
 
 
 def _record(identity: str, row: dict[str, Any], where: str) -> Record:

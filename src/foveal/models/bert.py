@@ -132,6 +132,14 @@ class BertEncoder:
         offsets: list[tuple[int, int]] = self.tokenizer.encode(scalar(text), add_special_tokens=False).offsets
         return offsets
 
+    def knows(self, text: str) -> bool:
+        """Whether `text` has a token that the model knows: the vector of one without is that of nothing."""
+        return not self._unknown.issuperset(self.tokenizer.encode(scalar(text), add_special_tokens=False).ids)
+
+    @cached_property
+    def _unknown(self) -> frozenset[int | None]:
+        return frozenset(map(self.tokenizer.token_to_id, ("[UNK]", "<unk>")))
+
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """It neither pads nor cuts."""

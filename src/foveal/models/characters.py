@@ -1,12 +1,14 @@
 """The characters that a tokenizer takes: what is no character, half of a surrogate pair, it refuses with a TypeError.
 
-A shell's argument with stray bytes brings such halves, and JSON may escape them.
+A shell's argument with stray bytes brings such halves, and JSON may escape them. Characters that it takes, and has no
+token for, all become the same one, which stands for nothing.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from foveal.errors import InputError
 
@@ -18,7 +20,21 @@ def scalar(text: str) -> str:
     return text if text.isascii() else _HALVES.sub("\ufffd", text)
 
 
-def require_several(texts: Sequence[str]) -> None:
+def is_read(model: object, text: str) -> bool:
+    """Whether a model reads anything of a text: not of an empty one, nor, where it can tell by `knows(text)`, of one
+    without a token that it knows.
+    """
+    knows = getattr(model, "knows", None)
+    return bool(text.strip()) and (knows is None or bool(knows(text)))
+
+
+def has_known_token(tokenizer: Any, text: str) -> bool:
+    """Whether a tokenizer of transformers has a token of its own for anything of `text`."""
+    ids = tokenizer(scalar(text), add_special_tokens=False, verbose=False)["input_ids"]
+    return bool(set(ids) - {tokenizer.unk_token_id})
+
+
+def require_several(texts: Sequence[str], verb: str = "encode") -> None:
     """InputError: one text where several are due, which would be read letter by letter."""
     if isinstance(texts, str):
-        raise InputError(f"encode got one text, {texts[:40]!r}; it needs several: give [text] for a single one.")
+        raise InputError(f"{verb} got one text, {texts[:40]!r}; it needs several: give [text] for a single one.")

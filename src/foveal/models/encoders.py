@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foveal.errors import ModelUnavailable
-from foveal.models.characters import require_several
+from foveal.models.characters import has_known_token, require_several, scalar
 from foveal.models.dtypes import dtype_name, native_bfloat16
 from foveal.models.folders import fingerprint, written_at
 from foveal.models.hub import folder_of
-from foveal.models.quiet import quiet
+from foveal.models.quiet import in_a_line, quiet
 from foveal.registry import require
 from foveal.settings import Settings
 from foveal.types import Encoder
@@ -66,7 +66,7 @@ def _loaded(folder: Path, name: str, dtype: str | None, written: int) -> Encoder
         return SentenceTransformerEncoder(folder, name=name, dtype=dtype)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelUnavailable(
-            f"{folder} could not be loaded as an encoder ({type(error).__name__}: {error}). Fetch or unpack it anew."
+            f"{folder} could not be loaded as an encoder ({in_a_line(error)}). Name one, or fetch or unpack it anew."
         ) from error
 
 
@@ -105,12 +105,18 @@ class SentenceTransformerEncoder:
         require_several(texts)
 
         vectors = self._model.encode(
-            list(texts), normalize_embeddings=True, convert_to_tensor=True, show_progress_bar=False
+            list(map(scalar, texts)), normalize_embeddings=True, convert_to_tensor=True, show_progress_bar=False
         )
         result: np.ndarray = torch.nn.functional.normalize(vectors.float(), dim=-1).cpu().numpy()
         return result
 
     def token_offsets(self, text: str) -> list[tuple[int, int]]:
         """Start and end character of each token of `text`, uncut, without special tokens."""
-        tokens = self._model.tokenizer(text, return_offsets_mapping=True, add_special_tokens=False, verbose=False)
+        tokens = self._model.tokenizer(
+            scalar(text), return_offsets_mapping=True, add_special_tokens=False, verbose=False
+        )
         return [tuple(pair) for pair in tokens["offset_mapping"]]
+
+    def knows(self, text: str) -> bool:
+        """As `BertEncoder.knows`."""
+        return has_known_token(self._model.tokenizer, text)

@@ -70,15 +70,23 @@ def _here(name: str, kind: str, home: Path) -> Path | None:
         return trained
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         files = " or .gguf file" if kind == "language model" else ""
+        begun = name and (home / "runs" / "train" / name).is_dir()
+        why = " (what was trained here so is no better, or not done: foveal train list)" if begun else ""
         raise UnknownName(
-            f"No {kind} is called {name!r}. There are: {_offline_names(kind)}; or give a folder{files} that exists, "
-            f'or a hub id such as "{EXAMPLES[kind]}".'
+            f"No {kind} is called {name!r}{why}. There are: {_offline_names(kind)}{_trained_names(kind, home)}; or "
+            f'give a folder{files} that exists, or a hub id such as "{EXAMPLES[kind]}".'
         )
     return None
 
 
 def _offline_names(kind: str) -> str:
     return ", ".join(model.name for model in OFFLINE.values() if model.kind == kind)
+
+
+def _trained_names(kind: str, home: Path) -> str:
+    """The encoders among what was trained here, models of token vectors among them."""
+    made = sorted(one.parent.name for one in (home / "models").glob("*/modules.json")) if kind == "encoder" else []
+    return f"; trained here: {', '.join(made)}" if made else ""
 
 
 def _fetched(hub_id: str, kind: str) -> Path:

@@ -26,7 +26,7 @@ from foveal.models.dtypes import dtype_name
 from foveal.models.folders import Progress, kept_fingerprint, made_once, written_at
 from foveal.models.gguf import convert
 from foveal.models.hub import folder_of
-from foveal.models.quiet import quiet
+from foveal.models.quiet import in_a_line, quiet
 from foveal.models.room import left
 from foveal.settings import Settings, existing
 
@@ -227,7 +227,7 @@ def _loaded(name: str, folder: Path, dtype: str | None, cache: Path, written: in
             return LanguageModel(name, folder, _weights(folder, dtype), _tokenizer(folder), cache)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise ModelUnavailable(
-            f"{folder} could not be loaded as a language model ({type(error).__name__}: {error}). Fetch or unpack it "
+            f"{folder} could not be loaded as a language model ({in_a_line(error)}). Fetch or unpack it "
             "anew; a model needs config.json, tokenizer.json and safetensors."
         ) from error
 

@@ -1,4 +1,4 @@
-"""Calls into transformers without its progress bars, remarks and questions, and as fast as they go."""
+"""Calls into transformers without its progress bars, remarks and questions, as fast as they go; errors in a line."""
 
 from __future__ import annotations
 
@@ -34,3 +34,8 @@ def quiet() -> Iterator[None]:
     finally:
         if collecting:
             gc.enable()
+
+
+def in_a_line(error: Exception) -> str:
+    """What an error says, by its kind and first line: in the next, transformers lists the hundreds of models it has."""
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"

@@ -30,7 +30,7 @@ from foveal.evaluation.files import whole_file
 from foveal.evaluation.kilt import MARKS
 from foveal.models.characters import scalar
 from foveal.models.folders import kept_fingerprint
-from foveal.models.quiet import quiet
+from foveal.models.quiet import in_a_line, quiet
 from foveal.settings import Settings
 
 ABOUT = "corpusbrain.json"
@@ -348,19 +348,32 @@ def load_title_model(
     try:
         with quiet():
             config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+            _require_writer(folder, config)
             name = "AutoModelForSeq2SeqLM" if config.is_encoder_decoder else "AutoModelForCausalLM"
             given = {"dtype": getattr(torch, dtype or "float32"), "local_files_only": True}
             model = getattr(transformers, name).from_pretrained(folder, use_safetensors=True, **given).eval()
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelUnavailable(
-            f"{folder} could not be loaded as a model that writes titles ({type(error).__name__}: {error}). Name the "
+            f"{folder} could not be loaded as a model that writes titles ({in_a_line(error)}). Name the "
             "folder of an encoder-decoder or a causal model, or train one: foveal train corpusbrain."
         ) from error
     kept = {key: value for key, value in about.items() if key not in ("kind", "titles")}
     made = Seq2SeqTitles if config.is_encoder_decoder else CausalTitles
     found = kept_fingerprint(folder, cache or Settings.load().cache)
     return made(model, tokenizer, fingerprint=found, **{**kept, **options})
+
+
+def _require_writer(folder: Path, config: Any) -> None:
+    """ModelUnavailable: an encoder, which transformers would give a head of random weights in silence."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    decoder = config.is_encoder_decoder or getattr(config, "is_decoder", False)
+    if not decoder and config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+        raise ModelUnavailable(
+            f"{folder} holds an encoder, which reads and cannot write titles. Name an encoder-decoder or a causal "
+            "model, or let a decoder learn over an encoder of the BERT family: foveal train corpusbrain --base minilm."
+        )
 
 
 def learned_about(folder: Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from foveal.errors import InputError, UnknownName
 from foveal.registry import RANKERS, lookup
 from foveal.settings import Settings, expanded
 from foveal.training import checkpoints
+from foveal.training.kept import lost
 from foveal.types import Ranker
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def require_ranker(name: str, *, home: Path | None = None) -> None:
 def _located(name: str, home: Path) -> Path | None:
     """The folder that is meant; None: a hub id. UnknownName: it is neither, or orders nothing."""
     folder = _folder(name, home)
-    if folder is None and (trained_by := _trained_by(name)) and not _lost(name, home):
+    if folder is None and (trained_by := _trained_by(name)) and not lost(name, home):
         raise UnknownName(
             f"{name} is a kind of ranker that has to learn first: {trained_by} --name mine; then it is called mine. "
             f"Trained here: {', '.join(trained_rankers(home)) or 'none'}."
@@ -81,7 +82,7 @@ def _located(name: str, home: Path) -> Path | None:
         raise UnknownName(f"{name} is {other}, and orders nothing. Rankers trained here: {there}.")
     if folder is None and not _HUB_ID.fullmatch(name):
         raise UnknownName(
-            f"No ranker is called {name!r}{_lost(name, home)}. There are: {', '.join(RANKERS)}; trained here: "
+            f"No ranker is called {name!r}{lost(name, home)}. There are: {', '.join(RANKERS)}; trained here: "
             f"{', '.join(trained_rankers(home)) or 'none'}; or name a folder that exists, or a hub id such as "
             '"cross-encoder/ms-marco-MiniLM-L6-v2"; or several of them with commas between, the cheap ones first.'
         )
@@ -145,18 +146,6 @@ def _trained_by(name: str) -> str:
     if name in (*MODELS, "cross-encoder", "coordinate-ascent", "lambdamart"):
         return f"foveal train ranker {name}"
     return f"foveal train legal {name}" if name in ("paraformer", "attentive-cnn") else ""
-
-
-def _lost(name: str, home: Path) -> str:
-    """What became of a run of that name whose model is not there; "" where there was none."""
-    from foveal.training.kept import NO_BETTER, UNFINISHED, trained
-
-    states = {one.name: one.state for one in trained(home)}
-    told = {
-        NO_BETTER: "it was trained here, but not kept, since it was no better",
-        UNFINISHED: "its training is not done",
-    }
-    return f" ({told[states[name]]})" if states.get(name) in told else ""
 
 
 def trained_rankers(home: Path) -> list[str]:

@@ -28,7 +28,7 @@ from foveal.errors import InputError, ModelUnavailable, UnknownName
 from foveal.models.characters import scalar
 from foveal.models.chat import Cancel
 from foveal.models.hub import folder_of
-from foveal.models.quiet import quiet
+from foveal.models.quiet import in_a_line, quiet
 from foveal.registry import require
 from foveal.retrieval.pipeline import followed_by
 from foveal.settings import Settings, expanded
@@ -90,7 +90,7 @@ class CrossEncoderRanker:
                 model = module.CrossEncoder(str(folder), local_files_only=True, model_kwargs={"use_safetensors": True})
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             raise ModelUnavailable(
-                f"{folder} could not be loaded as a cross-encoder ({type(error).__name__}: {error}). Fetch it anew."
+                f"{folder} could not be loaded as a cross-encoder ({in_a_line(error)}). Fetch it anew."
             ) from error
         return cls(model, **options)
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from foveal.models.characters import is_read, require_several
 from foveal.ranges import require_k
 from foveal.retrieval.rows import hits
 from foveal.retrieval.store import Collection, Store
@@ -31,8 +32,12 @@ class DenseRetriever:
         return cls(collection.store, collection.encoder, where, texts)
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
-        """For each query the `k` passages with the highest cosine. An empty query finds nothing."""
+        """For each query the `k` passages with the highest cosine. An empty query, or one of no token that the encoder
+        knows, finds nothing.
+        """
+        require_several(queries, "search")
         require_k(k)
-        vectors = iter(self.encoder.encode([query for query in queries if query.strip()]))
+        read = [is_read(self.encoder, query) for query in queries]
+        vectors = iter(self.encoder.encode([query for query, one in zip(queries, read, strict=True) if one]))
         nearest = partial(self.store.nearest, k=k, where=self.where, texts=self.texts)
-        return [hits(nearest(next(vectors)), "dense") if query.strip() else [] for query in queries]
+        return [hits(nearest(next(vectors)), "dense") if one else [] for one in read]

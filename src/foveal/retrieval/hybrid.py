@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 from foveal.errors import InputError
+from foveal.models.characters import is_read, require_several
 from foveal.ranges import require_k
 from foveal.retrieval.dense import DenseRetriever
 from foveal.retrieval.fusion import FUSIONS, Ranking
@@ -20,7 +21,7 @@ from foveal.retrieval.lexical import LexicalRetriever
 from foveal.retrieval.rows import hits
 from foveal.retrieval.store import Collection
 from foveal.retrieval.words import has_phrase
-from foveal.types import Hit, Retriever
+from foveal.types import Encoder, Hit, Retriever
 
 DENSE_WEIGHT = 0.45
 """Share of the dense score in the weighted sum; tuned on SciFact's training claims by `foveal bench search`."""
@@ -57,6 +58,7 @@ class HybridRetriever:
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """For each query the `k` passages with the highest fused score."""
+        require_several(queries, "search")
         require_k(k)
         depth = max(self.depth, k)
         if (pair := self._of_one_store()) is not None and (found := self._best(*pair, queries, depth, k)) is not None:
@@ -79,14 +81,13 @@ class HybridRetriever:
     ) -> list[list[Hit]] | None:
         """Rows fused by number; only the `k` best are read. None: that cannot be now (see `StoreSearch.best`)."""
         store, best = lexical.store, list[list[Hit]]()
-        worded = [query for query in queries if query.strip()]
-        vectors = cache(lambda: dict(zip(worded, dense.encoder.encode(worded), strict=True)))
+        vectors = cache(lambda: _vectors(queries, dense.encoder))
         with ThreadPoolExecutor(max_workers=1) as beside:
             for query in queries:
 
                 def rank(query: str = query) -> dict[int, float]:
                     searched = beside.submit(store.numbered, query, depth, lexical.where)
-                    meaning = store.numbered(vectors()[query], depth, dense.where) if query.strip() else {}
+                    meaning = store.numbered(vectors()[query], depth, dense.where) if query in vectors() else {}
                     words = searched.result()
                     if has_phrase(query):
                         meaning = {number: score for number, score in meaning.items() if number in words}
@@ -113,6 +114,12 @@ class HybridRetriever:
         spans = list(found)
         best = sorted(fused, key=lambda number: (-fused[number], spans[number].document_id, spans[number].start))
         return [replace(found[spans[number]], score=fused[number], source="hybrid") for number in best[:k]]
+
+
+def _vectors(queries: Sequence[str], encoder: Encoder) -> dict[str, Any]:
+    """Those of the queries that the encoder reads anything of."""
+    read = [query for query in dict.fromkeys(queries) if is_read(encoder, query)]
+    return dict(zip(read, encoder.encode(read), strict=True)) if read else {}
 
 
 def _holding(lexical: Sequence[Hit], dense: Sequence[Hit]) -> list[Hit]:

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal.errors import InputError
+from foveal.models.characters import is_read, require_several
 from foveal.ranges import require_k
 from foveal.types import Hit, Passage
 
@@ -205,10 +206,15 @@ class LateInteraction:
         return cls(encoder, dict(zip(ids, passages, strict=True)), index)
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
-        """For each query the `k` passages with the highest score. An empty query finds nothing."""
+        """For each query the `k` passages with the highest score. An empty query, or one of no token that the encoder
+        knows, finds nothing.
+        """
+        require_several(queries, "search")
         require_k(k)
-        found = iter(self.index.search(self.encoder.queries([query for query in queries if query.strip()]), k))
-        return [self._hits(next(found)) if query.strip() else [] for query in queries]
+        read = [is_read(self.encoder, query) for query in queries]
+        asked = self.encoder.queries([query for query, one in zip(queries, read, strict=True) if one])
+        found = iter(self.index.search(asked, k))
+        return [self._hits(next(found)) if one else [] for one in read]
 
     def _hits(self, scored: Sequence[Scored]) -> list[Hit]:
         return [Hit(self.passages[name], score, "late") for name, score in scored]

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal.errors import InputError, ModelUnavailable
-from foveal.models.characters import scalar
+from foveal.models.characters import has_known_token, scalar
 from foveal.models.hub import folder_of
 from foveal.registry import require
 from foveal.retrieval.late import Floats, TokenModel
@@ -114,6 +114,10 @@ class TokenEncoder:
     def documents(self, texts: Sequence[str]) -> list[Floats]:
         """One array (tokens, dimension) a text; of a text the first `max_tokens` tokens of the encoder count."""
         return [tokens.vectors for tokens in self.document_tokens(texts)]
+
+    def knows(self, text: str) -> bool:
+        """As the encoder."""
+        return self._encoder.knows(text)
 
     def query_tokens(self, texts: Sequence[str]) -> list[Tokens]:
         """`queries` with the tokens' ids and places."""
@@ -210,6 +214,10 @@ class TrainedTokens:
             self._model.bfloat16()  # its head, too; lengths are made right below
         self.dimension: int = int(self._model.get_embedding_dimension())
         self.fingerprint = fingerprint(folder, seed="tokens")
+
+    def knows(self, text: str) -> bool:
+        """Whether `text` has a token that the model knows."""
+        return has_known_token(self._model.tokenizer, text)
 
     def queries(self, texts: Sequence[str]) -> list[Floats]:
         """One array (tokens, dimension) a text."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from foveal.models.characters import require_several
 from foveal.ranges import require_k
 from foveal.retrieval.rows import hits
 from foveal.retrieval.store import Collection, Store
@@ -30,5 +31,6 @@ class LexicalRetriever:
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """For each query the `k` passages with the highest BM25."""
+        require_several(queries, "search")
         require_k(k)
         return [hits(self.store.lexical(query, k, self.where, texts=self.texts), "lexical") for query in queries]

@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal.errors import InputError
+from foveal.models.characters import is_read, require_several
 from foveal.models.folders import written_at
 from foveal.ranges import require_k
 from foveal.retrieval.rows import hits
@@ -251,14 +252,16 @@ class LexSemBridgeRetriever:
         return cls(collection.store, loaded, where, enabled)
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
-        """For each query the `k` passages with the highest cosine to its bridged vector. An empty one finds nothing."""
+        """For each query the `k` passages with the highest cosine to its bridged vector. An empty one, or one of no
+        token that the encoder knows, finds nothing.
+        """
+        require_several(queries, "search")
         require_k(k)
-        asked = [query for query in queries if query.strip()]
+        read = [is_read(self.model.encoder, query) for query in queries]
+        asked = [query for query, one in zip(queries, read, strict=True) if one]
         vectors = iter(self.model.encode_query(asked, enabled=self.enabled))
         source = "lexsembridge" if self.enabled else "dense"
-        return [
-            hits(self.store.nearest(next(vectors), k, self.where), source) if query.strip() else [] for query in queries
-        ]
+        return [hits(self.store.nearest(next(vectors), k, self.where), source) if one else [] for one in read]
 
 
 def bridge_folder(home: Path, name: str | Path | None = None) -> Path:

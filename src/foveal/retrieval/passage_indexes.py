@@ -25,6 +25,7 @@ from weakref import WeakKeyDictionary
 import pyarrow as pa
 
 from foveal.errors import InputError, LibraryError
+from foveal.models.characters import is_read, require_several
 from foveal.ranges import require_k
 from foveal.retrieval import passage_files
 from foveal.retrieval.open_tables import Moment
@@ -152,12 +153,16 @@ class PassageRetriever:
     model: str | None = None
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
-        """For each query the `k` passages with the highest score. An empty query finds nothing."""
+        """For each query the `k` passages with the highest score. An empty query, or one of no token that the model
+        knows, finds nothing.
+        """
+        require_several(queries, "search")
         require_k(k)
         masks = self.known.index.alive if self.where is None else self.known.within(self.store, self.where)
         if not any(mask.any() for mask in masks):
             return [[] for _ in queries]
-        return [hits(self._found(query, k, masks), self.kind) if query.strip() else [] for query in queries]
+        model = getattr(self.known.index.kind, "model", None)
+        return [hits(self._found(query, k, masks), self.kind) if is_read(model, query) else [] for query in queries]
 
     def _found(self, query: str, k: int, masks: Sequence[Mask]) -> list[Found]:
         """Deeper and deeper, until enough of what was found is there still."""

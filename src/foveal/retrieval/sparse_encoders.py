@@ -52,7 +52,12 @@ def load_sparse_encoder(name: str, *, cache: Path | None = None) -> SparseEncode
     folder = folder_of(name, cache or Settings.load().cache, kind="encoder")
     try:
         if (folder / "modules.json").is_file():
-            return SentenceTransformersSparse(folder, name=name)
+            if _gives_weights(folder):
+                return SentenceTransformersSparse(folder, name=name)
+            raise ModelUnavailable(
+                f"{folder} holds an encoder that makes one vector of a text, no weights of words. Search by it with "
+                "foveal admin encoder, or name a SPLADE model."
+            )
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         if any(kind.endswith("ForMaskedLM") for kind in config.get("architectures") or ()):
             return SpladeEncoder(folder, name=name)
@@ -64,6 +69,14 @@ def load_sparse_encoder(name: str, *, cache: Path | None = None) -> SparseEncode
         f"{folder} holds no sparse encoder: it has no modules.json, and its model is no masked-language model. Train "
         "one with foveal.training.sparse, or name another folder."
     )
+
+
+def _gives_weights(folder: Path) -> bool:
+    """Whether a folder's parts are those of a sparse encoder: of any other sentence-transformers would make one, whose
+    numbers are no words' weights.
+    """
+    parts = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+    return any(sign in part["type"].lower() for part in parts for sign in ("sparse", "splade"))
 
 
 class SpladeEncoder:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from foveal.errors import ModelUnavailable, UnknownName
 from foveal.settings import expanded
+from foveal.training.kept import lost
 
 
 def trained_folder(
@@ -31,5 +32,6 @@ def trained_folder(
         )
     there = ", ".join(sorted(path.name for _, path in trained)) or "none yet"
     raise UnknownName(
-        f"No {kind} is called {str(name)!r}. Trained here: {there}; or give a folder. To train one: {command}"
+        f"No {kind} is called {str(name)!r}{lost(str(name), home)}. Trained here: {there}; or give a folder. To train "
+        f"one: {command}"
     )

@@ -114,7 +114,8 @@ def _load_file(source: Source, settings: LoadSettings, on_part: OnPart) -> Loade
 
 
 def _load_jsonl(source: Source, settings: LoadSettings, _: OnPart) -> Loaded:
-    return records(read_lines(path_of(source.address), settings.max_bytes), source)
+    lines = read_lines(path_of(source.address), settings.max_bytes)
+    return records(lines, source, bare_titles=settings.bare_titles)
 
 
 def _load_mailbox(source: Source, settings: LoadSettings, _: OnPart) -> Loaded:
@@ -128,7 +129,7 @@ def _load_beir(source: Source, settings: LoadSettings, _: OnPart) -> Loaded:
     corpus = beir_corpus(folder)
     if corpus is None:
         raise UnreadableSource(f"{folder} holds no corpus.jsonl or corpus.jsonl.gz (any more). Check the folder.")
-    return records(read_lines(corpus, settings.max_bytes), source)
+    return records(read_lines(corpus, settings.max_bytes), source, bare_titles=settings.bare_titles)
 
 
 def _load_arxiv(source: Source, settings: LoadSettings, on_part: OnPart) -> Loaded:
@@ -146,7 +147,7 @@ def documents_of(page: Fetched, source: Source, settings: LoadSettings = DEFAULT
     """The documents in a page that was fetched from `source`."""
     kind = _kind_of_page(page)
     if kind == "jsonl":
-        yield from records(io.BytesIO(page.content), source)
+        yield from records(io.BytesIO(page.content), source, bare_titles=settings.bare_titles)
         return
     parts = urlsplit(page.final_url)
     stem = storable(PurePosixPath(unquote(parts.path)).stem or parts.netloc)

@@ -1,6 +1,7 @@
 """Lines of JSON to documents, one line held at a time: JSONL files, and the corpus of a BEIR folder.
 
-Text      the first of the fields text, contents, content, body, abstract that is filled; a list of sentences is joined
+Text      the first of the fields text, contents, content, body, abstract that is filled; a list of sentences is joined.
+          By choice (`bare_titles`) the title, where none is: a stream of headlines has nothing else
 Address   `<source>#<id>` by the field id or _id, else `<source>#<number of the line>`. Which of the two a source has,
           its first record says: those of the other sort are `<source>#line=<number>` and, numbers alone,
           `<source>#id=<id>`, so that no line takes the place of a record that is called by its number
@@ -34,7 +35,7 @@ _DATES = ("published_at", "date")
 _OWN = ("source", "kind")
 
 
-def records(lines: Iterable[bytes], source: Source) -> Iterator[Document | Skipped]:
+def records(lines: Iterable[bytes], source: Source, *, bare_titles: bool = False) -> Iterator[Document | Skipped]:
     """The documents in `lines`; UnreadableSource, at the end or after many bad lines, where none was good."""
     good, first_reason, names = 0, "it is empty", _Names(source)
     name = str(path_of(source.address)) if source.address.startswith("file://") else source.address
@@ -42,7 +43,7 @@ def records(lines: Iterable[bytes], source: Source) -> Iterator[Document | Skipp
         if not line.strip():
             continue
         try:
-            document = _document(line, number, names)
+            document = _document(line, number, names, bare_titles=bare_titles)
         except UnreadableSource as error:
             if number == 1 or first_reason == "it is empty":
                 first_reason = str(error)
@@ -82,9 +83,9 @@ class _Names:
         return f"{self.source.address}#{name}"
 
 
-def _document(line: bytes, number: int, names: _Names) -> Document:
+def _document(line: bytes, number: int, names: _Names, *, bare_titles: bool) -> Document:
     source, record = names.source, _record(line, number)
-    text = _text_field(record)[1]
+    text = _text_field(record)[1] or (_title(record, "") if bare_titles else "")
     if not text.strip():
         raise UnreadableSource(f"Line {number} has no text; its fields are: {', '.join(record) or 'none'}.")
     own: dict[str, Scalar] = {"source": source.address, "kind": source.kind}

@@ -36,7 +36,8 @@ READ = 6000
 LONGEST_TITLE = 60
 """Characters of a title: where no space parts words, what stands between two marks is one, and may be a page."""
 
-_PIECE = re.compile(r"[^.!?;:,()\[\]{}\"“”|*_#<>/\\\n•–—]+")
+_PIECE = re.compile(r"[^.!?;:,()\[\]{}\"“”|*_#<>/\\\n•–—…。．！？；：，、「」『』（）【】《》〈〉・।॥؟،؛ぁ-ゟ]+")
+"""What no mark parts, of any script; nor hiragana, which join and inflect the words of a Japanese clause."""
 _EMPTY = frozenset(
     re.findall(r"\w+", "shall please via per etc ie eg including include includes included use used using")
 )
@@ -103,8 +104,8 @@ def _names(word: str) -> bool:
 
 
 def _wide(word: str) -> bool:
-    """Whether a short word is long enough: of a script whose characters are words."""
-    return ord(word[0]) >= 0x2E80
+    """Whether a short word is long enough: of a script whose characters are syllables or words; not one ideograph."""
+    return ord(word[0]) >= 0x2E80 and (len(word) > 1 or not "\u4e00" <= word <= "\u9fff")
 
 
 def _best(phrases: dict[str, tuple[str, int]], holding: Counter[str], texts: int) -> list[tuple[str, float]]:

@@ -19,6 +19,7 @@ class LoadSettings:
 
     max_bytes: int = 256 * 2**20  # of a file or page, unpacked; a larger one is refused
     include_hidden: bool = False  # files and folders whose names begin with a dot
+    bare_titles: bool = False  # a record of JSON lines that has only a title has that for a text, too
     fetch: FetchSettings = field(default_factory=FetchSettings)
     arxiv: ArxivSettings = field(default_factory=ArxivSettings)
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -59,6 +60,10 @@ OBJECTIVES = ("bprop", "prop")
 FRESH_HEAD = 0.1
 """Weight of the masked words where the head is a fresh one: its loss begins at 10 and would drown the other."""
 
+JUDGED, FEW = 200, 20
+"""Pairs that are to decide, two of a text at least; texts held out, as long as they are a fifth of all at most.
+A twentieth of a dozen texts would be one, and its two pairs a toss of coins."""
+
 PAIRS, TERMS = "pairs.json", "terms.json"
 """Files: of a run its pairs; of a run and its model the random distribution that they were drawn against."""
 METRICS = ("pairs", "masked")
@@ -82,7 +87,7 @@ class BPropSettings:
     most_masked: int = 60
     short_tokens: int = 200  # a text with fewer is left out with the probability `short_left_out`
     short_left_out: float = 0.0  # the reference, against the many short pages of Wikipedia: 0.8
-    held_out: float = 0.05  # share of the texts
+    held_out: float = 0.05  # share of the texts; of few texts more (`FEW`)
     held_out_texts: int = 200  # at most
     loop: LoopSettings = field(  # published for BERT-base: a learning rate of 2e-5; a small model learns little by that
         default_factory=lambda: LoopSettings(epochs=1, batch=32, learning_rate=1e-4, weight_decay=0.01)
@@ -224,11 +229,11 @@ def _rows(
     names = [name for name, found in pairs.items() if found]
     names = [name for name in names if not _short(texts[name], tokenizer, rng, settings)]
     order = [names[place] for place in rng.permutation(len(names))]
-    out = max(1, min(round(settings.held_out * len(names)), settings.held_out_texts))
+    out = max(1, min(max(round(settings.held_out * len(names)), min(FEW, len(names) // 5)), settings.held_out_texts))
     learnt, held = ({name: pairs[name] for name in chosen} for chosen in (order[out:], order[:out]))
     return (
         PairRows(texts, learnt, features, settings.used, settings.loop.seed),
-        PairRows(texts, held, features, min(settings.used, 2), settings.loop.seed),
+        PairRows(texts, held, features, max(2, math.ceil(JUDGED / out)), settings.loop.seed),
     )
 
 

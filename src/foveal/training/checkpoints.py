@@ -12,6 +12,7 @@ Optimiser and random states are torch files that are read with `weights_only`; n
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import shutil
@@ -20,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foveal.errors import InputError
+from foveal.errors import InputError, StorageFull
 from foveal.evaluation.files import whole_file
 from foveal.training.alone import LOCK
 
@@ -31,16 +32,21 @@ _HASH = re.compile(r"[0-9a-f]{16,}")
 
 RUN, WHOLE, DONE = "run.json", "whole.json", "done.json"
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+UNWRITTEN = ("No space left", "iostream error", "inline_container", "PytorchStreamWriter")
+"""What safetensors and torch say where a file could not be written: neither raises an OSError."""
+
 
 def claim(folder: Path, identity: Mapping[str, str], *, anew: bool = False) -> None:
     """Make `folder` the folder of the run that `identity` describes, or go on with it. `anew` empties it first.
 
-    InputError: it is that of another run, or of no run at all.
+    A run that came to nothing (a wrong setting, say) holds no name. InputError: it is that of another run, or of no run
+    at all.
     """
     if anew and (folder / RUN).is_file():
         _emptied(folder)
     found = read(folder / RUN)
-    if found is None:
+    if found is None or (found != identity and all(path.name in (RUN, LOCK) for path in folder.iterdir())):
         if folder.is_dir() and any(folder.glob("checkpoint-*")):
             raise InputError(f"{folder} holds checkpoints, but no {RUN} that says of what. Name another folder.")
         write(folder / RUN, dict(identity))
@@ -84,6 +90,35 @@ def seal(checkpoint: Path, kept: Mapping[str, Any]) -> None:
     keep_best(checkpoint.parent, kept.get("best_step"))
 
 
+@contextmanager
+def room_for(folder: Path, what: str) -> Iterator[None]:
+    """Inside, torch and safetensors write into `folder`. StorageFull: there is no room, whichever way they say so."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        full = error.errno in FULL if isinstance(error, OSError) else any(one in str(error) for one in UNWRITTEN)
+        if not full:
+            raise
+        free = shutil.disk_usage(next(one for one in (folder, *folder.parents) if one.exists())).free
+        raise StorageFull(
+            f"{what} could not be written into {folder}, whose disk has {free / 2**20:,.0f} MB left. Make room, and "
+            "give the same command again: it goes on from the last whole checkpoint."
+        ) from error
+
+
+@contextmanager
+def whole_or_gone(made: Path) -> Iterator[None]:
+    """Inside, the checkpoint `made` is written. StorageFull: there is no room, and what is there of it goes."""
+    try:
+        with room_for(made.parent, "A checkpoint"):
+            yield
+    except StorageFull:
+        shutil.rmtree(made, ignore_errors=True)
+        raise
+
+
 def keep_best(folder: Path, step: int | None) -> None:
     """Remove best weights of other steps."""
     for path in folder.glob("best-*.safetensors"):
@@ -107,7 +142,7 @@ def save_weights(module: nn.Module, path: Path) -> None:
     """Write a module's weights as safetensors, whole or not at all; weights that are one stay one."""
     from safetensors.torch import save_model
 
-    with whole_file(path) as partial:
+    with room_for(path.parent, "The weights"), whole_file(path) as partial:
         save_model(module, str(partial), metadata={"format": "pt"})
 
 
@@ -167,10 +202,18 @@ def write(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _told(key: str, there: str | None, now: str | None) -> str:
-    """What differs; a hash tells nobody more than that it does."""
+    """What differs; a hash tells nobody more than that it does, and of many settings those count that are not alike."""
     if there and now and _HASH.fullmatch(there) and _HASH.fullmatch(now):
         return f"{key}: not the same"
+    if there and now:
+        there, now = _apart(there, now), _apart(now, there)
     return f"{key}: {_short(there)} there, {_short(now)} now"
+
+
+def _apart(told: str, other: str) -> str:
+    """Of settings in a row those that the other row does not have alike."""
+    alike = other.strip("{}").split(", ")
+    return ", ".join(one for one in told.strip("{}").split(", ") if one not in alike) or told
 
 
 def _short(value: str | None) -> str:

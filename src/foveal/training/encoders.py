@@ -33,7 +33,7 @@ from foveal.training.examples import ApartBatches, Examples, Negatives, Rows, Sc
 from foveal.training.first_stage import dev_part
 from foveal.training.loop import Job, LoopSettings, identity, train
 from foveal.training.loop_settings import without_loop
-from foveal.training.losses import DISTILLATIONS, LOSSES, LossSettings, make_loss
+from foveal.training.losses import DISTILLATIONS, LOSSES, LossSettings, make_loss, prefixes
 from foveal.training.negatives import (
     Teacher,
     below_positive,
@@ -45,7 +45,7 @@ from foveal.training.negatives import (
     top_negatives,
     with_pseudo_positives,
 )
-from foveal.training.report import Metrics, Report, beside, plain_settings
+from foveal.training.report import Metrics, Report, beside, plain_settings, told_cut
 from foveal.training.runs import RunSettings, TrainingRun
 from foveal.training.searches import Floats, Search, VectorSearch, WordSearch, blended, run_of
 from foveal.training.watch import Progress
@@ -164,7 +164,8 @@ def train_encoder(
     `teacher` is asked by the arms that distil (default: words and base, blended) and by "denoised", which needs one
     whose scores are log-odds; `vectors` (N, D) are the base's of the corpus, where they are known. A run that was
     stopped goes on, one that is done is not done again. Errors: as `loop.train`; UnknownName, ModelUnavailable: the
-    base; InputError: dev or test queries have another corpus, or the arm and the teacher do not go together.
+    base; InputError: dev or test queries have another corpus, or arm and teacher, or objective and base, do not go
+    together.
     """
     settings = settings or EncoderSettings()
     dev, test = run.dev, run.test
@@ -174,6 +175,8 @@ def train_encoder(
     cache = run.cache_at
     folder, encoder = folder_of(base, cache, kind="encoder"), load_encoder(base, cache=cache)
     model_folders.require_window(folder, settings.window)
+    if settings.objective == "matryoshka":
+        prefixes(settings.loss, encoder.dimension)  # before anything is mined
     learnt, dev = examples.beside(dev, settings.dev_share)
     depends_on = _identity(settings, encoder, learnt, dev, test, teacher_name)
     known_by = identity(depends_on, settings.loop)
@@ -209,7 +212,11 @@ def train_encoder(
         measured, told = beside(judged, was, now, METRICS)
         before, after = measured["dev"]
         kept = after[METRICS[0]] > before[METRICS[0]]
-        notes = (*_windows(examples, encoder), *told, *(() if kept else (_worse(before, after),)))
+        notes = (
+            *told_cut(examples, _counting(encoder), encoder.max_tokens - 2),
+            *told,
+            *(() if kept else (_worse(before, after),)),
+        )
         what = f"encoder, {settings.arm}: {arm.says}"
         report = Report(here.name, what, base, curves, measured, kept, notes, plain_settings(settings))
         here.settle(made, report)
@@ -373,15 +380,8 @@ def _identity(
     }
 
 
-def _windows(examples: Examples, encoder: Encoder) -> tuple[str, ...]:
-    """A note if queries or documents are longer than what the encoder reads of a text."""
-    room = encoder.max_tokens - 2
-    notes = []
-    for kind, texts in (("queries", examples.queries), ("documents", examples.corpus)):
-        long = sum(len(encoder.token_offsets(text)) > room for text in texts.values() if len(text) > room)
-        if long:
-            notes.append(f"{long:,} of {len(texts):,} {kind} are longer than the {room} tokens that are read of one.")
-    return tuple(notes)
+def _counting(encoder: Encoder) -> Callable[[str], int]:
+    return lambda text: len(encoder.token_offsets(text))
 
 
 def _worse(before: Metrics, after: Metrics) -> str:

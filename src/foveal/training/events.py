@@ -44,12 +44,15 @@ from foveal.training.report import Metrics, Report, plain_settings
 from foveal.training.runs import RunSettings, TrainingRun
 from foveal.training.searches import Floats
 from foveal.training.watch import Progress
+from foveal.types import Encoder
 
 METRICS = ("mrr@10", "recall@10")
 NEW_LAYERS = 15.0
 """Times the learning rate that the layers get which begin from nothing: 3e-4 beside 2e-5."""
 
 Batch = Mapping[str, Tensor]
+Encoded = Callable[[Encoder, Sequence[str]], Floats]
+"""The vectors of texts by an encoder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,14 +95,14 @@ def train_events(
     run: RunSettings[EventExamples],
     coarse: EventExamples | None = None,
     teacher: Teacher | None = None,
-    vectors: Floats | None = None,
+    encoded: Encoded | None = None,
     fit: Callable[[Path, EventExamples], None] | None = None,
 ) -> tuple[Path | None, Report]:
     """The folder of the model (HOME/models/<name>; None if it finds no more than its base) and the report.
 
     Without `run.dev` the last queries by time are held out. `teacher`, a cross-encoder say, guards against negatives
-    that answer. `vectors` (N, d) are the base's of the documents, where they are known. `fit`, given the model's folder
-    and the dev queries, adds what a search is fused by (searching lies above training:
+    that answer. `encoded` gives the documents' vectors (N, d) for measuring, from a cache, say; None: made here. `fit`,
+    given the model's folder and the dev queries, adds what a search is fused by (searching lies above training:
     `retrieval.fresh_fitting.write_fitted`). A run that was stopped goes on. InputError: dev or test has other
     documents. UnknownName, ModelUnavailable: the base, or it is not of the BERT family.
     """
@@ -129,7 +132,7 @@ def train_events(
         encoder = load_encoder(str(made / ENCODER), cache=cache)
         write_event_model(made, model.attention, encoder, copy_encoder=False)
         sides = {"dev": dev} | ({"test": test} if test else {})
-        measured = _measured(sides, base, model, made / ENCODER, cache, vectors)
+        measured = _measured(sides, base, model, made / ENCODER, cache, encoded)
         before, after = measured["dev"]
         kept = after[METRICS[0]] > before[METRICS[0]]
         what = f"event attention, {settings.stages} stages, {settings.negatives} negatives"
@@ -271,14 +274,14 @@ def _documents(run: TrainingRun, model: EventModel, texts: Sequence[str], cache:
 
 
 def _measured(
-    sides: Mapping[str, EventExamples], base: str, model: EventModel, made: Path, cache: Path, vectors: Floats | None
+    sides: Mapping[str, EventExamples], base: str, model: EventModel, made: Path, cache: Path, encoded: Encoded | None
 ) -> dict[str, tuple[Metrics, Metrics]]:
     """Of each side the base's metrics without events, and those of the model as it was saved."""
     corpus = next(iter(sides.values())).examples.corpus
     plain, new = load_encoder(base, cache=cache), load_encoder(str(made), cache=cache)
     texts = list(corpus.values())
-    before = plain.encode(texts) if vectors is None else vectors
-    after = _projected(model, new.encode(texts))
+    vectors: Encoded = encoded or (lambda encoder, given: encoder.encode(given))
+    before, after = vectors(plain, texts), _projected(model, vectors(new, texts))
     found: dict[str, tuple[Metrics, Metrics]] = {}
     for name, data in sides.items():
         asked = list(data.examples.queries.values())

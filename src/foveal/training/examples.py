@@ -24,6 +24,7 @@ import numpy as np
 
 from foveal.errors import InputError
 from foveal.evaluation import beir
+from foveal.models.characters import scalar
 from foveal.registry import require
 from foveal.training.misspelling import misspelt
 
@@ -36,7 +37,9 @@ Scores = Mapping[str, Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Examples:
-    """Queries, texts, and which text answers which query. InputError: see `_checked`."""
+    """Queries, texts, and which text answers which query. Halves of surrogate pairs in them, which no tokenizer takes,
+    become U+FFFD. InputError: see `_checked`.
+    """
 
     queries: Mapping[str, str]
     corpus: Mapping[str, str]
@@ -46,6 +49,10 @@ class Examples:
 
     def __post_init__(self) -> None:
         _checked(self)
+        for name in ("queries", "corpus"):
+            texts: Mapping[str, str] = getattr(self, name)
+            if any(scalar(text) != text for text in texts.values()):
+                object.__setattr__(self, name, {key: scalar(text) for key, text in texts.items()})
 
     @classmethod
     def of(cls, collection: beir.Collection) -> Examples:
@@ -54,6 +61,7 @@ class Examples:
         Left out, since nothing can be learnt from them: documents without text (their judgements, too), and queries
         without a relevant document. Aside lies a query's own document, under its id and with its words, unless it is
         judged (ArguAna asks with documents of its corpus). BEIR goes by the id alone, which elsewhere is chance.
+        InputError: no query is left, and as for `Examples`.
         """
         corpus = {name: record.whole for name, record in collection.corpus.items() if record.whole}
         judged = {
@@ -61,6 +69,11 @@ class Examples:
             for query, grades in collection.qrels.items()
         }
         judged = {query: grades for query, grades in judged.items() if any(grade > 0 for grade in grades.values())}
+        if not judged:
+            raise InputError(
+                f"{collection.name} judges {len(collection.qrels):,} queries here, and none of them has a document "
+                "with text of grade 1 or more, so nothing can be learnt from it. Judge some, or name another split."
+            )
         queries = {query: collection.queries[query] for query in judged}
         own = (query for query in queries if query in corpus and query not in judged[query])
         aside = {query: [query] for query in own if _says(collection.corpus[query], queries[query])}

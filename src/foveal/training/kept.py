@@ -51,6 +51,16 @@ def trained(home: Path) -> list[Trained]:
     return sorted((one for one in found if one is not None), key=lambda one: (one.when, one.name), reverse=True)
 
 
+def lost(name: str, home: Path) -> str:
+    """What became of a run of that name whose model is not there, as " (…)"; "" where there was none."""
+    states = {one.name: one.state for one in trained(home)}
+    told = {
+        NO_BETTER: "it was trained here, but not kept, since it was no better",
+        UNFINISHED: "its training is not done",
+    }
+    return f" ({told[states[name]]})" if states.get(name) in told else ""
+
+
 def remove(home: Path, name: str) -> list[Path]:
     """Remove the model of that name, and its run; what was removed. InputError: there is none. RunBusy: it trains."""
     model, run = home / "models" / name, home / "runs" / "train" / name

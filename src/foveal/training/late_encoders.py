@@ -13,7 +13,7 @@ Guard      as for one-vector encoders (encoders.py): the model that the run bega
 from __future__ import annotations
 
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from foveal.training.examples import ApartBatches, Examples, Rows, check_corpus
 from foveal.training.first_stage import dev_part, kept_negatives
 from foveal.training.loop import Job, LoopSettings, identity, train
 from foveal.training.loop_settings import without_loop
-from foveal.training.report import Report, beside, plain_settings
+from foveal.training.report import Report, beside, plain_settings, told_cut
 from foveal.training.runs import RunSettings, TrainingRun
 from foveal.training.searches import Search, WordSearch, run_of
 from foveal.training.watch import Progress
@@ -135,8 +135,10 @@ def train_late_encoder(
     old, new = (values[METRICS[0]] for values in measured["dev"])
     kept = new > old
     worse = f"The new model was not kept: {METRICS[0]} on the dev queries {new:.4f}, {old:.4f} before."
-    notes = (*(() if kept else (worse,)), *told)
-    report = Report(here.name, "token vectors", base, curves, measured, kept, notes, plain_settings(settings))
+    cut = told_cut(examples, _counting(model), int(model.max_seq_length) - 2)
+    notes = (*cut, *(() if kept else (worse,)), *told)
+    before_it = f"{base}, the head not trained"
+    report = Report(here.name, "token vectors", before_it, curves, measured, kept, notes, plain_settings(settings))
     with here.candidate() as made:
         here.settle(model_folders.save_model(model, made), report)
     return here.result(report)
@@ -167,6 +169,11 @@ def _found(model: Any, judged: Mapping[str, Examples]) -> dict[str, Run]:
     """What is found for each set of queries, over the corpus that they share."""
     search = late_search(model, next(iter(judged.values())).corpus)
     return {kind: run_of(search, queries, 100) for kind, queries in judged.items()}
+
+
+def _counting(model: Any) -> Callable[[str], int]:
+    quiet = {"add_special_tokens": False, "verbose": False}
+    return lambda text: len(model.tokenizer(text, **quiet)["input_ids"])
 
 
 def _loss(model: Any, settings: LateEncoderSettings) -> nn.Module:

@@ -95,7 +95,7 @@ def train(
     Afterwards the model has the weights that were best on the dev metric (the last ones where nothing is evaluated).
     A run that is done already is not done again. InputError: no rows, or checkpoints of another run. RunBusy: another
     process trains there. KeyboardInterrupt: after Ctrl-C, once a checkpoint is saved. TrainingFailed: the loss is no
-    number.
+    number. StorageFull: there is no room for a checkpoint.
     """
     if len(job.rows) == 0:
         raise InputError("There are no rows to train on. Give examples with at least one relevant pair.")
@@ -298,9 +298,11 @@ def _resuming(base: Any) -> Any:
             checkpoints.load_weights(_weights(self._job), Path(resume_from_checkpoint) / "model.safetensors")
 
         def _save_checkpoint(self, model: Any, trial: Any) -> None:
-            super()._save_checkpoint(model, trial)
-            faults.point("training.before-whole")
-            checkpoints.seal(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}", self._watch.kept())
+            made = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+            with checkpoints.whole_or_gone(made):
+                super()._save_checkpoint(model, trial)
+                faults.point("training.before-whole")
+                checkpoints.seal(made, self._watch.kept())
 
     return Resuming
 

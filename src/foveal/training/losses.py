@@ -39,7 +39,7 @@ class LossSettings:
     mini_batch: int = 32  # rows that are encoded at a time by the cached loss
     passage_weight: float = 0.1  # alpha of PAIR
     in_batch_weight: float = 1.0  # of the in-batch term beside a distillation; 0: without
-    dimensions: tuple[int, ...] = (384, 256, 128, 64)  # of Matryoshka
+    dimensions: tuple[int, ...] = (384, 256, 128, 64)  # of Matryoshka, below that of the vectors; that one counts, too
     bank: int = 4096  # keys of the memory bank
     momentum: float = 0.999  # of its encoder
 
@@ -260,13 +260,22 @@ def memory_bank(model: Any, settings: LossSettings) -> nn.Module:
 
 
 def matryoshka(model: Any, settings: LossSettings) -> nn.Module:
-    """`in_batch` summed over prefixes of the vectors (T11). InputError: a prefix is longer than the vectors."""
-    longest, dimension = max(settings.dimensions), int(model.get_embedding_dimension())
-    if longest > dimension or min(settings.dimensions) < 1:
-        raise InputError(f"Matryoshka got {settings.dimensions} for vectors of {dimension}; none may be longer.")
+    """`in_batch` summed over the vectors and their prefixes (T11). InputError: as `prefixes`."""
+    lengths = prefixes(settings, int(model.get_embedding_dimension()))
     losses = require("sentence_transformers", extra="train").sentence_transformer.losses
-    made: nn.Module = losses.MatryoshkaLoss(model, in_batch(model, settings), list(settings.dimensions))
+    made: nn.Module = losses.MatryoshkaLoss(model, in_batch(model, settings), lengths)
     return made
+
+
+def prefixes(settings: LossSettings, dimension: int) -> list[int]:
+    """The whole length of the vectors, then those of `settings.dimensions` that are shorter. InputError: none is."""
+    shorter = [one for one in settings.dimensions if one < dimension]
+    if not shorter:
+        raise InputError(
+            f"Matryoshka cuts vectors to {', '.join(map(str, settings.dimensions))} numbers, and this encoder's have "
+            f"{dimension}: there is nothing to cut. Choose another objective, or an encoder of longer vectors."
+        )
+    return [dimension, *shorter]
 
 
 def _distilling(by: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Any, LossSettings], nn.Module]:

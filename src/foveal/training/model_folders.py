@@ -101,12 +101,12 @@ def window(model: Any, tokens: int | None) -> Iterator[None]:
 
 
 def save_model(model: Any, folder: Path, *, replace: bool = False) -> Path:
-    """Write an encoder or cross-encoder, whole or not at all. InputError: the folder is taken."""
+    """Write an encoder or cross-encoder, whole or not at all. InputError: the folder is taken. StorageFull: no room."""
     partial = folder.parent / f".{folder.name}-partial"
     if partial.exists():
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
-    with _silent():
+    with _silent(), checkpoints.room_for(partial, "The model"):
         model.save_pretrained(str(partial), create_model_card=False)
     _state_window(partial, int(model.max_seq_length))
     return moved(partial, folder, replace=replace)

@@ -136,9 +136,10 @@ def filled(negatives: Negatives, examples: Examples, count: int, *, seed: int = 
             if len(pool) == count:
                 break
         if len(pool) < count:
+            such = f"only {len(pool)} documents do not answer it. Ask for fewer"
+            none = "every document answers it, or counts neither way. Leave it out"
             raise InputError(
-                f"Query {query!r} was to get {count} negatives, but only {len(pool)} documents do not answer it. Ask "
-                "for fewer, or add documents."
+                f"Query {query!r} was to get {count} negatives, but {such if pool else none}, or add documents."
             )
         whole[query] = pool
     return whole

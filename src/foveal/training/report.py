@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,18 @@ def seen_before(test: Iterable[Hashable], learnt: Iterable[Hashable], what: str)
         f"{count:,} of the {len(asked):,} test {what} stand among the training {what}, too: what they show is too good."
     )
     return (told,) if count else ()
+
+
+def told_cut(examples: Examples, tokens_of: Callable[[str], int], room: int) -> tuple[str, ...]:
+    """What a report must say where queries or documents are longer than the `room` tokens that a model reads of one.
+
+    `tokens_of` counts those of a text, which are no more than its characters.
+    """
+    told = []
+    for kind, texts in (("queries", examples.queries), ("documents", examples.corpus)):
+        if cut := sum(tokens_of(text) > room for text in texts.values() if len(text) > room):
+            told.append(f"{cut:,} of {len(texts):,} {kind} are longer than the {room} tokens that are read of one.")
+    return tuple(told)
 
 
 def beside(

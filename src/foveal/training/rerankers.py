@@ -159,7 +159,8 @@ def train_reranker(
     worse = f"The ranker was not kept: {METRICS[0]} on the dev queries {after:.4f}, {before:.4f} before."
     what = f"reranker, {settings.objective}, over {first_stage_name}"
     notes = (*(() if kept else (worse,)), *told)
-    report = Report(here.name, what, base, curves, measured, kept, notes, plain_settings(settings))
+    told_settings = {**plain_settings(settings), "base": base}
+    report = Report(here.name, what, "first stage", curves, measured, kept, notes, told_settings)
     with here.candidate() as made:
         here.settle(model_folders.save_model(model, made), report)
     return here.result(report)

@@ -75,7 +75,7 @@ class SameTopicSettings:
     gaps: bool = True  # learn from the true gaps, too
     each: int = 3  # pairs of either answer of a paragraph
     most_pairs: int = 20_000  # besides the true gaps, drawn from the seed
-    tuned_pairs: int = 8000  # of all pairs, for heads that are fine-tuned: their price
+    tuned_pairs: int = 8000  # of all pairs, half of them true gaps, for heads that are fine-tuned: their price
     ridges: tuple[float, ...] = (1e-3, 1e-2, 1e-1, 1.0)  # tried on the dev documents
     reaches: tuple[int, ...] = (1, 2, 3)  # tried on the dev documents
     topic_documents: int = 3  # in which a topic stands at least
@@ -224,13 +224,28 @@ class Parts:
 
     def pairs(self, settings: SameTopicSettings) -> tuple[Corpus, Pairs, Floats]:
         """What is learnt from: the corpus that the pairs number, the pairs, and its vectors."""
+        corpus, gaps, drawn = self._parted(settings)
+        if corpus is self.corpus:
+            return corpus, gaps + drawn, self.vectors
+        return corpus, drawn, self.encoder.encode(Paragraphs(corpus.texts).beginnings)
+
+    def few(self, settings: SameTopicSettings, count: int) -> tuple[Corpus, Pairs]:
+        """At most `count` of the pairs, what a fine-tuning can afford, and the corpus that they number.
+
+        Half of them are true gaps, where there are as many: a share of all would hold few of what it will be asked.
+        """
+        corpus, gaps, drawn = self._parted(settings)
+        rng = np.random.default_rng(settings.loop.seed)
+        own = gaps.drawn(max(count // 2, count - len(drawn)), rng)
+        return corpus, balanced(own + drawn.drawn(count - len(own), rng))
+
+    def _parted(self, settings: SameTopicSettings) -> tuple[Corpus, Pairs, Pairs]:
+        """The corpus, its true gaps (none where they are not learnt from), and the pairs of the strategy."""
         rng = np.random.default_rng(settings.loop.seed)
         corpus, drawn = pairs_of(settings.strategy, self.corpus, seed=settings.loop.seed, each=settings.each)
-        drawn = drawn.drawn(settings.most_pairs, rng)
-        if corpus is self.corpus:
-            both = adjacent(corpus) + drawn if settings.gaps else drawn
-            return corpus, both, self.vectors
-        return corpus, drawn, self.encoder.encode(Paragraphs(corpus.texts).beginnings)
+        gaps = adjacent(corpus)
+        learnt = settings.gaps and corpus is self.corpus
+        return corpus, gaps if learnt else gaps.only(np.zeros(0, np.int64)), drawn.drawn(settings.most_pairs, rng)
 
 
 # -- fitting ----------------------------------------------------------------------------------------------------------
@@ -264,7 +279,7 @@ def fitted_heads(
         elif name == "layout":
             head = layout_head(parts.corpus, held, settings.ridges)
         else:
-            few = balanced(pairs.drawn(settings.tuned_pairs, np.random.default_rng(settings.loop.seed)))
+            _, few = parts.few(settings, settings.tuned_pairs)
             dev = [one.document for one in held]
             head, curves = tuned(
                 name, base, corpus, few, dev, settings.loop, folder / name, window=settings.window, identity=identity,
