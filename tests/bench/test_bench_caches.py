@@ -140,7 +140,8 @@ def test_runs_are_named_by_what_they_depend_on(tmp_path, monkeypatch):
     made = np.zeros((0, 4), np.float32)
     settings = SimpleNamespace(quick=True, seed=0, cache=tmp_path, cached_vectors=lambda *_: made)
     side = SimpleNamespace(without_events=lambda: side)
-    news = SimpleNamespace(settings=settings, encoder=encoder, coarse=side, vectors=None, texts=[], sides=(side, side))
+    news = SimpleNamespace(settings=settings, encoder=encoder, coarse=side, texts=[], sides=(side, side))
+    news.vectors_by = lambda *_, **__: made
     for module in (events_arms, events_search_concatenation):
         monkeypatch.setattr(module, "train_events", train)
         monkeypatch.setattr(module, "learning_sides", lambda _: (side, side))

@@ -70,7 +70,7 @@ def _here(name: str, kind: str, home: Path) -> Path | None:
         return trained
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         files = " or .gguf file" if kind == "language model" else ""
-        begun = name and (home / "runs" / "train" / name).is_dir()
+        begun = name.strip(".") and "/" not in name and existing(home / "runs" / "train" / name)
         why = " (what was trained here so is no better, or not done: foveal train list)" if begun else ""
         raise UnknownName(
             f"No {kind} is called {name!r}{why}. There are: {_offline_names(kind)}{_trained_names(kind, home)}; or "
