@@ -445,7 +445,7 @@ def test_the_command_learns_a_folder_and_its_judged_queries(tmp_path):
     with pytest.raises(InputError, match="--split names judgements"):
         CliRunner().invoke(app, ["--split", "train"], catch_exceptions=False)
     (folder / "qrels" / "none.tsv").write_text("query-id\tcorpus-id\tscore\nq0\td0\t0\nq1\td1\t0\n")
-    for split, says in (("test", "The splits of this collection: none, train"), ("none", "none of them has a document")):
+    for split, says in (("test", "The splits of this collection: none, train"), ("none", "nothing can be learnt")):
         wrong = ["--data", folder, "--split", split, "--steps", 2, "--home", tmp_path / split]
         with pytest.raises(InputError, match=says):  # at once, not when the documents are learned
             CliRunner().invoke(app, list(map(str, wrong)), catch_exceptions=False)
