@@ -17,7 +17,7 @@ from foveal.errors import InputError
 from foveal.library import Library
 from foveal.settings import Settings
 from foveal.training import checkpoints
-from foveal.training.kept import GONE, KEPT, NO_BETTER, UNFINISHED, remove, trained
+from foveal.training.kept import GONE, KEPT, NO_BETTER, TRAINING, UNFINISHED, remove, trained
 from foveal.training.loop import Curves
 from foveal.training.report import Report, read_report
 from foveal.training.runs import RunSettings, TrainingRun
@@ -115,8 +115,10 @@ def test_a_model_that_trains_or_is_searched_with_stays(home, monkeypatch):
             assert other.stdout.readline() == "held\n"
             asked = CliRunner().invoke(app, ["train", "remove", "stopped", "--home", str(home)])
             assert "Another process" in str(asked.exception)
+            assert {one.name: one.state for one in trained(home)}["stopped"] == TRAINING
         finally:
             other.kill()
+    assert {one.name: one.state for one in trained(home)}["stopped"] == UNFINISHED
     assert checkpoints.read(folder / checkpoints.RUN) == {"what": "toy"}
     monkeypatch.setattr(Library, "open", lambda **_: made_with(home / "models" / "better"))
     asked = CliRunner().invoke(app, ["train", "remove", "better", "--home", str(home)])

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from threading import Lock
+from time import sleep
 from typing import Any, TypeVar
 
 from foveal.errors import InputError
@@ -143,14 +144,38 @@ def _long_fields() -> Iterator[None]:
             csv.field_size_limit(before)
 
 
+GLANCE = 0.02
+"""Seconds after which a lock that `is_held` has only looked at is free again."""
+
+
+def _locked(handle: int) -> bool:
+    """Whether this process has the lock now. OSError: the file system has no locks."""
+    for wait in (0.0, GLANCE):
+        sleep(wait)
+        with suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+    return False
+
+
+def is_held(path: Path) -> bool:
+    """Whether some process has the lock of a file that `other_holder` takes; nothing of it changes."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # no such file, not to be read, or a file system without locks
+        return False
+    return False
+
+
 def other_holder(handle: int, own: str) -> str | None:
     """Take the lock of an open file, which the kernel drops with the process, and write `own` into it.
 
     None: it is ours; else what the process that has it wrote. OSError: the file system has no locks.
     """
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not _locked(handle):
         return os.pread(handle, 300, 0).decode("utf-8", "replace").strip() or "unknown"
     with suppress(OSError):  # a full disk must not keep the lock from being held: what is written only informs
         os.ftruncate(handle, 0)

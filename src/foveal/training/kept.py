@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from foveal.errors import InputError
+from foveal.evaluation.files import is_held
 from foveal.training import checkpoints
-from foveal.training.alone import hold
+from foveal.training.alone import LOCK, hold
 
 KEPT, NO_BETTER, GONE, UNFINISHED = "kept", "no better", "model removed", "unfinished"
+TRAINING = "training now"
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Trained:
 
     name: str
     what: str
-    state: str  # KEPT, NO_BETTER, GONE or UNFINISHED
+    state: str  # KEPT, NO_BETTER, GONE, UNFINISHED or TRAINING
     when: datetime  # it ended, or was last written to
     measured: Mapping[str, tuple[Mapping[str, float], Mapping[str, float]]]
     model: Path | None
@@ -56,7 +58,7 @@ def lost(name: str, home: Path) -> str:
     states = {one.name: one.state for one in trained(home)}
     told = {
         NO_BETTER: "it was trained here, but not kept, since it was no better",
-        UNFINISHED: "its training is not done",
+        **dict.fromkeys((UNFINISHED, TRAINING), "its training is not done"),
     }
     return f" ({told[states[name]]})" if states.get(name) in told else ""
 
@@ -89,7 +91,7 @@ def _of(folder: Path, home: Path) -> Trained | None:
     return Trained(
         folder.name,
         str((report or {}).get("what") or (begun or {}).get("what") or ""),
-        _state(report, model),
+        TRAINING if report is None and is_held(folder / LOCK) else _state(report, model),
         datetime.fromtimestamp(when, UTC),
         {queries: (before, after) for queries, (before, after) in (report or {}).get("measured", {}).items()},
         model if model.is_dir() else None,
