@@ -28,6 +28,8 @@ def passage(text: str) -> Passage:
         ("The tax harms trade.", "A ban on the tax harms trade.", "ban"),
         ("The drug is linked to a risk of cancer.", "The drug is linked to a reduced risk of cancer.", "reduced"),
         ("Stress leads to growth and loss of cells.", "Stress reduced growth and led to loss of cells.", "reduced"),
+        ("Drugs of cancer helped in cancer.", "Anti-cancer drugs helped in cancer.", "anti"),
+        ("IL-15 mice show that IL-15 helps.", "IL-15 knockout mice show that IL-15 helps.", "knockout"),
         ("A ban on the drug is a risk.", "A ban on the drug is a reduced risk.", "reduced"),
     ],
 )
@@ -46,6 +48,7 @@ def test_a_word_of_lack_that_is_left_out(claim, said, word):
         ("The drug lowers the risk.", "The drug is linked to a reduced risk of cancer."),
         ("The drug doesn't raise the risk.", "The drug is linked to a reduced risk of cancer."),
         ("Vitamin D prevents rickets.", "Vitamin D prevents rickets, and vitamin D deficiency causes it."),
+        ("Drugs helped in cancer.", "Anti-cancer drugs helped in cancer."),
         ("It was seen in stem cells.", "It was seen in stem cells, not in non-stem cells."),
         ("The mill burnt.", "The mill burnt in a low fire."),
         ("", "A lack of words."),

@@ -69,7 +69,7 @@ _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 def dropped(claim: str, said: str) -> str:
     """The word of lack in a sentence that hangs on words which the claim keeps, and that it leaves out; "" if none.
 
-    Nothing is dropped where a word that the claim keeps stands in the sentence without it, too.
+    Nothing is dropped where the sentence has a word without it as often as the claim does.
     """
     mine, words = _words(claim), _words(said)
     own, theirs = Counter(filter(_denies, mine)), Counter(filter(_denies, words))
@@ -78,10 +78,9 @@ def dropped(claim: str, said: str) -> str:
     kept, gone = set(mine) - FUNCTION_WORDS, set(theirs) - set(own)
     turned = {place: at for at, word in enumerate(words) if word in gone for place in _said_of(words, at)}
     turned = {place: at for place, at in turned.items() if words[place] in kept}
-    for place, at in sorted(turned.items()):
-        if all(other in turned for other, word in enumerate(words) if word == words[place]):
-            return words[at]
-    return ""
+    free = Counter(word for place, word in enumerate(words) if place not in turned)
+    said_so = Counter(mine)
+    return next((words[at] for place, at in sorted(turned.items()) if said_so[words[place]] > free[words[place]]), "")
 
 
 def _denies(word: str) -> bool:
