@@ -30,6 +30,8 @@ def passage(text: str) -> Passage:
         ("Stress leads to growth and loss of cells.", "Stress reduced growth and led to loss of cells.", "reduced"),
         ("Drugs of cancer helped in cancer.", "Anti-cancer drugs helped in cancer.", "anti"),
         ("IL-15 mice show that IL-15 helps.", "IL-15 knockout mice show that IL-15 helps.", "knockout"),
+        ("Growth slows the cells.", "Growth factor inhibitors slow the cells.", "inhibitors"),
+        ("The cells died of their electrons.", "The cells died of the loss of many of their electrons.", "loss"),
         ("A ban on the drug is a risk.", "A ban on the drug is a reduced risk.", "reduced"),
     ],
 )
@@ -48,6 +50,9 @@ def test_a_word_of_lack_that_is_left_out(claim, said, word):
         ("The drug lowers the risk.", "The drug is linked to a reduced risk of cancer."),
         ("The drug doesn't raise the risk.", "The drug is linked to a reduced risk of cancer."),
         ("Vitamin D prevents rickets.", "Vitamin D prevents rickets, and vitamin D deficiency causes it."),
+        ("Vitamin D deficiency harms bones.", "Vitamin D insufficiency and deficiency harm bones."),
+        ("Vitamin D insufficiency harms bones.", "Vitamin D insufficiency or deficiency harms bones."),
+        ("The skull was small.", "The skull of the child with many a loss was small."),
         ("Drugs helped in cancer.", "Anti-cancer drugs helped in cancer."),
         ("It was seen in stem cells.", "It was seen in stem cells, not in non-stem cells."),
         ("The mill burnt.", "The mill burnt in a low fire."),

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
+from itertools import takewhile
 
 from foveal.research.anchors import plain
 from foveal.retrieval.words import FUNCTION_WORDS
@@ -38,7 +39,7 @@ BEHIND = _listed(
     "withdrawal loss losses shortage shortages reduction reductions decrease decline suppression failure failures "
     "resistance null free opponents critics ban"
 )
-"""Said of the word right before them."""
+"""Said of the words right before them."""
 
 OF = _listed(
     "lack lacks absence loss losses deficiency deficiencies insufficiency depletion deprivation ablation deletion "
@@ -58,8 +59,8 @@ DENIES = _listed(
 )
 """Words, beside those above, that a claim may say it with."""
 
-NEAR = 3
-"""Words behind a word of `BEFORE` or `OF` that it is said of."""
+NEAR, COMPOUND = 3, 2
+"""Words behind a word of `BEFORE` or `OF`, and before one of `BEHIND`, that it is said of."""
 
 _DENYING = BEFORE | JOINED | BEHIND | OF | DENIES
 _LINKS = _listed("of in on to for")
@@ -76,7 +77,8 @@ def dropped(claim: str, said: str) -> str:
     if own - theirs:
         return ""
     kept, gone = set(mine) - FUNCTION_WORDS, set(theirs) - set(own)
-    turned = {place: at for at, word in enumerate(words) if word in gone for place in _said_of(words, at)}
+    left = [at for at, word in enumerate(words) if word in gone and not _joined(words, at, own)]
+    turned = {place: at for at in left for place in _said_of(words, at)}
     turned = {place: at for place, at in turned.items() if words[place] in kept}
     free = Counter(word for place, word in enumerate(words) if place not in turned)
     said_so = Counter(mine)
@@ -87,6 +89,14 @@ def _denies(word: str) -> bool:
     return word in _DENYING or word.endswith("n't")
 
 
+def _joined(words: Sequence[str], at: int, own: Container[str]) -> bool:
+    """Whether an "and" or "or" joins the word at a place to one that the claim has: "insufficiency and deficiency"."""
+    pairs = ((at - 1, at - 2), (at + 1, at + 2))
+    return any(
+        0 <= other < len(words) and words[link] in ("and", "or") and words[other] in own for link, other in pairs
+    )
+
+
 def _said_of(words: Sequence[str], at: int) -> list[int]:
     """The places of the words that the one at a place turns."""
     word, behind = words[at], range(at + 1, len(words))
@@ -94,13 +104,17 @@ def _said_of(words: Sequence[str], at: int) -> list[int]:
     if word in JOINED:
         found += behind[:1]
     if word in BEFORE:
-        end = next((place for place in behind if words[place] in FUNCTION_WORDS), len(words))
-        found += range(at + 1, min(end, at + 1 + NEAR))
-    if word in BEHIND and at:
-        found.append(at - 1)
+        found += _run(words, behind)[:NEAR]
+    if word in BEHIND:
+        found += _run(words, range(at - 1, -1, -1))[:COMPOUND]
     if word in OF and behind and words[at + 1] in _LINKS:
-        found += behind[1 : 1 + NEAR]
+        found += [place for place in behind[1:] if words[place] not in FUNCTION_WORDS][:NEAR]
     return found
+
+
+def _run(words: Sequence[str], places: Iterable[int]) -> list[int]:
+    """The places up to the first function word."""
+    return list(takewhile(lambda place: words[place] not in FUNCTION_WORDS, places))
 
 
 def _words(text: str) -> list[str]:
