@@ -57,6 +57,10 @@ def ask(page: Any, base: str) -> None:
     page.wait_for_url(re.compile(r"/research/[0-9a-f]{32}"))
 
 
+REDRAWN = """() => htmx.ajax("GET", `${document.querySelector("[data-run]").dataset.run}/answer`,
+                       {source: "#answer", target: "#answer", swap: "innerHTML"})"""
+
+
 def test_a_run_grows_and_is_read_by_keyboard(page: Any, tmp_path: Path) -> None:
     model = held()
     with served(research_app(tmp_path, model)) as base:
@@ -101,6 +105,13 @@ def test_a_run_grows_and_is_read_by_keyboard(page: Any, tmp_path: Path) -> None:
         page.keyboard.press("Escape")
         popup.wait_for(state="hidden")
         assert page.evaluate("document.activeElement.matches('button.cite')")
+        cite.press("Enter")
+        popup.wait_for()
+        page.evaluate(REDRAWN)  # as an event that comes late would have it
+        assert popup.is_visible()  # and is drawn anew once it is closed
+        with page.expect_response(lambda one: one.url.endswith("/answer")):
+            page.keyboard.press("Escape")
+        page.locator("#answer:not(.htmx-request) button.cite:focus").wait_for()
         cite.press("Enter")
         popup.wait_for()
         page.keyboard.press("Tab")

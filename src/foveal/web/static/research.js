@@ -39,18 +39,29 @@
       chosen = document.getElementById("panel")?.dataset.node ?? null;
     });
 
-  document.body.addEventListener("htmx:beforeSwap", (event) => {
-    if (chosen === null || event.detail.target.id !== "panel") return;
-    const node = new URL(event.detail.pathInfo.requestPath, location).searchParams.get("node");
-    if (node !== chosen) event.detail.shouldSwap = false;
-  });
+  const stale = (event) => {
+    if (chosen === null || event.detail.target.id !== "panel") return false;
+    return new URL(event.detail.pathInfo.requestPath, location).searchParams.get("node") !== chosen;
+  };
 
-  // what is open stays open: the answer is not drawn anew below a pop-up
+  // what is open stays open: the answer is not drawn anew below a pop-up; and a number keeps the focus
+  let held = null;
+  const disturbs = () => {
+    if (answer.querySelector(":popover-open")) return (missed = true);
+    const focused = answer.contains(document.activeElement) ? document.activeElement : null;
+    held = focused?.getAttribute("popovertarget") ?? null;
+    return false;
+  };
   document.body.addEventListener("htmx:sseBeforeMessage", (event) => {
-    if (event.target === answer && answer.querySelector(":popover-open")) {
-      missed = true;
-      event.preventDefault();
-    }
+    if (event.target === answer && disturbs()) event.preventDefault();
+  });
+  document.body.addEventListener("htmx:beforeSwap", (event) => {
+    if (event.detail.target === answer ? disturbs() : stale(event)) event.detail.shouldSwap = false;
+  });
+  document.body.addEventListener("htmx:afterSettle", (event) => {
+    if (held === null || !event.target.closest("#answer")) return;
+    if (document.activeElement === document.body) page.querySelector(`[popovertarget="${held}"]`)?.focus();
+    held = null;
   });
   answer.addEventListener("toggle", (event) => {
     if (!missed || event.newState !== "closed") return;
