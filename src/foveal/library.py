@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foveal.errors import InputError, LibraryError, UnknownDocument
-from foveal.models.characters import scalar
+from foveal.models.characters import is_read, scalar
 from foveal.models.hub import require_known
 from foveal.ranking.chosen import Usual, by_now
 from foveal.registry import RETRIEVERS, SEGMENTERS, lookup, require_name
@@ -395,6 +395,10 @@ class Library:
                 f"they cannot be compared. Put the old model back, or encode all anew: foveal admin encoder {name}"
             )
         return encoder
+
+    def reads(self, query: str) -> bool:
+        """Whether its encoder knows any token of `query`; without an encoder words alone count."""
+        return self.store.settings["encoder"] == "none" or is_read(self.encoder, query)
 
     @cached_property
     def segmenter(self) -> Segmenter:

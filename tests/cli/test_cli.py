@@ -197,6 +197,16 @@ def test_nothing_found_is_an_answer(home):
     assert json.loads(run("search", "xylophone", "--json", home=home).stdout)["hits"] == []
 
 
+@pytest.mark.model
+def test_a_query_that_the_encoder_does_not_know_is_said_to_be_one(tmp_path):
+    (tmp_path / "a.txt").write_text("The fovea is where sight is sharpest.", encoding="utf-8")
+    run("add", tmp_path / "a.txt", home=tmp_path / "home")
+    found = run("search", "☃", home=tmp_path / "home")
+    assert "Nothing found" in found.stdout
+    assert "knows no token" in " ".join(found.stderr.split())
+    assert "knows no token" not in run("search", "☃", "--retriever", "lexical", home=tmp_path / "home").stderr
+
+
 def test_in_a_large_library_a_sample_says_which_names_there_are(home, monkeypatch):
     """All documents' metadata took 15 seconds in a library of 300,000."""
     monkeypatch.setattr(store, "SAMPLED", 1)

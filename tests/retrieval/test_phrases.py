@@ -433,6 +433,7 @@ def test_a_plain_encoder_finds_passages_and_says_its_size(minilm, plain):
     retriever = PhraseRetriever(plain, PhraseIndex.build(passages, plain))
     hit = retriever.search(["what keeps the cornea wet?"], 1)[0][0]
     assert hit.passage is retriever.index.passages[2]
+    assert retriever.search(["☃", "", "cornea"], 1) == [[], [], *retriever.search(["cornea"], 1)]
     assert encoder.dimension == 384
     index = PhraseIndex.build(passages, encoder, int8=True)
     count = len(index.offsets)

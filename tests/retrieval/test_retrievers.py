@@ -10,7 +10,9 @@ from foveal import faults
 from foveal.errors import InputError
 from foveal.retrieval import store_search
 from foveal.retrieval.dense import DenseRetriever
+from foveal.retrieval.feedback import FeedbackRetriever, vector_search
 from foveal.retrieval.filters import sql
+from foveal.retrieval.fresh import FreshRetriever
 from foveal.retrieval.fusion import reciprocal_ranks, weighted_sum
 from foveal.retrieval.hybrid import HybridRetriever
 from foveal.retrieval.lexical import LexicalRetriever
@@ -56,11 +58,16 @@ class Latin(HashedWords):
         return any(letter.isascii() and letter.isalpha() for letter in text)
 
 
-@pytest.mark.parametrize("kind", ["dense", "hybrid"])
+@pytest.mark.parametrize("kind", ["dense", "hybrid", "feedback", "fresh"])
 def test_a_query_of_no_known_token_is_nothing_to_a_search_by_meaning(store, kind):
     """Its vector would stand for nothing, and lie near some passage all the same."""
     meaning, words = DenseRetriever(store, Latin()), LexicalRetriever(store)
-    made = meaning if kind == "dense" else HybridRetriever(words, meaning)
+    made = {
+        "dense": meaning,
+        "hybrid": HybridRetriever(words, meaning),
+        "feedback": FeedbackRetriever(Latin(), vector_search(store, None)),
+        "fresh": FreshRetriever(store, Latin()),
+    }[kind]
     assert made.search(["☃☃", "pears", "ሰላም"], 3) == [[], *made.search(["pears"], 3), []]
     assert DenseRetriever(store, HashedWords()).search(["☃☃"], 3) != [[]]  # an encoder that cannot tell
 

@@ -321,6 +321,7 @@ def test_a_folder_of_sentence_transformers_gives_the_same_weights(splade_folder,
     assert isinstance(theirs, SentenceTransformersSparse)
     assert ours.vocabulary == theirs.vocabulary
     assert ours.fingerprint != theirs.fingerprint
+    assert [one.knows(text) for one in (ours, theirs) for text in ("eye", "☃")] == [True, False] * 2
     texts = [*TEXTS * 4, "", "eye"]
     for queries in (True, False):
         one, two = ours.encode(texts, queries=queries), theirs.encode(texts, queries=queries)
@@ -368,6 +369,7 @@ def test_splade_finds_a_text_by_itself(splade_folder):
     for number, hits in enumerate(retriever.search(TEXTS, 3)):
         expected = np.sort(dense @ dense[number])[::-1][:3]
         assert [hit.score for hit in hits] == pytest.approx(expected, rel=1e-5)
+    assert retriever.search(["☃", "", TEXTS[0]], 3) == [[], [], *retriever.search(TEXTS[:1], 3)]
 
 
 def test_what_is_no_sparse_encoder_is_refused(tmp_path, splade_folder):

@@ -324,7 +324,7 @@ def test_arxiv_ids_and_urls_are_told_from_texts(tmp_path):
         file_given(Settings(home=tmp_path, cache=tmp_path, max_file_mb=1), "a.txt", b"x" * (2**20 + 1))
 
 
-def test_search_shows_the_place_with_words_marked(visitor):
+def test_search_shows_the_place_with_words_marked(visitor, monkeypatch):
     visitor.add(("mill.md", STORY.encode()), ("tides.pdf", pdf("Nothing here.", "The tide is high at noon.")))
     page = visitor.client.get("/library?q=keepers+of+the+mill").text
     assert "<mark>keeper</mark>" in page
@@ -337,6 +337,9 @@ def test_search_shows_the_place_with_words_marked(visitor):
     assert "pages 1 to 2" in only
     assert "Orsin" not in only
     assert "Nothing found" in text_of(visitor.client.get("/library?q=zeppelin").text)
+    monkeypatch.setattr(Library, "reads", lambda _, query: query != "☃")
+    assert "knows no token" in text_of(visitor.client.get("/library?q=☃").text)
+    assert "knows no token" not in text_of(visitor.client.get("/library?q=☃&retriever=lexical").text)
 
 
 def test_each_document_is_shown_once_where_that_is_asked_for(visitor):

@@ -35,9 +35,11 @@ from foveal.training.pretraining import (
     ict,
     masked_examples,
     pair_examples,
+    span_examples,
     twins,
 )
 from foveal.training.pretraining_bottleneck import BottleneckAutoencoder
+from foveal.training.pretraining_condenser import CoCondenser, Condenser
 from foveal.training.pretraining_contrast import MomentumContrast, PairContrast, vectors
 from foveal.training.pretraining_masks import Masking
 
@@ -61,7 +63,7 @@ def pretraining(settings: BenchSettings) -> Iterator[Row]:
     for task, (make, pooling) in TASKS.items():
         module, examples = make(judged, tokenizer, settings.seed)
         trained(module, examples, tokenizer.pad_token_id, settings, f"{task}-{steps}", steps)
-        encoder = module.encoder if hasattr(module, "encoder") else module.model.encoder
+        encoder = _encoder(module)
         value = zero_shot(judged, tokenizer, encoder, pooling)
         note = f"{steps} steps of {BATCH}; {before[pooling]:.4f} without it, by the same pooling ({pooling})"
         yield Row.of(task, "ndcg@10", value, note=note)
@@ -153,12 +155,36 @@ def _retromae(judged: Judged, tokenizer: Any, seed: int) -> Made:
     )
 
 
+def _condenser(judged: Judged, tokenizer: Any, seed: int) -> Made:
+    mask = Masking.of(tokenizer, 0.15)
+    return _head(seed), masked_examples(_abstracts(judged), _tokens(tokenizer), mask, seed=seed, views=9)
+
+
+def _cocondenser(judged: Judged, tokenizer: Any, seed: int) -> Made:
+    mask = Masking.of(tokenizer, 0.15)
+    return CoCondenser(_head(seed)), span_examples(_abstracts(judged), _tokens(tokenizer), mask, seed=seed, views=9)
+
+
+def _head(seed: int) -> Condenser:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed + 1)
+        return Condenser(fresh(seed))
+
+
 TASKS: dict[str, tuple[Callable[[Judged, Any, int], Made], str]] = {
     "ICT": (_ict, "mean"),
     "crops with momentum (Contriever)": (_crops, "mean"),
     "twins (SimCSE)": (_twins, "mean"),
     "RetroMAE": (_retromae, "cls"),
+    "Condenser": (_condenser, "cls"),
+    "coCondenser": (_cocondenser, "cls"),
 }
+
+
+def _encoder(module: Any) -> Any:
+    """The encoder inside a task's module."""
+    module = getattr(module, "condenser", module)
+    return module.encoder if hasattr(module, "encoder") else module.model.encoder
 
 
 def _abstracts(judged: Judged) -> list[str]:

@@ -205,8 +205,7 @@ def search(
         for place, ((hit, entry), one) in enumerate(zip(shown, why, strict=True), start=1):
             results().print(hit_text(place, hit, entry, query, full=full, explained=one))
         if not shown:
-            results().print("Nothing found. Try other words, or fewer conditions.")
-            tell_unknown_keys(library, where)
+            _tell_nothing(library, query, retriever, where)
         if reports:
             notes().print(str(reports[-1]), markup=False)
         _tell_events(told_of)
@@ -245,6 +244,13 @@ def _age_and_event(hit: Hit, told: Sequence[Fresh]) -> dict[str, Any]:
         return {}
     age, match = told[-1].ages.get(hit.passage.span.document_id), told[-1].match_of(hit)
     return {"age_days": None if age is None else round(age, 2), "event": match and match.event.id}
+
+
+def _tell_nothing(library: Library, query: str, retriever: str | None, where: Sequence[str] | None) -> None:
+    results().print("Nothing found. Try other words, or fewer conditions.")
+    if retriever != "lexical" and not library.reads(query):
+        notes().print("The encoder knows no token of this, so nothing was looked for by meaning.")
+    tell_unknown_keys(library, where)
 
 
 def tell_unknown_keys(library: Library, where: Sequence[str] | None) -> None:

@@ -7,10 +7,12 @@ token for, all become the same one, which stands for nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 from foveal.errors import InputError
+
+Found = TypeVar("Found")
 
 _HALVES = re.compile(r"[\ud800-\udfff]")
 
@@ -26,6 +28,16 @@ def is_read(model: object, text: str) -> bool:
     """
     knows = getattr(model, "knows", None)
     return bool(text.strip()) and (knows is None or bool(knows(text)))
+
+
+def each_read(
+    model: object, queries: Sequence[str], find: Callable[[list[str]], Iterable[Found]]
+) -> list[Found | None]:
+    """What `find` gives for those of the queries that the model reads (`is_read`), in one call; None for the others."""
+    read = [is_read(model, query) for query in queries]
+    asked = [query for query, one in zip(queries, read, strict=True) if one]
+    found = iter(find(asked))
+    return [next(found) if one else None for one in read]
 
 
 def has_known_token(tokenizer: Any, text: str) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from foveal.models.characters import is_read, require_several
+from foveal.models.characters import each_read, require_several
 from foveal.ranges import require_k
 from foveal.retrieval.rows import hits
 from foveal.retrieval.store import Collection, Store
@@ -37,7 +37,6 @@ class DenseRetriever:
         """
         require_several(queries, "search")
         require_k(k)
-        read = [is_read(self.encoder, query) for query in queries]
-        vectors = iter(self.encoder.encode([query for query, one in zip(queries, read, strict=True) if one]))
+        vectors = each_read(self.encoder, queries, self.encoder.encode)
         nearest = partial(self.store.nearest, k=k, where=self.where, texts=self.texts)
-        return [hits(nearest(next(vectors)), "dense") if one else [] for one in read]
+        return [[] if vector is None else hits(nearest(vector), "dense") for vector in vectors]

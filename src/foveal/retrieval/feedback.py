@@ -15,12 +15,14 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from foveal.errors import InputError
+from foveal.models.characters import each_read
 from foveal.ranges import require_k
 from foveal.retrieval.fusion import weighted_sum
 from foveal.retrieval.rows import hits
@@ -129,16 +131,16 @@ class FeedbackRetriever:
         return cls(collection.encoder, vector_search(collection.store, where), **options)
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
-        """For each query the `k` passages nearest to the moved vector. An empty query finds nothing."""
+        """For each query the `k` passages nearest to the moved vector. An empty query, or one of no token that the
+        encoder knows, finds nothing.
+        """
         require_k(k)
-        asked = [query for query in queries if query.strip()]
+        return [found or [] for found in each_read(self.encoder, queries, partial(self._found, k=k))]
+
+    def _found(self, asked: list[str], k: int) -> list[list[Hit]]:
         vectors: Floats = self.encoder.encode(asked)
         first = [self.nearest(vector, self.passages) for vector in vectors]
-        seen = self.encoder.encode([hit.passage.text for found in first for hit in found])
-        answers = iter(self._second(vectors, first, seen, k))
-        return [next(answers) if query.strip() else [] for query in queries]
-
-    def _second(self, vectors: Floats, first: Sequence[Sequence[Hit]], seen: Floats, k: int) -> list[list[Hit]]:
+        seen: Floats = self.encoder.encode([hit.passage.text for found in first for hit in found])
         answers, start = [], 0
         for vector, found in zip(vectors, first, strict=True):
             moved = rocchio(vector, seen[start : start + len(found)], a=self.a, b=self.b)

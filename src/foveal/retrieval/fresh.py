@@ -27,6 +27,7 @@ import numpy as np
 
 from foveal import faults
 from foveal.errors import InputError
+from foveal.models.characters import is_read
 from foveal.ranges import require_k
 from foveal.retrieval.event_clusters import Encode
 from foveal.retrieval.event_encoder import EventEncoder, loaded
@@ -157,7 +158,7 @@ class FreshRetriever:
         need = self._need(query, matches, ages)
         matches = matches if need >= self.settings.least_need else ()
         lists.append(LexicalRetriever(self.store, fresh).search([query], depth)[0])
-        if self.encoder is not None:
+        if self.encoder is not None and is_read(self.encoder, query):
             vector = self._vector(query, matches)
             lists += [hits(self.store.nearest(vector, depth, where), "dense") for where in (past, fresh)]
         expanded = bool(matches) and self.settings.expands

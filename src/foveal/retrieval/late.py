@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal.errors import InputError
-from foveal.models.characters import is_read, require_several
+from foveal.models.characters import each_read, require_several
 from foveal.ranges import require_k
 from foveal.types import Hit, Passage
 
@@ -211,10 +211,8 @@ class LateInteraction:
         """
         require_several(queries, "search")
         require_k(k)
-        read = [is_read(self.encoder, query) for query in queries]
-        asked = self.encoder.queries([query for query, one in zip(queries, read, strict=True) if one])
-        found = iter(self.index.search(asked, k))
-        return [self._hits(next(found)) if one else [] for one in read]
+        found = each_read(self.encoder, queries, lambda asked: self.index.search(self.encoder.queries(asked), k))
+        return [self._hits(one or ()) for one in found]
 
     def _hits(self, scored: Sequence[Scored]) -> list[Hit]:
         return [Hit(self.passages[name], score, "late") for name, score in scored]

@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Hashable, Sequence
 from dataclasses import astuple, dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal.errors import InputError
-from foveal.models.characters import is_read, require_several
+from foveal.models.characters import each_read, require_several
 from foveal.models.folders import written_at
 from foveal.ranges import require_k
 from foveal.retrieval.rows import hits
@@ -257,11 +257,11 @@ class LexSemBridgeRetriever:
         """
         require_several(queries, "search")
         require_k(k)
-        read = [is_read(self.model.encoder, query) for query in queries]
-        asked = [query for query, one in zip(queries, read, strict=True) if one]
-        vectors = iter(self.model.encode_query(asked, enabled=self.enabled))
+        encode = partial(self.model.encode_query, enabled=self.enabled)
+        vectors = each_read(self.model.encoder, queries, encode)
         source = "lexsembridge" if self.enabled else "dense"
-        return [hits(self.store.nearest(next(vectors), k, self.where), source) if one else [] for one in read]
+        nearest = partial(self.store.nearest, k=k, where=self.where)
+        return [[] if vector is None else hits(nearest(vector), source) for vector in vectors]
 
 
 def bridge_folder(home: Path, name: str | Path | None = None) -> Path:

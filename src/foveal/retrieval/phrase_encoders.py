@@ -117,6 +117,10 @@ class PhraseEncoder:
         self._tokenizer.no_truncation()
         self._room = encoder.max_tokens - 2
 
+    def knows(self, text: str) -> bool:
+        """Whether the vocabulary has a token of its own for anything of the text."""
+        return self._encoder.knows(text)
+
     @property
     def dimension(self) -> int:
         """Numbers of a token's vector, W: D, or both vectors' 2 D' where that is less."""

@@ -28,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal.errors import InputError, LibraryCorrupt
+from foveal.models.characters import each_read
 from foveal.models.phrase_reading import window_scores
 from foveal.ranges import require_k
 from foveal.retrieval.flat import INT8_BLOCK, SCORES_AT_ONCE, Floats, Ids, Int8Vectors, flat_search, int8_search
@@ -299,7 +300,9 @@ class PhraseRetriever:
             raise InputError(_other(self.index.fingerprint, self.encoder.fingerprint))
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
-        """For each query the `k` passages with the best phrases. An empty query finds nothing."""
+        """For each query the `k` passages with the best phrases. An empty query, or one of no token that the encoder
+        knows, finds nothing.
+        """
         return [[Hit(one.passage, one.score, KIND) for one in found] for found in self.passages(queries, k)]
 
     def passages(self, queries: Sequence[str], k: int) -> list[list[PhraseHit]]:
@@ -313,8 +316,8 @@ class PhraseRetriever:
     def _asked(
         self, search: Callable[[Floats, int, Pruned | None], list[list[PhraseHit]]], queries: Sequence[str], k: int
     ) -> list[list[PhraseHit]]:
-        found = iter(search(self.encoder.questions([query for query in queries if query.strip()]), k, self.pruned))
-        return [next(found) if query.strip() else [] for query in queries]
+        found = each_read(self.encoder, queries, lambda asked: search(self.encoder.questions(asked), k, self.pruned))
+        return [one or [] for one in found]
 
 
 def _check_passages(passages: Sequence[Passage], longest: int) -> None:

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from foveal.errors import InputError
+from foveal.models.characters import each_read
 from foveal.ranges import require_k
 from foveal.retrieval.snapshots import read_snapshot, write_snapshot
 from foveal.retrieval.sparse_encoders import SparseEncoder
@@ -247,13 +248,15 @@ class SparseRetriever:
             del self._passages[name]
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
-        """For each query at most `k` passages with the highest scores. An empty query finds nothing."""
-        asked = [query for query in queries if query.strip()]
-        found = iter(self.index.search(self.encoder.encode(asked, queries=True), k))
-        return [
-            [Hit(self._passages[name], score, "sparse") for name, score in next(found)] if query.strip() else []
-            for query in queries
-        ]
+        """For each query at most `k` passages with the highest scores. An empty query, or one of no token that the
+        encoder knows, finds nothing.
+        """
+
+        def find(asked: list[str]) -> list[list[tuple[str, float]]]:
+            return self.index.search(self.encoder.encode(asked, queries=True), k)
+
+        found = each_read(self.encoder, queries, find)
+        return [[Hit(self._passages[name], score, "sparse") for name, score in one or ()] for one in found]
 
     def save(self, folder: str | Path) -> None:
         """Write the index into `folder`, whole or not at all; the passages stay where they came from."""

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from foveal.errors import InputError, ModelUnavailable
-from foveal.models.characters import scalar
+from foveal.models.characters import has_known_token, scalar
 from foveal.models.folders import fingerprint
 from foveal.models.hub import folder_of
 from foveal.models.quiet import quiet
@@ -106,6 +106,10 @@ class SpladeEncoder:
         self.vocabulary = int(self._model.config.vocab_size)
         self.fingerprint = fingerprint(folder, seed=f"splade {self.max_tokens} {most}")
 
+    def knows(self, text: str) -> bool:
+        """Whether `text` has a token that the model knows."""
+        return has_known_token(self._tokenizer, text)
+
     def encode(self, texts: Sequence[str], *, queries: bool = False) -> SparseVectors:  # noqa: ARG002
         """Vectors (len(texts), vocabulary)."""
         order = sorted(range(len(texts)), key=lambda row: -len(texts[row]))  # of one length together: little padding
@@ -141,6 +145,10 @@ class SentenceTransformersSparse:
         # What the model states as its dimension may be that of its hidden states.
         self.vocabulary = int(self._model.encode_document(["a"], show_progress_bar=False).shape[1])
         self.fingerprint = fingerprint(folder, seed="sentence-transformers sparse")
+
+    def knows(self, text: str) -> bool:
+        """Whether `text` has a token that the model knows."""
+        return has_known_token(self._model.tokenizer, text)
 
     def encode(self, texts: Sequence[str], *, queries: bool = False) -> SparseVectors:
         """Vectors (len(texts), vocabulary). InputError: the model gives weights below 0."""

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 LONGEST_QUERY = 2000
 
 FOUND = 20
+UNREAD = "The encoder knows no token of this, so nothing was looked for by meaning."
 """Passages that a search shows."""
 
 SHORT_AUTHOR = 80
@@ -91,7 +92,9 @@ def search_passages(
         )  # fmt: skip
 
     hits = best_of_each(passages, most) if each else passages(most)
-    note = " ".join([*([bounded.said()] if bounded else []), *(one.said for one in told[-1:])])
+    unread = retriever != "lexical" and not hits and not site.library.reads(query)
+    said = (*([UNREAD] if unread else []), *([bounded.said()] if bounded else []), *(one.said for one in told[-1:]))
+    note = " ".join(said)
     entries = site.library.entries([hit.passage.span.document_id for hit in hits])
     pairs = [(hit, entry) for hit in hits if (entry := entries.get(hit.passage.span.document_id))]
     found = [_found(hit, entry, query) for hit, entry in pairs]
