@@ -260,6 +260,20 @@ def test_indexes_of_what_a_model_was_before_go_once_the_new_one_is_whole(shelf):
     assert {path.name for path in left.parent.iterdir()} == {folder.name for folder in made}
 
 
+def test_with_a_model_go_its_indexes(shelf):
+    """Not those of other models, nor one that is being written."""
+    home = shelf.settings.home
+    for model in ("mine", "yours", str(home / "models" / "mine"), ""):
+        shelf.models["late"] = type(shelf.models["late"])(salt=model)
+        bring_up_to_date(shelf, "late", model or None)
+    made = {about.model: folder for folder, about in passage_files.made_indexes(home).items()}
+    with writing(made["mine"], wait=True):
+        assert passage_files.remove_of_model(home, home / "models" / "mine") == [made[str(home / "models" / "mine")]]
+    assert passage_files.remove_of_model(home, home / "models" / "mine") == [made["mine"]]
+    assert {about.model for about in passage_files.made_indexes(home).values()} == {"yours", ""}
+    assert not made["mine"].exists()
+
+
 def test_a_full_disk_is_said_and_a_search_goes_on_in_memory(shelf, caplog):
     with faults.injected({"store.write": "full"}), pytest.raises(StorageFull, match="free some space"):
         bring_up_to_date(shelf, "late")

@@ -114,13 +114,14 @@ def removed(
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
-    """Remove a model that was trained here, with its run: curves, figures, checkpoints."""
+    """Remove a model that was trained here, with its run (curves, figures, checkpoints) and its indexes of passages."""
+    from foveal.retrieval.passage_files import remove_of_model
     from foveal.settings import Settings
     from foveal.training.kept import remove
 
     settings = Settings.load(home)
     _require_unused(name, settings)
-    gone = remove(settings.home, name)
+    gone = [*remove(settings.home, name), *remove_of_model(settings.home, settings.home / "models" / name)]
     if as_json:
         print_json([str(one) for one in gone])
         return

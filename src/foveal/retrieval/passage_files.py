@@ -264,12 +264,29 @@ def remove_others(home: Path, about: About) -> None:
     for folder in (home / "indexes").glob(f"{about.kind}-*"):
         whose = made.get(folder)
         same = whose is None or (whose.model, whose.library) == (about.model, about.library)
-        if folder == mine or not same or not folder.is_dir():
-            continue
-        with writing(folder, wait=False) as alone, storage_errors(str(folder)):
-            if alone and (whose or not (folder / ABOUT).exists()):
-                (folder / ABOUT).unlink(missing_ok=True)  # first: who opens it now finds none, not half of one
-                shutil.rmtree(folder)
+        if folder != mine and same and folder.is_dir():
+            _delete(folder, whose)
+
+
+def remove_of_model(home: Path, model: Path) -> list[Path]:
+    """Delete the indexes made by the model in a folder; those that were. One that is just being written stays."""
+    made = made_indexes(home)
+    of_it = [
+        one
+        for one, whose in made.items()
+        if whose.model and model in (home / "models" / whose.model, Path(whose.model))
+    ]
+    return [folder for folder in of_it if _delete(folder, made[folder])]
+
+
+def _delete(folder: Path, whose: About | None) -> bool:
+    """Delete an index, or a folder without one; not where somebody writes."""
+    with writing(folder, wait=False) as alone, storage_errors(str(folder)):
+        if alone and (whose or not (folder / ABOUT).exists()):
+            (folder / ABOUT).unlink(missing_ok=True)  # first: who opens it now finds none, not half of one
+            shutil.rmtree(folder)
+            return True
+    return False
 
 
 def _written(folder: Path, kind: PassageKind[Part], segment: Segment[Part]) -> Segment[Part]:
