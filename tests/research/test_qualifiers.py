@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from foveal.research.checks import WordChecks
-from foveal.research.qualifiers import dropped
+from foveal.research.qualifiers import dropped, joined_over
 from foveal.research.verification import Verifier
 from foveal.types import Passage, Span
 
@@ -64,6 +64,39 @@ def test_a_word_of_lack_that_is_left_out(claim, said, word):
 )
 def test_nothing_is_left_out(claim, said):
     assert dropped(claim, said) == ""
+
+
+@pytest.mark.parametrize(
+    ("claim", "said", "word"),
+    [
+        ("The prevalence of A is that of B.", "The low prevalence of A is the same as the prevalence of B.", ""),
+        ("It shows a prevalence of A.", "It shows a low prevalence of A and the prevalence of B.", "low"),
+        (
+            "Corin may harm; corin is a marker.",
+            "Corin deficiency may harm, and plasma corin is a marker.",
+            "deficiency",
+        ),
+        ("Tests showed a but high worth.", "Tests showed a weak but high worth.", "weak"),
+        ("Inhibition of A caused B.", "Inhibition of A caused inhibition of B.", "inhibition"),
+        ("This leads to band.", "This leads to absence of a band.", "absence"),
+        ("A and harm bones.", "A insufficiency and deficiency harm bones.", "insufficiency"),
+        ("A insufficiency and harm bones.", "A insufficiency and deficiency harm bones.", ""),
+        ("It does not ask for rain.", "It does ask for low rain.", ""),
+        ("The town was panned by many.", "The town was panned by critics many a time.", ""),
+        ("Mice.", "Low", ""),
+        ("", "", ""),
+        ("Mice die of.", "Mice die of lack of", ""),
+    ],
+)
+def test_a_word_of_lack_that_the_claim_closes_up_over(claim, said, word):
+    assert joined_over(claim, said) == word
+
+
+def test_a_claim_that_closes_up_is_told_by_less_of_its_words():
+    """What stands before and behind the gap shows where it is from, under an opening of the writer's own."""
+    said = passage("It is built on the site of a former barracks by the river.")
+    claim = "As several accounts agree, it is built on the site of a barracks."
+    assert Verifier().check(claim, [said]).left_out == "former"
 
 
 @pytest.mark.parametrize("checks", [Verifier(), WordChecks()], ids=["verifier", "words"])

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Container, Iterable, Sequence
-from itertools import takewhile
+from itertools import pairwise, takewhile
 
 from foveal.research.anchors import plain
 from foveal.retrieval.words import FUNCTION_WORDS
@@ -25,8 +25,8 @@ def _listed(words: str) -> frozenset[str]:
 
 BEFORE = _listed(
     "low lower lowered reduced decreased diminished insufficient inadequate deficient poor impaired absent missing "
-    "lacking suppressed inhibited blocked depleted defective attenuated limited minimal scarce weakened abolished "
-    "former unlikely failed unsuccessful refused rejected false alleged opposing"
+    "lacking suppressed inhibited blocked depleted defective attenuated limited minimal scarce weak weakened abolished "
+    "knockout knockdown downregulated former unlikely failed unsuccessful refused rejected false alleged opposing"
 )
 """Said of the words behind them."""
 
@@ -63,6 +63,7 @@ NEAR, COMPOUND = 3, 2
 """Words behind a word of `BEFORE` or `OF`, and before one of `BEHIND`, that it is said of."""
 
 _DENYING = BEFORE | JOINED | BEHIND | OF | DENIES
+_LACK = (BEFORE | JOINED | BEHIND | OF) - _listed("end free null poor critics opponents")  # what says it by itself
 _LINKS = _listed("of in on to for")
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 
@@ -83,6 +84,30 @@ def dropped(claim: str, said: str) -> str:
     free = Counter(word for place, word in enumerate(words) if place not in turned)
     said_so = Counter(mine)
     return next((words[at] for place, at in sorted(turned.items()) if said_so[words[place]] > free[words[place]]), "")
+
+
+def joined_over(claim: str, said: str) -> str:
+    """The word of lack over which the claim joins its two neighbours in the sentence: "the weak signal" told as "the
+    signal"; "" if none.
+
+    What the sentence itself has side by side tells nothing, nor a claim that denies in words of its own.
+    """
+    mine, words = _words(claim), _words(said)
+    own, theirs = Counter(filter(_denies, mine)), Counter(filter(_denies, words))
+    if own - theirs:
+        return ""
+    joined = set(pairwise(mine)) - set(pairwise(words))
+    lost = (theirs - own).keys() & _LACK
+    places = (at for at, word in enumerate(words) if word in lost and at and not _joined(words, at, own))
+    return next((words[at] for at in places if any((words[at - 1], one) in joined for one in _next(words, at))), "")
+
+
+def _next(words: Sequence[str], at: int) -> Sequence[str]:
+    """What may be told right after the word before the one at a place: its own next word, or what it is "of"."""
+    after = words[at + 1 : at + 4]
+    if words[at] not in OF or not after or after[0] not in _LINKS:
+        return after[:1]
+    return after[1:3] if after[1:2] in (["the"], ["a"], ["an"]) else after[1:2]
 
 
 def _denies(word: str) -> bool:

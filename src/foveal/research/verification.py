@@ -31,7 +31,7 @@ from foveal.errors import InputError
 from foveal.models.chat import Cancel, ChatModel
 from foveal.research.anchors import Held, missing
 from foveal.research.evidence import Claim, Evidence, Label, Verdict
-from foveal.research.qualifiers import dropped
+from foveal.research.qualifiers import dropped, joined_over
 from foveal.research.quantities import Anchor
 from foveal.research.verification_signals import (
     NAMES,
@@ -60,6 +60,9 @@ ON_THE_MATTER = 0.5
 
 TAKEN_FROM = 0.7
 """Share of a claim's words that a sentence must hold, so that the claim may have been taken from it."""
+
+JOINED_FROM = 0.5
+"""The same where the claim joins words that its sentence parts by a word of lack: they show where it is from."""
 
 Case = tuple[str, Sequence[Passage]]
 """A claim and the passages that it cites; titles stand in the passages' headings."""
@@ -210,8 +213,9 @@ class Looked:
         """The word of lack that the sentence it was taken from hangs on the claim's own words; "" if there is none."""
         said = nearest_sentence(self.read, self.best[0]) if self.best else ""
         wanted = set(self.read.words)
-        close = len(wanted & set(stems(said))) >= TAKEN_FROM * len(wanted)
-        return dropped(self.read.text, said) if wanted and close else ""
+        share = len(wanted & set(stems(said))) / max(1, len(wanted))
+        over = joined_over(self.read.text, said) if share >= JOINED_FROM else ""
+        return over or (dropped(self.read.text, said) if share >= TAKEN_FROM else "")
 
     @property
     def turned(self) -> bool:
