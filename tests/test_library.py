@@ -529,7 +529,7 @@ library = Library.open(settings=settings, encoder="none")
 
 
 def test_segmenters_that_need_vectors_say_so():
-    with pytest.raises(InputError, match="needs a library with an encoder"):
+    with pytest.raises(InputError, match="needs an encoder, such as minilm"):
         make_segmenter("dp", None)
 
 

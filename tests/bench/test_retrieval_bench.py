@@ -169,7 +169,7 @@ def test_pretraining_is_held_against_untrained_weights_of_its_pooling(settings, 
     from transformers import BertConfig, BertModel
 
     def tiny(seed):
-        config = BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
+        config = BertConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32)
         return BertModel(config, add_pooling_layer=False)
 
     monkeypatch.setattr(retrieval_pretraining, "fresh", tiny)
@@ -224,28 +224,34 @@ def test_the_mean_of_three_seeds_chooses(settings, monkeypatch):
 
 
 def test_an_encoder_learns_from_the_reranker(settings, monkeypatch, tmp_path):
-    """The trained cross-encoder, kept or not, gives the scores; its files are part of what the run is known by."""
-    asked = {}
+    """The trained cross-encoder, if it was kept, gives the scores; its files are part of what the run is known by."""
+    asked, place = {}, tmp_path / "mine"
 
     def watched(learnt, base, chosen, **options):
         asked.setdefault(chosen.arm, dict(options, arm=chosen.arm, base=base, negatives=chosen.negatives))
         return tmp_path, report(options["run"].name, 0.6, 0.7)
 
     monkeypatch.setattr(arms, "train_encoder", watched)
-    monkeypatch.setattr(arms, "train_reranker", lambda *_, **__: (None, report("mine", 0.4, 0.4)))
+    ranked = replace(
+        report("mine", 0.4, 0.4), notes=("Another.", "Its score counts 0.4, the first stage's 0.6.", "More.")
+    )
+    monkeypatch.setattr(arms, "train_reranker", lambda *_, **__: (place, ranked))
     monkeypatch.setattr(arms, "Scorer", lambda folder: ("scores of", folder))
     monkeypatch.setattr(arms, "fingerprint", lambda _: "its files")
     monkeypatch.setattr(arms.Arms, "run_of", lambda self, _report: self.base_run())
     data = arms.Arms(Judged.of(settings), settings)
     rows = {row.system: row for row in arms.reranker_rows(data, "mined", report("mined", 0.8, 0.65))}
-    place = data.home / "runs" / "train" / "mine" / "rejected"
     for way, negatives in (("margin-mse", 1), ("adversarial", 7)):
         told = asked[way]
         assert (told["base"], told["teacher"], told["negatives"]) == ("minilm", ("scores of", place), negatives)
-        assert (told["teacher_name"], told["run"].name) == ("rejected its files", f"scifact-distilled-{way}-0")
+        assert (told["teacher_name"], told["run"].name) == ("mine its files", f"scifact-distilled-{way}-0")
         assert told["run"].dev is data.dev
     made = rows["distilled from the re-ranker, margin-mse"]
     assert (made.value, "the chosen arm, mined, 0.6500" in made.note) == (0.7, True)
+    assert rows["re-ranker beside the hybrid"].note.endswith("counts 0.4, the first stage's 0.6.")
+    monkeypatch.setattr(arms, "train_reranker", lambda *_, **__: (None, ranked))
+    (alone,) = arms.reranker_rows(data, "mined", report("mined", 0.8, 0.65))
+    assert "not kept" in alone.note
     assert set(arms.TRIED) < set(arms.ARMS)
 
 

@@ -19,9 +19,12 @@ import pytest
 
 from foveal.cli import main, output
 from foveal.cli.hits import hit_text
+from foveal.cli.segment import opened_levels
 from foveal.library import Library
 from foveal.registry import BENCHES, RETRIEVERS, SEGMENTERS
 from foveal.retrieval import store
+from foveal.text.segment_tree import Segment
+from foveal.types import Span
 
 FOVEAL = [sys.executable, "-c", "from foveal.cli.main import run; run()"]
 PLAIN = {"COLUMNS": "120", "NO_COLOR": "1"}
@@ -242,6 +245,16 @@ def test_segment_covers_the_file(files, tmp_path):
     found = json.loads(run("segment", files / "eyes.md", "--encoder", "none", "--json", home=tmp_path).stdout)
     assert "".join(one["text"] for one in found) == (files / "eyes.md").read_text()
     assert "Eyes" in run("segment", files / "eyes.md", "--encoder", "none", home=tmp_path).stdout
+
+
+def test_a_picture_of_a_tree_has_each_border_at_the_level_that_it_opens():
+    """A part begins where the first of its own parts does."""
+
+    def part(level, start, *parts):
+        return Segment(Span("a", start, start + 1), None, level, 1.0, 1.0, "heading", parts)
+
+    tree = (part(1, 0, part(2, 0), part(2, 30)), part(1, 50, part(2, 50, part(3, 50), part(3, 70))), part(1, 90))
+    assert opened_levels(tree) == {0: 1, 30: 2, 50: 1, 70: 3, 90: 1}
 
 
 def test_models_lists_the_offline_ones(tmp_path):

@@ -125,6 +125,10 @@ def test_events_of_a_library_search_as_of_a_day_and_two_searches_compared(feed, 
     assert (tally["a"], tally["b"], tally["tally"]["unclicked"]) == ("lexical", "fresh", 1)
     refused = CliRunner().invoke(app, ["ab", "quake", "--a", "lexical", "-k", "2", "--home", str(home)], input="9\n")
     assert "no number from 1 to 2" in str(refused.exception)
+    again = CliRunner().invoke(app, ["ab", "quake", "--a", "lexical", "-k", "2", "--home", str(home)], input="9\n1\n")
+    assert "'9' is no number from 1 to 2. Which were useful?" in " ".join(again.stderr.split())
+    tally = json.loads(run("ab", "--json", home=home).stdout)[0]["tally"]
+    assert (tally["unclicked"], tally["a"] + tally["b"]) == (2, 1)  # what was typed wrong first is not lost
 
 
 def test_a_search_for_news_says_which_events_it_took_and_does_without_where_asked(feed, tmp_path):

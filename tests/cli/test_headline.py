@@ -105,6 +105,53 @@ def test_agreement_and_the_majoritys_labels(folder, tmp_path):
     assert isinstance(error("headline", "agree", tmp_path / "none.jsonl"), InputError)
 
 
+def test_votes_stay_with_their_headlines(tmp_path):
+    """Where an id, or the number of a row without one, means another headline by now; or labels are of another view."""
+    votes, file = tmp_path / "pairs.csv.votes.jsonl", tmp_path / "pairs.csv"
+    rows = ["headline,article", "Five die,Five die in a crash.", "Park opens,A park opened."]
+    file.write_text("\n".join(rows))
+    asked = ("headline", "annotate", file, "--annotator")
+    assert "no name" in str(error(*asked, " "))
+    assert "Nothing was labelled of 2." in run(*asked, "asha", typed="q\n")
+    run(*asked, " asha ", typed="1\n3\n")
+    assert [(one.headline, one.annotator) for one in read_votes(votes)] == [
+        ("Five die", "asha"),
+        ("Park opens", "asha"),
+    ]
+    assert "votes of another view, such as 'HREL'" in str(error(*asked, "ravi", "--view", "sub"))
+    run(*asked, "ravi", typed="1\n2\n")
+    moved = tmp_path / "moved.csv"
+    moved.write_text("\n".join([rows[0], "New,New.", *rows[1:]]))
+    for one in (
+        error("headline", "annotate", moved, "--votes", votes, "--annotator", "asha"),
+        error("headline", "agree", votes, "--pairs", moved, "--out", tmp_path / "out.jsonl"),
+    ):
+        assert "the vote on '0' is on 'Five die', and that id is now that of 'New'" in str(one)
+    named = tmp_path / "named.csv"
+    named.write_text("id,headline,article\na,h,b\na,h,b\n")
+    assert "No pair of --pairs has a vote" in str(
+        error("headline", "agree", votes, "--pairs", named, "--out", tmp_path / "out.jsonl")
+    )
+    assert "Labelled 1 of 1" in run("headline", "annotate", named, "--annotator", "asha", typed="1\n")
+    named.write_text("id,headline,article\na,h,b\na,other,b\n")
+    assert "The id 'a' is that of two pairs: 'h' and 'other'" in str(
+        error("headline", "annotate", named, "--annotator", "b")
+    )
+
+
+def test_who_labels_alone_gets_the_labels_but_no_kappa(tmp_path):
+    file, votes, out = (tmp_path / name for name in ("pairs.csv", "pairs.csv.votes.jsonl", "out.jsonl"))
+    file.write_text("headline,article\nFive die,Five die in a crash.\nPark opens,A park opened.\nWet,Rain.\n")
+    run("headline", "annotate", file, "--annotator", "asha", typed="1\n3\nq\n")
+    assert "No item has two votes" in str(error("headline", "agree", votes))
+    shown = run("headline", "agree", votes, "--pairs", file, "--out", out)
+    assert "One vote each, so nothing can be said of agreement" in shown
+    assert "majority: HREL 1, MREL 0, LREL 1" in shown
+    assert "kappa" not in json.loads(run("headline", "agree", votes, "--pairs", file, "--out", out, "--json"))
+    told = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [(one["headline"], one["label"]) for one in told] == [("Five die", "HREL"), ("Park opens", "LREL")]
+
+
 def test_write_prints_headlines_and_keeps_the_authors(folder, home, tmp_path):
     model = tiny("qwen", tmp_path / "qwen")
     shown = run("headline", "write", folder / "article.txt", "--writer", model.folder, "-n", 2)

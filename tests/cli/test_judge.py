@@ -73,6 +73,8 @@ def test_each_line_grades_a_passage_and_is_kept_at_once(home):
 
 def test_the_training_that_it_advises_is_a_whole_command(home, tmp_path):
     shown = " ".join(judge("eye", home=home, typed="3\nq\n").split())
+    assert "Training takes 2 queries with something relevant" in shown  # one would be refused
+    shown = " ".join(judge("hair", home=home, typed="1\nq\n").split())
     advised = shown.rpartition("Train on what you judged: foveal ")[2].rstrip(".").split()
     done = CliRunner().invoke(app, [*advised, "--home", str(tmp_path / "none")])
     assert (advised[0], done.exit_code) == ("train", 1), done.output  # 2: wrong usage; 1: no library there
@@ -93,6 +95,11 @@ def test_skip_back_and_what_is_no_grade(home):
     assert "1, touches it (in place of 2)" in shown
     assert "Judged 1 of 3" in shown
     assert grades(home) == [1]
+
+
+def test_quotes_of_word_processors_bind_as_they_do_in_a_search(home):
+    assert "Judged 1 of 1" in judge("\u201cTears keep\u201d eye", home=home, typed="2\n")
+    assert read_judgements(home / FILE)[0].query == "\u201cTears keep\u201d eye"  # as it was typed
 
 
 def test_nothing_found_and_nothing_typed(home):

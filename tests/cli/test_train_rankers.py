@@ -252,7 +252,7 @@ def test_unknown_ids_are_named(plain, tmp_path):
     assert "no text for the query 'q0'" in refused(*asked, "--queries", queries, home=plain)
     qrels.write_text(f"q0\t{passage('oven')}\t1\n")
     queries.write_text('{"_id": "q0", "text": "old oven"}\n')
-    assert "1 judged queries have a relevant passage" in refused(*asked, "--queries", queries, home=plain)
+    assert "judged queries 1 has a relevant passage" in refused(*asked, "--queries", queries, home=plain)
 
 
 @pytest.mark.slow

@@ -48,10 +48,12 @@ def test_the_three_files_are_read_with_the_licence_they_are_under(folder):
 
 def test_a_missing_file_column_or_label_is_named(folder):
     write_csv(folder / "training.csv", ("id", "url", "article", "headline"), [("1", "", "a", "h")])
-    with pytest.raises(InputError, match=r"training\.csv lacks the column label"):
+    with pytest.raises(
+        InputError, match=r"training\.csv lacks the column label; .* It has: 'id', 'url', 'article', 'h"
+    ):
         load_teclass(folder)
     write_csv(folder / "training.csv", TECLASS_COLUMNS, [("1", "", "a", "h", "GOOD")])
-    with pytest.raises(InputError, match=r"no label 'GOOD'. There are: HREL, MREL, LREL"):
+    with pytest.raises(InputError, match=r"The pair '1': There is no label 'GOOD'. There are: HREL, MREL, LREL"):
         load_teclass(folder)
     (folder / "training.csv").unlink()
     with pytest.raises(InputError, match=r"lacks training\.csv"):
@@ -156,6 +158,9 @@ def test_a_set_gives_its_labels_and_parts():
     assert len(pairs.only(("CBT",))) == 1
     with pytest.raises(InputError, match="no label 'X'"):
         pairs.only(("X",))
+    misspelt = HeadlineSet("y", (*pairs.pairs, HeadlinePair("h", "a"), HeadlinePair("h", "a", "HERL", "r9")))
+    with pytest.raises(InputError, match="The pair 'r9': There is no label 'HERL'"):
+        misspelt.only(("HREL",))
     with pytest.raises(InputError, match="has no label"):
         HeadlineSet("x", (HeadlinePair("h", "a"),)).labelled()
     assert pairs.fingerprint != pairs.only(("HREL",)).fingerprint

@@ -211,6 +211,12 @@ def test_a_run_by_name(tmp_path, unseen, undrawn_reports):
         train_headline_judge(pairs(30), run=RunSettings(home=settings.home, name="mine"))
 
 
+def test_pairs_of_one_label_are_refused_in_words(tmp_path):
+    alike = HeadlineSet("alike", tuple(one for one in pairs().pairs if one.label == "MREL"))
+    with pytest.raises(InputError, match=r"learn from \d+ pairs, all labelled 'MREL'; it needs pairs of two labels"):
+        train_headline_judge(alike, run=RunSettings(home=tmp_path))
+
+
 def test_the_dev_pairs_of_a_report_were_not_learnt_from(tmp_path, undrawn_reports):
     draw = np.random.default_rng(0)
 

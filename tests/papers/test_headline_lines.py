@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -103,6 +104,10 @@ def test_titles_are_judged_once_and_kept_with_their_evidence(home, database):
     assert lines["2610.00001"].evidence == "Sparse readers find a page in two looks."
     assert lines["2610.00001"].judge == "mine"
     assert "core fact" in lines["2610.00001"].meaning
+    assert judge_new(database, home, load=lambda *_: pytest.fail("loaded")).judged == []
+    last = home.home / "models" / "mine" / "judge.json"
+    os.utime(last, ns=(0, last.stat().st_mtime_ns + 10**9))  # trained anew, under its name
+    assert len(judge_new(database, home).judged) == 2
     assert judge_new(database, home, load=lambda *_: pytest.fail("loaded")).judged == []
 
 

@@ -316,6 +316,9 @@ def test_bad_cascades_are_refused(clock):
     for given_hits in ([HITS[0], HITS[0]], [HITS[50]]):
         with pytest.raises(InputError, match="Wrong gave a passage twice"):
             Cascade([Stage(Wrong(given_hits), 5)]).rank("q", HITS)
+    for times in ({}, {"budget_ms": 100}):  # not the stage's fault
+        with pytest.raises(InputError, match=r"Candidates 1 and 3 are the same passage \(.*d1"):
+            Cascade([stage], **times).rank("q", [*HITS[:3], HITS[1]])
     with pytest.raises(InputError, match="depth of 0"):
         CascadeSearch(Words({"a": "a"}), Cascade([stage]), depth=0)
     cancel = Cancel()
@@ -351,6 +354,8 @@ def test_names_with_commas_are_a_cascade(loaded, tmp_path):
     assert cascade.budget_ms is None
     one = load_ranker("cheap:50", home=tmp_path, budget_ms=300)
     assert (one.budget_ms, one.stages[0].candidates) == (300, 50)
+    assert load_ranker("cheap:50", home=tmp_path).stages[0].candidates == 50  # alone and without a budget, too
+    by_name.require_ranker("cheap:50", home=tmp_path)
 
 
 def test_article_models_are_told_by_their_files(monkeypatch, tmp_path):
@@ -369,14 +374,15 @@ def test_cascades_that_cannot_be_are_refused_before_models_are_loaded(loaded, tm
     for names_, budget, said in (
         ("cheap,,dear", None, "lacks a name"), ("cheap,", None, "lacks a name"),
         ("cheap:0,dear", None, "no candidates"), ("cheap,dear", 0, "budget of 0 ms"), ("cheap", -5, "budget of -5 ms"),
+        ("cheap:5,dear:10", None, "must not grow"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=said):
             load_ranker(names_, home=tmp_path, budget_ms=budget)
     assert loaded == []
     with pytest.raises(UnknownName, match="'nobody'"):
         load_ranker("cheap,nobody:5", home=tmp_path)
-    with pytest.raises(InputError, match="must not grow"):
-        load_ranker("cheap:5,dear:10", home=tmp_path)
+    with pytest.raises(UnknownName, match="'nobody'"):
+        load_ranker("nobody:5", home=tmp_path)
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
 from dataclasses import replace
 from itertools import pairwise
 
@@ -29,6 +31,7 @@ from foveal.models.offline import unpacked
 from foveal.ranking.cross_encoder import CrossEncoderRanker, windows
 from foveal.retrieval.pipeline import Pipeline
 from foveal.settings import Settings
+from foveal.training.rerankers import BESIDE
 
 WORDS = ["mill", "wheel", "river", "old", "steam", "engine", "boiler", "grain", "flour", "stone", "water", "lever"]
 POSITIONS = 24
@@ -102,6 +105,28 @@ def test_hits_come_by_score_and_those_beyond_the_budget_follow(ranker):
     assert [one.score for one in few] == sorted((one.score for one in few), reverse=True)
     assert ranker.rank("water mill", []) == []
     assert names(hits) == ["d0", "d1", "d2", "d3", "d4"]
+
+
+def test_one_that_was_trained_here_counts_by_its_share_beside_the_search(folder, ranker, tmp_path):
+    """By what comes before the sigmoid, as the share was chosen."""
+    mine = shutil.copytree(folder, tmp_path / "mine")
+    (mine / BESIDE).write_text('{"share": 0.4}')
+    beside = CrossEncoderRanker.load(str(mine))
+    assert (beside.share, ranker.share, CrossEncoderRanker.load(str(mine), share=1.0).share) == (0.4, 1.0, 1.0)
+    hits = [hit(f"d{i}", 9.0 - i * i, text) for i, text in enumerate(TEXTS)]
+    logits = np.array([math.log(one / (1 - one)) for one in ranker.scores("water mill", TEXTS).astype(float)])
+    own = np.array([one.score for one in hits])
+    expected = 0.4 * (logits - logits.min()) / np.ptp(logits) + 0.6 * (own - own.min()) / np.ptp(own)
+    ranked = beside.rank("water mill", hits)
+    assert names(ranked) == [f"d{i}" for i in np.argsort(-expected)]
+    assert [one.score for one in ranked] == pytest.approx(sorted(expected, reverse=True), abs=1e-3)
+    assert beside.rank("water mill", []) == []
+    for damaged in ("{", "[]", '{"share": "much"}'):
+        (mine / BESIDE).write_text(damaged)
+        with pytest.raises(ModelUnavailable, match="Train the ranker anew"):
+            CrossEncoderRanker.load(str(mine))
+    with pytest.raises(InputError, match="share=0"):
+        replace(ranker, share=0)
 
 
 def test_a_long_passage_counts_by_its_best_window_or_is_cut(folder, ranker):

@@ -75,6 +75,12 @@ def test_words_that_are_searched_weigh_as_they_do_in_the_whole_collection():
     for found, expected in zip(explain("small mill", HITS, words=counted), explain("small mill", HITS, words=WORDS),
                                strict=True):  # fmt: skip
         np.testing.assert_allclose(found.weights, expected.weights)
+    WordWeights.searched("small and small foveas, mills and steam", HITS, other := Words({"": ""}), len(TEXTS))
+    assert [word for word, _ in other.asked] == [
+        "small",
+        "foveas",
+        "mills",
+    ]  # once, and no word that these passages lack
     nothing = WORDS.explain("steam", HITS[0])
     assert (nothing.parts, nothing.best(), str(nothing)) == ((), [], "words: nothing matched")
     with pytest.raises(InputError, match="no texts"):
@@ -123,6 +129,7 @@ def test_blockrank_gives_each_word_the_attention_of_its_tokens(qwen):
         first = next(token for token in whole.tokens if text[token.start : token.end].strip())
         assert one.weights[0, 0] >= first.mass * 0.999
         assert [one.text(part) for part in one.parts][-1] == "."
+        assert "." not in [reason.text for reason in one.best(99)]  # it is looked at, and says nothing
     assert sum(one.weights.sum() for one in found) < 1
 
 
@@ -144,7 +151,9 @@ def test_a_sentence_weighs_what_the_score_loses_without_it():
 
     found = by_leaving_out("counting", HITS[1], score)
     assert shown(found) == {"A mill grinds.": 1.0, "The river drives the old mill.": 2.0}
-    assert [reason.weight for reason in found.best()] == [2.0, 1.0]
+    assert [(reason.text, reason.weight) for reason in found.best()] == [
+        ("The river drives the old mill.", 2.0), ("A mill grinds.", 1.0),
+    ]  # fmt: skip
 
     over = by_leaving_out("counting", HITS[1], score, until=time.monotonic())
     assert over.weights.shape == (1, 0)
@@ -202,6 +211,8 @@ def test_an_explanation_is_checked_and_is_plain_as_json():
     cosines = replace(found, adds=False, weights=np.full((2, 3), 0.5))
     assert cosines.of_parts.tolist() == [0.5] * 3
     assert cosines.best(1)[0].weight == 0.5
+    matched = replace(cosines, weights=np.array([[0.2, 0.9, 0.1], [0.3, 0.0, 0.4]])).best()
+    assert [(one.query, one.text, one.weight) for one in matched] == [("small", "fovea", 0.9), ("fovea", "small", 0.4)]
 
 
 def test_pictures_are_drawn_of_a_matrix_and_of_a_marked_text(tmp_path):

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from honest import HashedWords, Lines
+from retrieval.shelf import Words
 from training.conftest import topic_examples
 
 from foveal.errors import InputError
@@ -39,6 +40,7 @@ from foveal.training.articles import FROM_SCRATCH
 from foveal.training.examples import Examples
 from foveal.training.loop import LoopSettings
 from foveal.training.negatives import filled, top_negatives
+from foveal.training.pseudo_queries import Piece
 from foveal.training.runs import RunSettings
 from foveal.training.searches import WordSearch, run_of
 from foveal.types import Document, Span, document_id
@@ -219,7 +221,7 @@ def test_queries_without_a_relevant_passage_teach_nothing(library, shelf):
     judged = of_qrels(shelf, queries, {"q0": {ids[0]: 1}, "q1": {ids[1]: 2}, "q2": {ids[0]: 0}}, library.retriever())
     assert list(judged.examples.queries) == ["q0", "q1"]
     assert "1 of 3 judged queries have no relevant passage" in judged.notes[0]
-    with pytest.raises(InputError, match="1 judged queries have a relevant passage"):
+    with pytest.raises(InputError, match="judged queries 1 has a relevant passage"):
         of_qrels(shelf, queries, {"q0": {ids[0]: 1}, "q2": {ids[0]: 0}}, library.retriever())
 
 
@@ -285,6 +287,23 @@ def test_search_gives_no_passage_that_is_not_on_the_shelf(library, shelf):
     few = {name: piece for name, piece in shelf.pieces.items() if "eyes" in piece.title}
     found = library_search(library.retriever(), few)(["dark"], 5)
     assert list(found[0]) == [passage(shelf, "eyes", "Rods")]
+
+
+def test_a_training_searches_as_the_person_who_judged_did(library, shelf):
+    """A phrase in the quotes of word processors binds; aside lies what is so by the query as it is kept."""
+    hair = passage(shelf, "skin", "Hair")
+    for query in ('"grows in the dark"', "\u201cgrows in the dark\u201d"):
+        assert list(library_search(library.retriever(), shelf.pieces)([query], 5)[0]) == [hair]
+        assert library_search(library.retriever(), shelf.pieces, {query: {hair}})([query], 5) == [{}]
+
+
+def test_a_query_is_searched_deeper_only_where_what_lies_aside_took_the_places():
+    words = Words({f"d{number}": "mill" for number in range(9)})
+    pieces = {name_of(one.span): Piece(one.span.document_id, "", "mill") for one in words.passages}
+    order = list(pieces)
+    found = library_search(words, pieces, {"mill": set(order[:5])})(["mill", "mill mill"], 2)
+    assert [list(one) for one in found] == [order[5:7], order[:2]]
+    assert words.asked == [("mill", 2), ("mill mill", 2), ("mill", 4), ("mill", 7)]
 
 
 @pytest.mark.parametrize(("count", "held"), [(2, 1), (10, 3), (20, 6), (50, 10), (100, 10), (1000, 100)])

@@ -53,7 +53,7 @@ def test_odd_hits_and_queries():
         ranker(0)
     with pytest.raises(InputError, match="empty question"):
         ranker().rank(" ", HITS)
-    with pytest.raises(InputError, match="twice"):
+    with pytest.raises(InputError, match="the same passage"):
         ranker().rank(QUERY, [HITS[0], HITS[0]])
     cancel = Cancel()
     cancel.set()

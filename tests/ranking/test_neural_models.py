@@ -143,10 +143,12 @@ def test_knrm_tells_the_exact_kernel_by_ids():
     assert logs[0, 1:].tolist() == pytest.approx(logs[1, 1:].tolist(), abs=1e-4)
 
 
-@pytest.mark.parametrize("cross", [True, False])
-def test_conv_knrm_by_definition(cross):
-    """Conv-KNRM: g^h = ReLU(W_h [q_i .. q_{i+h-1}] + b_h), one M for each pair of lengths, kernel pooling on each."""
-    model = model_of("conv-knrm", filters=5, cross=cross)
+@pytest.mark.parametrize(("cross", "words"), [(True, "equal"), (False, "equal"), (True, "idf")])
+def test_conv_knrm_by_definition(cross, words):
+    """Conv-KNRM: g^h = ReLU(W_h [q_i .. q_{i+h-1}] + b_h), one M for each pair of lengths, kernel pooling on each; by
+    choice what begins at a word times its idf.
+    """
+    model = model_of("conv-knrm", filters=5, cross=cross, words=words)
     output = weights(model.output)
 
     def grams(words, length):
@@ -161,11 +163,13 @@ def test_conv_knrm_by_definition(cross):
         return a @ b / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-12)
 
     expected = []
-    for _, _, qv, dv, _ in rows(model):
+    for q, _, qv, dv, idf in rows(model):
+        counted = idf if words == "idf" else [1.0] * len(q)
         phi = []
         for one, two in product(range(1, 4), range(1, 4)):
             if cross or one == two:
-                phi += kernel_logs([[cosine(a, b) for b in grams(dv, two)] for a in grams(qv, one)])
+                each = [kernel_logs([[cosine(a, b) for b in grams(dv, two)]]) for a in grams(qv, one)]
+                phi += (np.array(counted) @ np.array(each)).tolist()
         expected.append(math.tanh(output["weight"][0] @ (0.01 * np.array(phi)) + output["bias"][0]))
     assert len(model.matched) == (9 if cross else 3)
     assert scores(model) == pytest.approx(expected, abs=2e-5)

@@ -419,7 +419,7 @@ def test_wrong_queries_and_hits_are_refused():
         ranker.rank("  ", [hit("a")])
     with pytest.raises(InputError, match="of document 'b' holds no sentence"):
         ranker.rank("frog", [hit("a"), hit("b", text=" \n ")])
-    with pytest.raises(InputError, match="twice"):
+    with pytest.raises(InputError, match="the same passage"):
         ranker.rank("frog", [hit("a"), hit("a")])
     for wrong in ({"cut": "verses"}, {"budget": 0}, {"batch": 0}, {"remembered": 0}):
         with pytest.raises(InputError, match="A ranker of sections got"):

@@ -11,16 +11,20 @@ import torch
 
 from foveal.errors import InputError, UnknownName
 from foveal.training import model_folders
-from foveal.training.examples import Rows
+from foveal.training.examples import Examples, Rows
 from foveal.training.loop import LoopSettings
 from foveal.training.rerankers import (
+    NOT_READ,
+    SHARES,
     RankerLoss,
     RerankerSettings,
     Scorer,
+    best_share,
     columns_of,
     listed,
     reranked,
     train_reranker,
+    with_first,
 )
 from foveal.training.runs import RunSettings
 
@@ -52,6 +56,8 @@ def test_a_ranker_learns_from_what_the_first_stage_gets_wrong(topics, tiny_encod
     assert (report.rows()[0].system, report.rows()[0].note) == ("dev: before", "first stage")
     assert report.settings["base"] == str(tiny_encoder)
     assert folder == tmp_path / "models" / report.name
+    share = json.loads((folder / "beside.json").read_text())["share"]
+    assert f"Its score counts {share:g}, " in report.notes[0]
     score = Scorer(folder)
     right, wrong = score([("a3 f1", "b3 f2 f3"), ("a3 f1", "b4 f2 f3")])
     assert right > wrong
@@ -63,6 +69,23 @@ def test_a_ranker_learns_from_what_the_first_stage_gets_wrong(topics, tiny_encod
         run=RunSettings(home=tmp_path, on_progress=lambda _: pytest.fail("it trained")),
     )
     assert again == (folder, report)
+
+
+def test_a_score_counts_beside_the_first_stage_s():
+    """Each laid over 0 to 1 among what was read; what was not stays below; the best share is found by trying all."""
+    found = {"q": {"a": 9.0, "b": 5.0, "c": 1.0, "d": 0.5}}
+    scored = {"q": {"a": -2.0, "b": 2.0, "c": 0.0, "d": NOT_READ - 3}}
+    half = with_first(found, scored, 0.5)["q"]
+    assert half == {"a": 0.5, "b": 0.75, "c": 0.25, "d": NOT_READ - 3}
+    assert with_first(found, scored, 0.2)["q"]["a"] == pytest.approx(0.8)
+    assert with_first({"q": {}}, {"q": {}}, 0.5) == {"q": {}}
+
+    def judged(**grades):
+        corpus = dict.fromkeys("abcd", "text")
+        return Examples({"q": "asked"}, {name: f"{text} {name}" for name, text in corpus.items()}, {"q": grades})
+
+    assert best_share(judged(b=1), found, scored) == 1.0
+    assert best_share(judged(a=1), found, scored) == max(one for one in SHARES if 1 - one > one + 0.5 * (1 - one))
 
 
 def test_what_was_judged_wrong_is_a_negative_though_it_was_not_found(topics, tiny_encoder, tmp_path):

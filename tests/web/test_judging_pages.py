@@ -55,6 +55,16 @@ def test_a_grade_is_kept_shown_and_replaced(visitor, tmp_path):
     assert pressed(other) == []  # a grade is of its query
 
 
+def test_the_way_of_searching_outlives_a_grade_and_a_look_at_why(visitor):
+    how = {"q": "mill", "each": "1", "no_events": "1"}
+    page = visitor.client.get("/library", params=how | {"judge": 1}).text
+    answer = visitor.post("/library/judge", **{**forms(page)[0], "token": visitor.token(), "grade": "2"})
+    assert dict(answer.url.params) == how | {"judge": "1"}
+    why = visitor.client.get(unescape(re.findall(r'href="(/library/\w+/why\?[^"]+)"', page)[0])).text
+    [back] = re.findall(r'href="/library\?([^"]+)">What was found', why)
+    assert sorted(unescape(back).split("&")) == [f"{name}={value}" for name, value in sorted(how.items())]
+
+
 def test_what_cannot_be_graded_is_refused_and_keeps_nothing(visitor, tmp_path):
     page = visitor.client.get("/library", params={"q": "mill", "judge": 1}).text
     given = forms(page)[0] | {"token": visitor.token()}

@@ -4,9 +4,9 @@ alone      the first stage, then each ranker over its candidates: nDCG@10, media
 blocks     what BlockRank's kept blocks take on disk, and what they save
 chosen     the stages of the cascade, by the dev claims within 300 ms
 cascade    the chosen one at 50, 100, 300 and 1,000 ms, its times foretold as it runs; the same order again by counts
-Bars       above 0.759 nDCG@10, the best before (trained token vectors with BM25S over all abstracts, `retrieval-late`),
-           a median and a 95th percentile of at most 300 ms; a run of 40 claims (--quick) has to be no worse than its
-           first stage instead
+Bars       above 0.772 nDCG@10, the best before (codes that learn with the queries, `retrieval-index`;
+           trained token vectors with BM25S, `retrieval-late`, have 0.759), a median and a 95th percentile of at most
+           300 ms; a run of 40 claims (--quick) has to be no worse than its first stage instead
 
 Times are those of one claim after another, from its text to the ranked list, search included; models are loaded,
 abstracts' token vectors and blocks are read before. Scores of the token vectors, the cross-encoder and BlockRank are
@@ -44,7 +44,7 @@ from foveal.retrieval.fusion_weights import GRID, best_weight
 from foveal.training.examples import Examples
 from foveal.types import Hit
 
-BEST, BUDGET = 0.759, 300.0
+BEST, BUDGET = 0.772, 300.0
 """nDCG@10 of the project's best before, and milliseconds of a claim."""
 ABOVE = 1e-4
 """The least that is more."""

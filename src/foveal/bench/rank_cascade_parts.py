@@ -306,7 +306,7 @@ class Parts:
         """Trained on the taught claims. It stands beside the scores before it, so it is used even if alone it is no
         better than the first stage."""
         loop = LoopSettings(
-            epochs=self.sizes.epochs, batch=8, learning_rate=3e-5, seed=self.settings.seed, bfloat16=mixed_precision()
+            epochs=self.sizes.epochs, batch=8, learning_rate=1e-4, seed=self.settings.seed, bfloat16=mixed_precision()
         )
         chosen = RerankerSettings(
             window=WINDOW, depth=self.sizes.best, negatives=3, dev_queries=20, dev_depth=10, loop=loop
@@ -325,7 +325,7 @@ class Parts:
             f"stage {before:.3f}"
         )
         folder = folder or self.home / "runs" / "train" / report.name / "rejected"
-        return Bfloat16(CrossEncoderRanker.load(str(folder), max_tokens=WINDOW, overflow="cut"))
+        return Bfloat16(CrossEncoderRanker.load(str(folder), max_tokens=WINDOW, overflow="cut", share=1.0))
 
     # -- BlockRank -----------------------------------------------------------------------------------------------------
 

@@ -245,17 +245,23 @@ def _draw(found: Sequence[Event], path: Path) -> Path:
 
 
 def _useful(count: int) -> list[int]:
-    """The numbers that a person types, from 1; none where the line is empty."""
-    notes().print("Which were useful? Numbers with blanks between, or just Enter: ", end="")
-    try:
-        line = input()
-    except EOFError:
-        line = ""
-    words = line.replace(",", " ").split()
-    wrong = next((word for word in words if not word.isdecimal() or not 1 <= int(word) <= count), None)
-    if wrong is not None:
-        raise InputError(f"{wrong!r} is no number from 1 to {count}. The search was noted without clicks; ask again.")
-    return [int(word) for word in words]
+    """The numbers that a person types, from 1; none where the line is empty. What is no number is asked for again.
+
+    InputError: the input ends behind such a line.
+    """
+    said = ""
+    while True:
+        notes().print(f"{said}Which were useful? Numbers with blanks between, or just Enter: ", end="", markup=False)
+        try:
+            words = input().replace(",", " ").split()
+        except EOFError as ended:
+            if said:
+                raise InputError(f"{said}The search was noted without clicks; ask again.") from ended
+            words = []
+        wrong = next((word for word in words if not word.isdecimal() or not 1 <= int(word) <= count), None)
+        if wrong is None:
+            return [int(word) for word in words]
+        said = f"{wrong!r} is no number from 1 to {count}. "
 
 
 def _show_tallies(tallies: dict[tuple[str, str], Any]) -> None:

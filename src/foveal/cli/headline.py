@@ -17,7 +17,7 @@ from foveal.errors import InputError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from foveal.evaluation.headlines import HeadlinePair, HeadlineSet
+    from foveal.evaluation.headlines import HeadlinePair
     from foveal.evaluation.votes import Vote
     from foveal.papers.headline_writer import Writer
     from foveal.papers.headlines import HeadlineJudge
@@ -196,23 +196,39 @@ def annotate(
 ) -> None:
     """Label the headlines of FILE: the guideline, then one key each. A vote is on the disk before it is confirmed."""
     from foveal.evaluation.headlines import TECLASS, read_pairs
-    from foveal.evaluation.votes import last_votes, read_votes
+    from foveal.evaluation.votes import last_votes, read_votes, require_same
 
-    pairs = read_pairs(file)
+    annotator = annotator.strip()
+    if not annotator:
+        raise InputError("The annotator has no name; each vote is kept under it: --annotator NAME.")
+    pairs = read_pairs(file).by_id()
     place = votes or file.with_name(f"{file.name}.votes.jsonl")
     labels = TECLASS.labels(view)
+    given = read_votes(place)
+    require_same(given, pairs, place)
+    _require_labels(given, labels, place)
     console = results()
     console.print(guideline(labels), markup=False)
-    known = last_votes(read_votes(place))
-    todo = [one for one in pairs.pairs if again or annotator not in known.get(one.id, {})]
+    known = last_votes(given)
+    todo = [one for one in pairs.values() if again or annotator not in known.get(one.id, {})]
     if not todo:
         console.print(
             f"{annotator} has labelled all {len(pairs)} headlines. --again shows them once more.", markup=False
         )
         return
-    given = _annotated(todo, labels, annotator, place, console)
-    said = f"Labelled {given} of {len(todo)}; kept in {place}. When others have voted: foveal headline agree {place}"
-    console.print(said, markup=False, soft_wrap=True)
+    count = _annotated(todo, labels, annotator, place, console)
+    said = f"Labelled {count} of {len(todo)}; kept in {place}. When others have voted: foveal headline agree {place}"
+    console.print(said if count else f"Nothing was labelled of {len(todo)}.", markup=False, soft_wrap=True)
+
+
+def _require_labels(given: list[Vote], labels: tuple[str, ...], place: Path) -> None:
+    """InputError: the file has votes of another view, with which these could not be counted."""
+    other = next((vote.label for vote in given if vote.label not in labels), None)
+    if other is not None:
+        raise InputError(
+            f"{place} has votes of another view, such as {other!r}; this one has {', '.join(labels)}. Take the --view "
+            "that it was begun with, or another file: --votes FILE."
+        )
 
 
 def guideline(labels: tuple[str, ...]) -> str:
@@ -283,9 +299,11 @@ def agree(
     as_json: AsJson = False,
 ) -> None:
     """Say how far people agree: Fleiss' kappa, the share on which all agree, the majority's labels."""
+    from dataclasses import asdict
+
     from foveal.evaluation.agreement import agreement, majority
     from foveal.evaluation.headlines import read_pairs
-    from foveal.evaluation.votes import last_votes, read_votes
+    from foveal.evaluation.votes import last_votes, read_votes, require_same
 
     given = read_votes(votes)
     if not given:
@@ -293,16 +311,18 @@ def agree(
     last = {item: tuple(said.values()) for item, said in last_votes(given).items()}
     labels = _view_of(given)
     chosen = {item: majority(said) for item, said in last.items()}
-    found = agreement(last, labels)
-    told = {
-        "kappa": found.kappa, "unanimous": found.unanimous, "items": found.items, "votes_each": found.votes_each,
-        "left_out": found.left_out, "unlabelled": sum(label is None for label in chosen.values()),
+    told: dict[str, Any] = {
+        "unlabelled": sum(label is None for label in chosen.values()),
         "labels": {label: list(chosen.values()).count(label) for label in labels},
-    }  # fmt: skip
+    }
+    if out is None or any(len(said) > 1 for said in last.values()):  # who labels alone wants the labels
+        told = {**asdict(agreement(last, labels)), **told}
     if out is not None:
         if pairs is None:
             raise InputError("--out writes the pairs with their labels; name the file that was labelled: --pairs FILE.")
-        _write_labelled(read_pairs(pairs), chosen, out)
+        labelled = read_pairs(pairs).by_id()
+        require_same(given, labelled, votes)
+        _write_labelled(labelled, chosen, out)
     if as_json:
         print_json({**told, "majority": chosen})
         return
@@ -322,23 +342,28 @@ def _view_of(given: list[Vote]) -> tuple[str, ...]:
 
 
 def _show_agreement(told: Mapping[str, Any]) -> None:
-    kappa = "none, as all votes are one label" if told["kappa"] is None else f"{told['kappa']:.3f}"
-    lines = [
-        f"Fleiss' kappa {kappa}; all agree on {told['unanimous']:.1%} of {told['items']} items with "
-        f"{told['votes_each']} votes each",
-        *([f"{told['left_out']} items have another number of votes and do not count here"] if told["left_out"] else []),
-        f"majority: {', '.join(f'{label} {count}' for label, count in told['labels'].items())}; "
-        f"unlabelled, as two labels lead: {told['unlabelled']}",
-    ]
-    for line in lines:
+    said = ["One vote each, so nothing can be said of agreement"]
+    if "kappa" in told:
+        kappa = "none, as all votes are one label" if told["kappa"] is None else f"{told['kappa']:.3f}"
+        said = [
+            f"Fleiss' kappa {kappa}; all agree on {told['unanimous']:.1%} of {told['items']} items with "
+            f"{told['votes_each']} votes each"
+        ]
+    if told.get("left_out"):
+        said.append(f"{told['left_out']} items have another number of votes and do not count here")
+    counted = ", ".join(f"{label} {count}" for label, count in told["labels"].items())
+    said.append(f"majority: {counted}; unlabelled, as two labels lead: {told['unlabelled']}")
+    for line in said:
         results().print(line, markup=False, soft_wrap=True)
 
 
-def _write_labelled(pairs: HeadlineSet, chosen: Mapping[str, str | None], out: Path) -> None:
+def _write_labelled(pairs: Mapping[str, HeadlinePair], chosen: Mapping[str, str | None], out: Path) -> None:
     from foveal.evaluation.files import whole_file
 
+    if not pairs.keys() & chosen.keys():
+        raise InputError("No pair of --pairs has a vote: other ids stand there. Name the file that was labelled.")
     with whole_file(out) as partial, partial.open("w", encoding="utf-8") as lines:
-        for one in pairs.pairs:
+        for one in pairs.values():
             label = chosen.get(one.id)
             if label is not None:
                 told = {"id": one.id, "url": one.url, "article": one.article, "headline": one.headline, "label": label}

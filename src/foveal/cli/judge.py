@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -55,6 +55,7 @@ def judge(
     One key for each passage, or one line where the input is no terminal. Each grade is kept at once.
     """
     from foveal.evaluation.judgements import FILE, read_judgements
+    from foveal.retrieval.words import plain_quotes
 
     library = open_library(home)
     path = library.settings.home / FILE
@@ -65,7 +66,7 @@ def judge(
     elif query is None:
         raise typer.BadParameter("Say what to find, or give --list or --export DIR.", param_hint="QUERY")
     else:
-        hits = library.search(query, k, retriever=retriever, rank=rank, where=where)
+        hits = library.search(plain_quotes(query), k, retriever=retriever, rank=rank, where=where)
         given = _graded(library, query, hits, path, notes() if as_json else results())
         if as_json:
             print_json({"query": query, "found": len(hits), "judged": [one.as_json() for one in given]})
@@ -98,7 +99,7 @@ def _graded(library: Library, query: str, hits: Sequence[Hit], path: Path, conso
             known[made.key] = made.grade
             given[made.key] = made
         place = max(0, place - 1) if answer == BACK else place + 1
-    console.print(_said(list(given.values()), len(shown), path), markup=False, soft_wrap=True)
+    console.print(_said(list(given.values()), len(shown), path, known), markup=False, soft_wrap=True)
     return list(given.values())
 
 
@@ -160,14 +161,18 @@ def _explained() -> str:
     return "; ".join(f"{grade} {meaning}" for grade, meaning in GRADES.items()) + f"; {SKIP}, {BACK}, {QUIT}."
 
 
-def _said(given: Sequence[Judgement], shown: int, path: Path) -> str:
+def _said(given: Sequence[Judgement], shown: int, path: Path, known: Mapping[Any, int]) -> str:
+    """What was judged now, and what comes next; `known` holds the grades of all queries, by `Judgement.key`."""
+    from foveal.ranking.judged import FEWEST
+
     relevant = sum(one.grade > 0 for one in given)
     if not given:
         return f"Nothing was judged of {shown}."
-    return (
-        f"Judged {len(given)} of {shown}, {relevant} of them relevant; kept in {path}. "
-        "Train on what you judged: foveal train ranker pairwise."
-    )
+    queries = {key[0] for key, grade in known.items() if grade > 0}
+    then = "Train on what you judged: foveal train ranker pairwise."
+    if len(queries) < FEWEST:
+        then = f"Training takes {FEWEST} queries with something relevant, and better fifty: go on with another."
+    return f"Judged {len(given)} of {shown}, {relevant} of them relevant; kept in {path}. {then}"
 
 
 # -- what was judged --------------------------------------------------------------------------------------------------

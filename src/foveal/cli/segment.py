@@ -113,14 +113,16 @@ def drawn(outline: Outline, path: Path) -> None:
     """The picture of the gaps."""
     from foveal.evaluation.plots import borders
 
-    places = {leaf.span.start: leaf.level for leaf in outline.leaves}
-    borders(
-        outline.gaps,
-        [(start, level) for start, level in places.items() if start],
-        len(outline.document.text),
-        path,
-        title=outline.document.title,
-    )
+    opened = [(start, level) for start, level in opened_levels(outline.tree).items() if start]
+    borders(outline.gaps, opened, len(outline.document.text), path, title=outline.document.title)
+
+
+def opened_levels(parts: Sequence[Segment]) -> dict[int, int]:
+    """Where segments begin, with the level of the highest part of the tree that begins there: 1 is the top."""
+    found = dict[int, int]()
+    for part in parts:
+        found |= {**opened_levels(part.parts), part.span.start: part.level}
+    return found
 
 
 def drawn_passages(document: Document, passages: Sequence[Passage], path: Path) -> None:

@@ -121,9 +121,13 @@ def csv_rows(path: Path, needs: Sequence[str] = ()) -> Iterator[tuple[str, dict[
             tabs = path.name.removesuffix(".gz").endswith(".tsv")
             reader = csv.DictReader(file, delimiter="\t" if tabs else ",")
             with _long_fields():
-                missing = [name for name in needs if name not in (reader.fieldnames or ())]
+                there = reader.fieldnames or ()
+            missing = [name for name in needs if name not in there]
             if missing:
-                raise InputError(f"{path} lacks the column {', '.join(missing)}; it needs {', '.join(needs)}.")
+                has = ", ".join(map(repr, there)) or "none"
+                raise InputError(
+                    f"{path} lacks the column {', '.join(missing)}; it needs {', '.join(needs)}. It has: {has}."
+                )
             while True:
                 with _long_fields():  # held for a row: whoever reads on late, or never, keeps nobody waiting
                     row = next(reader, None)

@@ -143,22 +143,43 @@ class HeadlineSet:
             digest.update(told.encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
 
+    def by_id(self) -> dict[str, HeadlinePair]:
+        """The pairs by their ids, in order; one that comes twice once. InputError: one id is that of two headlines."""
+        found: dict[str, HeadlinePair] = {}
+        for one in self.pairs:
+            first = found.setdefault(one.id, one)
+            if (first.headline, first.article) != (one.headline, one.article):
+                raise InputError(
+                    f"The id {one.id!r} is that of two pairs: {first.headline[:60]!r} and {one.headline[:60]!r}. Votes "
+                    "are kept by the id: give each pair its own."
+                )
+        return found
+
     def labelled(self, taxonomy: Taxonomy = TECLASS, view: str = "primary") -> list[str]:
         """The label of each pair in that view. InputError: a pair without one, or an unknown one."""
         found = []
         for one in self.pairs:
+            which = one.id or one.headline[:60]
             if one.label is None:
-                raise InputError(f"The pair {one.id or one.headline[:60]!r} has no label. Give one, or leave it out.")
-            found.append(taxonomy.viewed(one.label, view))
+                raise InputError(f"The pair {which!r} has no label. Give one, or leave it out.")
+            try:
+                found.append(taxonomy.viewed(one.label, view))
+            except InputError as error:
+                raise InputError(f"The pair {which!r}: {error}") from error
         return found
 
     def only(self, labels: Sequence[str], taxonomy: Taxonomy = TECLASS) -> HeadlineSet:
-        """The pairs that have one of these labels, or a sub-class of one. InputError: an unknown label."""
+        """The pairs that have one of these labels, or a sub-class of one. InputError: an unknown label, there too."""
         wanted = {sub for label in labels for sub in (label, *taxonomy.primary.get(label, ()))}
         known = {*taxonomy.labels("primary"), *taxonomy.labels("sub")}
         unknown = next((label for label in labels if label not in known), None)
         if unknown is not None:
             raise InputError(f"There is no label {unknown!r}. There are: {', '.join(sorted(known))}.")
+        known |= {*taxonomy.binary}
+        wrong = next((one for one in self.pairs if one.label is not None and one.label not in known), None)
+        if wrong is not None:  # misspelt, it would be left out unseen
+            of, there = wrong.id or wrong.headline[:60], ", ".join(sorted(known))
+            raise InputError(f"The pair {of!r}: There is no label {wrong.label!r}. There are: {there}.")
         return HeadlineSet(self.name, tuple(one for one in self.pairs if one.label in wanted), self.licence)
 
 

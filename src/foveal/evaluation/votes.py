@@ -10,12 +10,13 @@ is a vote. Of one person's votes on one item the last counts; the earlier ones s
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from foveal.errors import InputError
 from foveal.evaluation.appended import append, locked
+from foveal.evaluation.headlines import HeadlinePair
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,19 @@ def last_votes(votes: Sequence[Vote]) -> dict[str, dict[str, str]]:
     for vote in votes:
         found.setdefault(vote.item, {})[vote.annotator] = vote.label
     return found
+
+
+def require_same(votes: Sequence[Vote], pairs: Mapping[str, HeadlinePair], path: Path) -> None:
+    """InputError: a vote of the file `path` is on another headline than the one that has its item's id now, as where
+    pairs without ids, which are counted, moved."""
+    for vote in votes:
+        now = pairs.get(vote.item)
+        if now is not None and vote.headline.strip() and vote.headline != now.headline:
+            raise InputError(
+                f"{path}: the vote on {vote.item!r} is on {vote.headline[:60]!r}, and that id is now that of "
+                f"{now.headline[:60]!r}. Name the pairs as they were voted on, or another file of votes; a column id "
+                "keeps votes with their pairs."
+            )
 
 
 def _parsed(content: bytes, path: Path) -> tuple[list[Vote], int, bool]:

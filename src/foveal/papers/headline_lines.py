@@ -5,7 +5,8 @@
     digest_line(database)                          # paper -> a sentence or None: what a digest adds below a title
 
 Off      unless foveal.toml names a judge, [headlines] judge = "mine"; none is shipped: no set with labels allows it
-Kept     with the names of judge and writer, and a hash of what they saw: a paper whose words change is judged anew
+Kept     with the names of judge and writer, and a hash of what they saw: a paper whose words change is judged anew, as
+         all listed last are where a judge or writer was trained anew
 Author   the title is never changed; a written line stands beside it, named as what it is, and only where the judge
          finds it better borne out by the abstract
 """
@@ -27,7 +28,7 @@ from foveal.database import Database
 from foveal.errors import InputError
 from foveal.papers.mail.plain import one_line, plain_tex
 from foveal.papers.schema import HeadlineRow, ListingRow, PaperRow
-from foveal.settings import Settings, load_part
+from foveal.settings import Settings, expanded, load_part
 
 if TYPE_CHECKING:
     from foveal.papers.headline_writer import Writer
@@ -124,7 +125,7 @@ def judge_new(
         return Judged(off=UNTRAINED)
     if load is None:  # said now, also where there is nothing to judge
         _require_named(chosen, settings)
-    asked = list(_asked(database, chosen))
+    asked = list(_asked(database, chosen, settings.home))
     told = Judged(left=len(asked))
     if not asked:
         return told
@@ -165,8 +166,8 @@ def digest_line(database: Database) -> Callable[[Paper], str | None]:
     return line
 
 
-def _asked(database: Database, chosen: HeadlineSettings) -> Iterator[_Asked]:
-    """Papers listed last, whose title was not judged as it stands by this judge and writer."""
+def _asked(database: Database, chosen: HeadlineSettings, home: Path) -> Iterator[_Asked]:
+    """Papers listed last, whose title was not judged as it stands by this judge and writer, as these are now."""
     today = faults.now().date()
     listed = select(ListingRow.paper_id).where(ListingRow.day.between(today - timedelta(days=chosen.days - 1), today))
     wanted = (
@@ -177,11 +178,21 @@ def _asked(database: Database, chosen: HeadlineSettings) -> Iterator[_Asked]:
     )
     with database.reading() as session:
         rows = session.execute(wanted).all()
+    models = (chosen.judge, chosen.writer, str(chosen.candidates), *_trained(chosen, home))
     for which, title, abstract, made_of in rows:
-        seen = "\n".join((plain_tex(title), abstract, chosen.judge, chosen.writer, str(chosen.candidates)))
+        seen = "\n".join((plain_tex(title), abstract, *models))
         now = sha256(seen.encode("utf-8", "surrogatepass")).hexdigest()
         if now != made_of and plain_tex(title) and abstract.strip():
             yield _Asked(which, plain_tex(title), abstract.strip(), now)
+
+
+def _trained(chosen: HeadlineSettings, home: Path) -> list[str]:
+    """When judge and writer were trained, where they were: who is trained anew keeps the name, and judges anew."""
+    from foveal.models.folders import written_at
+
+    named = [expanded(name) for name in (chosen.judge, chosen.writer) if name]
+    folders = [next((one for one in (home / "models" / name, name) if one.is_dir()), None) for name in named]
+    return [str(written_at(folder)) for folder in folders if folder is not None]
 
 
 def _require_named(chosen: HeadlineSettings, settings: Settings) -> None:
@@ -219,8 +230,14 @@ def _judged(one: _Asked, judge: HeadlineJudge, writer: Writer | None, chosen: He
         share=found.probabilities[found.label],
         sure=found.sure,
         evidence=" ".join((found.evidence_sentence or "").split()),
-        judge=chosen.judge[:120],
+        judge=_called(chosen.judge),
         written=line,
-        writer=chosen.writer[:120] if line else "",
+        writer=_called(chosen.writer) if line else "",
         made_at=faults.now(),
     )
+
+
+def _called(name: str) -> str:
+    """A model's name as readers see it: of one that is named by its folder, the folder's own."""
+    folder = expanded(name)
+    return (folder.name if folder.is_dir() else name)[:120]

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from foveal.errors import InputError
 from foveal.evaluation.classification import Confusion
 from foveal.evaluation.headlines import TECLASS, HeadlineSet, Taxonomy
 from foveal.models.language import load_language_model
@@ -46,6 +47,7 @@ def train_headline_judge(
     dev, test = run.dev, run.test
     if dev is None:
         learnt, dev = split_by_article(learnt, share=settings.dev_share, seed=settings.fit.seed)
+    _require_classes(learnt.labelled(taxonomy, settings.view))
     depends_on = _identity("headline judge", learnt, dev, test, json.dumps([asdict(settings), list(taxonomy.primary)]))
     here = TrainingRun.opened(run, depends_on, kind=f"headline-judge-{settings.kind}")
     if (done := here.done()) is not None:
@@ -73,6 +75,15 @@ def train_headline_judge(
     with here.candidate() as made:
         here.settle(judge.save(made), report)
     return here.result(report)
+
+
+def _require_classes(labels: Sequence[str]) -> None:
+    """InputError: all that is learnt from has one label, which no judge can tell from another."""
+    if len(set(labels)) < 2:
+        raise InputError(
+            f"A judge would learn from {len(labels)} pairs, all labelled {labels[0]!r}; it needs pairs of two labels "
+            "or more, beside those held out to measure it. Give more labelled pairs, of all labels."
+        )
 
 
 def _texts(pairs: HeadlineSet) -> list[tuple[str, str]]:

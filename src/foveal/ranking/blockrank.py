@@ -32,9 +32,9 @@ from foveal.ranking.blockrank_decode import ID_TOKENS, id_likelihoods
 from foveal.ranking.blockrank_forward import Found, read
 from foveal.ranking.blockrank_plan import Ask, Held
 from foveal.ranking.blockrank_prompt import Layout, Prompter, Segments
-from foveal.retrieval.pipeline import followed_by
+from foveal.retrieval.pipeline import followed_by, require_once
 from foveal.training.blockrank import KEPT as SAVED
-from foveal.types import Hit, Span, require_hits
+from foveal.types import Hit, require_hits
 
 AUTO = "auto"
 DEPTH = 5 / 8
@@ -226,18 +226,6 @@ def ordered(taken: Sequence[Hit], scores: Sequence[float], source: str, hits: Se
         raise InputError(f"The model gave candidate {strange[0]} no finite score. Load it in float32.")
     scored = [replace(hit, score=score, source=source) for hit, score in zip(taken, scores, strict=True)]
     return followed_by(sorted(scored, key=lambda hit: -hit.score), hits)
-
-
-def require_once(hits: Sequence[Hit]) -> None:
-    """InputError: a passage comes twice, or a plain text is there. Equal texts at two places are two passages."""
-    first: dict[Span, int] = {}
-    for place, hit in enumerate(require_hits(hits)):
-        if hit.passage.span in first:
-            raise InputError(
-                f"Candidates {first[hit.passage.span]} and {place} are the same passage ({hit.passage.span}). Leave "
-                "one of them out."
-            )
-        first[hit.passage.span] = place
 
 
 # -- the signal's layer ------------------------------------------------------------------------------------------------

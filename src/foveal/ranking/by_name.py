@@ -37,17 +37,20 @@ FILES = (
 )  # fmt: skip
 """One of them is in each folder of a ranker that is no model of token vectors and no cross-encoder."""
 
+_SIZED = re.compile(r"(.*):(\d+)", re.DOTALL)
+"""A stage of a cascade that says how many candidates it takes."""
+
 _HUB_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
 
 
 def load_ranker(name: str | Path, *, home: Path | None = None, **cascade: Any) -> Ranker:
     """The `Ranker` called `name`; `home` holds the models trained here (default: that of the settings).
 
-    Names with commas between them, or a `budget_ms`, make a cascade (`load_cascade`). UnknownName: nothing is called
-    so. ModelUnavailable, MissingExtra: as its kind says.
+    Names with commas between them, one with its candidates ("knrm:50"), or a `budget_ms`, make a cascade
+    (`load_cascade`). UnknownName: nothing is called so. ModelUnavailable, MissingExtra: as its kind says.
     """
     name, home = str(name), home or Settings.load().home
-    if cascade.get("budget_ms") is not None or ("," in name and _folder(name, home) is None):
+    if cascade.get("budget_ms") is not None or _is_cascade(name, home):
         return load_cascade(name, home=home, **cascade)
     if name in RANKERS:
         from foveal.models.language import load_language_model
@@ -62,11 +65,15 @@ def load_ranker(name: str | Path, *, home: Path | None = None, **cascade: Any) -
 def require_ranker(name: str, *, home: Path | None = None) -> None:
     """UnknownName, InputError: as of `load_ranker`, but nothing is loaded; a hub id may be none."""
     home = home or Settings.load().home
-    if "," in name and _folder(name, home) is None:
+    if _is_cascade(name, home):
         for one, _ in _sizes(name):
             require_ranker(one, home=home)
     elif name not in RANKERS:
         _located(name, home)
+
+
+def _is_cascade(name: str, home: Path) -> bool:
+    return ("," in name or _SIZED.fullmatch(name) is not None) and _folder(name, home) is None
 
 
 def _located(name: str, home: Path) -> Path | None:
@@ -115,6 +122,8 @@ def load_cascade(
 
 def _sizes(names: str) -> list[tuple[str, int]]:
     """The names of a cascade, each with its candidates. InputError: as of `load_cascade`."""
+    from foveal.ranking.cascade import require_falling
+
     sized = [_sized(part.strip()) for part in names.split(",")]
     if not all(name for name, _ in sized):
         raise InputError(
@@ -122,6 +131,7 @@ def _sizes(names: str) -> list[tuple[str, int]]:
             'takes if you like: "knrm:100,blockrank:20".'
         )
     counts = _counts([count for _, count in sized])
+    require_falling(counts)
     return [(name, count) for (name, _), count in zip(sized, counts, strict=True)]
 
 
@@ -201,7 +211,7 @@ def _counts(named: Sequence[int | None]) -> list[int]:
 
 def _sized(part: str) -> tuple[str, int | None]:
     """A name, and its candidates where they are named."""
-    found = re.fullmatch(r"(.*):(\d+)", part)
+    found = _SIZED.fullmatch(part)
     if found is None:
         return part, None
     if not int(found[2]):

@@ -27,14 +27,24 @@ from foveal.models.chat import Cancel
 from foveal.ranges import require_k
 from foveal.ranking.stage_cost import StageCost
 from foveal.retrieval.fusion import weighted_sum
-from foveal.retrieval.pipeline import followed_by, read_by
-from foveal.types import Hit, Ranker, Retriever, require_hits
+from foveal.retrieval.pipeline import followed_by, read_by, require_once
+from foveal.types import Hit, Ranker, Retriever
 
 LEAST = 5
 """Candidates below which a stage is not worth its time."""
 
 Clock = Callable[[], float]
 """Seconds."""
+
+
+def require_falling(sizes: Sequence[int]) -> None:
+    """InputError: a stage takes more candidates than the one before it."""
+    if any(one < two for one, two in pairwise(sizes)):
+        raise InputError(
+            f"A cascade's stages take {', '.join(map(str, sizes))} candidates; they must not grow from a stage to "
+            "the next. Put the stage that takes the most first."
+        )
+
 
 # -- stages, and what is told of them ----------------------------------------------------------------------------------
 
@@ -153,12 +163,7 @@ class Cascade:
             raise InputError(
                 f"A cascade got a budget of {self.budget_ms} ms; it needs more than 0, or None for no limit."
             )
-        sizes = [stage.candidates for stage in self.stages]
-        if any(one < two for one, two in pairwise(sizes)):
-            raise InputError(
-                f"A cascade's stages take {', '.join(map(str, sizes))} candidates; they must not grow from a stage to "
-                "the next. Put the stage that takes the most first."
-            )
+        require_falling([stage.candidates for stage in self.stages])
         object.__setattr__(self, "costs", tuple(StageCost() for _ in self.stages))
 
     @property
@@ -182,13 +187,14 @@ class Cascade:
         """`rank`, with what each stage did. `spent_ms` of the budget are spent already.
 
         `counts` sets the candidates of each stage, 0 to leave it out, whatever the budget: no clock changes the order.
-        InputError: another number of counts than stages, or a stage gave no ranking. Cancelled: before a stage.
+        InputError: another number of counts than stages, a passage comes twice, or a stage gave no ranking. Cancelled:
+        before a stage.
         """
         if counts is not None and (len(counts) != len(self.stages) or min(counts) < 0):
             raise InputError(
                 f"A cascade of {len(self.stages)} stages got the counts {list(counts)}; give one of 0 or more for each."
             )
-        require_hits(hits)
+        require_once(hits)
         if self.begins and counts is None:
             self.warm(query, hits, cancel=cancel)
         start, ordered, runs = self.clock(), list(hits), []

@@ -9,6 +9,8 @@ Budgets   the best `budget` hits are scored (all, if it is None), the rest follo
           most `max_tokens` tokens, and `cancel` is looked at before each batch
 Windows   a query may take half of `max_tokens`, and is cut beyond. A passage that does not fit beside it is cut, or
           read in windows that overlap by a quarter and scored as its best window (MaxP: Dai and Callan, SIGIR 2019)
+Beside    one that was trained here counts a share beside the score that the search gave, each laid over 0 to 1 among
+          the hits that are read; queries held out chose it (training/rerankers.py)
 """
 
 from __future__ import annotations
@@ -30,8 +32,9 @@ from foveal.models.chat import Cancel
 from foveal.models.hub import folder_of
 from foveal.models.quiet import in_a_line, quiet
 from foveal.registry import require
-from foveal.retrieval.pipeline import followed_by
+from foveal.retrieval.pipeline import beside_search, followed_by
 from foveal.settings import Settings, expanded
+from foveal.training.rerankers import BESIDE
 from foveal.types import Hit, require_hits
 
 OVERFLOWS = ("windows", "cut")
@@ -53,8 +56,11 @@ class CrossEncoderRanker:
     batch: int = 32  # pairs in a forward pass
     max_tokens: int | None = None  # of query, passage and the special ones together; None: what the model can
     overflow: str = "windows"  # a passage that does not fit: "windows", the best one counts, or "cut"
+    share: float = 1.0  # of its score, beside the search's own
 
     def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise InputError(f"A cross-encoder got share={self.share}; it needs one above 0 and up to 1.")
         small = self.batch < 1 or (self.budget is not None and self.budget < 1)
         small = small or (self.max_tokens is not None and self.max_tokens < FEWEST_TOKENS)
         if small or self.overflow not in OVERFLOWS:
@@ -69,7 +75,7 @@ class CrossEncoderRanker:
 
     @classmethod
     def load(cls, name: str | Path, *, cache: Path | None = None, **options: Any) -> CrossEncoderRanker:
-        """The ranker of a folder or hub id; `options` are the fields.
+        """The ranker of a folder or hub id; `options` are the fields. The share is the folder's own, where it has one.
 
         UnknownName: neither. ModelUnavailable: it cannot be had, or holds no re-ranker. MissingExtra: no
         sentence-transformers.
@@ -92,7 +98,7 @@ class CrossEncoderRanker:
             raise ModelUnavailable(
                 f"{folder} could not be loaded as a cross-encoder ({in_a_line(error)}). Fetch it anew."
             ) from error
-        return cls(model, **options)
+        return cls(model, **{"share": _share(folder), **options})
 
     @property
     def tokens(self) -> int:
@@ -112,7 +118,9 @@ class CrossEncoderRanker:
     def rank(self, query: str, hits: Sequence[Hit], *, cancel: Cancel | None = None) -> list[Hit]:
         """The best `budget` hits by score, then the rest in their order, below them. Cancelled: by `cancel`."""
         taken = require_hits(hits)[: self.budget]
-        scores = self.scores(query, [hit.passage.text for hit in taken], cancel=cancel)
+        texts = [hit.passage.text for hit in taken]
+        scores: Sequence[float] | Scores
+        scores = self._beside(query, taken, cancel) if self.share < 1 else self.scores(query, texts, cancel=cancel)
         scored = [replace(hit, score=float(s), source="cross-encoder") for hit, s in zip(taken, scores, strict=True)]
         return followed_by(sorted(scored, key=lambda hit: -hit.score), hits)
 
@@ -122,6 +130,16 @@ class CrossEncoderRanker:
         As the model's own activation gives it: 0 to 1, unless it states another. `rerankers.Scorer`, a teacher, gives
         what comes before the activation.
         """
+        return self._scores(query, texts, cancel)
+
+    def _beside(self, query: str, hits: Sequence[Hit], cancel: Cancel | None) -> Sequence[float]:
+        """By share, of what comes before the activation: on that the share was chosen."""
+        from torch import nn
+
+        scores = self._scores(query, [hit.passage.text for hit in hits], cancel, activation_fn=nn.Identity())
+        return beside_search(scores.tolist(), hits, self.share)
+
+    def _scores(self, query: str, texts: Sequence[str], cancel: Cancel | None, **options: Any) -> Scores:
         asked, pieces = self.pieces(query, texts)
         pieces.sort(key=lambda piece: -len(piece[1]))  # pairs of like length go together: little padding
         best = np.full(len(texts), -np.inf, dtype=np.float32)
@@ -130,7 +148,7 @@ class CrossEncoderRanker:
                 cancel.check()
             part = pieces[first : first + self.batch]
             pairs = [(asked, piece) for _, piece in part]
-            found = self.model.predict(pairs, batch_size=self.batch, show_progress_bar=False)
+            found = self.model.predict(pairs, batch_size=self.batch, show_progress_bar=False, **options)
             with np.errstate(invalid="ignore"):  # NaN stays NaN, and is an error below
                 np.maximum.at(best, [row for row, _ in part], np.asarray(found, dtype=np.float32))
         if not np.isfinite(best).all():
@@ -172,6 +190,17 @@ def windows(offsets: Sequence[tuple[int, int]], size: int) -> list[tuple[int, in
     starts = range(0, max(1, len(offsets) - size + step), step)
     firsts = [min(start, max(0, len(offsets) - size)) for start in starts]
     return [(offsets[first][0], offsets[min(first + size, len(offsets)) - 1][1]) for first in firsts]
+
+
+def _share(folder: Path) -> float:
+    """What the folder of a model that was trained here says; 1 where it says nothing. ModelUnavailable: damaged."""
+    path = folder / BESIDE
+    if not path.is_file():
+        return 1.0
+    try:
+        return float(json.loads(path.read_text(encoding="utf-8"))["share"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelUnavailable(f"{path} is damaged ({in_a_line(error)}). Train the ranker anew.") from error
 
 
 def _require_head(folder: Path) -> None:

@@ -125,12 +125,15 @@ class WordWeights:
 
     @classmethod
     def searched(cls, query: str, hits: Sequence[Hit], lexical: Retriever, passages: int) -> WordWeights:
-        """Of the query's words, by searching each; the length of passages is taken from the hits."""
-        idf = {}
+        """Of the query's words that a hit holds, by searching each; the length of passages is taken from the hits."""
+        stems = [[word for word, _ in _terms(hit.passage.text)] for hit in hits]
+        held = {word for of in stems for word in of}
+        idf: dict[str, float] = {}
         for word, (start, end) in _terms(query):
-            holding = len(lexical.search([query[start:end]], COUNTED)[0])
-            idf[word] = _idf(max(passages, holding), holding)
-        lengths = [len(_terms(hit.passage.text)) for hit in hits] or [1]
+            if word in held and word not in idf:  # a pasted page has hundreds, and each search is one
+                holding = len(lexical.search([query[start:end]], COUNTED)[0])
+                idf[word] = _idf(max(passages, holding), holding)
+        lengths = list(map(len, stems)) or [1]
         return cls(idf, math.fsum(lengths) / len(lengths), _idf(passages, 0))
 
     def explain(self, query: str, hit: Hit) -> Explanation:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
+from unicodedata import category
 
 import numpy as np
 import numpy.typing as npt
@@ -68,14 +69,25 @@ class Explanation:
         return self.hit.passage.text[part[0] : part[1]]
 
     def best(self, count: int = 5) -> list[Reason]:
-        """The strongest reasons, the same words taken together; a weight of 0 or below is none."""
+        """The strongest reasons, the same words taken together, in lower case, and sentences as they are written; a
+        weight of 0 or below is none, nor is a mark. Where only the strongest counts each word of the query has one: its
+        best match.
+        """
         found: dict[tuple[str, str], float] = {}
+        texts = [" ".join(self.text(part).split()) for part in self.parts]
         for word, row in zip(self.query or ("",), self.weights.tolist(), strict=True):
-            for part, weight in zip(self.parts, row, strict=True):
-                key = word, " ".join(self.text(part).lower().split())
+            for text, weight in zip(texts, row, strict=True):
+                if all(category(one).startswith("P") for one in text):
+                    continue
+                key = word, text if " " in text else text.lower()
                 before = found.get(key, 0.0)
                 found[key] = before + weight if self.adds else max(before, weight)
         order = sorted((key for key in found if found[key] > 0), key=lambda key: -found[key])
+        if not self.adds:
+            strongest: dict[str, tuple[str, str]] = {}
+            for word, text in order:
+                strongest.setdefault(word, (word, text))
+            order = list(strongest.values())
         return [Reason(word, text, found[word, text]) for word, text in order[:count]]
 
     def __str__(self) -> str:

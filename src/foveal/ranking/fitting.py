@@ -248,7 +248,7 @@ def _checked(groups: Sequence[Group], names: tuple[str, ...]) -> list[Group]:
     taught = [group for group in groups if group.teaches]
     if not taught:
         raise InputError(
-            f"None of the {len(groups)} queries has a hit that is judged better than another; nothing can be learned. "
+            f"Queries with a hit that is judged better than another: 0 of {len(groups)}, so nothing can be learned. "
             "Retrieve more hits, or judge some of them."
         )
     return taught

@@ -35,12 +35,13 @@ from foveal.retrieval.hybrid import DENSE_WEIGHT
 from foveal.retrieval.indexing import indexed_text
 from foveal.retrieval.rows import Entry
 from foveal.retrieval.store import Store
+from foveal.retrieval.words import plain_quotes
 from foveal.text.files import path_of
 from foveal.text.units import sentences
 from foveal.training.examples import Examples
 from foveal.training.pseudo_queries import Piece, PseudoSettings, pseudo_examples
 from foveal.training.searches import Search, VectorSearch, WordSearch, blended
-from foveal.types import Document, Encoder, Retriever, Segmenter, Span, document_id
+from foveal.types import Document, Encoder, Hit, Retriever, Segmenter, Span, document_id
 
 DEPTH = 100
 """Found passages among which that of a judged document is looked for."""
@@ -263,17 +264,18 @@ def _judged(
     found = library_search(retriever, shelf.pieces)([texts[query] for query in asked], DEPTH) if asked else []
     for query, ranking in zip(asked, found, strict=True):
         for document, grade in documents[query].items():
-            names = [name_of(span) for span in shelf.places[document]]
-            best = next((name for name in ranking if name in names), names[0])
+            names = dict.fromkeys(name_of(span) for span in shelf.places[document])
+            best = next((name for name in ranking if name in names), next(iter(names)))
             judged[query].setdefault(best, grade)
             aside[query].update(name for name in names if grade > 0 and name not in judged[query])
     kept = {query: grades for query, grades in judged.items() if any(grade > 0 for grade in grades.values())}
     if dropped := len(judged) - len(kept):
         notes = [*notes, f"{dropped} of {len(judged)} judged queries have no relevant passage; they teach nothing."]
     if len(kept) < FEWEST:
+        count = f"{len(kept)} {'has' if len(kept) == 1 else 'have'}"
         raise InputError(
-            f"{len(kept)} judged queries have a relevant passage (a grade of 1 or more): too few to learn from some "
-            "and measure by others. Judge more (foveal judge), or let headings ask (--judgements none)."
+            f"Of {len(judged)} judged queries {count} a relevant passage (a grade of 1 or more): too few to learn from "
+            "some and measure by others. Judge more (foveal judge), or let headings ask (--judgements none)."
         )
     left_out = {query: frozenset(names) for query, names in aside.items() if names and query in kept}
     examples = Examples({query: texts[query] for query in kept}, shelf.texts, kept, "library", left_out)
@@ -315,17 +317,27 @@ def vectors_of(store: Store, corpus: Mapping[str, str], encoder: Encoder) -> npt
 def library_search(
     retriever: Retriever, pieces: Mapping[str, Piece], aside: Mapping[str, set[str]] | None = None
 ) -> Search:
-    """A library's retriever as a training search; passages that lie `aside` for a query's text are not given."""
+    """A library's retriever as a training search; passages that lie `aside` for a query's text are not given.
+
+    Each query is searched as deep as a person's is, and deeper only where what lies aside took the places. Quotes of
+    word processors bind, as they did when a person searched by them.
+    """
     left = aside or {}
 
-    def search(queries: Sequence[str], k: int) -> list[dict[str, float]]:
-        more = max((len(left.get(query, ())) for query in queries), default=0)
-        found = []
-        for query, hits in zip(queries, retriever.search(list(queries), k + more), strict=True):
+    def given(query: str, asked: str, hits: Sequence[Hit], k: int) -> dict[str, float]:
+        apart, depth = left.get(query, ()), k
+        while True:
             scores = {name_of(hit.passage.span): hit.score for hit in hits}
-            known = [name for name in scores if name in pieces and name not in left.get(query, ())]
-            found.append({name: scores[name] for name in known[:k]})
-        return found
+            known = [name for name in scores if name in pieces and name not in apart]
+            if len(known) >= k or len(hits) < depth or depth >= k + len(apart):
+                return {name: scores[name] for name in known[:k]}
+            depth = min(2 * depth, k + len(apart))
+            hits = retriever.search([asked], depth)[0]
+
+    def search(queries: Sequence[str], k: int) -> list[dict[str, float]]:
+        asked = [plain_quotes(query) for query in queries]
+        found = zip(queries, asked, retriever.search(asked, k), strict=True)
+        return [given(query, plain, hits, k) for query, plain, hits in found]
 
     return search
 

@@ -10,7 +10,6 @@ Source    ColBERT's re-ranking (Khattab and Zaharia, SIGIR 2020); the blend is `
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -20,10 +19,9 @@ import numpy as np
 
 from foveal.errors import InputError
 from foveal.models.chat import Cancel
-from foveal.retrieval.fusion import weighted_sum
 from foveal.retrieval.late import Floats, TokenModel, TokenVectors, maxsim
 from foveal.retrieval.late_tokens import load_token_model
-from foveal.retrieval.pipeline import followed_by
+from foveal.retrieval.pipeline import beside_search, followed_by
 from foveal.types import Hit, require_hits
 
 SHARE = 0.65
@@ -95,9 +93,8 @@ class LateRanker:
         if not taken or not query.strip():
             return list(hits)
         late = self.scores(query, [hit.passage.text for hit in taken], cancel=cancel)
-        both = [dict(enumerate(late)), {n: hit.score for n, hit in enumerate(taken) if math.isfinite(hit.score)}]
-        blended = weighted_sum(both, [self.share, 1 - self.share])
-        scored = [replace(hit, score=blended[n], source="late") for n, hit in enumerate(taken)]
+        blended = beside_search(late, taken, self.share)
+        scored = [replace(hit, score=score, source="late") for hit, score in zip(taken, blended, strict=True)]
         return followed_by(sorted(scored, key=lambda hit: -hit.score), hits)
 
     def scores(self, query: str, texts: Sequence[str], *, cancel: Cancel | None = None) -> list[float]:

@@ -29,11 +29,12 @@ from foveal.attention.watch import watch
 from foveal.errors import InputError
 from foveal.models.language import LanguageModel, load_language_model
 from foveal.models.threads import Threads
-from foveal.ranking.blockrank import AUTO, MODES, checked_layer, default_layer, ordered, require_once, saved_settings
+from foveal.ranking.blockrank import AUTO, MODES, checked_layer, default_layer, ordered, saved_settings
 from foveal.ranking.blockrank_decode import ID_TOKENS, id_likelihoods
 from foveal.ranking.blockrank_forward import read
 from foveal.ranking.blockrank_plan import Ask
 from foveal.ranking.blockrank_prompt import DocumentTokens, Layout, Prompter, Segments
+from foveal.retrieval.pipeline import require_once
 from foveal.settings import Settings
 from foveal.types import Hit, Ranker, require_hits
 

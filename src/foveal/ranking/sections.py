@@ -27,7 +27,7 @@ from foveal.errors import InputError, UnknownName
 from foveal.evaluation.legal import Article
 from foveal.models.chat import Cancel
 from foveal.ranking.article_models import ArticleModel, Sentences, Weighed, load_article_model
-from foveal.retrieval.pipeline import followed_by
+from foveal.retrieval.pipeline import followed_by, require_once
 from foveal.text.units import Offsets, sentences
 from foveal.types import Hit, Passage, Span, require_hits
 
@@ -159,8 +159,7 @@ class SectionRanker:
         if not query.strip():
             raise InputError("A ranker of sections got an empty query; ask something.")
         taken = require_hits(hits)[: self.budget]
-        if doubled := _first_double(one.passage.span for one in taken):
-            raise InputError(f"The hits hold {doubled} twice; each passage must come once.")
+        require_once(taken)
         cut = [sentences_of(hit.passage, self.cut, headings=self.headings) for hit in taken]
         if not self.model.knows(query):
             log.warning("The model %s knows no word of %r; the order is left as it is.", self.model.kind, query)
@@ -225,12 +224,3 @@ def _require_finite(query: str, hit: Hit, weighed: Weighed) -> None:
             f"The model gave {hit.passage.span} the score {weighed.score} for {query!r}. Train it anew: its "
             "weights are no numbers."
         )
-
-
-def _first_double(spans: Iterable[Span]) -> Span | None:
-    seen: set[Span] = set()
-    for span in spans:
-        if span in seen:
-            return span
-        seen.add(span)
-    return None

@@ -20,7 +20,8 @@ from typing import cast
 from foveal.errors import InputError
 from foveal.models.chat import Cancel
 from foveal.ranges import require_k
-from foveal.types import Hit, Ranker, Retriever
+from foveal.retrieval.fusion import weighted_sum
+from foveal.types import Hit, Ranker, Retriever, Span, require_hits
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,26 @@ class Pipeline:
             found, report = _ranked(cast("Ranker", stage), ranked_at_most, queries, found, cancel)
             reports.append(report)
         return Piped([hits[:k] for hits in found], tuple(reports))
+
+
+def beside_search(scores: Sequence[float], hits: Sequence[Hit], share: float) -> list[float]:
+    """A ranker's score of each hit by `share`, and the hit's own by the rest, each laid over 0 to 1 among these hits.
+
+    A hit whose own score is not finite counts as the lowest.
+    """
+    own = {place: hit.score for place, hit in enumerate(hits) if math.isfinite(hit.score)}
+    blended = weighted_sum([dict(enumerate(scores)), own], [share, 1 - share])
+    return [blended[place] for place in range(len(hits))]
+
+
+def require_once(hits: Sequence[Hit]) -> None:
+    """InputError: a passage comes twice, or a plain text is there. Equal texts at two places are two passages."""
+    first: dict[Span, int] = {}
+    for place, hit in enumerate(require_hits(hits)):
+        if (before := first.setdefault(hit.passage.span, place)) < place:
+            raise InputError(
+                f"Candidates {before} and {place} are the same passage ({hit.passage.span}). Leave one of them out."
+            )
 
 
 def followed_by(ranked: Sequence[Hit], hits: Sequence[Hit]) -> list[Hit]:

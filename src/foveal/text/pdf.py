@@ -91,8 +91,8 @@ def read_pdf(
     text, offsets = joined(pages)
     if not text.strip():
         raise UnreadableSource(
-            f"{name} is a PDF of {len(pages)} pages without text: probably a scan. Run text recognition (OCR) over it "
-            "first, for instance: ocrmypdf in.pdf out.pdf"
+            f"{name} is a PDF of {len(pages)} page{'s' if len(pages) > 1 else ''} without text: probably a scan. Run "
+            "text recognition (OCR) over it first, for instance: ocrmypdf in.pdf out.pdf"
         )
     if pictures := _unread(lines, pictures):
         logger.warning(

@@ -42,7 +42,7 @@ def make_segmenter(name: str, encoder: Encoder | None, *, home: Path | None = No
         options |= _limits(read - SPECIAL_TOKENS, fields)
     if "encoder" in fields:
         if encoder is None:
-            raise InputError(f"The segmenter {name} compares vectors; it needs a library with an encoder.")
+            raise InputError(f"The segmenter {name} compares vectors; it needs an encoder, such as minilm. Name one.")
         options["encoder"] = encoder
     try:
         made: Segmenter = kind(**options)

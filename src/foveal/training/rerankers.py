@@ -7,7 +7,10 @@ Model      s = w · E([CLS] query [SEP] document [SEP]) (A3; Nogueira and Cho, a
 Negatives  sampled from what the first stage that is deployed finds, never random ones (P2), so that training sees what
            the ranker will see; localised softmax over one relevant document and its negatives (LCE; Gao, Dai and
            Callan, ECIR 2021), or another objective over the same (`list_losses.py`)
-Guard      the new ranker orders the first stage's hits for the dev queries; it is kept only if that is better
+Beside     its score counts a share beside the first stage's own, each laid over 0 to 1 among a query's hits: what a few
+           hundred queries teach is seldom better than a search alone, and often better beside it. Dev queries choose
+           the share; BESIDE in the folder keeps it for `ranking/cross_encoder.py`
+Guard      both together order the first stage's hits for the dev queries; the ranker is kept only if that is better
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from foveal.evaluation.metrics import Run, evaluate
 from foveal.models.folders import fingerprint
 from foveal.models.hub import folder_of
 from foveal.ranges import COUNT, INSIDE, Range, require_settings
-from foveal.training import model_folders
+from foveal.training import checkpoints, model_folders
 from foveal.training.examples import ApartBatches, Examples, Rows
 from foveal.training.first_stage import kept_negatives
 from foveal.training.list_losses import LIST_LOSSES
@@ -32,9 +35,16 @@ from foveal.training.loop import Job, LoopSettings, identity, train
 from foveal.training.loop_settings import without_loop
 from foveal.training.report import Report, beside, plain_settings
 from foveal.training.runs import RunSettings, TrainingRun
-from foveal.training.searches import Search, run_of
+from foveal.training.searches import Search, run_of, scaled
 
 METRICS = ("ndcg@10", "mrr@10")
+BESIDE = "beside.json"
+NOT_READ = -1e6
+"""The score of the first hit that no ranker read; below it those behind."""
+
+SHARES = tuple(round(0.05 * step, 2) for step in range(20, 0, -1))
+"""Shares of the new score that are tried; of equal ones the largest."""
+
 OBJECTIVES = tuple(LIST_LOSSES)
 
 
@@ -49,7 +59,7 @@ class RerankerSettings:
     dev_queries: int = 40  # looked at while training, to `dev_depth`; the guard takes all, to `depth`
     dev_depth: int = 20
     window: int | None = None  # tokens of query and document together; None: 512, or what the base was trained with
-    loop: LoopSettings = field(default_factory=lambda: LoopSettings(epochs=2, batch=8, learning_rate=3e-5))
+    loop: LoopSettings = field(default_factory=lambda: LoopSettings(epochs=4, batch=8, learning_rate=1e-4))
 
     def __post_init__(self) -> None:
         if self.objective not in OBJECTIVES:
@@ -114,8 +124,8 @@ def train_reranker(
     run: RunSettings[Examples],
     first_stage_name: str = "first stage",
 ) -> tuple[Path | None, Report]:
-    """The folder of the cross-encoder (HOME/models/<name>; None if it orders no better than the first stage) and the
-    report. `first_stage` is the search that is deployed. Else as `encoders.train_encoder`.
+    """The folder of the cross-encoder (HOME/models/<name>; None if it orders no better than the first stage, beside it)
+    and the report. `first_stage` is the search that is deployed. Else as `encoders.train_encoder`.
     """
     settings = settings or RerankerSettings()
     dev, test = run.dev, run.test
@@ -152,17 +162,24 @@ def train_reranker(
     )
     curves = train(job, settings.loop, here.folder, on_progress=run.on_progress)
     scorer = Scorer(model)
-    ordered = {kind: reranked(queries, found[kind], scorer, settings.depth) for kind, queries in judged.items()}
+    alone = {kind: reranked(queries, found[kind], scorer, settings.depth) for kind, queries in judged.items()}
+    share = best_share(dev, found["dev"], alone["dev"])
+    ordered = {kind: with_first(found[kind], run, share) for kind, run in alone.items()}
     measured, told = beside(judged, found, ordered, METRICS)
     before, after = (values[METRICS[0]] for values in measured["dev"])
     kept = after > before
+    said = f"Its score counts {share:g}, the first stage's {1 - share:g}; {METRICS[0]} by it alone"
+    by_itself = {kind: evaluate(run, judged[kind].judged, METRICS[:1])[METRICS[0]] for kind, run in alone.items()}
+    said += ": " + ", ".join(f"{kind} {value:.4f}" for kind, value in by_itself.items()) + "."
     worse = f"The ranker was not kept: {METRICS[0]} on the dev queries {after:.4f}, {before:.4f} before."
     what = f"reranker, {settings.objective}, over {first_stage_name}"
-    notes = (*(() if kept else (worse,)), *told)
+    notes = (*(() if kept else (worse,)), said, *told)
     told_settings = {**plain_settings(settings), "base": base}
     report = Report(here.name, what, "first stage", curves, measured, kept, notes, told_settings)
     with here.candidate() as made:
-        here.settle(model_folders.save_model(model, made), report)
+        model_folders.save_model(model, made)
+        checkpoints.write(made / BESIDE, {"share": share})
+        here.settle(made, report)
     return here.result(report)
 
 
@@ -178,12 +195,34 @@ def reranked(examples: Examples, run: Run, scorer: Scorer, depth: int) -> Run:
     pairs, asked = [], []
     for query, found in run.items():
         best = sorted(found, key=lambda name: (-found[name], name))
-        ordered[query] = {document: -1e6 - rank for rank, document in enumerate(best) if rank >= depth}
+        ordered[query] = {document: NOT_READ - rank for rank, document in enumerate(best) if rank >= depth}
         asked += [(query, document) for document in best[:depth]]
         pairs += [(examples.queries[query], examples.corpus[document]) for document in best[:depth]]
     for (query, document), score in zip(asked, scorer(pairs), strict=True):
         ordered[query][document] = score
     return ordered
+
+
+def with_first(found: Run, scored: Run, share: float) -> Run:
+    """What was scored anew by `share` of that score and the rest of the first stage's, each laid over 0 to 1 among the
+    hits that were; below them the others as they stand.
+    """
+    joined: Run = {}
+    for query, run in scored.items():
+        read = {document: score for document, score in run.items() if score > NOT_READ}
+        first = scaled({document: found[query][document] for document in read})
+        new = scaled(read)
+        joined[query] = run | {one: share * new[one] + (1 - share) * first[one] for one in read}
+    return joined
+
+
+def best_share(examples: Examples, found: Run, scored: Run) -> float:
+    """The share of `SHARES` with which the judged queries are ordered best."""
+
+    def value(share: float) -> float:
+        return evaluate(with_first(found, scored, share), examples.judged, METRICS[:1])[METRICS[0]]
+
+    return max(SHARES, key=value)
 
 
 def _ordered(examples: Examples, run: Run, scorer: Scorer, depth: int) -> dict[str, float]:

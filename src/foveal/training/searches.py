@@ -153,7 +153,7 @@ def blended(searches: Sequence[Search], weights: Sequence[float], *, depth: int 
         for rankings in zip(*parts, strict=True):
             summed: dict[str, float] = defaultdict(float)
             for ranking, weight in zip(rankings, weights, strict=True):
-                for document, score in _scaled(ranking).items():
+                for document, score in scaled(ranking).items():
                     summed[document] += weight * score
             found.append(dict(sorted(summed.items(), key=lambda item: (-item[1], item[0]))[:k]))
         return found
@@ -161,7 +161,8 @@ def blended(searches: Sequence[Search], weights: Sequence[float], *, depth: int 
     return search
 
 
-def _scaled(ranking: Mapping[str, float]) -> dict[str, float]:
+def scaled(ranking: Mapping[str, float]) -> dict[str, float]:
+    """The scores laid over 0 to 1; all 1 where they are the same."""
     low, high = min(ranking.values(), default=0.0), max(ranking.values(), default=0.0)
     return {document: (score - low) / (high - low) if high > low else 1.0 for document, score in ranking.items()}
 

@@ -42,6 +42,7 @@ def judge(
     where: Annotated[str, Form()] = "",
     as_of: Annotated[str, Form()] = "",
     each: Annotated[str, Form()] = "",
+    no_events: Annotated[str, Form()] = "",
 ) -> Response:
     """Keep a grade. InputError: it is none, or the passage is not there any more."""
     site = site_of(request)
@@ -49,6 +50,9 @@ def judge(
     place_of(site, entry, start, end, revision)
     moment = faults.now().isoformat(timespec="seconds")
     keep_judgement(site.settings.home / FILE, Judgement(query, Span(entry.id, start, end), revision, grade, moment))
-    asked = {"q": query, "retriever": retriever, "rank": rank, "where": where, "as_of": as_of, "each": each}
+    asked = {
+        "q": query, "retriever": retriever, "rank": rank, "where": where, "as_of": as_of, "each": each,
+        "no_events": no_events,
+    }  # fmt: skip
     told = urlencode({name: value for name, value in asked.items() if value} | {"judge": "1"})
     return RedirectResponse(f"/library?{told}#hit-{max(1, at)}", 303)

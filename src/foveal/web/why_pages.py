@@ -72,6 +72,7 @@ def why(
     where: str = "",
     as_of: str = "",
     each: str = "",
+    no_events: str = "",
 ) -> Response:
     """What counted in a passage. InputError: nothing is asked, or the passage is not there any more."""
     site, query = site_of(request), q.strip()[:LONGEST_QUERY]
@@ -90,7 +91,10 @@ def why(
     hit = Hit(Passage(span, text, heading), 0.0, name or "words", entry.revision)
     ranker = site.rankers.get(name, site.settings.home) if name else None
     told = site.library.explain(query, [hit], ranker, seconds=seconds)[0]
-    asked = {"q": query, "retriever": retriever, "rank": rank, "where": where, "as_of": as_of, "each": each}
+    asked = {
+        "q": query, "retriever": retriever, "rank": rank, "where": where, "as_of": as_of, "each": each,
+        "no_events": no_events,
+    }  # fmt: skip
     values: dict[str, Any] = {
         "entry": entry,
         "query": query,

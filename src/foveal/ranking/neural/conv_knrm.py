@@ -18,14 +18,14 @@ from torch import Tensor, nn
 
 from foveal.ranking.neural.base import NeuralRanker, require_sizes
 from foveal.ranking.neural.inputs import Pairs
-from foveal.ranking.neural.knrm import KNRMSettings
-from foveal.ranking.neural.matches import cosines, kernel_sums, kernels, log_sums, pair_mask
+from foveal.ranking.neural.knrm import KNRMSettings, scaled_logs
+from foveal.ranking.neural.matches import cosines, kernel_sums, kernels, pair_mask
 from foveal.ranking.neural.vectors import WordVectors
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConvKNRMSettings(KNRMSettings):
-    """K-NRM's, and the n-grams."""
+    """K-NRM's (its idf is that of an n-gram's first word), and the n-grams."""
 
     filters: int = 128
     longest: int = 3  # words of the longest n-gram
@@ -64,8 +64,7 @@ class ConvKNRM(NeuralRanker):
         """(B, m, matrices · K): the scaled logarithms, whose sum over i is phi."""
         mask = pair_mask(pairs)
         sums = [kernel_sums(matches, mask, self.kernels) for matches in self.matches(pairs)]
-        smooth = self.settings.log == "log1p"
-        return self.settings.scale * log_sums(torch.cat(sums, dim=-1), pairs.query_mask, smooth=smooth)
+        return scaled_logs(torch.cat(sums, dim=-1), pairs, self.settings)
 
     def matches(self, pairs: Pairs) -> list[Tensor]:
         """The matrices (B, m, n) in the order of `matched`. Equal n-grams have cosine 1 to float32's last bit or two,

@@ -48,6 +48,12 @@ class KNRMSettings:
         require_one_of("K-NRM", self, "words", ("equal", "idf"))
 
 
+def scaled_logs(sums: Tensor, pairs: Pairs, settings: KNRMSettings) -> Tensor:
+    """Kernel sums (B, m, K) -> their scaled logarithms, each word's times its idf where words count by it."""
+    logs = settings.scale * log_sums(sums, pairs.query_mask, smooth=settings.log == "log1p")
+    return logs * pairs.idf.unsqueeze(-1) if settings.words == "idf" else logs
+
+
 class KNRM(NeuralRanker):
     """Kernel pooling over the match matrix."""
 
@@ -74,8 +80,7 @@ class KNRM(NeuralRanker):
         matches, mask = self.explain(pairs), pair_mask(pairs)
         exact = kernel_sums(indicator_matches(pairs), mask, self.kernels[:1])
         sums = torch.cat([exact, kernel_sums(matches, mask, self.kernels[1:])], dim=-1)
-        logs = self.settings.scale * log_sums(sums, pairs.query_mask, smooth=self.settings.log == "log1p")
-        return logs * pairs.idf.unsqueeze(-1) if self.settings.words == "idf" else logs
+        return scaled_logs(sums, pairs, self.settings)
 
     def explain(self, pairs: Pairs) -> Tensor:
         """(B, m, n): cosines."""

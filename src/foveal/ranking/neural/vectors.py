@@ -134,26 +134,24 @@ class WordVectors(nn.Module):
 
 
 def _near(texts: Iterable[str], vocabulary: Vocabulary, window: int) -> Counter[tuple[int, int]]:
-    """How often two frequent words stand at most `window` apart, by their ids less 1, both ways."""
-    counts: Counter[tuple[int, int]] = Counter()
+    """How often a frequent word stands at most `window` before another one, by their ids less 1."""
+    near: Counter[tuple[int, int]] = Counter()
     for text in texts:
         ids = [vocabulary.id_of(word) - 1 for word in words(text)]
-        for apart in range(1, window + 1):
-            counts.update(zip(ids, ids[apart:], strict=False))
-    near: Counter[tuple[int, int]] = Counter()
-    for (one, two), count in counts.items():
-        if one < vocabulary.known and two < vocabulary.known:
-            near[one, two] += count
-            near[two, one] += count
+        for apart in range(1, window + 1):  # pairs with a rare word would be most of what is held
+            near.update(pair for pair in zip(ids, ids[apart:], strict=False) if max(pair) < vocabulary.known)
     if not near:
         raise InputError("No two frequent words stand near each other in the texts. Give more text.")
     return near
 
 
 def _factors(near: Counter[tuple[int, int]], size: int, dimension: int, seed: int) -> tuple[Tensor, Tensor]:
-    """U (size, dimension) and S of the positive pointwise mutual information."""
-    places = torch.tensor(list(near)).T
-    counts = torch.tensor(list(near.values()), dtype=torch.float32)
+    """U (size, dimension) and S of the positive pointwise mutual information, of what stands near either way."""
+    before, times = torch.tensor(list(near)).T, torch.tensor(list(near.values()), dtype=torch.float32)
+    either = torch.sparse_coo_tensor(
+        torch.cat([before, before.flip(0)], 1), times.repeat(2), (size, size), check_invariants=True
+    ).coalesce()
+    places, counts = either.indices(), either.values()
     sums = torch.zeros(size).scatter_add_(0, places[0], counts)
     information = (counts * counts.sum() / (sums[places[0]] * sums[places[1]])).log().relu()
     matrix = torch.sparse_coo_tensor(places, information, (size, size), check_invariants=True).coalesce()
