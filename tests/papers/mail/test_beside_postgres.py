@@ -32,7 +32,7 @@ def test_all_of_it_on_postgresql(make_site, postgres, tmp_path: Path):
             session.add(HeadlineRow(paper_id="2610.00001", made_of="x", label="HREL", judge="mine"))
         assert ("2610.00001", 1) in due_papers(database, tmp_path)
         assert lines_of(database, ["2610.00001"])["2610.00001"].judge == "mine"
-        assert "2610.00001" in {one.paper for one in _asked(database, HeadlineSettings(judge="mine"))}
+        assert "2610.00001" in {one.paper for one in _asked(database, HeadlineSettings(judge="mine"), tmp_path)}
         ana, bo = member(database, "ana"), member(database, "bo")
         which = collecting.make(database, ana, "Reads")
         assert set(at_once(lambda _: collecting.put(database, ana, which, "2610.00001"))) == {None}
