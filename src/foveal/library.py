@@ -396,9 +396,10 @@ class Library:
             )
         return encoder
 
-    def reads(self, query: str) -> bool:
-        """Whether its encoder knows any token of `query`; without an encoder words alone count."""
-        return self.store.settings["encoder"] == "none" or is_read(self.encoder, query)
+    def reads(self, query: str, retriever: str | None = None) -> bool:
+        """Whether its encoder knows any token of `query`; True where a search of that name does not go by it."""
+        by_it = (retriever or "hybrid") in ("hybrid", "dense", "fresh") and self.store.settings["encoder"] != "none"
+        return not by_it or is_read(self.encoder, query)
 
     @cached_property
     def segmenter(self) -> Segmenter:

@@ -208,6 +208,7 @@ def test_a_query_that_the_encoder_does_not_know_is_said_to_be_one(tmp_path):
     assert "Nothing found" in found.stdout
     assert "knows no token" in " ".join(found.stderr.split())
     assert "knows no token" not in run("search", "☃", "--retriever", "lexical", home=tmp_path / "home").stderr
+    assert Library.open(tmp_path / "home").reads("☃", "late:mine")  # another model's matter
 
 
 def test_in_a_large_library_a_sample_says_which_names_there_are(home, monkeypatch):

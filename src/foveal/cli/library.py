@@ -248,7 +248,7 @@ def _age_and_event(hit: Hit, told: Sequence[Fresh]) -> dict[str, Any]:
 
 def _tell_nothing(library: Library, query: str, retriever: str | None, where: Sequence[str] | None) -> None:
     results().print("Nothing found. Try other words, or fewer conditions.")
-    if retriever != "lexical" and not library.reads(query):
+    if not library.reads(query, retriever):
         notes().print("The encoder knows no token of this, so nothing was looked for by meaning.")
     tell_unknown_keys(library, where)
 

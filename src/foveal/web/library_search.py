@@ -92,7 +92,7 @@ def search_passages(
         )  # fmt: skip
 
     hits = best_of_each(passages, most) if each else passages(most)
-    unread = retriever != "lexical" and not hits and not site.library.reads(query)
+    unread = not hits and not site.library.reads(query, retriever)
     said = (*([UNREAD] if unread else []), *([bounded.said()] if bounded else []), *(one.said for one in told[-1:]))
     note = " ".join(said)
     entries = site.library.entries([hit.passage.span.document_id for hit in hits])
