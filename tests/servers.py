@@ -18,6 +18,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from unittest.mock import patch
+
+from foveal.text import fetching
+from foveal.text.robots import RobotsCache
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,10 @@ class Server:
 
 @contextmanager
 def serving(routes: Mapping[str, Route]) -> Iterator[Server]:
-    """A server with these routes; a route is found by its path, without the query."""
+    """A server with these routes; a route is found by its path, without the query.
+
+    What is known of other servers' robots.txt is set aside: the port may be one that an earlier test's server had.
+    """
     ended = threading.Event()
     server: Server
 
@@ -110,7 +117,8 @@ def serving(routes: Mapping[str, Route]) -> Iterator[Server]:
     thread = threading.Thread(target=lambda: listening.serve_forever(poll_interval=0.02))
     thread.start()
     try:
-        yield server
+        with patch.object(fetching, "_ROBOTS", RobotsCache()):
+            yield server
     finally:
         ended.set()
         listening.shutdown()
