@@ -345,6 +345,14 @@ def test_fenced_code_that_does_not_fit_is_cut_between_its_lines():
     assert all(one.endswith("\n") for one in found[:-1])
 
 
+@pytest.mark.parametrize(("lines", "limit"), [(3, 41), (6, 77), (11, 38)])
+def test_no_passage_begins_with_the_fence_that_ends_code(lines, limit):
+    code = "".join(f"mill = wheel({n}, lamp={n})  # {n}\n" for n in range(lines))
+    found = texts_of(HeadingSegmenter(max_tokens=limit, min_tokens=5), f"```\n{code}```\n\n{sentence(0)} {sentence(1)}")
+    assert len(found) > 1
+    assert not [one for one in found if one.startswith("```\n\n")]
+
+
 def test_no_passage_begins_in_code_where_a_topic_does():
     text = f"{sentence(0)}\n\n{CODE}\n{sentence(1)}"
     starts = [0, text.index("mill --step 3"), text.index("Sentence 1")]

@@ -6,6 +6,7 @@ import re
 from html import unescape
 from itertools import pairwise
 from pathlib import Path
+from textwrap import fill
 
 import pytest
 from honest import document
@@ -18,7 +19,7 @@ from foveal.text.headings import find_headings
 from foveal.text.table_cells import grids_of
 from foveal.text.topic_outline import Topic
 from foveal.types import Document
-from foveal.web.document_outline import nested
+from foveal.web.document_outline import code_of, nested, shown_of, tables_of
 from foveal.web.document_pieces import Shown, Text, pieces_of
 from foveal.web.document_text import Slice, blocks_of, borders, covering, hard_breaks, part_of, place_address
 
@@ -451,3 +452,29 @@ def test_pages_serve_where_there_are_no_topics(visitor):
     page = visitor.client.get(re.search(r"/library/[0-9a-f]{32}", listed)[0]).text
     assert lines_of(page) == ["Page 1", "Page 2"]
     assert 'name="detail"' not in page
+
+
+def test_lines_that_only_fit_a_width_flow_and_the_mark_stays_exact():
+    prose = "The keeper climbed the stair each evening before the light went and wrote down what the weather did. " * 4
+    code = "```\nlamp = light(oil, hour)\nring(bell, by=hand)\n```\n"
+    text = f"{fill(prose, 60)}\n\n{code}\n{fill(prose, 60)}\n\n| lamp | oil |\n|---|---|\n| a | b |\n"
+    made = document("lamp.md", text, metadata={"kind": "markdown"})
+    shown = shown_of(made, 0, len(text))
+    assert shown.count(prose.rstrip()) == 2
+    assert code in shown
+    assert shown[70:200] == shown_of(made, 70, 200)
+    a = text.index("stair")
+    blocks = blocks_of(made, [], [], 0, len(text), (a, a + 40), code=code_of(made), tables=tables_of(made), shown=shown)
+    slices = [one for block in blocks for one in block.slices]
+    assert "".join(line for one in slices for line in one.lines) == shown.rstrip()
+    assert "".join(line for one in slices if one.marked for line in one.lines) == shown[a : a + 40]
+
+
+def test_the_page_and_the_reasons_show_prose_that_was_wrapped_by_hand_as_paragraphs(tmp_path):
+    prose = "The keeper climbed the stair each evening before the light went and wrote down what the weather did. " * 4
+    with visiting(made_app(tmp_path)) as visitor:
+        visitor.add(("keeper.txt", fill(prose, 60).encode()))
+        (which,) = set(re.findall(r"/library/([0-9a-f]{32})", visitor.client.get("/library?q=keeper").text))
+        (why,) = re.findall(r'href="(/library/[0-9a-f]+/why\?[^"]*)"', visitor.client.get("/library?q=keeper").text)
+        for address in (f"/library/{which}", unescape(why)):
+            assert prose.rstrip() in unescape(re.sub("<[^>]+>", "", visitor.client.get(address).text)), address

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from foveal.web.passage_marks import marked_words
+from foveal.web.passage_marks import in_a_line, marked_words
 
 ASKED = ("keeper", "river", "stone")
 
@@ -62,3 +62,17 @@ def test_marks_of_bold_are_left_out_but_stars_that_mean_something_stay() -> None
         one.text for one in marked_words("**Fell short**: 2 ** 3 of src/**/*.py, **a** and *b*.\n| c |", "x")
     )
     assert shown == "Fell short: 2 ** 3 of src/**/*.py, a and *b*. c"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("## Measured\n\nThe lamp burns.", "Measured · The lamp burns."),
+        ("# The lamp\n## Oil\nIt is late.\n", "The lamp · Oil · It is late."),
+        ("Run this:\n# light it\nlamp --on", "Run this: # light it lamp --on"),
+        ("## Only this", "## Only this"),
+        ("#hash tags\nare none", "#hash tags are none"),
+    ],
+)
+def test_headings_that_a_passage_begins_with_stand_apart_in_its_line(text, line):
+    assert in_a_line(text) == line

@@ -5,7 +5,7 @@ fetching             one way to the web, within limits; addresses, robots, page_
 headings             the headings of a text, marked or not
 segmentation         a document cut into passages that cover it; texttiling, c99, graphseg, embedding_segmentation,
                      same_topic do it by what is said (`registry.SEGMENTERS`)
-units, tokens        sentences, paragraphs and words with their places
+units, tokens        sentences, paragraphs and words with their places; wrapping: line ends that only a width made
 
     HeadingSegmenter().segment(document)                 # of segmentation.py: passages, no character of it left out
 """

@@ -1,11 +1,12 @@
 """Windows of at most so many tokens over a stretch of text, ending where a reader would stop.
 
 A window ends at the last paragraph end in it (but not after "as follows:" or a title, nor where a sentence goes on),
-else sentence end, else line end (of a table, a log, a program, not of wrapped prose), else behind a comma or the like,
-else line or word end, else between two tokens; the first of these that leaves the window full enough (a quarter of the
-limit for a paragraph end, half for the others; a sentence end at a quarter comes before what cuts a sentence). What is
-to stay whole, as a block of code, is not cut if the limit allows: the window ends before it or behind it. A token
-is never cut; what is blank after a token stays with it, up to the begin of the next line.
+else sentence end, else line end (of a table, a log, a program, not of wrapped prose; nor before a line without a word,
+as a fence), else behind a comma or the like, else line or word end, else between two tokens; the first of these that
+leaves the window full enough (a quarter of the limit for a paragraph end, half for the others; a sentence end at a
+quarter comes before what cuts a sentence). What is to stay whole, as a block of code, is not cut if the limit allows:
+the window ends before it or behind it. A token is never cut; what is blank after a token stays with it, up to the begin
+of the next line.
 
 Tokens    any function from a text to (start, end) pairs. Pairs that share characters (the bytes of one emoji) stay
           together; a token longer than 32 characters (a tokenizer's one "unknown" for a whole blob) counts as several
@@ -38,6 +39,7 @@ BLOCK = 2**16
 """Characters tokenised together."""
 
 _LINE_END = re.compile(r"\r\n?|\n")
+_NO_WORD = re.compile(r"(?=[^\S\r\n]*+[^\w\s])[^\w\r\n]++(?:[\r\n]|\Z)")
 _CLAUSE_END = re.compile(r"(?:[,;:]|--|[—–])[\"'”’»)\]*_]*\s+|[，；：、]")
 
 WRAPPED = 40
@@ -169,7 +171,7 @@ class Block:
         going = {end for begin, (stop, end) in zip(above, ends, strict=False) if self._may_go_on(begin, stop, end)}
         small = {end for end in going if self.text[end].islower()}
         wrapped = going if 2 * len(small) >= len(going) else small  # among lines of prose, some begin with a name
-        return self._opened([end for _, end in ends if end not in wrapped])
+        return self._opened([end for _, end in ends if end not in wrapped and not self._closes(end)])
 
     @cached_property
     def clauses(self) -> list[int]:
@@ -179,7 +181,8 @@ class Block:
     @cached_property
     def lines(self) -> list[int]:
         """The atoms that open a line."""
-        return self._opened([found.end() for found in _LINE_END.finditer(self.text)])
+        ends = [found.end() for found in _LINE_END.finditer(self.text)]
+        return self._opened([end for end in ends if not self._closes(end)])
 
     @cached_property
     def words(self) -> list[int]:
@@ -199,6 +202,10 @@ class Block:
         read on."""
         last = self.text[stop - 1 : stop]
         return stop - begin >= WRAPPED and self.text[end : end + 1].isalpha() and (last.isalnum() or last in ",;-")
+
+    def _closes(self, at: int) -> bool:
+        """Whether the line at `at` only ends what stands before it: a fence, a bracket, a rule."""
+        return bool(_NO_WORD.match(self.text, at))
 
     def _opened(self, positions: list[int]) -> list[int]:
         opened: list[int] = np.unique(np.searchsorted(self.starts, positions)).tolist()

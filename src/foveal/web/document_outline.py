@@ -19,11 +19,15 @@ from foveal.text.code_blocks import Code, code_blocks
 from foveal.text.headings import Heading, find_headings
 from foveal.text.table_cells import Grid, grids_of
 from foveal.text.topic_outline import MOST, Topic, TopicOutline, titled, topic_outline
+from foveal.text.wrapping import unwrapped
 from foveal.types import Document
 from foveal.web.document_text import part_of
 
 INDENTING = ("markdown", "notebook")
 """Kinds of documents in which an indented paragraph is code."""
+
+AROUND = 10_000
+"""Characters before and after what is shown that tell whether, and to which width, lines were wrapped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,21 @@ def code_of(document: Document) -> tuple[Code, ...]:
 def tables_of(document: Document) -> tuple[Grid, ...]:
     """The tables of a text; none of one whose lines are those of a paper's pages."""
     return () if document.pages else grids_of(document, code_of(document))
+
+
+def shown_of(document: Document, start: int, end: int) -> str:
+    """The characters `start` to `end` as they are shown: a blank stands for each line end that only fits a width.
+
+    Those of a paper's pages stay: `blocks_of` joins them, by the page.
+    """
+    if document.pages:
+        return document.text[start:end]
+    text = document.text
+    first = text.rfind("\n", 0, max(0, start - AROUND)) + 1
+    last = text.find("\n", min(len(text), end + AROUND)) + 1 or len(text)
+    closed = [(one.start, one.end) for one in code_of(document)]
+    closed += ((one.start, one.end) for one in tables_of(document))
+    return unwrapped(text, first, last, closed)[start - first : end - first]
 
 
 def nested(topics: Sequence[Topic], cut: Sequence[int]) -> list[Entry]:

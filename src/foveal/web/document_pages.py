@@ -18,7 +18,7 @@ from fastapi.responses import RedirectResponse
 from foveal.errors import InputError
 from foveal.types import Document, Span
 from foveal.web.answers import author_of, pages_of
-from foveal.web.document_outline import code_of, contents_of, headings_of, tables_of
+from foveal.web.document_outline import code_of, contents_of, headings_of, shown_of, tables_of
 from foveal.web.document_pieces import pieces_of
 from foveal.web.document_text import Place, blocks_of, borders, part_of, place_address
 from foveal.web.documents import checked_revision, entry_of, may_remove
@@ -65,6 +65,7 @@ def document_page(
         flowing=flowing,
         code=code_of(document),
         tables=tables,
+        shown=shown_of(document, start, end),
     )
     values = {
         "document": document,

@@ -78,6 +78,20 @@ class Block:
     slices: tuple[Slice, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """Characters from `first` on as they are shown, and where lines of them break."""
+
+    text: str
+    first: int
+    breaks: Sequence[int] = ()
+
+    def of(self, start: int, end: int) -> tuple[str, ...]:
+        """Those of characters `start` to `end`."""
+        cuts = [start, *self.breaks[bisect_left(self.breaks, start) : bisect_left(self.breaks, end)], end]
+        return tuple(self.text[a - self.first : b - self.first] for a, b in pairwise(cuts))
+
+
 def borders(text: str, preferred: Iterable[Sequence[int]], most: int = PART) -> list[int]:
     """Where parts of at most `most` characters begin, and the end of the text.
 
@@ -113,19 +127,22 @@ def blocks_of(
     flowing: bool = False,
     code: Sequence[Code] = (),
     tables: Sequence[Grid] = (),
+    shown: str = "",
 ) -> list[Block]:
     """The blocks of characters `start` to `end`; without passages, all of it is one.
 
-    `flowing` joins the lines of paragraphs that were broken to fit a page's width, as a PDF's are.
+    `shown` stands for these characters, one for one. `flowing` joins the lines of paragraphs that were broken to
+    fit a page's width, as a PDF's are.
     """
     inside = [one for one in covering(places, len(document.text)) if one[0] < end and one[1] > start]
     cells = [cell for one in tables for cell in one.cells(document.text, start, end)]
+    lines = _Lines(shown or document.text[start:end], start)
     made = []
     for first, last, heading in inside:
         a, b = max(first, start), min(last, end)
-        shown = (a, a + len(document.text[a:b].rstrip()))
-        cut = _breaks(document.text, shown, headings) if flowing else ()
-        made.append(Block(a, b, heading, tuple(_slices(document, headings, shown, marked, cut, code, cells))))
+        place = (a, a + len(document.text[a:b].rstrip()))
+        within = replace(lines, breaks=_breaks(document.text, place, headings)) if flowing else lines
+        made.append(Block(a, b, heading, tuple(_slices(document, headings, place, marked, within, code, cells))))
     return _with_first(made)
 
 
@@ -200,7 +217,7 @@ def _slices(
     headings: Sequence[Heading],
     place: tuple[int, int],
     marked: tuple[int, int],
-    breaks: Sequence[int],
+    lines: _Lines,
     code: Sequence[Code],
     cells: Sequence[Cell],
 ) -> Iterator[Slice]:
@@ -223,7 +240,7 @@ def _slices(
         cell = within[at] if at < len(within) and within[at].start <= one else None
         yield Slice(
             one,
-            _lines(document.text, one, after, breaks),
+            lines.of(one, after),
             page=pages.get(one),
             heading=min(heading.level, 4) if heading else None,
             anchor=heading.start if heading and heading.start == one else None,
@@ -239,11 +256,6 @@ def _code_at(blocks: Sequence[Code], offset: int) -> str:
     return next(
         ("code" if one.body <= offset < one.stop else "fence" for one in blocks if one.start <= offset < one.end), ""
     )
-
-
-def _lines(text: str, start: int, end: int, breaks: Sequence[int]) -> tuple[str, ...]:
-    cuts = [start, *breaks[bisect_left(breaks, start) : bisect_left(breaks, end)], end]
-    return tuple(text[a:b] for a, b in pairwise(cuts))
 
 
 def _last(places: Sequence[int], least: int, most: int) -> int | None:

@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from foveal.retrieval.asked_words import asked_found
-from foveal.text.table_cells import rows_in_a_line
+from foveal.text.table_cells import CELLS_APART, rows_in_a_line
 
 SHOWN = 420
 """Characters of a passage that are shown."""
 
+_HEADINGS = re.compile(r"(?:\s*+#{1,6}[ \t]++[^\n]++\n)+(?=\s*\S)")
+_HEADING = re.compile(r"#{1,6}[ \t]++([^\n]*\S)")
 _BOLD = re.compile(r"(?<![*\w])\*\*([^\s*](?:[^*]{0,200}[^\s*])?)\*\*(?!\*)")
 
 
@@ -37,8 +39,13 @@ def marked_words(text: str, query: str, most: int = SHOWN) -> tuple[Marked, ...]
 
 
 def in_a_line(text: str) -> str:
-    """`text` in one line, a row of a Markdown table as its cells with a dot between them, without marks of bold."""
-    return _BOLD.sub(r"\1", rows_in_a_line(text))
+    """`text` in one line, a row of a Markdown table as its cells with a dot between them, without marks of bold.
+
+    So is a heading that it begins with; within it, "# …" may be a line of a program.
+    """
+    top = _HEADINGS.match(text)
+    heads = "\n".join(f"{one}{CELLS_APART}" for one in _HEADING.findall(top[0])) if top else ""
+    return _BOLD.sub(r"\1", rows_in_a_line(f"{heads}\n{text[top.end() :]}" if top else text))
 
 
 def _densest(found: list[tuple[tuple[int, int], str]], line: str, most: int) -> int:

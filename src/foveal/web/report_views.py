@@ -27,6 +27,7 @@ from foveal.research.report_view import Check, Quote, ReportView
 from foveal.research.runs import KeptRun
 from foveal.research.scope import asks
 from foveal.research.state import RunState
+from foveal.text.wrapping import unwrapped
 from foveal.web.document_text import place_address
 from foveal.web.signed_in import private
 
@@ -36,10 +37,11 @@ Known = Callable[[Sequence[str]], Mapping[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class InPlace:
-    """A quote within the passage that was read."""
+    """A quote within the passage that was read; its lines flow, where they were only broken to fit a width."""
 
     quote: Quote
     before: str
+    quoted: str
     after: str
     address: str
     host: str
@@ -137,4 +139,5 @@ def _in_place(one: Quote, view: ReportView, place: Callable[[Quote], str]) -> In
     address = place(one)
     host = "this library" if address.startswith("/") else urlsplit(one.url).hostname or one.url
     claims = tuple(check for check in view.checks if any(quote.key == one.key for quote in check.quotes))
-    return InPlace(one, passage.text[:first], passage.text[last:], address, host, claims)
+    shown = unwrapped(passage.text)
+    return InPlace(one, shown[:first], shown[first:last], shown[last:], address, host, claims)

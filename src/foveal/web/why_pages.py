@@ -22,6 +22,7 @@ from foveal.ranking.chosen import chosen
 from foveal.ranking.explanation import Explanation, Reason
 from foveal.types import Hit, Passage, Span
 from foveal.web.answers import where_of
+from foveal.web.document_outline import shown_of
 from foveal.web.document_text import place_address
 from foveal.web.documents import entry_of, place_of
 from foveal.web.library_search import LONGEST_QUERY
@@ -87,8 +88,8 @@ def why(
         limited("rank")(request)
         seconds = site.web.ranking_s or None  # this machine itself may take its time
     span = Span(entry.id, start, end)
-    text = site.library.get(entry.id, revision=entry.revision).text[start:end]
-    hit = Hit(Passage(span, text, heading), 0.0, name or "words", entry.revision)
+    document = site.library.get(entry.id, revision=entry.revision)
+    hit = Hit(Passage(span, document.text[start:end], heading), 0.0, name or "words", entry.revision)
     ranker = site.rankers.get(name, site.settings.home) if name else None
     told = site.library.explain(query, [hit], ranker, seconds=seconds)[0]
     asked = {
@@ -102,7 +103,7 @@ def why(
         "place": where_of(entry.pages, heading, entry.title, span),
         "address": place_address(entry.id, start, end, entry.revision),
         "told": told,
-        "pieces": pieces(told),
+        "pieces": pieces(told, shown_of(document, start, end)),
         "reasons": reasons(told),
         "matrix": matrix(told),
     }
@@ -112,9 +113,9 @@ def why(
 # -- what the template draws -------------------------------------------------------------------------------------------
 
 
-def pieces(told: Explanation) -> list[Piece]:
-    """The whole passage in pieces; together they are its text."""
-    text, most = told.hit.passage.text, _most(told.of_parts)
+def pieces(told: Explanation, text: str = "") -> list[Piece]:
+    """The whole passage in pieces; together they are its text, or `text`, which stands for it one for one."""
+    text, most = text or told.hit.passage.text, _most(told.of_parts)
     found, at = list[Piece](), 0
     for (start, end), weight in zip(told.parts, told.of_parts.tolist(), strict=True):
         first = max(at, start)
