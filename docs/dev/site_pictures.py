@@ -1,4 +1,4 @@
-"""Takes docs/images/papers-*, people-* and mail-subscribe*: the site over invented papers, at three widths.
+"""Takes docs/images/papers-*, people-*, mail-subscribe* and web-library: the site over invented papers and these docs.
 
 python docs/dev/site_pictures.py [NAME …] [--browser http://127.0.0.1:9222]
 
@@ -26,6 +26,7 @@ import uvicorn
 from playwright.sync_api import sync_playwright
 
 from foveal.database import Database
+from foveal.library import Library
 from foveal.papers import accounts, collecting, discussion, follows, sample, sessions, votes
 from foveal.papers.accounts import Person
 from foveal.papers.people_schema import SubscriptionRow
@@ -34,7 +35,9 @@ from foveal.settings import Settings
 from foveal.web.app import create_app
 from foveal.web.site import SiteSettings
 
-IMAGES = Path(__file__).parents[1] / "images"
+DOCS = Path(__file__).parents[1]
+IMAGES = DOCS / "images"
+LIBRARY = "web-library"
 WIDTHS = {"": 1440, "-768": 768, "-390": 390}
 QUALITY = 82
 MAIL = """[mail]
@@ -83,11 +86,14 @@ def main() -> None:
             "people-discussion": (f"/discussion/{paper}", 1000, True),
             "people-settings": ("/settings", 1000, True),
             "mail-subscribe": ("/subscribe", 900, False),
+            LIBRARY: ("/library?q=how+does+the+reader+choose+which+sentences+to+keep", 860, False),
         }
+        if LIBRARY in (given.names or pages):
+            Library.open(settings=settings).add(sorted(DOCS.glob("*.md")))
         with served(settings) as address:
             for name in given.names or pages:
                 path, height, signed_in = pages[name]
-                for ending, width in WIDTHS.items():
+                for ending, width in ({"": 1280} if name == LIBRARY else WIDTHS).items():
                     context = browser.new_context(viewport={"width": width, "height": height}, color_scheme="light")
                     context.set_default_timeout(240_000)
                     if signed_in:

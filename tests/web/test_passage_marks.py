@@ -72,7 +72,14 @@ def test_marks_of_bold_are_left_out_but_stars_that_mean_something_stay() -> None
         ("Run this:\n# light it\nlamp --on", "Run this: # light it lamp --on"),
         ("## Only this", "## Only this"),
         ("#hash tags\nare none", "#hash tags are none"),
+        ("Run:\n\n```sh\nlamp --on\n```\n\nIt burns.", "Run: lamp --on It burns."),
+        (
+            "See [the lamp](lamp.md#oil), ![a wheel](wheel.png) and [2](https://example.org/a).",
+            "See the lamp, a wheel and 2.",
+        ),
+        ("f[0](x.y), [n](m) and [a] (b), [see](the note)", "f[0](x.y), [n](m) and [a] (b), [see](the note)"),
+        ("`lamp` and **`--on`**, ``a ` b``, 5` long", "lamp and --on, ``a ` b``, 5` long"),
     ],
 )
-def test_headings_that_a_passage_begins_with_stand_apart_in_its_line(text, line):
+def test_a_passage_in_a_line_is_without_the_marks_of_markdown(text, line):
     assert in_a_line(text) == line

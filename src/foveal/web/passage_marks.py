@@ -15,6 +15,9 @@ SHOWN = 420
 
 _HEADINGS = re.compile(r"(?:\s*+#{1,6}[ \t]++[^\n]++\n)+(?=\s*\S)")
 _HEADING = re.compile(r"#{1,6}[ \t]++([^\n]*\S)")
+_FENCE = re.compile(r"^[ \t]*+(?:```|~~~)[^\n`]*+$", re.MULTILINE)
+_LINK = re.compile(r"(?<![\w\])])!?\[([^\[\]\n]{1,300})\]\((?:[a-z]{2,6}:|[#./]|[\w-]{1,80}[#./])[^()\s]{0,300}\)")
+_CODE = re.compile(r"(?<!`)`([^`\n]{1,300})`(?!`)")
 _BOLD = re.compile(r"(?<![*\w])\*\*([^\s*](?:[^*]{0,200}[^\s*])?)\*\*(?!\*)")
 
 
@@ -39,13 +42,16 @@ def marked_words(text: str, query: str, most: int = SHOWN) -> tuple[Marked, ...]
 
 
 def in_a_line(text: str) -> str:
-    """`text` in one line, a row of a Markdown table as its cells with a dot between them, without marks of bold.
+    """`text` in one line and without Markdown's marks: cells of a table with a dot between them, a link as its words.
 
-    So is a heading that it begins with; within it, "# …" may be a line of a program.
+    A heading that it begins with stands apart, too; within it, "# …" may be a line of a program.
     """
     top = _HEADINGS.match(text)
-    heads = "\n".join(f"{one}{CELLS_APART}" for one in _HEADING.findall(top[0])) if top else ""
-    return _BOLD.sub(r"\1", rows_in_a_line(f"{heads}\n{text[top.end() :]}" if top else text))
+    if top:
+        heads = "\n".join(f"{one}{CELLS_APART}" for one in _HEADING.findall(top[0]))
+        text = f"{heads}\n{text[top.end() :]}"
+    line = rows_in_a_line(_LINK.sub(r"\1", _FENCE.sub("", text)))
+    return _CODE.sub(r"\1", _BOLD.sub(r"\1", line))
 
 
 def _densest(found: list[tuple[tuple[int, int], str]], line: str, most: int) -> int:
