@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foveal.text.code_blocks import code_blocks
-from foveal.text.table_cells import grids_of, shown_of
+from foveal.text.table_cells import barred, grids_of, shown_of
 from foveal.types import Document
 
 
@@ -117,3 +117,24 @@ def test_the_rows_of_a_stretch_are_those_that_lie_in_it(text, data):
 def test_quotations_that_nothing_closes_take_no_time_and_lose_nothing():
     text = "name,built\n" + 'a,"b\n' * 20_000 + '"'
     assert table(text, "a.csv")[0] == ["name", "built"]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("| a | b |\n|---|---|\n| 1 | 2 |\n", ["a · b", "1 · 2"]),
+        (
+            "so:\n\n| a | b |\n|---|---|\n| x \\| y | |\n\nEnd | of it.",
+            ["so:", "", "a · b", "x | y ·", "", "End | of it."],
+        ),
+        ("a | b\n---|---\n1 | 2", ["a · b", "1 · 2"]),
+    ],
+)
+def test_bars_are_dots_between_cells_and_no_character_moves(text, shown):
+    cells = [cell for grid in grids_of(document(text, "a.md")) for cell in grid.cells(text, 0, len(text))]
+    made = barred(text, 0, cells)
+    assert len(made) == len(text)
+    assert [" ".join(line.split()) for line in made.rstrip("\n").split("\n")] == shown
+    for start in range(len(text)):
+        assert barred(text[start:], start, cells) == made[start:]
+        assert barred(text[:start], 0, cells) in (made[:start], made[: start - 1] + text[start - 1])

@@ -140,3 +140,15 @@ def test_a_matrix_of_many_words_holds_the_strongest_in_the_order_of_the_text():
     assert list(found.columns) == words[-16:]
     assert [name for name, _ in found.rows] == ["one", "two"]
     assert [weight for weight, _ in found.rows[1][1]] == pytest.approx(weights[1, -16:].tolist())
+
+
+def test_a_table_in_a_passage_is_shown_as_cells_apart(tmp_path):
+    with visiting(made_app(tmp_path)) as visitor:
+        visitor.add(("lamps.md", b"What burns:\n\n| lamp | oil |\n|---|---|\n| Skerry | seal |\n| Vasa | whale |\n"))
+        answer = visitor.client.get(links(visitor.client.get("/library", params={"q": "whale lamp"}).text)[0])
+        text = answer.text.split('class="why-text"')[1].split("</blockquote>")[0]
+        lines = [
+            " ".join(line.split()) for line in unescape(re.sub("<[^>]+>", "", text.partition(">")[2])).splitlines()
+        ]
+        assert [line for line in lines if line] == ["What burns:", "lamp · oil", "Skerry · seal", "Vasa · whale"]
+        assert marked(answer.text) == ["lamp", "whale"]

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import pairwise
+from itertools import groupby, pairwise, zip_longest
+from operator import attrgetter
 
 from foveal.text.code_blocks import Code
 from foveal.text.table_heads import columns_of, marks_of, ruled, separated
@@ -104,6 +105,28 @@ def rows_in_a_line(text: str) -> str:
 def _in_a_line(row: re.Match[str]) -> str:
     cells = (cell.strip().replace("\\|", "|") for cell in _BAR.split(row[1]))
     return "".join(f"{cell}{CELLS_APART}" for cell in cells if cell)
+
+
+def barred(shown: str, start: int, cells: Iterable[Cell]) -> str:
+    """`shown`, the characters from `start` on, with a dot for each bar between two cells of Markdown, else a blank.
+
+    It stays as long as it is; a rule below a head is blank, with its line.
+    """
+    made = list(shown)
+    for _, row in groupby(cells, key=attrgetter("row")):
+        held = list(row)
+        for cell, following in zip_longest(held, held[1:]):
+            for a, b in cell.marks:
+                place = slice(max(a - start, 0), max(b - start, 0))
+                made[place] = _parting(made[place], dotted=bool(following) and b == cell.end)
+    return "".join(made)
+
+
+def _parting(mark: Sequence[str], *, dotted: bool) -> list[str]:
+    """As many characters as `mark` has: a dot for its bar, or none; the line end that it ends with."""
+    last = len(mark) - 1
+    bar = CELLS_APART.strip() if dotted else " "
+    return [bar if one == "|" else one if one == "\n" and n == last else " " for n, one in enumerate(mark)]
 
 
 def grids_of(document: Document, code: Sequence[Code] = ()) -> tuple[Grid, ...]:

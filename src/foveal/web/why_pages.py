@@ -20,9 +20,10 @@ from fastapi import APIRouter, Request, Response
 from foveal.errors import InputError
 from foveal.ranking.chosen import chosen
 from foveal.ranking.explanation import Explanation, Reason
-from foveal.types import Hit, Passage, Span
+from foveal.text.table_cells import barred
+from foveal.types import Document, Hit, Passage, Span
 from foveal.web.answers import where_of
-from foveal.web.document_outline import shown_of
+from foveal.web.document_outline import shown_of, tables_of
 from foveal.web.document_text import place_address
 from foveal.web.documents import entry_of, place_of
 from foveal.web.library_search import LONGEST_QUERY
@@ -103,11 +104,17 @@ def why(
         "place": where_of(entry.pages, heading, entry.title, span),
         "address": place_address(entry.id, start, end, entry.revision),
         "told": told,
-        "pieces": pieces(told, shown_of(document, start, end)),
+        "pieces": pieces(told, _readable(document, start, end)),
         "reasons": reasons(told),
         "matrix": matrix(told),
     }
     return page(request, "library/why.html", values)
+
+
+def _readable(document: Document, start: int, end: int) -> str:
+    """The characters `start` to `end`, one for one, with tables as cells apart."""
+    cells = [cell for one in tables_of(document) if not one.mark for cell in one.cells(document.text, start, end)]
+    return barred(shown_of(document, start, end), start, cells)
 
 
 # -- what the template draws -------------------------------------------------------------------------------------------
