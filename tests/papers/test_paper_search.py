@@ -225,6 +225,18 @@ def test_a_ranker_orders_the_first_candidates_and_reads_title_and_abstract(searc
 @pytest.mark.parametrize(
     ("query", "text", "marked"),
     [
+        ("how do readers find it", "Do Readers Find What They Read, and How?", ["Readers", "Find", "Read"]),
+        ("how do they", "How Do They Do It?", ["How", "Do", "Do"]),
+        ("of the", "The End of the Road", ["The", "of", "the"]),
+    ],
+)
+def test_words_that_only_ask_are_marked_where_nothing_else_was_asked_for(query, text, marked):
+    assert [text[start:end] for start, end in marks_of(query, text, "").title] == marked
+
+
+@pytest.mark.parametrize(
+    ("query", "text", "marked"),
+    [
         ("稀疏注意力", "长文档的稀疏注意力机制", ["稀疏注意力"]),
         ("疎な注意", "注意と疎な機構", ["注意", "疎な"]),
         ("力", "注意力", ["力"]),

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from foveal.retrieval.words import FUNCTION_WORDS
+from foveal.retrieval.words import ASKING_WORDS, FUNCTION_WORDS
 
 Spans = tuple[tuple[int, int], ...]
 
@@ -84,10 +84,10 @@ def marks_of(query: str, title: str, abstract: str) -> Marks:
 
 
 def asked(text: str) -> frozenset[str]:
-    """The stems of the words that count: without function words, unless there are no others."""
+    """The stems of the words that count: without function words and those that ask, unless there are no others."""
     words = [folded(word) for word in _WORD.findall(text)]
-    counted = [word for word in words if word not in FUNCTION_WORDS] or words
-    return frozenset(map(stem, counted))
+    telling = [word for word in words if word not in FUNCTION_WORDS]
+    return frozenset(map(stem, [word for word in telling if word not in ASKING_WORDS] or telling or words))
 
 
 @lru_cache(maxsize=262_144)

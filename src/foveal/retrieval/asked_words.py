@@ -13,11 +13,7 @@ import re
 from foveal.evaluation.scripts import SYLLABIC_RANGES, run_pattern, word_runs
 from foveal.retrieval.stems import stem
 from foveal.retrieval.terms import terms
-from foveal.retrieval.words import folded
-
-_ASKED_WITH = "do does did how when where why can could should would any"
-_ASKING = frozenset(_ASKED_WITH.split())
-"""Words that a question is asked with, and that say nothing of what is asked for."""
+from foveal.retrieval.words import ASKING_WORDS, folded
 
 SHORTEST = 4
 """Letters of a word from which on others may go on from it."""
@@ -28,7 +24,7 @@ _SCRIPTS_WITHOUT_BLANKS = re.compile(f"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af{
 def asked_words(query: str) -> set[str]:
     """The words of a query that count, as the index compares them but for stems."""
     asked = set(terms(query))
-    return {folded(word) for word in asked - _ASKING or asked or word_runs(query)}
+    return {folded(word) for word in asked - ASKING_WORDS or asked or word_runs(query)}
 
 
 def asked_places(text: str, query: str) -> list[tuple[int, int]]:

@@ -15,6 +15,10 @@ FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
 """English words left out of word queries: they stand in nearly all passages, so that looking them up costs time and
 hardly changes the order."""
 
+_ASKING_WORDS = "do does did how when where why can could should would any"
+ASKING_WORDS = frozenset(_ASKING_WORDS.split())
+"""English words that a question is asked with, and that say nothing of what is asked for: looked up, but not marked."""
+
 _QUOTES = str.maketrans(dict.fromkeys("“”„‟«»「」『』＂", '"'))
 _LETTERS = {"ł": "l", "ø": "o", "đ": "d", "æ": "ae", "œ": "oe", "ı": "i", "ð": "d", "þ": "th"}
 """Letters of which Unicode does not say that they are others with an accent."""
