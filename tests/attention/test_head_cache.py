@@ -7,7 +7,7 @@ from contextlib import contextmanager, nullcontext
 import pytest
 import torch
 from tiny import CACHE, FULL, tiny
-from transformers import GraniteConfig, GraniteForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel, GraniteConfig, GraniteForCausalLM
 
 from foveal.attention import HeadCache, attach, cache_by_name, methods
 from foveal.attention.head_cache import OBSERVED, capacities, full_heads
@@ -217,6 +217,15 @@ def test_out_of_a_full_cache_it_is_chosen_by_the_models_own_scores(tmp_path, own
     for one, other in zip(made.owned, read.owned, strict=True):
         for mine, theirs in zip(one.stores, other.stores, strict=True):
             assert torch.equal(mine.keys, theirs.keys)
+
+
+def test_a_model_that_names_no_key_value_heads_has_as_many_as_query_heads():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=2, n_head=4, vocab_size=128)).eval()
+    method = HeadCache(policy="duo", keep=1.0, scores=scores_for(model))
+    whole = decoded(model, None, None)
+    torch.testing.assert_close(decoded(model, method, method.make_cache(model)), whole, atol=1e-5, rtol=1e-5)
 
 
 def granite():

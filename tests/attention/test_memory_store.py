@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 from tiny import CACHE, tiny
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from foveal import faults
 from foveal.attention import LongHeads, RetrievalAttention, attach, memory_store
@@ -24,6 +25,7 @@ from foveal.attention.owned_layers import Turn
 from foveal.attention.prefill import prefill
 from foveal.errors import InputError, LibraryBusy, LibraryCorrupt, LibraryTooNew, StorageFull
 from foveal.models.decoding import Decoder
+from foveal.models.language import LanguageModel
 from foveal.models.lean import Lean
 
 IDS = torch.randint(200, (160,), generator=torch.Generator().manual_seed(0)).tolist()
@@ -90,6 +92,34 @@ def test_a_model_without_lean_layers_is_kept_too(tmp_path):
         for one in AFTER:
             ours, theirs = (loaded.model(input_ids=torch.tensor([one]), **{CACHE: c}).logits for c in (memory, fresh))
             torch.testing.assert_close(ours, theirs)
+
+
+def gpt2(like, folder: Path) -> LanguageModel:
+    """One without rotary positions, whose configuration names no key-value heads."""
+    sizes = {"n_embd": 16, "n_layer": 2, "n_head": 4, "n_positions": 512, "vocab_size": 256}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        made = GPT2LMHeadModel(GPT2Config(bos_token_id=None, eos_token_id=None, **sizes)).eval()
+    made.save_pretrained(folder)
+    return LanguageModel("gpt2", folder, made, like.tokenizer, folder)
+
+
+def test_a_model_that_names_no_key_value_heads_is_kept_too(qwen, tmp_path):
+    loaded = gpt2(qwen, tmp_path / "model")
+    method = replace(METHOD, index="flat", top_k=len(IDS))
+    memory = load(keep(loaded, IDS, tmp_path / "text", method), loaded)
+    with torch.inference_mode():
+        wanted = loaded.model(input_ids=torch.tensor([[*IDS, 7]])).logits[:, -1:]
+        with attach(loaded.model, method):
+            found = loaded.model(input_ids=torch.tensor([[7]]), **{CACHE: memory}).logits
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_what_a_model_cannot_be_read_by_leaves_nothing_behind(qwen, tmp_path):
+    loaded = gpt2(qwen, tmp_path / "model")
+    with pytest.raises(InputError, match="RoPE"):
+        keep(loaded, IDS, tmp_path / "text", LongHeads(chunk_size=8, attention_length=64))
+    assert not (tmp_path / "text.partial").exists()
 
 
 def test_bfloat16_is_kept_to_the_bit(qwen, tmp_path):

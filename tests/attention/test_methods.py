@@ -596,6 +596,14 @@ def test_methods_are_found_by_name():
 
 
 @pytest.mark.parametrize(
+    ("name", "told"), [("longhead", "longheads"), ("retrieval", "memory_by_name"), ("act", "load_calibration")]
+)
+def test_a_name_of_another_kind_of_method_is_told_of(name, told):
+    with pytest.raises(UnknownName, match=told):
+        method_by_name(name)
+
+
+@pytest.mark.parametrize(
     ("name", "tokens", "made"),
     [
         ("flexprefill:gamma=0.9,min-budget=256", 0, FlexPrefill(gamma=0.9, min_budget=256)),

@@ -12,7 +12,7 @@ from transformers import Qwen2ForCausalLM
 
 from foveal.attention import FlexPrefill, Recorder, RetrievalAttention, attach, memory_by_name, watch
 from foveal.attention.kernel import merge
-from foveal.attention.key_index import Flat, IndexSettings
+from foveal.attention.key_index import Flat, IndexSettings, every_product
 from foveal.attention.memory_decoding import MemoryDecoder
 from foveal.attention.memory_layers import MemoryLayer, found_of_best
 from foveal.attention.memory_parts import (
@@ -23,7 +23,6 @@ from foveal.attention.memory_parts import (
     Tail,
     Window,
     exact,
-    exact_products,
     queries_saw_nothing,
     read_found,
 )
@@ -108,7 +107,7 @@ def test_questions_see_every_hidden_key_and_of_their_own_the_earlier_ones(added,
         seen[:, 300 - 5 + place + 1 :] = False
         wanted = by_definition(queries[:, place], keys, values, seen, scores)
         torch.testing.assert_close(output[:, place], wanted, atol=1e-5, rtol=1e-4)
-    whole = torch.logaddexp(window.attend(queries, scores)[1], scores(exact_products(queries, hidden)).logsumexp(-1))
+    whole = torch.logaddexp(window.attend(queries, scores)[1], scores(every_product(queries, hidden)).logsumexp(-1))
     torch.testing.assert_close(sums, whole, atol=1e-5, rtol=1e-5)
 
 

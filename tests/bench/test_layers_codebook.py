@@ -57,6 +57,17 @@ def test_views_say_where_the_goal_is():
     assert not set(learnt.episodes.tolist()) & set(held.episodes.tolist())
 
 
+def test_views_are_told_as_well_as_specified_by_peers_too():
+    found = {arm: [{"accuracy": value}] for arm, value in (("none", 0.72), ("codebook", 0.97), ("linear", 0.94))}
+    rows = {row.system: row for row in layers_codebook_views.accuracies(found, quick=False)}
+    assert [rows[f"views, {arm}"].ok for arm in found] == [False, True, False]
+    found["none"][0]["accuracy"] = 0.98
+    rows = {row.system: row for row in layers_codebook_views.accuracies(found, quick=False)}
+    assert rows["views, codebook"].ok is False  # no better than without a filter
+    quick = [row.ok for row in layers_codebook_views.accuracies(found, quick=True)]
+    assert quick == [None, False, None]
+
+
 def test_mixes_ask_for_a_group_that_is_there_or_not():
     groups = torch.arange(36) % 4 * 5  # groups 0, 5, 10, 15
     mixes = layers_codebook_text.mixed(groups, 200, 0)

@@ -110,6 +110,20 @@ def test_what_a_step_must_be_told_from():
     assert lost["f",] > 10 * lost["x", "f"]
 
 
+def test_arms_learn_as_long_as_specified_and_peers_are_as_strong():
+    full = layers_stepnet.FULL
+    assert (full.learnt, full.epochs, full.depth, full.batch, full.seeds, full.few) == (4000, 15, 20, 64, 5, 3)
+    least = {kind: layers_stepnet.least_of(kind, quick=False) for kind in layers_stepnet_images.KINDS}
+    assert least["none"] == pytest.approx(0.519)
+    assert least["StepNet pair"] == pytest.approx(0.55)
+    assert least["CBAM"] is None
+    assert layers_stepnet.least_of("none", quick=True) is None
+    assert set(layers_stepnet.SPECIFIED) < set(layers_stepnet_images.KINDS)
+    assert layers_stepnet.most_of("x and f") == 2e-5
+    assert 0.1436 < layers_stepnet.most_of("f") < 0.147
+    assert layers_stepnet.most_of("nothing: 1") is None
+
+
 def test_a_gain_is_called_one_where_it_is_twice_its_error():
     assert layers_stepnet._gain("", [0.5, 0.6, 0.7], [0.4, 0.5, 0.6]).note.startswith("better")
     assert layers_stepnet._gain("", [0.5, 0.4, 0.7], [0.4, 0.5, 0.6]).note.startswith("equal")

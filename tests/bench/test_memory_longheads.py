@@ -17,10 +17,14 @@ from foveal.bench.memory_longheads_heads import (
     AGAIN,
     DENSE,
     ENDS,
+    LENGTH,
+    NAMES,
     RANDOM,
+    SEEN,
     Answered,
     answered,
     captured,
+    every_way,
     longer,
     mass_row,
     passkey,
@@ -139,6 +143,21 @@ def test_a_text_that_is_read_once_is_asked_as_if_it_was_read_for_each(tmp_path):
     assert found[DENSE] == [answered(model, prompt, every)]
     assert found[DENSE][0].heads == 12
     assert found[ENDS][0].heads == 0
+
+
+def test_each_way_of_asking_finds_what_it_would_in_a_text_read_for_it_alone(tmp_path):
+    model = tiny("qwen", tmp_path)
+    prompt = passkey(model, 768, 0.5, 0, multiple=64)
+    found = dict(every_way(model, prompt, 3, quick=False))
+    kinds = ("attention", "mean_rope", "random", "none")
+    ways = ("densely", "by LongHeads")
+    assert list(found) == [DENSE, *(f"{NAMES[kind]}, read {way}" for kind in kinds for way in ways)]
+    for kind in kinds:
+        method = replace(SEEN, representation=kind, seed=3)
+        alone = answered(model, prompt, method, read_by=replace(method, begin=2 * LENGTH))
+        assert found[f"{NAMES[kind]}, read densely"] == alone
+        assert found[f"{NAMES[kind]}, read by LongHeads"] == answered(model, prompt, method)
+    assert [name for name, _ in every_way(model, prompt, 3, quick=True)] == [*list(found)[:4], *list(found)[5:8]]
 
 
 def test_longer_texts_are_held_against_dense_attention_and_random_chunks():

@@ -98,6 +98,11 @@ def test_texts_are_classified_as_they_are_typed(home):
     told = json.loads(run("classify", "mine", *typed, "--json", home=home))
     model = classifier_named("mine", home)
     assert told == [one.as_json() for one in model.classify(typed)]
+    piped = ["classify", "mine", "-", typed[1], "--json"]
+    for content, expected in ((typed[0].encode(), told), (b"\xff", None)):
+        done = CliRunner().invoke(app, piped, env={"FOVEAL_HOME": str(home)}, input=content)
+        assert expected is None or json.loads(done.stdout) == expected
+    assert "Standard input is not UTF-8" in str(done.exception)
     said = run("classify", "mine", typed[0], home=home)
     assert said.startswith(f"{told[0]['label']} ")
     assert "head 4:" in said
@@ -197,3 +202,4 @@ def test_a_papers_page_shows_its_topic_and_where_the_heads_looked(home, tmp_path
     assert select(page, ".topic .looked")[0].text_content() == f"{paper.title}\n{paper.abstract}"
     assert len(select(page, ".topic .heads tr")) == 4
     assert select(page, ".topic .looked mark")
+    assert select(page, ".topic .looked")[0].get("dir") == "auto"  # as the abstract above it

@@ -74,6 +74,8 @@ def test_a_model_that_answers_nothing_is_told_of(place):
     for by in ("copy", "reason"):
         failed = heads(place, "detect", str(place / "model"), "--by", by, *asked, status=1)
         assert "answered none of 3 questions" in failed.said
+    runs = [*(place / "home" / "models" / "heads").glob("runs-*.jsonl")]
+    assert len(runs) == 2  # a run that was stopped goes on, also in a text of one's own
 
 
 def test_the_runs_of_a_detection_stay_where_its_scores_could_not_be_kept(place, monkeypatch):
@@ -92,6 +94,31 @@ def test_the_runs_of_a_detection_stay_where_its_scores_could_not_be_kept(place, 
         (folder / name).write_text("")
         CliRunner().invoke(app, ("heads", "detect", str(place / "model")), env={"FOVEAL_HOME": str(place / "full")})
         assert [path.name.partition("-")[0] for path in folder.iterdir()] == left
+
+
+def test_where_scores_cannot_be_kept_it_is_said_before_they_are_measured(place, monkeypatch):
+    measured = []
+    monkeypatch.setattr("foveal.attention.head_repetition.detect_repeats", lambda *_: measured.append(1))
+    home = place / "taken"
+    home.mkdir()
+    (home / "models").write_text("")
+    asked = ("heads", "detect", str(place / "model"), "--by", "repeats", "--tokens", "8")
+    assert isinstance(CliRunner().invoke(app, asked, env={"FOVEAL_HOME": str(home)}).exception, NotADirectoryError)
+    assert not measured
+
+
+def test_where_no_head_copies_it_is_said_before_the_model_answers(place, monkeypatch):
+    model, asked = load_language_model(str(place / "model")), []
+    monkeypatch.setattr("foveal.models.local_chat.LocalChat.chat", lambda *_: asked.append(1))
+    none = HeadScores(torch.zeros(1, 3, HEADS), "copy", "tiny", model.fingerprint, architecture_of(model.model.config))
+    none.save_for(place / "none")
+    done = CliRunner().invoke(
+        app,
+        ("heads", "trace", str(place / "rain.txt"), "Who?", "--model", str(place / "model")),
+        env={"FOVEAL_HOME": str(place / "none")},
+    )
+    assert "copies enough" in str(done.exception)
+    assert not asked
 
 
 def test_scores_are_shown_and_drawn(place):
@@ -167,6 +194,7 @@ def test_a_traced_source_stands_in_the_text_as_it_is():
         (("detect", "MODEL", "--by", "repeats"), 1, "Repeat at most 1024 tokens"),
         (("detect", "MODEL", "--tokens", "30"), 2, "--tokens: would change nothing with --by copy"),
         (("show", "--file", "rain.txt"), 1, "holds no head scores"),
+        (("show", "--file", "rain.txt", "--by", "query"), 2, "would change nothing with --file"),
         (("detect", "MODEL", "--text", "missing.txt"), 1, "cannot be read"),
         (("detect", "MODEL", "--by", "query", "--examples", "rain.txt"), 1, "cannot be read"),
         (("detect", "MODEL", "--length", "256", "--length", "5000"), 1, "Texts of 5000 tokens were asked for"),

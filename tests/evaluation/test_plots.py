@@ -65,6 +65,13 @@ def test_a_heat_map_has_a_cell_for_each_value(tmp_path):
     assert low > 0.1
 
 
+def test_long_words_around_a_heat_map_are_broken_into_lines_that_fit(tmp_path):
+    long = {"title": "heads of a model, and what they give to it " * 3, "value_label": "share of looks at a token " * 4}
+    image = pixels(heatmap([[0, 1], [1, 0]], tmp_path / "h.png", **LABELS | long))
+    edges = [image[0], image[-1], image[:, 0], image[:, -1]]
+    assert all((edge == 1).all() for edge in edges)
+
+
 @pytest.mark.parametrize(
     ("draw", "message"),
     [

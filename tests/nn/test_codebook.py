@@ -189,6 +189,17 @@ def pointed(layer, codes):
     return torch.eye(40)[: len(codes)]
 
 
+def test_the_controls_read_what_the_codebook_reads():
+    torch.manual_seed(0)
+    x = torch.randn(5, 40)
+    plain, around = LinearBottleneck(40, 3), LinearBottleneck(40, 3, around=8)
+    down, up = plain.down[1], plain.up[0]
+    expected = (x.clamp(min=0) @ down.weight.T + down.bias) @ up.weight.T + up.bias
+    torch.testing.assert_close(plain(x), expected)
+    for layer in (plain, around, made()):
+        torch.testing.assert_close(layer(x.clamp(min=0)), layer(x))
+
+
 def test_usage_of_known_choices():
     layer = made()
     used = usage(layer, [pointed(layer, [0, 1, 2, 3])])
@@ -247,6 +258,20 @@ def test_usage_inside_a_model():
     x = torch.randn(20, 6)
     assert usage_in(model, [(x,)]) == usage(model[1], [model[0](x)])
     assert usage_in(torch.nn.Linear(6, 2), [(x,)]) is None
+
+
+def test_a_batch_is_tallied_before_the_next_one_is_asked_for():
+    torch.manual_seed(0)
+    model, read, asked = torch.nn.Sequential(torch.nn.Linear(6, 40), made()), [], []
+    model[1].phi.register_forward_hook(lambda *_: read.append(1))
+
+    def batches():
+        for _ in range(4):
+            asked.append(len(read))
+            yield (torch.randn(20, 6),)
+
+    assert usage_in(model, batches()).inputs == 80
+    assert asked == [0, 2, 4, 6]  # once by the model, once for the tally: none is kept for the end
 
 
 # -- the filter around it ----------------------------------------------------------------------------------------------
@@ -332,6 +357,11 @@ def test_what_a_filter_does_not_take():
         (torch.randn(1, 9, 6), goal, {"extra": torch.randn(1, 2)}),
         (torch.full((1, 9, 6), math.nan), goal, {}),
     ]
+    for place, told in ((1, "of its goal, got a NaN in row 0"), (3, "of what joins E, got a NaN in row 0")):
+        given = [torch.randn(1, 9, 6), torch.randn(1, 4), None, torch.randn(1, 2)]
+        given[place] = given[place] * math.nan
+        with pytest.raises(InputError, match=told):
+            small_filter(goals=(), goal_width=4, extra=2, bottleneck="none")(*given)
     for features, told, options in wrong:
         with pytest.raises(InputError):
             made(features, told, **options)

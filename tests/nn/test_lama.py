@@ -162,6 +162,16 @@ def test_a_row_without_a_token_gives_zeros_and_no_gradient_is_lost(name, caplog)
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_token_that_is_no_number_is_named(name):
+    pooler, x = pooler_of(name, dim=D, heads=M), torch.randn(2, 4, D)
+    for nonsense, told in ((torch.nan, "a NaN"), (torch.inf, "an infinite number"), (-torch.inf, "an infinite")):
+        wrong = x.clone()
+        wrong[1, 2, 0] = nonsense
+        with pytest.raises(InputError, match=f"{told}.* in row 1, token 2"):
+            pooler(wrong)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_one_token_gets_all(name):
     pooler, x = pooler_of(name, dim=D, heads=M), torch.randn(2, 1, D)
     vectors, attention = pooler(x)

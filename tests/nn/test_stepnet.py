@@ -87,6 +87,14 @@ def test_without_pooling_each_token_is_alone(level):
         torch.testing.assert_close(gate(r[:, one], s[:, one], alone.state).scaled, whole.scaled[:, one])
 
 
+@pytest.mark.parametrize("most", [1.0, 2.0])
+def test_steps_begin_near_half_of_the_longest(most):
+    torch.manual_seed(0)
+    gate = StepAttention(StepSettings(channels=64, most=most))
+    steps = gate(torch.randn(32, 64), torch.randn(32, 64)).steps
+    assert 1e-4 < (steps / most - 0.5).abs().max() < 0.04
+
+
 def test_a_still_gate_of_two_steps_by_one():
     gate = StepAttention(StepSettings(channels=6, most=2, still=True)).double()
     r = drawn(*IMAGES)
@@ -285,8 +293,14 @@ def test_wrong_settings_and_states_are_named():
             StepAttention(StepSettings(**wrong))
     gate = step_gate(level="diff")
     state = gate(drawn(*IMAGES), drawn(*IMAGES)).state
-    with pytest.raises(InputError, match=r"state of \(3, 6, 4, 5\) for a residual of \(3, 6, 2, 5\)"):
+    with pytest.raises(InputError, match=r"state of \(3, 6, 4, 5\), \(3, 6\) for a residual of \(3, 6, 2, 5\)"):
         gate(drawn(3, 6, 2, 5), drawn(3, 6, 2, 5), state)
+    tokens = drawn(*TOKENS)
+    state = step_gate(level="diff", pool="none")(tokens, tokens).state
+    with pytest.raises(InputError, match="a gate of the same pool"):
+        step_gate(level="diff")(tokens, tokens, state)
+    with pytest.raises(InputError, match="reduction = 0"):
+        DIA(6, reduction=0)
     with pytest.raises(InputError, match="state of another stage"):
         DIA(6)(torch.zeros(2, 6, 2, 2), torch.zeros(2, 6, 2, 2), "state")
     with pytest.raises(InputError, match="cannot share"):

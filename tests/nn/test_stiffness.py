@@ -14,6 +14,7 @@ from torch import nn
 
 from foveal.errors import InputError, UnknownName
 from foveal.evaluation.classification import spearman
+from foveal.nn import stiffness_recorder
 from foveal.nn.gating import attach
 from foveal.nn.jacobians import greatest_stretch
 from foveal.nn.ode_stiffness import jacobian, linear, trajectory_stiffness, van_der_pol
@@ -83,6 +84,17 @@ def test_of_gates_it_tells_the_update_and_how_steps_vary():
         every.append((a.flatten(), stiff.flatten()))
     a, stiff = (torch.cat(side).tolist() for side in zip(*every, strict=True))
     assert report.correlation == pytest.approx(spearman(a, stiff), abs=1e-3)
+
+
+def test_of_very_many_steps_some_are_ranked(monkeypatch):
+    """Drawn, not every so-manieth: that would be of a few channels alone."""
+    steps = drawn(400, 64) + torch.arange(64)
+    stiff = steps + 20 * drawn(400, 64, seed=1)
+    every = spearman(steps.flatten().tolist(), stiff.flatten().tolist())
+    monkeypatch.setattr(stiffness_recorder, "MOST", 4000)
+    some = stiffness_recorder._ranks_together([steps], [stiff])
+    assert some != every
+    assert some == pytest.approx(every, abs=0.05)
 
 
 def test_the_stretch_of_a_linear_map_is_its_norm():

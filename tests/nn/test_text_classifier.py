@@ -18,6 +18,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from foveal.errors import InputError, ModelUnavailable, UnknownName
 from foveal.evaluation.labelled import LabelledText
 from foveal.nn import TextClassifier, TextClassifierConfig
+from foveal.nn import text_classifier as text_classifier_module
 from foveal.nn.classified import Classified, numbers_of
 from foveal.nn.stream_training import fit
 from foveal.nn.text_classifier import together
@@ -30,7 +31,7 @@ from foveal.nn.text_classifier_training import (
     made,
     text_classifier,
 )
-from foveal.nn.words import Words, sentences
+from foveal.nn.words import Words, sentences, words_of
 from foveal.training.loop import LoopSettings
 from foveal.training.runs import RunSettings
 
@@ -98,6 +99,16 @@ def test_the_most_frequent_words_are_known_and_kept(tmp_path):
 # -- the model ---------------------------------------------------------------------------------------------------------
 
 
+def test_marks_are_of_the_letter_before_them():
+    def cut(text):
+        return [text[start:end] for _, (start, end) in words_of(text)]
+
+    for text in ("పంపు విఫలమైంది", "किताब पढ़ी", "cafe\u0301 au lait", "بِسْمِ ٱللّٰهِ"):
+        assert cut(text) == text.split(" ")
+    assert cut("夜空に星") == ["夜", "空", "に", "星"]
+    assert len(cut("ภาษาไทยนั้นเขียนติดกัน")) > 1  # not parted by blanks: no word as a whole
+
+
 @pytest.mark.parametrize("encoder", ["gru", "lstm", "cnn", "none"])
 @pytest.mark.parametrize("pooling", ["lama", "mean", "max", "attention", "structured", "mha"])
 def test_a_text_is_read_alike_alone_and_beside_longer_ones(encoder, pooling):
@@ -133,6 +144,20 @@ def test_a_document_is_read_by_sentences_and_its_words_shares_add_up_to_one():
         model(torch.zeros_like(ids))
 
 
+def test_documents_are_read_alike_in_pieces_and_few_at_a_time(monkeypatch):
+    model = model_of(ClassifierSize(word_dim=8, hidden=5, inside=8, heads=2, hierarchical=True))
+    every = [" ".join(one.text for one in texts(count)) for count in (3, 9, 3, 6)]
+    whole, batches = model.classify(every), []
+    model.register_forward_pre_hook(lambda _, given: batches.append(given[0].numel()))
+    for name, value in (("PIECE", 2), ("CELLS", 40)):
+        monkeypatch.setattr(text_classifier_module, name, value)
+    for one, other in zip(model.classify(every), whole, strict=True):
+        assert (one.text, one.spans, one.label) == (other.text, other.spans, other.label)
+        np.testing.assert_allclose(one.weights, other.weights, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(one.shares, other.shares, rtol=1e-4)
+    assert len(batches) == len(every)  # each is longer than all that may be read together
+
+
 def test_the_mean_word_may_be_the_context():
     model = model_of(ClassifierSize(word_dim=8, hidden=5, inside=8, heads=2, pooler={"context": "mean"}))
     assert model.pool.attend.context_map.weight.shape == (10, 8)
@@ -150,6 +175,16 @@ def test_the_loss_is_cross_entropy_and_what_heads_pay():
     more = model_of(penalised)(ids, labels=labels)
     pays = [(a @ a.T - torch.eye(2)).square().sum() for a in more.attention]
     torch.testing.assert_close(more.loss, plain.loss + 0.5 * torch.stack(pays).mean())
+
+
+def test_labels_that_are_passed_over_leave_the_others_or_nothing():
+    model, ids = model_of(), torch.tensor([[2, 3], [4, 0]])
+    asked = model(ids, labels=torch.tensor([1, -100])).loss
+    torch.testing.assert_close(asked, model(ids[:1], labels=torch.tensor([1])).loss)
+    nothing = model(ids, labels=torch.tensor([-100, -100])).loss
+    nothing.backward()
+    assert nothing == 0
+    assert all(torch.isfinite(one.grad).all() for one in model.parameters() if one.grad is not None)
 
 
 def test_parameters_are_told_by_part():
@@ -211,6 +246,11 @@ def test_what_cannot_be_read_is_refused():
         model(torch.tensor([[2, 9999]]))
     with pytest.raises(InputError, match="labels of 2 to 2"):
         model(torch.tensor([[2, 3]]), labels=torch.tensor([2]))
+    with pytest.raises(InputError, match=r"labels are \(2,\); input_ids \(1, 2\) ask one a row"):
+        model(torch.tensor([[2, 3]]), labels=torch.tensor([1, 0]))
+    for read in (model.classify, model.vectors_of):
+        with pytest.raises(InputError, match="batch = 0"):
+            read(["The pump"], batch=0)
     with pytest.raises(InputError, match="has no word"):
         model.classify(["The pump", " … "])
     model.words = None
@@ -226,6 +266,8 @@ def test_what_cannot_be_read_is_refused():
         ({"dropout": 1.0}, "dropout = 1.0; it needs a number from 0 to below 1"),
         ({"heads": 0}, "heads = 0"),
         ({"pooler": {"width": 2}}, "does not have"),
+        ({"pooler": {"output_dim": 3}}, "leave output_dim out"),
+        ({"pooler": {"context": "given"}}, "gives no context"),
     ):
         with pytest.raises(InputError, match=said):
             TextClassifier(TextClassifierConfig(**{"vocab_size": 9, "classes": ["a", "b"], **wrong}))
@@ -249,6 +291,7 @@ def test_the_words_that_were_looked_at_most_are_named():
     told = found.as_json()
     assert told["words"][2] == {"start": 8, "end": 11, "text": "car", "weight": 1.8}
     assert list(told["shares"]) == ["b", "a"]
+    assert told["heads"] == [[0.4, 0.4, 0.1, 0.1], [0.0, 0.2, 0.8, 0.0]]
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,10 @@ def test_it_is_saved_and_found_by_name(tiny, tmp_path):
     (folder / "goal-ranker.json").write_text(told.replace(tiny.encoder.fingerprint, "0" * 64))
     with pytest.raises(ModelUnavailable, match="another"):
         GoalRanker.load(folder)
+    for wrong in (told.replace('"hidden"', '"inside"'), told.replace('"weight"', '"share"')):
+        (folder / "goal-ranker.json").write_text(wrong)
+        with pytest.raises(InputError, match=r"goal ranker that another version .* foveal train goal-ranker"):
+            GoalRanker.load(folder)
 
 
 def in_order(corpus, first=1.0):

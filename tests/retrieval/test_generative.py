@@ -16,7 +16,8 @@ from title_models import KINDS, QUERIES, TITLES, plain_scores, title_model, toke
 from foveal.errors import InputError, LibraryCorrupt, ModelUnavailable, UnknownName
 from foveal.library import Library
 from foveal.models import load_encoder
-from foveal.models.title_models import CausalTitles, learned_about, load_title_model
+from foveal.models import title_models as loaders
+from foveal.models.title_models import MOST_TOKENS, CausalTitles, learned_about, load_title_model
 from foveal.retrieval import constrained_beams
 from foveal.retrieval.constrained_beams import BeamSettings, score_titles, search_titles
 from foveal.retrieval.corpusbrain import CorpusBrain, marked, told_apart, unique_titles
@@ -119,6 +120,47 @@ def test_what_an_encoder_read_of_one_query_is_held_once(t5):
     assert layer.keys.shape[0] == state.encoded.shape[0] == 30
     for held in (layer.keys, layer.values, state.encoded):
         assert held.untyped_storage().nbytes() * 30 == held.numel() * held.element_size()
+
+
+def test_the_beams_of_one_query_share_what_a_decoder_read_and_see_their_own_tokens(tmp_path):
+    model = title_model("qwen", tmp_path)
+    state, _ = model.begin(QUERIES[:1])
+    assert state.seen is not None
+    assert model.begin(QUERIES[:2])[0].seen is None
+    plain = replace(state, seen=None)  # each beam a row of the cache
+    draw = np.random.default_rng(0)
+    for rows, each in (([0, 0, 0], 1), ([2, 0, 2, 1], 3), ([3, 1], 2)):
+        tokens = torch.from_numpy(draw.integers(5, 60, (len(rows), each)))
+        state, logits = model.advance(state, torch.tensor(rows), tokens)
+        plain, expected = model.advance(plain, torch.tensor(rows), tokens)
+        torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
+        assert {layer.keys.shape[0] for layer in state.cache.layers} == {1}
+    assert plain.written == state.seen.sum(dim=1)[0] == 6
+    with pytest.raises(InputError, match="one query at a time"):
+        model.grow(plain, torch.tensor([0]), torch.tensor([5]), [-1])
+    sliding = title_model("gemma", tmp_path / "gemma")
+    assert sliding.begin(QUERIES[:1])[0].seen is None  # its layers cut a row by its length
+
+
+@pytest.mark.parametrize("tokens", [1, 7, 256])
+@pytest.mark.parametrize(("beams", "k"), [(40, 40), (40, 3), (12, 12), (4, 2)])
+def test_whole_trees_are_scored_as_their_titles_are_one_by_one(beams, k, tokens, tmp_path, monkeypatch):
+    """Where beams are left for all titles, they take few passes, in pieces of any size; else nothing is changed."""
+    model = title_model("qwen", tmp_path)
+    draw, words = np.random.default_rng(0), ["the", "river", "Po", "Rhine", "mill", "key", "of", "and"]
+    titles = list(dict.fromkeys(" ".join(draw.choice(words, draw.integers(1, 5))) for _ in range(44)))[:40]
+    trie, settings = trie_of(model, titles), BeamSettings(beams=beams)
+    monkeypatch.setattr(constrained_beams, "TOKENS_AT_ONCE", tokens)
+    passes = []
+    model.model.register_forward_pre_hook(lambda *_: passes.append(1))
+    found = search_titles(model, trie, QUERIES[:1], k, settings)[0]
+    assert len(passes) < 8 or tokens < 256 or beams < 40
+    together = search_titles(model, trie, QUERIES[:2], k, replace(settings, queries_at_once=2))[0]
+    assert [one.title for one in found] == [one.title for one in together]
+    scores = plain_scores(model, QUERIES[0], titles)
+    np.testing.assert_allclose([f.log_probability for f in found], [scores[f.title] for f in found], atol=1e-3)
+    if beams == 40:
+        assert [one.title for one in found] == ranked(scores, [len(i) for i in model.title_ids(titles)], 1.0)[0][:k]
 
 
 def test_asking_for_fewer_titles_changes_none_of_them(model):
@@ -404,6 +446,37 @@ def test_titles_of_the_same_tokens_are_numbered(uncased, caplog):
     require_told_apart(uncased, brain.titles)
 
 
+def test_documents_keep_the_names_that_were_learned_whatever_comes_and_goes(uncased):
+    """Numbered anew, one document would be found by what the model learned of another."""
+    learned = {"a": "Privacy Policy", "b": "Privacy policy (2)", "c": "Terms"}
+    again = {"n": "Privacy policy", "b": "Privacy policy", "a": "Privacy Policy", "c": "Terms of use"}
+    named = told_apart(again, uncased, learned=learned)
+    assert named == {"n": "Privacy policy (3)", "b": learned["b"], "a": learned["a"], "c": "Terms of use"}
+    brain = CorpusBrain.of(uncased, named)
+    assert brain.not_learned([*learned.values()], learned) == ["Privacy policy (3)", "Terms of use"]
+    left = told_apart({"n": "Privacy Policy", "b": "Privacy policy"}, uncased, learned=learned)
+    assert left == {"n": "Privacy Policy", "b": "Privacy policy (2)"}
+    brain = CorpusBrain.of(uncased, left)
+    assert brain.not_learned([*learned.values()], learned) == ["Privacy Policy"]  # which was another document's
+    assert brain.not_learned([*learned.values()], {"of": "another home"}) == []
+    twice = {"a": "Terms", "b": "Terms"}  # as no training writes it
+    assert told_apart({"a": "Terms", "b": "Terms"}, uncased, learned=twice) == {"a": "Terms", "b": "Terms (2)"}
+
+
+def test_a_title_of_very_many_tokens_is_shortened(uncased, model):
+    """The places of a model are numbered, and a batch would hold gigabytes."""
+    long = "a river of ice that flows under its own weight " * 60
+    for one in (uncased, model):
+        named = told_apart({"d0": long, "d1": "Rome", "d2": long}, one)
+        assert named["d1"] == "Rome"
+        assert long.startswith(named["d0"])
+        assert named["d2"] == f"{named['d0']} (2)"
+        assert all(60 < len(ids) <= MOST_TOKENS for ids in one.title_ids([named["d0"], named["d2"]]))
+        with pytest.raises(InputError, match=f"more than {MOST_TOKENS}"):
+            one.title_ids([long])
+        assert one.shortened([]) == []
+
+
 def test_added_titles_are_numbered_by_their_tokens(uncased):
     brain = CorpusBrain.of(uncased, {"d0": "Privacy Policy"})
     with pytest.raises(InputError, match="which this model writes alike"):
@@ -536,6 +609,7 @@ def test_titles_are_read_once_for_each_version_of_the_documents(library, t5, mon
         library.store.refresh_indexes(compact=True)  # another version, of the same titles
     assert GenerativeRetriever.over(library, None).brain is first
     put(library.store, [document("Oslo", "Oslo opens\n")])
+    monkeypatch.setattr(loaders, "load_title_model", None)  # its weights are the same
     assert GenerativeRetriever.over(library, None).brain.titles == [*first.titles, "Oslo"]
 
 
@@ -571,6 +645,23 @@ def test_a_library_without_a_model_says_how_to_train_one(library, t5):
         GenerativeRetriever.over(library, None, model="other")
     with pytest.raises(ModelUnavailable, match=r"models holds no model of titles: it has no config\.json"):
         GenerativeRetriever.over(library, None, model=str(library.settings.home / "models"))
+
+
+def test_a_document_that_is_added_again_keeps_its_name(library, t5):
+    """It is the last one then, and is still written by the name that the model learned for it."""
+    again, other = (document(name, "the club\n", title="Rome") for name in ("again", "other"))
+    put(library.store, [again, other])
+    t5.save(library.settings.home / "models" / "brain", learned=TITLES, documents={again.id: "Rome (2)"})
+
+    def name():
+        brain = GenerativeRetriever.over(library, None).brain
+        return dict(zip(brain.documents, brain.titles, strict=True))[again.id]
+
+    assert name() == "Rome (2)"
+    with library.store.writing():
+        library.store.remove([again.id])
+    put(library.store, [again])
+    assert name() == "Rome (2)"
 
 
 def test_titles_that_were_not_learned_are_told(library, t5, caplog):

@@ -56,6 +56,22 @@ def test_a_tree_allows_what_its_titles_allow(sequences):
     check(TitleTrie.of([[*one, END] for one in sequences], END), [(*one, END) for one in sequences])
 
 
+@given(titles, st.data())
+def test_a_tree_under_nodes_is_all_that_begins_so_each_behind_the_one_above(sequences, data):
+    whole = [(*one, END) for one in sequences]
+    trie = TitleTrie.of(whole, END)
+    begun = sorted({one[:size] for one in whole for size in range(len(one) + 1)})
+    begins = data.draw(st.lists(st.sampled_from(begun), max_size=3, unique=True))
+    nodes, above, roots = trie.under(np.array([trie.walk(one) for one in begins], dtype=np.int64))
+    written = []
+    for place, (node, over, root) in enumerate(zip(nodes.tolist(), above.tolist(), roots.tolist(), strict=True)):
+        assert over < place
+        written.append(begins[root] if over < 0 else (*written[over], int(trie.token[node])))
+        assert trie.walk(written[-1]) == node
+    under = [one for begin in begins for one in begun if one[: len(begin)] == begin]
+    assert sorted(written) == sorted(under)
+
+
 @given(titles, titles, st.data())
 def test_titles_added_and_removed_one_by_one_are_as_if_built_at_once(first, more, data):
     trie = TitleTrie.of([[*one, END] for one in first], END)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import typer
-from transformers import AutoTokenizer, BertForMaskedLM
+from transformers import AutoTokenizer, BertForMaskedLM, DistilBertConfig, DistilBertModel
 
 from foveal.cli.train_bprop import bprop as command
 from foveal.errors import InputError, UnknownName
@@ -163,9 +163,17 @@ def test_a_base_that_guesses_masked_words_keeps_its_head(tiny_encoder, tmp_path)
         assert same == (found is not None)
 
 
-def test_another_kind_of_model_is_refused():
+def test_another_kind_of_model_is_refused(tokenizer, tmp_path):
     with pytest.raises(InputError, match="BERT family"):
         Representative(torch.nn.Linear(2, 2), separator=3)
+    config = DistilBertConfig(vocab_size=len(tokenizer), dim=8, n_layers=1, n_heads=2, hidden_dim=8)
+    DistilBertModel(config).save_pretrained(tmp_path / "other")
+    tokenizer.save_pretrained(tmp_path / "other")
+    seen = []
+    run = RunSettings(home=tmp_path, on_progress=lambda progress: seen.append(progress.note))
+    with pytest.raises(InputError, match=r"DistilBert.* BERT family"):
+        pretrain_bprop(TEXTS, str(tmp_path / "other"), SETTINGS, run=run)
+    assert not seen  # at once, not when all texts were read
 
 
 # -- training --------------------------------------------------------------------------------------------------------
@@ -274,6 +282,8 @@ def test_pairs_come_from_attention_against_the_collections(tiny_encoder, tokeniz
     reader = AttentionReader.load(str(tiny_encoder))
     stray, told = reader.read(["a1 b2 \udcff", "a1 b2 \ufffd"])  # half a surrogate pair, as JSON may escape it
     assert stray.words == told.words
+    features = PairFeatures.of(tokenizer, 24)
+    assert features.ids("a1 b2 \udcff") == features.ids("a1 b2 \ufffd")
     pairs, random = bprop.draw_pairs(TEXTS, reader, SETTINGS)
     assert random.texts == len(TEXTS)
     own = [set(TEXTS[name].split()) for name in pairs]

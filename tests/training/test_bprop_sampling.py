@@ -385,6 +385,17 @@ def test_a_word_gets_what_its_pieces_get_or_as_the_reference_the_first_one():
     np.testing.assert_allclose(only.paid, [unseen[1], unseen[4], unseen[6]], atol=1e-6)
 
 
+def test_many_texts_are_read_in_parts(monkeypatch):
+    """Their tokens take more memory than what is read of them."""
+    reader = AttentionReader(pieces_model(**TINY), pieces_tokenizer())
+    texts = ["fovea pit", "retinas", "", "pit fovea retinas fovea", "fovea"]
+    whole = reader.read(texts)
+    monkeypatch.setattr("foveal.training.bprop_attention.TEXTS_TOGETHER", 2)
+    for one, other in zip(reader.read(texts), whole, strict=True):
+        assert (one.words, one.tokens) == (other.words, other.tokens)
+        np.testing.assert_allclose(one.paid, other.paid, atol=1e-6)
+
+
 def test_other_models_are_read_by_their_attentions_and_fused_kernels_are_named():
     """A model without attention outputs: the error names the setting that it needs."""
     small = {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32, "max_position_embeddings": 16,

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from foveal.errors import InputError
 from foveal.evaluation.kilt import KiltQuery
-from foveal.models.title_models import MENTION, load_title_model
+from foveal.models.title_models import MENTION, MOST_TOKENS, load_title_model
 from foveal.retrieval.constrained_beams import BeamSettings, search_titles
 from foveal.retrieval.corpusbrain import CorpusBrain
 from foveal.retrieval.title_measures import title_metrics
@@ -308,6 +308,7 @@ def test_a_small_model_learns_a_collection_and_is_searched(collection, tmp_path)
     assert tuned is None  # no better than what it began with
     rejected = json.loads((tmp_path / "runs" / "train" / "tuned" / "rejected" / "corpusbrain.json").read_text())
     assert rejected["titles"] == list(corpus.titles.values())
+    assert rejected["documents"] == corpus.titles  # of the base, which learned them
 
 
 @pytest.mark.slow
@@ -371,6 +372,40 @@ def test_batches_hold_each_row_once_and_rows_of_a_length(collection):
     source, target = rows[len(rows)]
     assert target[-1] == rows.model.end
     assert source in {pair.source for pair in lessons.draw(1)}
+
+
+def test_batches_have_little_padding_on_either_side():
+    draw = np.random.default_rng(0)
+    lengths = draw.integers(10, 200, (640, 2)).tolist()
+
+    class Rows:
+        def drawn(self, _):
+            return [("x" * source, [5] * target) for source, target in lengths]
+
+        def __len__(self):
+            return len(lengths)
+
+    def padding(batches, side):
+        longest = sum(len(batch) * max(lengths[place][side] for place in batch) for batch in batches)
+        return longest - sum(one[side] for one in lengths)
+
+    batches = AlikeBatches(Rows(), 16, seed=0)(0)
+    assert sorted(place for batch in batches for place in batch) == [*range(640)]
+    plain = [range(at, at + 16) for at in range(0, 640, 16)]
+    for side in (0, 1):
+        assert padding(batches, side) < 0.5 * padding(plain, side)
+
+
+def test_titles_behind_the_own_one_are_as_many_as_a_model_can_write(collection):
+    corpus, _ = collection
+    lessons = Lessons.of_corpus(corpus)
+    model = begun(lessons, None, replace(FAST, small=TINY))
+    titles = [f"{n} {'stone and sand ' * 18}" for n in range(5)]
+    sizes = [len(ids) - 1 for ids in model.title_ids(titles)]
+    pairs = [TitlePair("x", tuple(titles))]
+    target = TitleRows(Lessons.of_pairs(pairs, titles), model)[0][1]
+    assert 1 < target.count(model.separator[0]) + 1 < 5
+    assert len(target) <= 2 * MOST_TOKENS < sum(sizes)
 
 
 def test_an_answer_of_two_titles_has_the_tokens_of_both(collection):

@@ -183,3 +183,5 @@ def test_what_it_does_not_take():
     for wrong in ({"frames": 0}, {"clip": 0}, {"discount": 1.5}, {"minibatches": 0}, {"learning_rate": math.nan}):
         with pytest.raises(InputError):
             PPOSettings(**wrong)
+    with pytest.raises(InputError, match="two steps or more"):
+        PPOSettings(environments=1, rollout=1)

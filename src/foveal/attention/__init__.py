@@ -16,7 +16,7 @@ from dataclasses import fields
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
-from foveal.errors import InputError
+from foveal.errors import InputError, UnknownName
 from foveal.registry import CACHES, EDITS, MEMORIES, METHODS, at_first_use, lookup
 
 if TYPE_CHECKING:
@@ -181,8 +181,26 @@ def methods() -> dict[str, str]:
 
 def method_by_name(name: str, **options: object) -> BlockMethod:
     """The method called `name` with these options. UnknownName: there is none. InputError: it has no such option."""
+    if name not in METHODS:
+        raise UnknownName(_no_block_method(name))
     method: BlockMethod = _made(METHODS, name, options)
     return method
+
+
+def _no_block_method(name: str) -> str:
+    """What to say of a name that is none of METHODS: it may be that of a method of another kind."""
+    makers = {"memory_by_name": MEMORIES, "cache_by_name": CACHES, "load_calibration": EDITS}
+    maker = next((maker for maker, table in makers.items() if name in table), None)
+    if maker:
+        return (
+            f"{name} is no choice of blocks: foveal.attention.{maker} makes it, and on the command line it stands "
+            f"alone, without options behind it. Choices of blocks are: {', '.join(METHODS)}."
+        )
+    others = ", ".join(other for table in makers.values() for other in table)
+    return (
+        f"No attention method is called {name!r}. There are: {', '.join(METHODS)}; and, as kept texts, smaller caches "
+        f"and edits, {others}."
+    )
 
 
 def memory_by_name(name: str, **options: object) -> RetrievalAttention | LongHeads:

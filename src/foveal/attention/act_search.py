@@ -325,7 +325,7 @@ def _validated(
     kept: list[Head] = []
     most = 0.0
     for number, size in enumerate(sizes, 1):
-        method = ACT(by_layer(best[:size]), beta=settings.beta, rule=settings.rule)
+        method = ACT(by_layer(best[:size]), beta=settings.beta, rule=settings.rule, columns=settings.columns)
         ours = scored(model, validation, method, scoring=settings.scoring)
         gain = _paired(ours, plain, settings, 1 - 0.05 / len(sizes))
         told[f"validation_gain_{size}"] = gain.mean

@@ -40,6 +40,7 @@ from foveal.attention.head_layers import HeadLayer, Keep
 from foveal.attention.key_index import every_product
 from foveal.attention.memory_parts import Scores
 from foveal.attention.owned_layers import SlidingLayer, Turn, layer_of
+from foveal.attention.profiles import kv_heads
 from foveal.attention.retrieval_attention import windows
 from foveal.attention.retrieval_heads import HeadScores
 from foveal.attention.rows import Rows
@@ -260,6 +261,6 @@ def score_table(method: HeadCache, config: Any, sliding: Sequence[int | None]) -
             "foveal.attention.retrieval_heads. snapkv and streaming need no scores."
         )
     method.scores.check(config)
-    table = method.scores.of_groups(config.num_key_value_heads).clone()
+    table = method.scores.of_groups(kv_heads(config)).clone()
     table[[number for number, window in enumerate(sliding) if window is not None]] = torch.nan
     return table

@@ -276,9 +276,11 @@ def scores_of(
     )
 
 
-def store_name(model: LanguageModel, settings: DetectionSettings, by: str = "copy") -> str:
-    """A file name for the runs of this detection: another model, or other settings, have another."""
-    told = f"{model.fingerprint} {settings}" + ("" if by == "copy" else f" {by}")
+def store_name(
+    model: LanguageModel, settings: DetectionSettings, by: str = "copy", texts: Sequence[str] | None = None
+) -> str:
+    """A file name for the runs of this detection: another model, settings, or texts of one's own have another."""
+    told = f"{model.fingerprint} {settings}" + ("" if by == "copy" else f" {by}") + (f" {texts}" if texts else "")
     return f"runs-{hashlib.sha256(told.encode()).hexdigest()[:16]}.jsonl"
 
 

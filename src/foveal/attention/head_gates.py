@@ -30,7 +30,7 @@ from foveal.attention.attach import attach
 from foveal.attention.estimates import capped
 from foveal.attention.head_detection import prompt_parts
 from foveal.attention.memory_decoding import MethodDecoder
-from foveal.attention.profiles import architecture_of, whole_layers
+from foveal.attention.profiles import architecture_of, kv_heads, whole_layers
 from foveal.attention.retrieval_heads import HeadScores
 from foveal.errors import InputError
 from foveal.evaluation.haystack import haystack, manual, plant_all
@@ -143,7 +143,7 @@ def train_gates(
     if not layers:
         raise InputError(f"Every layer of {model.name} slides over the text: no head ever needs all of it.")
     caches, lessons = _lessons(model, settings, list(texts or manual()))
-    gates = torch.ones(len(layers), config.num_key_value_heads, requires_grad=True, device=model.model.device)
+    gates = torch.ones(len(layers), kv_heads(config), requires_grad=True, device=model.model.device)
     method = Gated(gates, layers, settings.sinks, settings.recent)
     optimiser = torch.optim.AdamW([gates], lr=RATE, weight_decay=0.0)
     with attach(model.model, method) as attached:
@@ -161,8 +161,7 @@ def train_gates(
             if on_step:
                 on_step(step + 1, settings.steps, float(loss.detach()))
     table = torch.zeros(1, config.num_hidden_layers, config.num_attention_heads)
-    each = config.num_attention_heads // config.num_key_value_heads
-    table[0, layers] = gates.detach().cpu().repeat_interleave(each, 1)
+    table[0, layers] = gates.detach().cpu().repeat_interleave(table.shape[2] // gates.shape[1], 1)
     told_settings = {name: getattr(settings, name) for name in ("steps", "length", "texts", "sinks", "recent", "seed")}
     return HeadScores(table, "gates", model.name, model.fingerprint, architecture_of(config), told_settings)
 

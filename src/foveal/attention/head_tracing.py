@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from foveal.attention.recorder import Recorder
-from foveal.attention.retrieval_heads import Head, HeadScores, by_layer
+from foveal.attention.retrieval_heads import RETRIEVAL, Head, HeadScores, by_layer
 from foveal.attention.watch import watch
 from foveal.errors import InputError
 
@@ -72,7 +72,10 @@ def voters(scores: HeadScores) -> list[Head]:
     """The heads that vote: retrieval heads, at most `HEADS`. InputError: there is none."""
     found = scores.above()[:HEADS]
     if not found:
-        raise InputError(f"No head of {scores.model or 'this model'} copies enough (0.1) to be asked where it looked.")
+        raise InputError(
+            f"No head of {scores.model or 'this model'} copies enough ({RETRIEVAL}) to be asked where it looked. Take "
+            "another model, or detect its heads in texts that it answers from: foveal heads detect MODEL --length N"
+        )
     return found
 
 

@@ -30,6 +30,9 @@ from foveal.attention.rows import Rows
 from foveal.errors import InputError, UnknownName
 from foveal.registry import require
 
+WIDENED = 2048
+"""Keys of a group that are widened to float32 at a time: few enough to stay in the processor's cache."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class IndexSettings:
@@ -111,9 +114,8 @@ def every_product(queries: Tensor, keys: Rows) -> Tensor:
     """Queries (H, Q, D) with all keys of their groups: (H, Q, n) float32."""
     heads, each, width = queries.shape
     folded = queries.float().reshape(keys.groups, -1, width)
-    parts = [folded @ part.float().transpose(1, 2) for part in keys.parts]
-    found = parts[0] if len(parts) == 1 else torch.cat(parts, 2)
-    return found.reshape(heads, each, -1)
+    pieces = [piece for part in keys.parts for piece in torch.split(part, WIDENED, 1)]
+    return torch.cat([folded @ piece.float().mT for piece in pieces], 2).reshape(heads, each, -1)
 
 
 class Roar:

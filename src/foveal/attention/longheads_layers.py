@@ -203,11 +203,10 @@ class ChunkedText:
         """The chunks (B * H or B * G, Q, k) that are chosen by `asked` (B * H, Q, R), what queries ask with (`asking`),
         or its mean over those of a chunk; they stand at places (Q,), or begin a chunk there.
         """
-        vectors, kind = torch.cat(self.vectors.parts, 1), self.method.representation
-        if kind == "random":
-            wanted = drawn((self.method.seed, self.layer), places, *vectors.shape[:2])
+        if self.method.representation == "random":
+            wanted = drawn((self.method.seed, self.layer), places, len(asked), len(self.vectors))
         else:
-            wanted = asked @ vectors.transpose(-1, -2)
+            wanted = torch.cat([asked @ vectors.transpose(-1, -2) for vectors in self.vectors.parts], -1)
         if self.method.share == "group":
             wanted = by_group(wanted, self.held.keys.groups)
         return choose(wanted, places // self.shape.chunk, self.method.free(self.shape))

@@ -17,17 +17,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from foveal.attention.dense import capped_attention
+from foveal.attention.dense import dense_attention
 from foveal.attention.longheads_choice import in_chunks, spread
+from foveal.attention.masks import Mask
 from foveal.attention.memory_parts import Scores
 from foveal.attention.rotation import Rotation
 from foveal.attention.rows import Rows
 
 AT_ONCE = 2**24
-"""Numbers of turned queries that are held at a time."""
+"""Numbers of turned queries, or of what these give to the tokens of a chunk, that are held at a time."""
 
 WARM = 2**18
 """Numbers of keys that are turned at a time: few enough to stay in the processor's cache."""
@@ -67,7 +67,7 @@ def by_pairs(
 ) -> tuple[Tensor, Seen | None]:
     """The output where each query has a choice of its own; what the heads `watched` saw."""
     heads, chosen = len(queries), spread(chosen, len(queries))
-    pieces = max(1, AT_ONCE // (heads * chosen.shape[-1] * queries.shape[-1]))
+    pieces = max(1, AT_ONCE // (heads * chosen.shape[-1] * max(held.chunk, queries.shape[-1])))
     parts = [
         _pairs(held, *piece, scores, watched)
         for piece in zip(
@@ -95,25 +95,23 @@ def _pairs(
     groups = group[:, None, None].expand(shape).flatten()[firsts].tolist()
     chunks, cut = chosen.flatten()[firsts].tolist(), last.flatten()[order]
     asked = turned[order]
+    spans = list(zip(groups, chunks, (ends - counts).tolist(), ends.tolist(), strict=True))
+    logits = torch.empty(len(asked), size, device=asked.device)
+    for group_of, chunk, start, end in spans:
+        logits[start:end] = asked[start:end] @ held.keys.one(group_of, chunk).float().T
+    hidden = torch.arange(size, device=asked.device) > cut[:, None]
+    logits = scores(logits).masked_fill(hidden, -torch.inf)
+    sums = logits.logsumexp(-1)
+    weights = (logits - sums[:, None]).exp()
     output = torch.empty(len(asked), held.values.width, device=asked.device)
-    sums = torch.empty(len(asked), device=asked.device)
-    weights = torch.empty(len(asked), size, device=asked.device) if watched else None
-    for group_of, chunk, start, end in zip(groups, chunks, (ends - counts).tolist(), ends.tolist(), strict=True):
-        keys, values = (rows.one(group_of, chunk) for rows in (held.keys, held.values))
-        logits = scores(asked[start:end] @ keys.float().T)
-        hidden = torch.arange(size, device=asked.device) > cut[start:end, None]
-        logits = logits.masked_fill(hidden, -torch.inf)
-        sums[start:end] = logits.logsumexp(-1)
-        shares = (logits - sums[start:end, None]).exp()
-        output[start:end] = shares @ values.float()
-        if weights is not None:
-            weights[start:end] = shares
+    for group_of, chunk, start, end in spans:
+        output[start:end] = weights[start:end] @ held.values.one(group_of, chunk).float()
     back = torch.empty_like(order)
     back[order] = torch.arange(len(order), device=order.device)
     sums = sums[back].view(shape)
     share = (sums - sums.logsumexp(-1, keepdim=True)).exp()
     merged = (share[..., None] * output[back].view(*shape, -1)).sum(2)
-    seen = None if weights is None else _seen(weights[back], share, chosen, watched or [])
+    seen = _seen(weights[back], share, chosen, watched) if watched else None
     return merged, seen
 
 
@@ -137,32 +135,28 @@ def by_blocks(held: Held, queries: Tensor, chosen: Tensor, scores: Scores) -> Te
     rows, size = len(chosen), held.chunk
     at_once = max(1, WARM // (rows * size * queries.shape[-1]))
     blocks = in_chunks(queries, size)  # (H, chunks, l, D)
+    mask = Mask.causal(1, size, chosen.shape[-1] * size, device=queries.device)  # all before its own is seen whole
     parts = []
     for start in range(0, blocks.shape[1], at_once):
         here = slice(start, start + at_once)
-        parts.append(_blocks(held, blocks[:, here], chosen[:, here], scores))
+        parts.append(_blocks(held, blocks[:, here], chosen[:, here], mask, scores))
     return torch.cat(parts, 1).flatten(1, 2)
 
 
-def _blocks(held: Held, queries: Tensor, chosen: Tensor, scores: Scores) -> Tensor:
+def _blocks(held: Held, queries: Tensor, chosen: Tensor, mask: Mask, scores: Scores) -> Tensor:
     heads, count, size, width = queries.shape
-    rows, _, k = chosen.shape
+    rows = len(chosen)
     offsets = torch.arange(size, device=queries.device)
     own = held.places(chosen).expand(chosen.shape)[0, :, -1]  # where each chunk of queries is taken to begin
     asked = held.rotation(queries, own[:, None] + offsets)
     group = (torch.arange(rows, device=chosen.device) // (rows // held.keys.groups))[:, None]
-    keys = _moved(held, group, chosen)
-    values = held.values.chunks(group[..., None], chosen)
-    asked = asked.view(rows, -1, count, size, width).transpose(1, 2).reshape(rows * count, 1, -1, width)
-    seen = torch.ones(size, k * size, dtype=torch.bool, device=queries.device)
-    seen[:, -size:] = offsets <= offsets[:, None]
-    seen = seen.repeat(heads // rows, 1)
-    folded = keys.flatten(0, 1).flatten(1, 2)[:, None], values.flatten(0, 1).flatten(1, 2)[:, None]
-    if scores.softcap is None:
-        out = F.scaled_dot_product_attention(asked, *folded, attn_mask=seen, scale=scores.scale)
-    else:
-        out = capped_attention(asked, *folded, seen[None, None], scale=scores.scale, softcap=scores.softcap)
-    return out.view(rows, count, heads // rows, size, -1).transpose(1, 2).reshape(heads, count, size, -1)
+    keys, values = (
+        part.flatten(0, 1).flatten(1, 2)[:, None]  # (rows * chunks, 1, k l, …)
+        for part in (_moved(held, group, chosen), held.values.chunks(group[..., None], chosen))
+    )
+    asked = asked.view(rows, -1, count, size, width).transpose(1, 2).flatten(0, 1)
+    out = dense_attention(asked, keys, values, mask, scale=scores.scale, softcap=scores.softcap)
+    return out.reshape(rows, count, heads // rows, size, -1).transpose(1, 2).reshape(heads, count, size, -1)
 
 
 def _moved(held: Held, group: Tensor, chosen: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from foveal.attention.kernel import merge
 from foveal.attention.key_index import INDEXES, every_product
-from foveal.attention.memory_parts import Hidden, Part, Scores, Tail, Window, exact, exact_products, read_found
+from foveal.attention.memory_parts import Hidden, Part, Scores, Tail, Window, exact, read_found
 from foveal.attention.owned_layers import OwnedLayer, Turn, check_watched, layer_of
 from foveal.attention.roar_graph import spread
 from foveal.attention.rows import Rows
@@ -260,7 +260,7 @@ class MemoryLayer(OwnedLayer):  # type: ignore[no-untyped-call]
         self.tally.add(found, len(hidden), seen[1], looked[1], None if tail is None else tail[1])
         every = self.method.exact_every
         if every and self.tally.steps % every == 0:
-            products = exact_products(queries, hidden.index.keys)
+            products = every_product(queries, hidden.index.keys)
             whole = torch.logaddexp(seen[1], scores(products).logsumexp(-1))
             self.tally.measure(found, products, looked[1], whole)
         if tail is None or not self.method.tail or hidden.index.kind not in INDEXES:

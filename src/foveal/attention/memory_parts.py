@@ -33,9 +33,6 @@ Part = tuple[Tensor, Tensor]
 
 HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
 
-AT_ONCE = 8192
-"""Keys that are widened to float32 at a time, where all of them are looked at."""
-
 
 @dataclass(frozen=True)
 class Scores:
@@ -208,12 +205,6 @@ def exact(queries: Tensor, keys: Rows, values: Rows, scores: Scores) -> Part:
         out, sums = block_attention(asked, held[None], read[None], blocks, scale=scores.scale, softcap=scores.softcap)
         parts.append((out[0].float(), sums[0]))
     return merge(parts)
-
-
-def exact_products(queries: Tensor, keys: Rows) -> Tensor:
-    """The products (H, Q, n) float32 with all hidden keys, of which some are widened at a time."""
-    pieces = [piece for part in keys.parts for piece in torch.split(part, AT_ONCE, 1)]
-    return torch.cat([every_product(queries, Rows(piece)) for piece in pieces], -1)
 
 
 # -- what takes the place of an index, as a baseline -------------------------------------------------------------------

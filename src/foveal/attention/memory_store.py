@@ -55,6 +55,7 @@ from foveal.attention.memory_layer_files import (
 from foveal.attention.memory_layers import MemoryLayer
 from foveal.attention.owned_layers import SlidingLayer, Turn
 from foveal.attention.prefill import attended
+from foveal.attention.profiles import kv_heads
 from foveal.attention.retrieval_attention import RetrievalAttention, RetrievalCache, windows
 from foveal.attention.roar_graph import RoarSettings
 from foveal.attention.rotation import unturned
@@ -101,8 +102,9 @@ def keep(
 ) -> Path:
     """Read `ids` and keep them in `folder`, or find that they are there already.
 
-    `note`, plain values, is kept with it. InputError: no tokens, or another text is in the folder. LibraryBusy: another
-    process is making it. StorageFull: no space; what is written stays, and the same call goes on from it.
+    `note`, plain values, is kept with it. InputError: no tokens, a model that cannot be read by `method`, or another
+    text in the folder. LibraryBusy: another process is making it. StorageFull: no space; what is written stays, and the
+    same call goes on from it.
     """
     if not ids:
         raise InputError("There is nothing to keep: the text has no tokens.")
@@ -113,6 +115,7 @@ def keep(
             return folder
         raise InputError(f"{folder} holds another text, or one read in another way. {_removed(method)}")
     _require_free(folder, method)
+    rotations_for(model.model, method)  # a model that cannot be read so is refused before anything is made
     with _space_for(folder), _alone(folder, plan) as making:
         if not (making / LOGITS).is_file():
             read_in = _read_lean if supports(model.model) else _read_whole
@@ -122,7 +125,7 @@ def keep(
 
 
 def _removed(method: Memory) -> str:
-    return f"Remove it (foveal prefill SOURCE --forget --attention {method.name}), or name another folder."
+    return f"Remove it (foveal prefill SOURCE --forget --attention {method.name} --model …), or name another folder."
 
 
 def _require_free(folder: Path, method: Memory) -> None:
@@ -313,7 +316,7 @@ def layout_of(model: LanguageModel) -> dict[str, Any]:
         "layers": len(windows(config)),
         "windows": windows(config),
         "heads": config.num_attention_heads,
-        "kv_heads": config.num_key_value_heads,
+        "kv_heads": kv_heads(config),
         "head_dim": getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
         "dtype": str(model.dtype).removeprefix("torch."),
     }

@@ -67,6 +67,11 @@ def whole_layers(config: Any) -> list[int]:
     return [layer for layer, kind in enumerate(kinds) if kind == "full_attention"]
 
 
+def kv_heads(config: Any) -> int:
+    """The key-value heads of a layer: as many as query heads where the configuration names none, as GPT-2's."""
+    return int(getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
+
+
 def profile_of(model: LanguageModel, home: Path | None = None) -> Profile:
     """The profile of `model`: a person's own in `home`, a shipped one, else all heads of the last full layer."""
     found = [*_own(home), *_shipped()]

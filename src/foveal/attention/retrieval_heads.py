@@ -285,6 +285,9 @@ def random_heads(scores: HeadScores, count: int, seed: int, *, beside: Iterable[
     taken = set(beside)
     eligible = [head for head in scores.top() if scores.scores[head] <= RETRIEVAL and head not in taken]
     if count > len(eligible):
-        raise InputError(f"{count} other heads were asked for; {len(eligible)} score at most {RETRIEVAL}.")
+        raise InputError(
+            f"{count} heads that are no retrieval heads were asked for, to compare with; {len(eligible)} score at most "
+            f"{RETRIEVAL} beside those that are masked. Mask fewer."
+        )
     order = torch.randperm(len(eligible), generator=torch.Generator().manual_seed(seed))
     return [eligible[place] for place in order[:count].tolist()]

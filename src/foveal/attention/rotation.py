@@ -64,7 +64,9 @@ class Rotation:
         wide = x.float()
         width = cos.shape[-1]
         inside = wide if width == wide.shape[-1] else wide[..., :width]
-        turned = torch.addcmul(inside * cos, _partner(inside, self.layout), sin)
+        turned = inside * cos
+        for here, other, sign in _partners(width, self.layout):
+            turned[..., here].addcmul_(inside[..., other], sin[..., here], value=sign)
         if width < wide.shape[-1]:
             turned = torch.cat([turned, wide[..., width:].expand(*turned.shape[:-1], -1)], -1)
         return turned.to(x.dtype)
@@ -254,12 +256,11 @@ def _asked(module: Any, positions: Tensor, kind: tuple[str, ...]) -> tuple[Tenso
     return cos, sin
 
 
-def _partner(x: Tensor, layout: str) -> Tensor:
-    """What each dimension turns with, signed."""
-    if layout == "halves":
-        half = x.shape[-1] // 2
-        return torch.cat((-x[..., half:], x[..., :half]), -1)
-    return torch.stack((-x[..., 1::2], x[..., ::2]), -1).flatten(-2)
+def _partners(width: int, layout: str) -> tuple[tuple[slice, slice, int], ...]:
+    """Which dimensions turn with which others, and the sign of these."""
+    half = width // 2
+    one, two = (slice(half), slice(half, None)) if layout == "halves" else (slice(0, None, 2), slice(1, None, 2))
+    return (one, two, -1), (two, one, 1)
 
 
 def _paired(table: Tensor) -> Tensor:

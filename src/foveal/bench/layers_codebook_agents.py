@@ -20,7 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 
-from foveal.bench.layers_codebook_views import ARMS, BENCH, FORMS
+from foveal.bench.layers_codebook_views import ARMS, BENCH, FORMS, of_arm
 from foveal.bench.nn_aaren_recall import Told, cell
 from foveal.bench.nn_aaren_tables import seeds_of, spread
 from foveal.bench.settings import BenchSettings
@@ -120,7 +120,8 @@ def _place(settings: BenchSettings, family: str, arm: str, seed: int) -> Path:
 
 
 def _known_by(training: AgentTraining, family: str) -> dict[str, object]:
-    return {"training": plain_settings(training), "environment": FAMILIES[family]}
+    own = of_arm(training.form["bottleneck"])
+    return {"training": plain_settings(training), "environment": FAMILIES[family], **own}
 
 
 def _cell(settings: BenchSettings, family: str, arm: str, seed: int) -> Told:

@@ -23,7 +23,18 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from foveal.bench.layers_codebook_views import ARMS, BATCH, BENCH, FORMS, GRADIENT, RATE, probed, used_by, used_note
+from foveal.bench.layers_codebook_views import (
+    ARMS,
+    BATCH,
+    BENCH,
+    FORMS,
+    GRADIENT,
+    RATE,
+    of_arm,
+    probed,
+    used_by,
+    used_note,
+)
 from foveal.bench.nn_aaren_recall import Told, cell
 from foveal.bench.nn_aaren_tables import seeds_of, spread
 from foveal.bench.settings import BenchSettings
@@ -122,6 +133,7 @@ def _cell(settings: BenchSettings, arm: str, seed: int) -> Told:
     known_by = {
         "arm": arm, "seed": seed, "sizes": sizes, "rate": RATE, "data": settings.seed, "form": FORMS[arm],
         "encoder": settings.encoder().fingerprint, "posts": digest(settings),
+        **of_arm(arm),
     }  # fmt: skip
 
     def made(_: Path) -> Told:

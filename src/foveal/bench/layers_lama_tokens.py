@@ -1,6 +1,6 @@
 """bench layers-lama, over a frozen encoder's tokens: a classifier's pooling, and several vectors a text for retrieval.
 
-pooling     movie reviews by MiniLM's tokens: LAMA, one head, the mean, each under a linear layer
+pooling     Reuters-8 and movie reviews by MiniLM's tokens: LAMA, one head, the mean, each under a linear layer
 retrieval   SciFact's claims against the abstracts that were judged: eight vectors a text, compared by the sum of each
             query vector's greatest cosine, beside the mean vector: as it is, and both behind a linear map that had the
             same training; trained on the training claims, measured on the test
@@ -35,7 +35,8 @@ SCALED = {"learn_scale": True, "scale": 5.0, "token_mlp": False}
 
 def tokens(settings: BenchSettings) -> Iterator[Row]:
     """The rows."""
-    yield from pooling(settings)
+    for name in ("r8", "mr"):
+        yield from pooling(settings, name)
     yield from retrieval(settings)
 
 
@@ -72,9 +73,9 @@ class Linear(nn.Module):
         return logits
 
 
-def pooling(settings: BenchSettings) -> Iterator[Row]:
-    """Each pooling on the same tokens."""
-    texts = Arms(settings).texts("mr")
+def pooling(settings: BenchSettings, called: str) -> Iterator[Row]:
+    """Each pooling on the same tokens of one set."""
+    texts = Arms(settings).texts(called)
     classes = classes_of(texts.train)
     parts = {
         part: list(zip(states(settings, [one.text for one in own]), [classes.index(o.label) for o in own], strict=True))
@@ -84,11 +85,13 @@ def pooling(settings: BenchSettings) -> Iterator[Row]:
     for name in ("mean", "attention", "lama"):
         torch.manual_seed(settings.seed)
         model = Linear(name, len(classes))
-        learn(settings, f"tokens-mr-{name}", model, parts["train"], class_loss, batched, epochs=4, data=data)
+        learn(settings, f"tokens-{called}-{name}", model, parts["train"], class_loss, batched, epochs=4, data=data)
         shares[name] = right(model, parts["test"])
         count = sum(one.numel() for one in model.pool.parameters())
-        yield Row.of(f"mr, tokens of MiniLM: {name}", "accuracy", shares[name], note=f"{count:,} parameters pool")
-    yield Row.of("mr, tokens of MiniLM: LAMA - mean", "accuracy", shares["lama"] - shares["mean"], at_least=0)
+        row = f"{called}, tokens of MiniLM: {name}"
+        yield Row.of(row, "accuracy", shares[name], note=f"{count:,} parameters pool")
+    gain = shares["lama"] - shares["mean"]
+    yield Row.of(f"{called}, tokens of MiniLM: LAMA - mean", "accuracy", gain, at_least=0)
 
 
 def batched(rows: Sequence[tuple[Tensor, int]]) -> dict[str, Tensor]:

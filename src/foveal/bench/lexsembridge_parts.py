@@ -41,6 +41,7 @@ from foveal.training.losses import LossSettings
 from foveal.training.precision import mixed_precision
 from foveal.training.runs import RunSettings
 from foveal.training.searches import VectorSearch
+from foveal.types import Encoder
 
 SLOWER = 1.05
 """Times the plain encoder's time that a query may take through SLR or LLR."""
@@ -81,12 +82,17 @@ def cost_rows(data: FineGrained) -> Iterator[Row]:
         yield memory_row(method)
     bridge = LexSemBridge.of_collection(data.encoder, corpus, data.vectors)
     yield int8_row(data, bridge)
-    with tempfile.TemporaryDirectory() as place:
-        again = LexSemBridge.load(bridge.save(Path(place) / "bridge"), encoder=data.encoder)
-        difference = float(np.abs(again.encode_query(texts) - bridge.encode_query(texts)).max())
-    yield Row.of("saved and loaded", "largest difference", difference, at_most=1e-6)
+    yield saved_row(bridge, texts, "untrained bridge", encoder=data.encoder)
     used = float(np.abs(bridge.encode_query(texts) - data.encoder.encode(texts)).max())
     yield Row.of("the bridge is in use", "largest difference from the plain encoder", used, at_least=1e-3)
+
+
+def saved_row(bridge: LexSemBridge, texts: Sequence[str], name: str, *, encoder: Encoder | None = None) -> Row:
+    """Vectors of a bridge, and those of the folder that it was saved to, by `encoder` (None: that in the folder)."""
+    with tempfile.TemporaryDirectory() as place:
+        again = LexSemBridge.load(bridge.save(Path(place) / "bridge"), encoder=encoder)
+        difference = float(np.abs(again.encode_query(texts) - bridge.encode_query(texts)).max())
+    return Row.of(f"{name}, saved and loaded", "largest difference", difference, at_most=1e-6)
 
 
 def speed_row(bridge: LexSemBridge, texts: Sequence[str], count: int) -> Row:
@@ -156,6 +162,7 @@ def both_rows(data: FineGrained) -> Iterator[Row]:
     fall, note = first - last, f"{steps} steps of 16; {first:.3f} in the first third, {last:.3f} in the last"
     yield Row.of("encoder and bridge", "fall of the loss", fall, at_least=1e-4, note=note)
     where = folder or data.home / "runs" / "train" / report.name / "rejected"
+    yield saved_row(LexSemBridge.load(where), list(part.test.queries.values())[:64], "encoder and bridge")
     removed = VectorSearch.over(part.corpus, load_encoder(str(where / ENCODER)).encode)
     _, other = train_encoder(part.learnt, data.encoder_name, alike, run=run, vectors=part.vectors)
     values = {

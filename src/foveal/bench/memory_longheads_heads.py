@@ -59,8 +59,8 @@ TOLD = 0.001
 """What the model itself must tell: where it tells nothing, no way of reading is worse, and no control fails."""
 
 SEEN = LongHeads(chunk_size=64, attention_length=512)
-LONGER = ((8192, 8), (16_384, 4))
-"""Tokens of longer texts, and how many of them."""
+LENGTH, LONGER = 4096, ((8192, 8), (16_384, 4))
+"""Tokens of a text, at which 8 % of the chunks are seen by accident; of longer texts, and how many of them."""
 
 CHUNK, FREE = 256, 6
 
@@ -152,32 +152,25 @@ def needle_rows(settings: BenchSettings) -> Iterator[Row]:
     """Answers, and heads that looked at the key's chunk."""
     model = load_language_model(MODEL, dtype="bfloat16")
     count = 2 if settings.quick else 20
-    length = 2048 if settings.quick else 4096
-    depths = [0.15 + 0.7 * (number + 0.5) / count for number in range(count)]
-    prompts = [passkey(model, length, depth, settings.seed, multiple=64) for depth in depths]
-    every = replace(SEEN, begin=2 * length)
-    dense = [answered(model, one, every, read_by=every) for one in prompts]
-    share = fmean(one.right for one in dense)
-    where = f"{count} texts of {length:,} tokens"
-    yield Row.of(f"dense, {where}", "keys told", share, at_least=TOLD)
     found: dict[str, list[Answered]] = {}
-    for kind in ("attention", "mean_rope", "random", "none"):
-        method = replace(SEEN, representation=kind)
-        for way, read_by in (("densely", replace(method, begin=2 * length)), ("by LongHeads", method)):
-            if way == "by LongHeads" and kind in ("mean_rope", "none") and settings.quick:
-                continue
-            name = f"{NAMES[kind]}, read {way}"
-            found[name] = told = [
-                answered(model, one, replace(method, seed=number), read_by=replace(read_by, seed=number))
-                for number, one in enumerate(prompts)  # random chunks are drawn anew for each text
-            ]
-            note = f"{where}, chunks of 64, 8 seen; {fmean(one.heads for one in told):.0f} of 336 heads saw the key"
-            least = share - 0.05 if kind == "attention" and way == "densely" else None
-            most = 0.5 * share if kind in ("none", "random") and way == "densely" else None
-            right = fmean(one.right for one in told)
-            yield Row.of(name, "keys told", right, at_least=least, at_most=most, note=note)
-    ours = found[f"{NAMES['attention']}, read densely"]
-    chance = fmean(one.heads for one in found[f"{NAMES['random']}, read densely"])
+    prompts = []
+    for number in range(count):
+        depth = 0.15 + 0.7 * (number + 0.5) / count
+        prompts.append(passkey(model, LENGTH, depth, settings.seed, multiple=64))
+        for name, one in every_way(model, prompts[-1], number, quick=settings.quick):
+            found.setdefault(name, []).append(one)
+    where = f"{count} texts of {LENGTH:,} tokens"
+    share = fmean(one.right for one in found[DENSE])
+    yield Row.of(f"dense, {where}", "keys told", share, at_least=TOLD)
+    for name, told in found.items():
+        if name == DENSE:
+            continue
+        least = share - 0.05 if name == OURS else None
+        most = 0.5 * share if name in (RANDOM, ENDS) else None
+        note = f"{where}, chunks of 64, 8 seen; {fmean(one.heads for one in told):.0f} of 336 heads saw the key"
+        yield Row.of(name, "keys told", fmean(one.right for one in told), at_least=least, at_most=most, note=note)
+    ours = found[OURS]
+    chance = fmean(one.heads for one in found[RANDOM])
     times = fmean(one.heads for one in ours) / max(1.0, chance)
     yield Row.of("LongHeads, read densely", "heads that saw the key, times random", times, at_least=3)
     apart = [one.right for one, prompt in zip(ours, prompts, strict=True) if len(prompt.chunks(64)) > 1]
@@ -186,6 +179,22 @@ def needle_rows(settings: BenchSettings) -> Iterator[Row]:
         yield Row.of("LongHeads, across a border", "keys told", fmean(apart), note=note)
     for length, count in () if settings.quick else LONGER:
         yield from told_rows(longer(model, length, count, settings.seed), f"{count} texts of {length:,} tokens")
+
+
+def every_way(model: LanguageModel, prompt: Passkey, number: int, *, quick: bool) -> Iterator[tuple[str, Answered]]:
+    """The answers by each kind of vector, over a text that is read densely, and over LongHeads' own reading.
+
+    What asks the same vectors, or none, asks one reading.
+    """
+    every = replace(SEEN, begin=2 * LENGTH)
+    memory = read(model, prompt, every)
+    yield DENSE, answered(model, prompt, every, memory=opened(model, memory, every))
+    for kind in ("attention", "mean_rope", "random", "none"):
+        method = replace(SEEN, representation=kind, seed=number)  # random chunks are drawn anew for each text
+        held = read(model, prompt, replace(method, begin=every.begin)) if kind == "mean_rope" else memory
+        yield f"{NAMES[kind]}, read densely", answered(model, prompt, method, memory=opened(model, held, method))
+        if not quick or kind in ("attention", "random"):
+            yield f"{NAMES[kind]}, read by LongHeads", answered(model, prompt, method)
 
 
 DENSE, OURS, AGAIN = "dense", "LongHeads, read densely", "LongHeads, read by LongHeads"

@@ -27,7 +27,7 @@ from foveal.attention.key_index import Flat, IndexSettings, Roar
 from foveal.attention.masks import Mask
 from foveal.attention.memory_decoding import MemoryDecoder
 from foveal.attention.memory_layers import MemoryLayer, Parts
-from foveal.attention.memory_parts import Hidden, Tail, Window
+from foveal.attention.memory_parts import Hidden, Scores, Tail, Window, exact
 from foveal.attention.memory_store import load
 from foveal.attention.owned_layers import Turn
 from foveal.attention.retrieval_attention import RetrievalCache
@@ -124,9 +124,10 @@ def _against_full(layer: MemoryLayer, keys: Tensor, queries: Tensor, *, runs: in
     asked = queries[None, :, -SHARE:].bfloat16()  # (1, G, SHARE, D): the heads of a group are queries
     spread = asked.reshape(1, GROUPS * SHARE, 1, WIDTH)
     step = _stepper(layer, queries)
-    full = {
+    full: dict[str, Callable[[], object]] = {
         "grouped heads folded into one product": lambda: F.scaled_dot_product_attention(asked, held, values),
         "enable_gqa": lambda: F.scaled_dot_product_attention(spread, held, values, enable_gqa=True),
+        "our block kernel": lambda: exact(asked[0], Rows(keys), Rows(values[0]), Scores(WIDTH**-0.5)),
     }
     with torch.inference_mode():
         best = min(full, key=lambda name: _seconds(full[name]))

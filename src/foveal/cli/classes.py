@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,7 +48,8 @@ def register(app: typer.Typer) -> None:
 def classify(
     name: Annotated[str, typer.Argument(help="A model of `foveal train classifier`, or its folder.")],
     texts: Annotated[
-        list[str] | None, typer.Argument(help="Texts to classify, each in quotation marks.", show_default=False)
+        list[str] | None,
+        typer.Argument(help="Texts to classify, each in quotation marks; - for stdin.", show_default=False),
     ] = None,
     data: Annotated[
         Path | None,
@@ -77,7 +79,7 @@ def classify(
         raise InputError("--text, --label and --out are for a file; name it by --data.")
     rows = [] if data is None else read_rows(data, text=text or (), label=label)
     model = _loaded(name, Settings.load(home).home)
-    asked = [row.text for row in rows] or [str(one) for one in texts or ()]
+    asked = [row.text for row in rows] or [_piped() if one == "-" else one for one in texts or ()]
     if unread := [one for one in asked if not model.has_words(one)]:
         raise InputError(
             f"{len(unread)} of {len(asked)} texts hold no word, such as {unread[0][:40]!r}. Leave them out."
@@ -94,6 +96,14 @@ def classify(
             results().print(coloured(one))
     else:
         _show_rows(rows, found, out)
+
+
+def _piped() -> str:
+    """What stands on standard input, one text. InputError: it is not UTF-8."""
+    try:
+        return sys.stdin.buffer.read().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"Standard input is not UTF-8 text ({error.reason}). Give a text in UTF-8.") from error
 
 
 def _show_rows(rows: Sequence[Row], found: Sequence[Classified], out: Path | None) -> None:

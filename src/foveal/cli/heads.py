@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -83,6 +84,7 @@ def detect(
         repeats={"tokens": tokens == REPEATED},
     )
     settings = Settings.load(home)
+    _require_place(settings.home)
     loaded = language_model(model, settings)
     store = None
     if asks:
@@ -119,6 +121,8 @@ def show(
     from foveal.settings import Settings
 
     _known(by)
+    if file and by != "copy":
+        raise typer.BadParameter(f"--by {by}: would change nothing with --file, which holds scores of its own kind.")
     settings = Settings.load(home)
     scores = load_scores(file) if file else head_scores(language_model(model, settings), by, settings.home)
     if published:
@@ -168,7 +172,7 @@ def trace(
     as_json: AsJson = False,
 ) -> None:
     """Answer QUESTION from SOURCE, which must fit the model, and show what each word was copied from."""
-    from foveal.attention.head_tracing import traced
+    from foveal.attention.head_tracing import traced, voters
     from foveal.attention.retrieval_heads import head_scores
     from foveal.cli.reading_sources import opened_source
     from foveal.models.chat import Sampling
@@ -182,6 +186,7 @@ def trace(
         raise InputError(f"{source} holds no text, so nothing can be copied from it.")
     loaded = language_model(model, settings)
     scores = head_scores(loaded, "copy", settings.home)
+    voters(scores)  # where no head copies, it is said before the model answers
     line, places = one_line(text)
     messages = [
         {"role": "system", "content": ""},
@@ -206,6 +211,16 @@ def _known(by: str) -> None:
         raise typer.BadParameter(f"--by got {by!r}; there are {', '.join(BY)}.")
 
 
+def _require_place(home: Path) -> None:
+    """Said now, not after minutes of measuring: there is no folder for scores, and none can be made."""
+    from foveal.attention.retrieval_heads import folder_of
+
+    folder = folder_of(home)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"{folder}, where scores are kept, cannot be written to. Name another home, by --home.")
+
+
 def _require_of(by: str, **usual: dict[str, bool]) -> None:
     """Wrong usage: options of another way to measure were given; `usual` says which are as they are by default."""
     given = [f"--{name}" for of, left in usual.items() if of != by for name, is_usual in left.items() if not is_usual]
@@ -215,15 +230,14 @@ def _require_of(by: str, **usual: dict[str, bool]) -> None:
 
 def _asking(
     model: LanguageModel, home: Path, lengths: tuple[int, ...], texts: int, source: Sequence[Path] | None, by: str
-) -> tuple[HeadScores, Path | None]:
-    """The scores, and the file of the runs that they took, if there is one."""
+) -> tuple[HeadScores, Path]:
+    """The scores, and the file of the runs that they took."""
     from foveal.attention.head_detection import DetectionSettings, Run, detect, store_name
     from foveal.attention.retrieval_heads import folder_of
 
     settings = DetectionSettings(lengths=lengths, texts=texts)
     given = [_text(path) for path in source or []]
-    # A text of one's own makes other runs: its state has no name to be found by, so it is not kept.
-    store = None if given else folder_of(home) / store_name(model, settings, by)
+    store = folder_of(home) / store_name(model, settings, by, given)
     with progress_bar() as bar:
         task = bar.add_task("Asking", total=None)
 

@@ -155,7 +155,7 @@ def _texts(data: Path | None, settings: Settings, base: str | None) -> list[Titl
     from foveal.evaluation.beir import load_corpus
     from foveal.retrieval.corpusbrain import told_apart
     from foveal.text.units import sentences
-    from foveal.training.corpusbrain import naming_model
+    from foveal.training.corpusbrain import naming_model, taught
     from foveal.training.corpusbrain_pairs import TitledText, units
 
     model = naming_model(base, settings.cache)
@@ -165,8 +165,13 @@ def _texts(data: Path | None, settings: Settings, base: str | None) -> list[Titl
         else:
             library = open_library(settings, said=False)
             named = [(one.id, one.title, one.text) for one in library.store.texts()]
-        named = [one for one in named if one[1].strip() and one[2].strip()]
-        titles = told_apart({name: title for name, title, _ in named}, model)
+        count, named = len(named), [one for one in named if one[1].strip() and one[2].strip()]
+        if not named:
+            raise InputError(
+                f"None of {count} documents has both a title and a text, and what is learned is to write titles. Name "
+                "documents by foveal rename, or give a folder whose corpus.jsonl has titles."
+            )
+        titles = told_apart({name: title for name, title, _ in named}, model, learned=taught(base, settings.cache))
         named = [one for one in named if one[0] in titles]
         cut = [units(text, sentences) for _, _, text in named]
     return [TitledText(name, titles[name], parts) for (name, _, _), parts in zip(named, cut, strict=True)]

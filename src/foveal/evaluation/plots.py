@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from importlib import import_module
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from foveal.errors import InputError
@@ -26,6 +27,8 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#0
 """Told apart in all common forms of colour blindness (Okabe and Ito, 2008)."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DOTS_PER_INCH = 150
+LETTERS = 9
+"""Of a title or label, that fit into an inch."""
 
 
 def bars(rows: Sequence[Row], path: Path, *, title: str) -> Path:
@@ -108,12 +111,13 @@ def heatmap(
     for what, names, count in (("columns", x_names, columns), ("rows", y_names, rows)):
         if names is not None and len(names) != count:
             raise InputError(f"A heat map of {count} {what} got {len(names)} names for them; give one for each.")
-    figure = blank(min(12, max(6, 2.5 + 0.55 * columns)), min(10, max(3.5, 1.8 + 0.4 * rows)))
+    width, height = min(12.0, max(6.0, 2.5 + 0.55 * columns)), min(10.0, max(3.5, 1.8 + 0.4 * rows))
+    figure = blank(width, height)
     axis = figure.subplots()
     low, high = limits or (None, None)
     image = axis.imshow(values, aspect="auto", cmap="viridis", interpolation="nearest", vmin=low, vmax=high)
-    figure.colorbar(image, label=plain(value_label))
-    axis.set(title=plain(title), xlabel=plain(x_label), ylabel=plain(y_label))
+    figure.colorbar(image, label=plain(fill(value_label, int(LETTERS * (height - 1)))))
+    axis.set(title=plain(fill(title, int(LETTERS * (width - 1.5)))), xlabel=plain(x_label), ylabel=plain(y_label))
     _names(axis.xaxis, x_names, slanted=True)
     _names(axis.yaxis, y_names, slanted=False)
     if rows <= 20 and columns <= 14:

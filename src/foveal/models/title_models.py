@@ -11,11 +11,10 @@ Source    decoding names: De Cao et al. (GENRE), ICLR 2021; CorpusBrain: Chen et
 
 from __future__ import annotations
 
-import copy
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from inspect import signature
 from pathlib import Path
@@ -31,26 +30,21 @@ from foveal.evaluation.kilt import MARKS
 from foveal.models.characters import scalar
 from foveal.models.folders import kept_fingerprint
 from foveal.models.quiet import in_a_line, quiet
+from foveal.models.title_states import TitleState, in_one_row, on_its_own, padded, rows_of, seen_behind, selected
 from foveal.settings import Settings
 
 ABOUT = "corpusbrain.json"
 """File of a model's folder that says how it is asked for titles, and which titles it has learned."""
+
+MOST_TOKENS, FOR_A_NUMBER = 96, 8
+"""Tokens of a title, its end included, at most, and how many of them are left for a number behind it. A batch holds a
+number for each token of the vocabulary at each place of its longest title, and the places of a model are numbered."""
 
 IGNORED = -100
 PROMPT = "Passage: {query}\nTitle:"
 SEPARATOR = " | "
 MENTION = MARKS
 """What stands around a mention whose document is asked for."""
-
-
-@dataclass(frozen=True)
-class TitleState:
-    """What a model has read and written so far, in rows."""
-
-    cache: Any  # transformers.Cache
-    mask: Tensor  # (rows, P): which tokens of the query count
-    encoded: Tensor | None = None  # (rows, P, D) of an encoder
-    written: int = 0  # tokens of each row behind the query
 
 
 class TitleModel(ABC):
@@ -85,19 +79,35 @@ class TitleModel(ABC):
         for title, fits in zip(titles, self._can_be_written(titles, found), strict=True):
             if not fits:
                 raise InputError(
-                    f"The title {title!r} has no token that could be written, or the one that ends titles inside. Name "
-                    "that document anew, or leave it out (retrieval.corpusbrain's told_apart does)."
+                    f"The title {title[:80]!r} has no token that could be written, or the one that ends titles inside, "
+                    f"or more than {MOST_TOKENS}. Name that document anew, or let retrieval.corpusbrain's told_apart "
+                    "leave it out or shorten it."
                 )
         return found
 
+    def shortened(self, titles: Sequence[str]) -> list[str]:
+        """The titles; of one of too many tokens its beginning, with room for a number behind it."""
+        ids = self._title_tokens(titles) if titles else []
+        return [self._shortened(title, found) for title, found in zip(titles, ids, strict=True)]
+
+    def _shortened(self, title: str, ids: Sequence[int]) -> str:
+        room = MOST_TOKENS - FOR_A_NUMBER
+        while len(ids) > room:
+            title = title[: len(title) * room // len(ids)].rstrip()
+            [ids] = self._title_tokens([title])
+        return title
+
     def writable(self, titles: Sequence[str]) -> list[bool]:
-        """Whether each title has a token that says something, and `end` only where it ends."""
+        """Whether each title has a token that says something, `end` where it ends only, and `MOST_TOKENS` at most."""
         return self._can_be_written(titles, self._title_tokens(titles)) if titles else []
 
     def _can_be_written(self, titles: Sequence[str], ids: Sequence[list[int]]) -> list[bool]:
         special = set(self.tokenizer.all_special_ids) | {self.end}
         return [
-            bool(title.strip()) and bool(set(found) - special) and self.end not in found[:-1]
+            bool(title.strip())
+            and bool(set(found) - special)
+            and self.end not in found[:-1]
+            and len(found) <= MOST_TOKENS
             for title, found in zip(titles, ids, strict=True)
         ]
 
@@ -144,7 +154,7 @@ class TitleModel(ABC):
         cache = selected(state.cache, rows)
         given = {self._cache_name: cache, "use_cache": True, **self._asked(state, rows, tokens)}
         logits: Tensor = self.model(**given).logits
-        encoded = None if state.encoded is None else _rows(state.encoded, rows)
+        encoded = None if state.encoded is None else rows_of(state.encoded, rows)
         return TitleState(cache, state.mask[rows], encoded, state.written + tokens.shape[1]), logits
 
     def loss(self, batch: dict[str, Tensor], *, smoothing: float = 0.1) -> Tensor:
@@ -171,12 +181,18 @@ class TitleModel(ABC):
 
     # -- files --------------------------------------------------------------------------------------------------
 
-    def save(self, folder: Path, *, learned: Sequence[str] = ()) -> Path:
-        """Write weights, tokenizer, how the model is asked, and the titles that it has learned."""
+    def save(self, folder: Path, *, learned: Sequence[str] = (), documents: Mapping[str, str] | None = None) -> Path:
+        """Write weights, tokenizer, how the model is asked, and the titles that it has learned.
+
+        `documents` says of which document, by id, each was learned, where that is known.
+        """
         with quiet():
             self.model.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
-        about = {"kind": self.kind, "max_query": self.max_query, **self._about(), "titles": list(learned)}
+        about = {
+            "kind": self.kind, "max_query": self.max_query, **self._about(), "titles": list(learned),
+            "documents": dict(documents or {}),
+        }  # fmt: skip
         with whole_file(folder / ABOUT) as partial:
             partial.write_text(json.dumps(about), encoding="utf-8")
         return folder
@@ -227,7 +243,7 @@ class Seq2SeqTitles(TitleModel):
     def _asked(self, state: TitleState, rows: Tensor, tokens: Tensor) -> dict[str, Any]:
         from transformers.modeling_outputs import BaseModelOutput
 
-        encoded = None if state.encoded is None else _rows(state.encoded, rows)
+        encoded = None if state.encoded is None else rows_of(state.encoded, rows)
         return {
             "encoder_outputs": BaseModelOutput(last_hidden_state=encoded),
             "attention_mask": state.mask[rows],
@@ -306,7 +322,41 @@ class CausalTitles(TitleModel):
         if "logits_to_keep" in signature(self.model.forward).parameters:
             given["logits_to_keep"] = 1
         logits: Tensor = self.model(**given).logits[:, -1]
-        return TitleState(cache, mask), logits
+        alone = len(queries) == 1 and in_one_row(self.model.config)
+        return TitleState(cache, mask, seen=mask.new_zeros((1, 0), dtype=torch.bool) if alone else None), logits
+
+    @torch.no_grad()
+    def advance(self, state: TitleState, rows: Tensor, tokens: Tensor) -> tuple[TitleState, Tensor]:
+        """As `TitleModel.advance`. Of one query nothing is copied: all rows stand behind it, each for itself."""
+        if state.seen is None:
+            return super().advance(state, rows, tokens)
+        count, each = tokens.shape
+        above = torch.arange(-1, count * each - 1)
+        above[::each] = -1
+        grown, logits = self.grow(state, rows.repeat_interleave(each), tokens.flatten(), above.tolist())
+        last = len(state.seen) + each * torch.arange(1, count + 1, device=tokens.device) - 1
+        return replace(grown, seen=grown.seen[last]), logits.view(count, each, -1)  # type: ignore[index]
+
+    @torch.no_grad()
+    def grow(self, state: TitleState, rows: Tensor, tokens: Tensor, above: Sequence[int]) -> tuple[TitleState, Tensor]:
+        """A tree of tokens in one pass, where all rows of a state stand in one (`state.seen`): `tokens` (C,), each
+        behind a row (`rows`, C), or, where `above` (C) is not -1, behind the token of that number here, an earlier one.
+
+        The new state has the old rows, and behind them one for each token; logits are (C, V). InputError: `state.seen`
+        is not given.
+        """
+        if state.seen is None:
+            raise InputError("A tree of tokens grows where all rows of a state stand in one: for one query at a time.")
+        seen = seen_behind(state.seen, rows, above)
+        read, dtype = state.mask.shape[1], self.model.dtype
+        hidden = torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)
+        cache = on_its_own(state.cache)
+        logits: Tensor = self.model(
+            **{self._cache_name: cache}, use_cache=True, input_ids=tokens[None],
+            attention_mask=F.pad(hidden, (read, 0))[None, None], position_ids=(read + seen.sum(1) - 1)[None],
+        ).logits  # fmt: skip
+        held = torch.cat([F.pad(state.seen, (0, len(tokens))), seen])
+        return replace(state, cache=cache, seen=held), logits[0]
 
     def _asked(self, state: TitleState, rows: Tensor, tokens: Tensor) -> dict[str, Any]:
         mask = state.mask[rows]
@@ -358,7 +408,7 @@ def load_title_model(
             f"{folder} could not be loaded as a model that writes titles ({in_a_line(error)}). Name the "
             "folder of an encoder-decoder or a causal model, or train one: foveal train corpusbrain."
         ) from error
-    kept = {key: value for key, value in about.items() if key not in ("kind", "titles")}
+    kept = {key: value for key, value in about.items() if key not in ("kind", "titles", "documents")}
     made = Seq2SeqTitles if config.is_encoder_decoder else CausalTitles
     found = kept_fingerprint(folder, cache or Settings.load().cache)
     return made(model, tokenizer, fingerprint=found, **{**kept, **options})
@@ -386,33 +436,3 @@ def learned_about(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ModelUnavailable(f"{path} is damaged ({error}). Train the model anew, or put the file back.") from error
     return found
-
-
-def selected(cache: Any, rows: Tensor) -> Any:
-    """A cache of `rows` (R,) of a cache, which itself stays as it is."""
-    made = copy.copy(cache)
-    if hasattr(cache, "cross_attention_cache"):
-        read = copy.copy(cache.cross_attention_cache)  # of the query: nothing is ever written behind it
-        read.layers = [copy.copy(layer) for layer in read.layers]
-        for layer in read.layers:
-            if layer.is_initialized:
-                layer.keys, layer.values = _rows(layer.keys, rows), _rows(layer.values, rows)
-        return type(cache)(selected(cache.self_attention_cache, rows), read)
-    made.layers = [copy.copy(layer) for layer in cache.layers]
-    made.reorder_cache(rows)
-    return made
-
-
-def _rows(held: Tensor, rows: Tensor) -> Tensor:
-    """`rows` (R,) of a tensor that is only read; of one row, given many times, no copy is made."""
-    if len(held) == 1 or held.stride(0) == 0:
-        return held[:1].expand(len(rows), *held.shape[1:])
-    return held[rows]
-
-
-def padded(rows: Sequence[Sequence[int]], filled: int, *, left: bool = False) -> Tensor:
-    """Rows of ids as (R, L), filled up on the right, or on the left."""
-    longest = max(map(len, rows), default=0)
-    made = [[filled] * (longest - len(row)) + list(row) if left else list(row) + [filled] * (longest - len(row))
-            for row in rows]  # fmt: skip
-    return torch.tensor(made, dtype=torch.long).reshape(len(rows), longest)

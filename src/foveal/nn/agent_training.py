@@ -35,6 +35,7 @@ from foveal.training.runs import RunSettings, TrainingRun
 from foveal.training.watch import Progress
 
 TOLD, WEIGHTS = "agent.json", "model.safetensors"
+REMEDY = "Train it anew: foveal train agent."
 METRIC = "success"
 SEEDS, FINAL = 10_000, 20_000
 """Of the first episode that is looked at while training, and afterwards."""
@@ -187,7 +188,7 @@ def load_agent(folder: Path) -> tuple[GoalAgent, dict[str, Any]]:
     told = checkpoints.read(folder / TOLD)
     if told is None:
         raise InputError(f"{folder} holds no agent; foveal train agent makes one.")
-    with checkpoints.as_was_made(folder, "trained agent", "Train it anew: foveal train agent."):
+    with checkpoints.as_was_made(folder, "trained agent", REMEDY):
         agent = GoalAgent.from_plain(told["settings"])
-    checkpoints.load_weights(agent, folder / WEIGHTS)
+    checkpoints.load_weights(agent, folder / WEIGHTS, remedy=REMEDY)
     return agent.eval(), told

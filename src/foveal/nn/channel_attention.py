@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from foveal.errors import InputError
 from foveal.nn.branch_gates import Gate, greatest, hidden_width, over, pooled, wide
+from foveal.ranges import COUNT, require_number
 
 REACH = 7
 """Places that CBAM's convolution spans."""
@@ -124,6 +125,7 @@ class DIACell(nn.Module):
 
     def __init__(self, channels: int, reduction: int) -> None:
         super().__init__()
+        require_number("DIA", "reduction", reduction, COUNT, whole=True)
         width = max(channels // reduction, 1)
         self.reads = _bottleneck(channels, width)
         self.recalls = _bottleneck(channels, width)

@@ -82,7 +82,8 @@ class Classified:
             for (start, end), one in zip(self.spans, self.of_words, strict=True)
         ]
         shares = {name: round(share, 6) for name, share in self.ranked()}
-        return {"label": self.label, "shares": shares, "words": words, "heads": np.round(self.weights, 6).tolist()}
+        heads = np.round(self.weights.astype(np.float64), 6).tolist()  # of float32 it would write all its digits
+        return {"label": self.label, "shares": shares, "words": words, "heads": heads}
 
 
 def numbers_of(classes: tuple[str, ...] | list[str]) -> list[float] | None:

@@ -19,7 +19,7 @@ Source    Eftekhar et al., ICLR 2024 (arXiv 2311.04193), section 3; variants as 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -141,9 +141,10 @@ def _hard(logits: Tensor) -> Tensor:
 
 
 class LinearBottleneck(nn.Module):
-    """E' = W_up (W_down E + b_down) + b_up, (…, width) -> (…, width): as narrow as the codebook, without codes.
+    """E' = W_up (W_down relu(E) + b_down) + b_up, (…, width) -> (…, width): as narrow as the codebook, without codes.
 
-    The control that the codebook's paper lacks.
+    The control that the codebook's paper lacks. It reads relu(E), as the codebook does, so that they differ in the
+    codes alone.
     """
 
     def __init__(self, width: int, narrow: int = 10, *, around: int = 0) -> None:
@@ -152,7 +153,7 @@ class LinearBottleneck(nn.Module):
         if min(width, narrow) < 1:
             raise InputError(f"A bottleneck got width = {width} and narrow = {narrow}; it needs at least 1.")
         self.width = width
-        down: list[nn.Module] = [nn.Linear(width, around or narrow)]
+        down: list[nn.Module] = [nn.ReLU(), nn.Linear(width, around or narrow)]
         up: list[nn.Module] = [nn.Linear(around or narrow, width)]
         if around:
             down += [nn.ReLU(), nn.Linear(around, narrow)]
@@ -257,11 +258,15 @@ def usage_in(model: nn.Module, batches: Iterable[Sequence[Any]]) -> Usage | None
     if layer is None:
         return None
     seen: list[Tensor] = []
+
+    def reached() -> Iterator[Tensor]:
+        for batch in batches:
+            seen.clear()
+            model(*batch)
+            yield from tuple(seen)
+
     hook = layer.phi.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach()))
     try:
-        with torch.no_grad():
-            for batch in batches:
-                model(*batch)
+        return usage(layer, reached())
     finally:
         hook.remove()
-    return usage(layer, seen)

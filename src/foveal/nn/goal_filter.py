@@ -33,6 +33,7 @@ from foveal.training import checkpoints
 from foveal.training.report import plain_settings
 
 TOLD, WEIGHTS = "goal-filter.json", "model.safetensors"
+REMEDY = "Train it anew: foveal train goal-ranker."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,13 +157,16 @@ class GoalFilter(nn.Module):
 
     @classmethod
     def load(cls, folder: Path) -> GoalFilter:
-        """From a folder, in eval mode. InputError: it holds none, or one that another version of Foveal made."""
+        """From a folder, in eval mode.
+
+        InputError: it holds none, one that another version of Foveal made, or weights that do not fit.
+        """
         told = checkpoints.read(folder / TOLD)
         if told is None:
             raise InputError(f"{folder} holds no goal filter: it needs {TOLD} and {WEIGHTS}, as `save` writes them.")
-        with checkpoints.as_was_made(folder, "goal filter", "Train it anew: foveal train goal-ranker."):
+        with checkpoints.as_was_made(folder, "goal filter", REMEDY):
             made = cls.from_plain(told)
-        checkpoints.load_weights(made, folder / WEIGHTS)
+        checkpoints.load_weights(made, folder / WEIGHTS, remedy=REMEDY)
         return made.eval()
 
     def _require(self, small: Tensor, goal: Tensor, mask: Tensor | None, extra: Tensor | None) -> None:
@@ -179,6 +183,8 @@ class GoalFilter(nn.Module):
             raise InputError(f"A goal filter got a goal {tuple(goal.shape)}, {goal.dtype}; it needs {wanted}, {what}.")
         for place, count in enumerate(settings.goals):
             require_ids("A goal filter", f"a goal's field {place}", goal[:, place], count)
+        if settings.goal_width:
+            require_numbers("A goal filter, of its goal,", goal)
         if mask is not None and (mask.shape != small.shape[:2] or mask.dtype != torch.bool):
             raise InputError(
                 f"A goal filter got a mask {tuple(mask.shape)}, {mask.dtype}; it needs {tuple(small.shape[:2])}, "
@@ -187,6 +193,8 @@ class GoalFilter(nn.Module):
         if (None if extra is None else extra.shape) != ((rows, settings.extra) if settings.extra else None):
             got = "none" if extra is None else str(tuple(extra.shape))
             raise InputError(f"A goal filter got {got} to join E; it needs ({rows}, {settings.extra}).")
+        if extra is not None:
+            require_numbers("A goal filter, of what joins E,", extra)
 
 
 class GoalFields(nn.Module):

@@ -166,10 +166,13 @@ class LowRankPooler(nn.Module):
         self.out = None if settings.output_dim is None else nn.Linear(width, settings.output_dim)
 
     def forward(self, x: Tensor, mask: Tensor | None = None, context: Tensor | None = None) -> Pooled:
-        """As LowRankAttention's; a row without any token gives zeros (mapped: the map's bias)."""
+        """As LowRankAttention's; a row without any token gives zeros (mapped: the map's bias). InputError: also of an
+        infinite token that counts."""
         x = cleared(x, mask, self.settings.dim)
         attention = masked_softmax(self.attend.scores(x, mask, context), mask)
         vectors = attention.to(x.dtype) @ x
+        if not hidden(x) and not bool(torch.isfinite(vectors.detach()).all()):
+            require_numbers("LAMA", x)  # an infinite token: its scores are numbers, what is gathered is none
         return Pooled(vectors if self.out is None else self.out(vectors.flatten(1)), attention)
 
 

@@ -29,6 +29,8 @@ from foveal.ranges import COUNT, POSITIVE, require_one_of, require_settings
 
 SMALLEST = 0.01
 """What the update before is at least, so that the ratio stays finite."""
+NEARLY = 0.1
+"""Of what PyTorch would draw, W2 at the start."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +67,8 @@ class StepAttention(Gate):
     """
 
     def __init__(self, settings: StepSettings) -> None:
-        """Weights are drawn as PyTorch draws those of a linear layer, b2 is 0; `still` makes W2 0, too."""
+        """Weights are drawn as PyTorch draws those of a linear layer, but W2 a tenth of that, so that steps begin near
+        most / 2; b2 is 0; `still` makes W2 0, too."""
         super().__init__(settings.channels, most=settings.most)
         self.settings = settings
         hidden = hidden_width(settings.channels, settings.reduction)
@@ -73,8 +76,8 @@ class StepAttention(Gate):
         self.inner = nn.Linear((means + (settings.level == "diff")) * settings.channels, hidden)
         self.outer = nn.Linear(hidden, settings.channels)
         nn.init.zeros_(self.outer.bias)
-        if settings.still:
-            nn.init.zeros_(self.outer.weight)
+        with torch.no_grad():
+            self.outer.weight *= 0.0 if settings.still else NEARLY
 
     def steps(
         self, residual: Tensor, shortcut: Tensor, state: StepState | None, mask: Tensor | None
@@ -93,13 +96,16 @@ class StepAttention(Gate):
         """log(1 + e)."""
         if state is None:
             return torch.zeros_like(self._pooled(residual, mask))
-        if not isinstance(state, StepState) or state.residual.shape != residual.shape:
-            of = tuple(state.residual.shape) if isinstance(state, StepState) else type(state).__name__
+        fits = isinstance(state, StepState) and state.residual.shape == residual.shape
+        change = self._pooled((residual - state.residual).abs(), mask) if fits else None
+        if change is None or state.update.shape != change.shape:
+            told = isinstance(state, StepState)
+            of = f"{tuple(state.residual.shape)}, {tuple(state.update.shape)}" if told else type(state).__name__
             raise InputError(
                 f"StepAttention got a state of {of} for a residual of {tuple(residual.shape)}; it needs that of the "
-                "block before in the same stage, or None at a stage's first block."
+                "block before in the same stage, by a gate of the same pool, or None at a stage's first block."
             )
-        return torch.log1p(self._pooled((residual - state.residual).abs(), mask) / (state.update + SMALLEST))
+        return torch.log1p(change / (state.update + SMALLEST))
 
     def _means(self, x: Tensor, mask: Tensor | None) -> list[Tensor]:
         both = [x, x.abs()] if self.settings.pool == "mean+abs" else [x]

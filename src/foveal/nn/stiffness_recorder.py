@@ -22,8 +22,8 @@ from foveal.nn.residual_branches import Branch, residual_branches
 
 TINY = 1e-12
 """Added to what is divided by."""
-MOST_QUANTILES = 2**20
-"""Units that are kept of a block, so that long texts fit."""
+MOST = 2**20
+"""Units that a block's mean and quantile are of, and pairs whose ranks are compared: of more, so many."""
 UNITS = {2: "vector", 3: "token", 4: "image"}
 
 
@@ -43,9 +43,9 @@ class Seen:
         return sum(map(len, self.speed))
 
     def speeds(self) -> Tensor:
-        """SI of each unit, at most so many."""
+        """SI of each unit; of more than MOST, of some, evenly spread."""
         every = torch.cat(self.speed)
-        return every[:: max(1, -(-len(every) // MOST_QUANTILES))]
+        return every[:: max(1, -(-len(every) // MOST))]
 
     def lipschitz(self) -> float | None:
         """The mean of LI."""
@@ -292,9 +292,13 @@ def _units(x: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def _ranks_together(steps: list[Tensor], stiff: list[Tensor]) -> float | None:
+    """The correlation of ranks; of more than MOST pairs, of so many that are drawn; None where steps never change."""
     one, other = (torch.cat(side).flatten() for side in (steps, stiff))
     if len(one) < 2:
         return None
+    if len(one) > MOST:  # a token's own steps: tokens times channels
+        chosen = torch.randint(len(one), (MOST,), generator=torch.Generator().manual_seed(0))
+        one, other = one[chosen], other[chosen]
     found = spearman(one.tolist(), other.tolist())
     return None if found != found else found  # NaN: a step that never changes
 

@@ -15,7 +15,7 @@ Shapes    input_ids (B, T), of documents (B, S, T) -> logits (B, classes); 0 is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from foveal.nn.lama import Pooled, diversity
 from foveal.nn.pooling import NAMES, pooler_of
 from foveal.nn.recurrent import Bidirectional
 from foveal.nn.words import Read, Words, sentences
-from foveal.ranges import BELOW_ONE, COUNT, NOT_NEGATIVE, require_one_of, require_settings
+from foveal.ranges import BELOW_ONE, COUNT, NOT_NEGATIVE, require_number, require_one_of, require_settings
 
 WORDS = "words.json"
 ENCODERS = ("gru", "lstm", "cnn", "none")
@@ -42,6 +42,8 @@ UNASKED = -100
 """A label that is passed over, as PyTorch's losses have it."""
 KERNELS = (3, 4, 5)
 """Words that Kim's convolutions see."""
+PIECE, CELLS = 2048, 2**19
+"""Sentences that are read at once, and words of a batch, where nothing is learnt: memory hardly grows with a text."""
 
 
 class TextClassifierConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
@@ -178,7 +180,7 @@ class TextClassifier(Kept):  # type: ignore[no-untyped-call]
     ) -> ClassifierOutput:
         """Logits of input_ids (B, T), of documents (B, S, T); the loss of labels (B,).
 
-        InputError: another shape, or padding on the left.
+        InputError: another shape, padding on the left, or labels that are no classes.
         """
         wanted = 3 if self.config.hierarchical else 2
         if input_ids.dim() != wanted or 0 in input_ids.shape[1:]:
@@ -191,6 +193,8 @@ class TextClassifier(Kept):  # type: ignore[no-untyped-call]
             raise InputError(f"attention_mask is {tuple(mask.shape)}; input_ids are {tuple(input_ids.shape)}.")
         require_ids("A text classifier", "input_ids", input_ids, self.config.vocab_size)
         if labels is not None:
+            if labels.shape != input_ids.shape[:1]:
+                raise InputError(f"labels are {tuple(labels.shape)}; input_ids {tuple(input_ids.shape)} ask one a row.")
             asked = labels.masked_fill(labels == UNASKED, 0)
             require_ids("A text classifier", "labels", asked, len(self.config.classes))
         read = self._document if self.config.hierarchical else self._flat
@@ -198,7 +202,8 @@ class TextClassifier(Kept):  # type: ignore[no-untyped-call]
         logits = self.decide(pooled.vectors.flatten(1))
         loss = None
         if labels is not None:
-            loss = F.cross_entropy(logits.float(), labels.long(), ignore_index=UNASKED)
+            every = F.cross_entropy(logits.float(), labels.long(), ignore_index=UNASKED, reduction="sum")
+            loss = every / (labels != UNASKED).sum().clamp(min=1)  # of a batch in which nothing is asked: 0
             if self.config.diversity:
                 loss = loss + self.config.diversity * diversity(pooled.attention)
         return ClassifierOutput(loss, logits, attention, pooled.vectors, told)
@@ -218,17 +223,24 @@ class TextClassifier(Kept):  # type: ignore[no-untyped-call]
         there = mask.any(-1)
         if not torch.compiler.is_compiling() and not bool(there.any()):
             raise InputError("A text classifier got documents without a word. Leave them out.")
-        vectors, x = self.tokens(ids[there], mask[there])
-        inner: Pooled = self.sentence_pool(x, mask[there], vectors if self._mean_words else None)
-        made = torch.tanh(self.to_sentence(inner.vectors.flatten(1)))
+        piece = max(1, there.numel()) if torch.is_grad_enabled() else PIECE  # what is learnt from is needed whole
+        pieces = (torch.split(one[there], piece) for one in (ids, mask))
+        parts = [self._sentences(*one) for one in zip(*pieces, strict=True)]
+        made, words = (torch.cat(one) for one in zip(*parts, strict=True))
         flat = made.new_zeros(*there.shape, made.shape[-1])
         flat[there] = made
         outer: Pooled = self.pool(self.document(flat, there), there)
-        words = inner.attention.mean(1).to(outer.attention.dtype)  # (sentences, T): all heads of a sentence together
+        words = words.to(outer.attention.dtype)
         shares = words.new_zeros(mask.shape)
         shares[there] = words
         attention = outer.attention[..., None] * shares[:, None]
         return outer, attention.flatten(2), outer.attention
+
+    def _sentences(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Sentences (N, T) -> a vector of each (N, 2 hidden), and the shares of its words (N, T), of all its heads."""
+        vectors, x = self.tokens(ids, mask)
+        inner: Pooled = self.sentence_pool(x, mask, vectors if self._mean_words else None)
+        return torch.tanh(self.to_sentence(inner.vectors.flatten(1))), inner.attention.mean(1)
 
     @property
     def _mean_words(self) -> bool:
@@ -256,13 +268,12 @@ class TextClassifier(Kept):  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
     def classify(self, texts: Sequence[str], *, batch: int = 32) -> list[Classified]:
-        """The class of each text, with the words that were looked at. InputError: a text without a word."""
+        """The class of each text, with the words that were looked at. InputError: a text without a word, no batch."""
+        require_number("A text classifier", "batch", batch, COUNT, whole=True)
         self.train(False)
         rows = [self.read(text) for text in texts]
         found: dict[int, Classified] = {}
-        order = sorted(range(len(rows)), key=lambda place: length_of(rows[place]))
-        for first in range(0, len(order), batch):
-            places = order[first : first + batch]
+        for places in _batches(rows, batch):
             ids = together([rows[place] for place in places]).to(self.embed.weight.device)
             output = self(ids)
             shares = output.logits.float().softmax(-1)
@@ -277,6 +288,7 @@ class TextClassifier(Kept):  # type: ignore[no-untyped-call]
     @torch.no_grad()
     def vectors_of(self, texts: Sequence[str], *, batch: int = 32) -> Tensor:
         """What the decision is made from: (N, m, d), in the texts' order. InputError: none, or one without a word."""
+        require_number("A text classifier", "batch", batch, COUNT, whole=True)
         self.train(False)
         rows, device = [self.read(text) for text in texts], self.embed.weight.device
         if not rows:
@@ -315,9 +327,35 @@ class TextClassifier(Kept):  # type: ignore[no-untyped-call]
 def _pooler(config: TextClassifierConfig, dim: int, *, words: bool = True) -> Any:
     """The pooling of a config over tokens of width `dim`; `words`: word vectors may be its context."""
     options: Mapping[str, Any] = config.pooler
+    if options.get("context") == "given" or options.get("output_dim") is not None:
+        raise InputError(
+            f"A text classifier got pooler = {dict(options)}; it gives no context, and decides by every head's vector. "
+            'Take the context "learned" or "mean", and leave output_dim out.'
+        )
     if words and options.get("context") == "mean":
         options = {**options, "context_dim": config.word_dim}
     return pooler_of(config.pooling, dim=dim, heads=config.heads, options=options)
+
+
+def _batches(rows: Sequence[Any], batch: int) -> Iterator[list[int]]:
+    """Places of rows of like length, so many together, of long ones fewer: at most CELLS words with the padding."""
+    places: list[int] = []
+    most, widest = 0, 0
+    for place in sorted(range(len(rows)), key=lambda one: length_of(rows[one])):
+        high, wide = _form(rows[place])
+        cells = (len(places) + 1) * max(most, high) * max(widest, wide)
+        if places and (len(places) == batch or cells > CELLS):
+            yield places
+            places, most, widest = [], 0, 0
+        places.append(place)
+        most, widest = max(most, high), max(widest, wide)
+    if places:
+        yield places
+
+
+def _form(row: Any) -> tuple[int, int]:
+    """Sentences of a row, one where it is read flat, and the most words of one."""
+    return (len(row), max(len(one.ids) for one in row)) if isinstance(row, list) else (1, len(row.ids))
 
 
 def length_of(row: Any) -> int:

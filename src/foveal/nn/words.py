@@ -4,18 +4,20 @@
     words.read("It is dull.").ids                      # [14, 5, 230, 3]: 0 is padding, 1 an unknown word
     words.read("It is dull.").spans                    # ((0, 2), (3, 5), (6, 10), (10, 11))
 
-A word is a run of letters and digits ("don't" is one), a number, a Chinese or Japanese character, or the mark that ends
-a sentence; letters count as small ones. A sentence ends behind such a mark, before a blank line, or when it is long.
+A word is a run of letters with their marks and digits ("don't" is one), a number, a Chinese or Japanese character, or
+the mark that ends a sentence; letters count as small ones. A sentence ends behind such a mark, before a blank line, or
+when it is long.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from foveal.errors import InputError
@@ -28,7 +30,8 @@ MOST = 50_000
 Span = tuple[int, int]
 
 _ALONE = "\u3040-\u30ff\u3400-\u9fff"
-_WORD = re.compile(rf"[{_ALONE}]|\d+(?:[.,]\d+)+|[^\W{_ALONE}]+(?:['’][^\W{_ALONE}]+)*|[.!?。！？]")
+_UNSPACED = (range(0x0E00, 0x0F00), range(0x1000, 0x10A0), range(0x1780, 0x1800))
+"""Thai, Lao, Burmese, Khmer: a run of theirs is no word, so that their marks go on parting it."""
 _ENDS = frozenset(".!?。！？")
 _BLANK_LINE = re.compile(r"\n\s*\n")
 
@@ -89,7 +92,16 @@ class Words:
 
 def words_of(text: str) -> Iterable[tuple[str, Span]]:
     """Each word, its letters small, and its place in the text."""
-    return ((found[0].lower(), found.span()) for found in _WORD.finditer(text))
+    return ((found[0].lower(), found.span()) for found in _word().finditer(text))
+
+
+@cache
+def _word() -> re.Pattern[str]:
+    """A word; marks of its letters, such as vowels in Telugu, are part of it, which Python's letters leave out."""
+    marks = (chr(one) for one in range(0x0300, 0x20000) if not any(one in part for part in _UNSPACED))
+    joined = "".join(one for one in marks if one in "\u200c\u200d" or unicodedata.category(one).startswith("M"))
+    run = rf"[^\W{_ALONE}]+(?:[{joined}]+[^\W{_ALONE}]*)*"
+    return re.compile(rf"[{_ALONE}]|\d+(?:[.,]\d+)+|{run}(?:['’]{run})*|[.!?。！？]")
 
 
 def sentences(text: str, read: Read, *, most: int) -> list[Read]:

@@ -29,6 +29,7 @@ from foveal.errors import InputError, ModelUnavailable
 from foveal.models import load_encoder
 from foveal.models.bert import BertEncoder
 from foveal.models.chat import Cancel
+from foveal.nn.goal_filter import REMEDY
 from foveal.nn.text_filter import TextFilter, TextFilterSettings, padded
 from foveal.retrieval.fusion import weighted_sum
 from foveal.retrieval.late_tokens import TokenEncoder, TokenSettings
@@ -146,20 +147,23 @@ class GoalRanker:
 
     @classmethod
     def load(cls, folder: str | Path) -> GoalRanker:
-        """Of a folder. InputError: it holds none. ModelUnavailable: its encoder is gone, or is another one now."""
+        """Of a folder. InputError: it holds none, or one that another version of Foveal made. ModelUnavailable: its
+        encoder is gone, or is another one now.
+        """
         place = expanded(folder)
         told = checkpoints.read(place / TOLD)
         if told is None:
             raise InputError(f"{place} holds no goal ranker; foveal train goal-ranker makes one.")
-        settings = TextFilterSettings(**told["settings"])
-        states = TokenStates.of(told["encoder"], settings.tokens)
-        if states.encoder.fingerprint != told["fingerprint"]:
+        with checkpoints.as_was_made(place, "goal ranker", REMEDY):
+            model = TextFilter(TextFilterSettings(**told["settings"]))
+            encoder, fingerprint, weight = (told[one] for one in ("encoder", "fingerprint", "weight"))
+        states = TokenStates.of(encoder, model.settings.tokens)
+        if states.encoder.fingerprint != fingerprint:
             raise ModelUnavailable(
-                f"{place} was trained with another {told['encoder']} than the one that is here. Train it anew."
+                f"{place} was trained with another {encoder} than the one that is here. Train it anew."
             )
-        model = TextFilter(settings)
-        checkpoints.load_weights(model, place / WEIGHTS)
-        return cls(GoalScorer(model, states), weight=told["weight"], name=place.name)
+        checkpoints.load_weights(model, place / WEIGHTS, remedy=REMEDY)
+        return cls(GoalScorer(model, states), weight=weight, name=place.name)
 
     def save(self, folder: Path) -> Path:
         """Into a new folder."""

@@ -8,7 +8,8 @@ Shapes    Q queries -> for each at most k titles by number, best first. A live b
 Exact     probabilities are those over the whole vocabulary: what the tree forbids is left out, and what it allows is
           not scaled up (else a title that is long and the only one would cost nothing). With as many beams as titles,
           the ranking is that of scoring every title. With fewer, one whose first tokens are unlikely can be lost
-Tails     where one title is left under a beam, its remaining tokens are scored in one pass, and the beam is free
+Tails     where one title is left under a beam, its remaining tokens are scored in one pass, and the beam is free. Of a
+          query whose rows stand in one (`TitleState.seen`) whole trees are, where as many beams are left as titles
 Bound     what cannot enter the best k any more, whatever followed, is not gone on with; no ranking is changed by it
 Source    GENRE: De Cao et al., ICLR 2021; CorpusBrain: Chen et al., CIKM 2022 (10 beams, alpha 1). The tails are ours
 """
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,13 +26,18 @@ import torch
 from torch import Tensor
 
 from foveal.errors import InputError
-from foveal.models.title_models import TitleModel, TitleState, padded
+from foveal.models.title_models import CausalTitles, TitleModel
+from foveal.models.title_states import TitleState, padded
 from foveal.retrieval.title_trie import Ids, TitleTrie
 
 Floats = npt.NDArray[np.float64]
 
 NUMBERS_AT_ONCE = 2**26
 """Logits that one forward pass may make: bounds the memory where the vocabulary is large."""
+
+
+NUMBERS_IN_CACHE = 2**20
+"""Logits that are summed at a time: what is made of them on the way stays in the processor's cache."""
 
 
 BEAMS_AT_ONCE = 512
@@ -41,6 +47,10 @@ more, of which an encoder's share is held once."""
 
 ROWS_AT_ONCE = 128
 """Rows of such a pass: what was found meanwhile rules out many of those that wait."""
+
+
+TOKENS_AT_ONCE = 256
+"""Tokens of a pass over trees: enough for products to be as fast as they get."""
 
 
 PADDING = 32
@@ -170,9 +180,15 @@ def _search(
         ended = grown.only(ends)
         lengths = np.full(len(ended.nodes), written)
         found.add(ended.queries, trie.title[ended.nodes].astype(np.int64), ended.totals, lengths)
-        alone = ~ends & (trie.below[grown.nodes] == 1)
-        _write_tails(model, trie, state, grown.only(alone), written, found)
-        live = grown.only(~ends & ~alone)
+        under = np.where(ends, 0, trie.below[grown.nodes])
+        last = under == 1
+        if isinstance(model, CausalTitles) and state.seen is not None:  # of one query
+            if under.sum() <= width:  # beams are left for all titles that may come: none of them is cut off
+                last = under > 0
+            _write_trees(model, trie, state, grown.only(last), written, found)
+        else:
+            _write_tails(model, trie, state, grown.only(last), written, found)
+        live = grown.only(~ends & ~last)
         live = live.only(found.open(live.queries, live.totals, trie.longest))
         if len(live.nodes):
             tokens = trie.token[live.nodes].astype(np.int64)[:, None]
@@ -213,6 +229,55 @@ def _write_tails(
         found.add(beams.queries[rows], titles[rows], totals, written + counts[rows])
 
 
+def _write_trees(
+    model: CausalTitles, trie: TitleTrie, state: TitleState, beams: _Beams, written: int, found: _Found
+) -> None:
+    """Score all titles under some nodes, what they have in common once, without padding: many tokens in one pass."""
+    nodes, above, roots = trie.under(beams.nodes)
+    depths = _down(above, np.zeros(len(nodes), np.int64), 1)
+    most, sizes = np.zeros(len(beams.nodes), np.int64), np.bincount(roots, minlength=len(beams.nodes))
+    np.maximum.at(most, roots, depths)
+    order = np.argsort(-beams.totals, kind="stable")  # what is found first rules out much of what waits
+    for piece in np.split(order, np.flatnonzero(np.diff(np.cumsum(sizes[order]) // TOKENS_AT_ONCE)) + 1):
+        rows = piece[found.open(beams.queries[piece], beams.totals[piece], written + most[piece])]
+        if len(rows):
+            _write_tree(model, trie, state, beams.only(rows), written, found)
+
+
+def _write_tree(
+    model: CausalTitles, trie: TitleTrie, state: TitleState, beams: _Beams, written: int, found: _Found
+) -> None:
+    """Read the trees depth by depth: a node's probability is told by the token above it."""
+    nodes, above, roots = trie.under(beams.nodes)
+    inner = np.flatnonzero(trie.title[nodes] < 0)  # what is read; ends are only written
+    number = np.full(len(nodes), -1)
+    number[inner] = np.arange(len(inner))
+    over = np.where(above >= 0, number[above], -1)  # among those that are read
+    gained, held = np.zeros(len(nodes)), len(state.seen)  # type: ignore[arg-type]
+    step = max(1, min(TOKENS_AT_ONCE, NUMBERS_AT_ONCE // model.vocabulary))
+    for first in range(0, len(inner), step):
+        part = inner[first : first + step]
+        here = np.where(over[part] >= first, over[part] - first, -1)  # behind one of this pass
+        behind = np.where(over[part] >= 0, held + over[part], beams.parents[roots[part]])
+        behind[here >= 0] = 0
+        tokens = trie.token[nodes[part]].astype(np.int64)
+        state, logits = model.grow(state, _on(model, behind), _on(model, tokens), here.tolist())
+        next_ones = np.flatnonzero((over >= first) & (over < first + len(part)))
+        gained[next_ones] = log_probabilities(logits, over[next_ones] - first, trie.token[nodes[next_ones]])
+    totals = beams.totals[roots] + _down(above, np.zeros(len(nodes)), gained)
+    ends = trie.title[nodes] >= 0
+    lengths = written + _down(above, np.zeros(len(nodes), np.int64), 1)[ends]
+    found.add(beams.queries[roots[ends]], trie.title[nodes[ends]].astype(np.int64), totals[ends], lengths)
+
+
+def _down(above: Ids, begun: npt.NDArray[Any], gained: npt.NDArray[Any] | int) -> npt.NDArray[Any]:
+    """Sums of `gained` from the top of a tree down to each node (C,), of which the one above stands before it."""
+    summed, more = begun.copy(), np.broadcast_to(gained, begun.shape)
+    for place in np.flatnonzero(above >= 0).tolist():
+        summed[place] = summed[above[place]] + more[place]
+    return summed
+
+
 def score_titles(
     model: TitleModel, queries: Sequence[str], sequences: Sequence[Sequence[int]]
 ) -> list[npt.NDArray[np.float64]]:
@@ -242,7 +307,7 @@ def score_titles(
 def log_probabilities(logits: Tensor, rows: Ids, tokens: npt.NDArray[np.integer]) -> Floats:
     """log p of `tokens` (C,) by the logits (R, V) of `rows` (C,), over the whole vocabulary, in float32."""
     at, chosen = (torch.from_numpy(np.array(one, dtype=np.int64)).to(logits.device) for one in (rows, tokens))
-    pieces = torch.split(logits, max(1, NUMBERS_AT_ONCE // (4 * logits.shape[-1])))
+    pieces = torch.split(logits, max(1, NUMBERS_IN_CACHE // logits.shape[-1]))
     whole = torch.cat([piece.float().logsumexp(-1) for piece in pieces])
     found: Floats = (logits[at, chosen].float() - whole[at]).double().cpu().numpy()
     return found

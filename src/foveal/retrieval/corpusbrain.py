@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("foveal.retrieval")
 
 DUPLICATES = ("error", "suffix")
+_NUMBER = re.compile(r" \(\d+\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +51,32 @@ class TitleHit:
     probability: float
 
 
-def unique_titles(titles: Sequence[str], on_duplicate: str = "error", model: TitleModel | None = None) -> list[str]:
+def unique_titles(
+    titles: Sequence[str],
+    on_duplicate: str = "error",
+    model: TitleModel | None = None,
+    *,
+    kept: Mapping[int, str] | None = None,
+) -> list[str]:
     """Titles that differ: white space as one space, and " (2)", " (3)" behind those that came before ("suffix").
 
-    With a model they differ by its tokens: an uncased one writes "Résumé" and "resume" alike. InputError: two are the
-    same, and `on_duplicate` is "error"; with a model, one cannot be written, or no number tells it from others.
+    With a model they differ by its tokens: an uncased one writes "Résumé" and "resume" alike. `kept`: names that some
+    have already, by their places. InputError: two are the same, and `on_duplicate` is "error"; with a model, one cannot
+    be written, or no number tells it from others.
     """
     _require_known(on_duplicate)
-    cleaned = [_cleaned(title) for title in titles]
-    keys: Sequence[Hashable] = cleaned if model is None else [*map(tuple, model.title_ids(cleaned))]
-    made: list[str] = []
-    owners: dict[Hashable, str] = {}
+    cleaned, held = [_cleaned(title) for title in titles], kept or {}
+    named = [held.get(place, title) for place, title in enumerate(cleaned)]
+    keys: Sequence[Hashable] = named if model is None else [*map(tuple, model.title_ids(named))]
+    owners: dict[Hashable, str] = {keys[place]: name for place, name in held.items()}
     last: dict[Hashable, int] = {}  # what a title's tokens are -> the number that was set behind it last
-    for title, key in zip(cleaned, keys, strict=True):
+    made: list[str] = []
+    taken: set[Hashable] = set()  # by a title that keeps its name
+    for place, (title, key) in enumerate(zip(cleaned, keys, strict=True)):
+        if place in held and key not in taken:
+            taken.add(key)
+            made.append(named[place])
+            continue
         name, own = title, key
         while own in owners:
             if on_duplicate == "error":
@@ -74,13 +89,18 @@ def unique_titles(titles: Sequence[str], on_duplicate: str = "error", model: Tit
     return made
 
 
-def told_apart(titles: Mapping[str, str], model: TitleModel | None = None) -> dict[str, str]:
+def told_apart(
+    titles: Mapping[str, str], model: TitleModel | None = None, *, learned: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """Documents by id and title with titles that differ to the model; left out are those that it cannot write.
 
-    Letters that a tokenizer lacks are all the same to it; one title of nothing else would stop the whole collection. A
-    warning in the log counts them.
+    `learned`: the names by which a model learned documents. Who is still called so keeps the name, number included,
+    whatever came or went before it. A title of too many tokens is shortened. Letters that a tokenizer lacks are all the
+    same to it; one title of nothing else would stop the whole collection. A warning in the log counts them.
     """
     cleaned = {document: _cleaned(title) for document, title in titles.items()}
+    if model is not None:
+        cleaned = dict(zip(cleaned, model.shortened([*cleaned.values()]), strict=True))
     fits = [bool(title) for title in cleaned.values()] if model is None else model.writable([*cleaned.values()])
     kept = [document for document, one in zip(cleaned, fits, strict=True) if one]
     lost = [title for title, one in zip(cleaned.values(), fits, strict=True) if not one]
@@ -89,7 +109,14 @@ def told_apart(titles: Mapping[str, str], model: TitleModel | None = None) -> di
             "%d of %d titles cannot be written by this model, such as %r: it finds none of their documents.",
             len(lost), len(cleaned), lost[0],
         )  # fmt: skip
-    return dict(zip(kept, unique_titles([cleaned[one] for one in kept], "suffix", model), strict=True))
+    known = learned or {}
+    names = {place: known[one] for place, one in enumerate(kept) if _is_named(known.get(one, ""), cleaned[one])}
+    return dict(zip(kept, unique_titles([cleaned[one] for one in kept], "suffix", model, kept=names), strict=True))
+
+
+def _is_named(name: str, title: str) -> bool:
+    """Whether it is the title, or the title with a number behind it."""
+    return name == title or (name.startswith(title) and _NUMBER.fullmatch(name, len(title)) is not None)
 
 
 def _cleaned(title: str) -> str:
@@ -133,7 +160,7 @@ class CorpusBrain:
     def of(cls, model: TitleModel, titles: Mapping[str, str], *, on_duplicate: str = "error") -> CorpusBrain:
         """Over documents by id and title. InputError: none, two with one title, or one that cannot be written.
 
-        `told_apart` numbers equal titles, and leaves out what cannot be written.
+        `told_apart` numbers equal titles, shortens long ones, and leaves out what cannot be written.
         """
         from foveal.retrieval.title_trie import TitleTrie
 
@@ -172,10 +199,19 @@ class CorpusBrain:
         self.trie.remove(self.model.title_ids([title])[0])
         self._held.discard(self.documents[self._numbers.pop(title)])
 
-    def not_learned(self, learned: Sequence[str]) -> list[str]:
-        """The titles that are not among those that a model has learned (`titles` of its corpusbrain.json)."""
-        known = set(learned)
-        return [title for title in self._numbers if title not in known]
+    def not_learned(self, learned: Sequence[str], documents: Mapping[str, str] | None = None) -> list[str]:
+        """The titles that are not among those that a model has learned (`titles` of its corpusbrain.json).
+
+        `documents` (of the same file) says which document each was learned of: where some of these are here, a title
+        that was learned of another one is not known.
+        """
+        known, of = set(learned), documents or {}
+        ours = any(document in of for document in self._held)
+        return [
+            title
+            for title, number in self._numbers.items()
+            if title not in known or (ours and of.get(self.documents[number]) != title)
+        ]
 
     # -- search -------------------------------------------------------------------------------------------------
 

@@ -33,6 +33,7 @@ from foveal.types import Hit, Passage, Span
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from foveal.models.title_models import TitleModel
     from foveal.retrieval.open_tables import Moment
 
 log = logging.getLogger("foveal.retrieval")
@@ -147,18 +148,26 @@ def _titles_at(store: Store, moment: Moment) -> _Titles:  # noqa: ARG001  # of o
 
 
 @lru_cache(maxsize=2)
-def _brain(folder: Path, cache: Path, titles: _Titles, written: int) -> CorpusBrain:  # noqa: ARG001
-    from foveal.models.title_models import learned_about, load_title_model
+def _model(folder: Path, cache: Path, written: int) -> TitleModel:  # noqa: ARG001
+    from foveal.models.title_models import load_title_model
 
-    model = load_title_model(folder, cache=cache)
-    kept = told_apart(titles.of, model)
+    return load_title_model(folder, cache=cache)
+
+
+@lru_cache(maxsize=2)
+def _brain(folder: Path, cache: Path, titles: _Titles, written: int) -> CorpusBrain:
+    from foveal.models.title_models import learned_about
+
+    model, about = _model(folder, cache, written), learned_about(folder)
+    documents = about.get("documents", {})
+    kept = told_apart(titles.of, model, learned=documents)
     if not kept:
         raise InputError(
             f"The model in {folder} can write none of the library's {len(titles.of)} titles, such as "
-            f"{next(iter(titles.of.values()))!r}. Train one on this library: foveal train corpusbrain"
+            f"{next(iter(titles.of.values()))!r:.80}. Train one on this library: foveal train corpusbrain"
         )
     brain = CorpusBrain.of(model, kept)
-    missing = brain.not_learned(learned_about(folder).get("titles", ()))
+    missing = brain.not_learned(about.get("titles", ()), documents)
     if missing:
         log.warning(
             "%d of %d titles are not yet learned, such as %r: train again to find them.", len(missing), len(titles.of),

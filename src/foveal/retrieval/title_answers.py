@@ -7,6 +7,8 @@ Shapes    Q queries -> for each at most k answers, best first; an answer is the 
 Exact     with as many beams as there are answers, the ranking is that of scoring each; with fewer, some are lost
 Source    GENRE's code (De Cao et al., ICLR 2021) has this mode; CorpusBrain (Chen et al., CIKM 2022) trains it by ISS
           and LPS, whose targets name up to four linked documents. No title comes twice in an answer: that is ours
+Speed     what the tree allows is looked up and weighed in arrays, all titles that may begin anew too; only the beams
+          that stay are objects
 Against   constrained_beams.py writes one title, and ends its tails in one pass; this takes a step for each token
 """
 
@@ -14,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -22,8 +24,14 @@ import torch
 
 from foveal.errors import InputError
 from foveal.models.title_models import TitleModel
-from foveal.retrieval.constrained_beams import BeamSettings, log_probabilities, queries_together, require_same_tokens
-from foveal.retrieval.title_trie import TitleTrie
+from foveal.retrieval.constrained_beams import (
+    BeamSettings,
+    Floats,
+    log_probabilities,
+    queries_together,
+    require_same_tokens,
+)
+from foveal.retrieval.title_trie import Ids, TitleTrie
 
 MOST = 5
 """Titles of an answer: as many as ISS and LPS teach."""
@@ -60,7 +68,7 @@ def titles_hit(
 class _Beam:
     """What was written so far: behind whole `titles` the way to `node`, or `between` tokens of the separator."""
 
-    row: int  # of the state that it goes on from
+    row: int  # of the state
     query: int
     node: int = 0
     titles: tuple[int, ...] = ()
@@ -128,68 +136,77 @@ def _search(
     longest = (most * trie.longest + (most - 1) * len(model.separator)) ** settings.alpha
     width, written = settings.first_beams or settings.beams, 0
     while live:
-        grown, rows, tokens = _grown(model, trie, live, most)
-        sums = totals[rows] + log_probabilities(logits, rows, tokens)
-        kept = _best_of_each([one.query for one in grown], sums, width)
+        ways = _ways(model, trie, live, most)
+        rows, owners = (np.array([getattr(beam, name) for beam in live])[ways.beams] for name in ("row", "query"))
+        sums = totals[rows] + log_probabilities(logits, rows, ways.tokens)
+        kept = _best_of_each(owners, sums, width)
         width, written = settings.beams, written + 1
         going = []
         for place in kept:
-            beam, total = grown[place], float(sums[place])
-            if tokens[place] == model.end:
+            beam, total = ways.taken(place, live, model, trie), float(sums[place])
+            if ways.tokens[place] == model.end:
                 found.add(beam.query, WrittenAnswer(beam.titles, total / written**settings.alpha, total))
             else:
-                going.append(place)
+                going.append((place, beam))
         # more tokens only take from a sum, and its length divides at most by `longest`
-        going = [place for place in going if sums[place] / longest >= found.least[grown[place].query]]
+        going = [(place, beam) for place, beam in going if sums[place] / longest >= found.least[beam.query]]
         if not going:
             break
-        parents = torch.tensor([grown[place].row for place in going], device=model.device)
-        fed = torch.from_numpy(tokens[going][:, None]).to(model.device)
+        places = np.array([place for place, _ in going])
+        parents = torch.from_numpy(rows[places]).to(model.device)
+        fed = torch.from_numpy(ways.tokens[places][:, None]).to(model.device)
         state, logits = model.advance(state, parents, fed)
-        logits, totals = logits[:, -1], sums[going]
-        live = [
-            _Beam(row, grown[place].query, grown[place].node, grown[place].titles, grown[place].between)
-            for row, place in enumerate(going)
-        ]
+        logits, totals = logits[:, -1], sums[places]
+        live = [replace(beam, row=row) for row, (_, beam) in enumerate(going)]
     return found.best()
 
 
-def _grown(
-    model: TitleModel, trie: TitleTrie, live: Sequence[_Beam], most: int
-) -> tuple[list[_Beam], np.ndarray, np.ndarray]:
-    """All that may be written next: the beams (their rows those that they go on from), rows and tokens (C,)."""
-    grown: list[_Beam] = []
-    tokens: list[int] = []
+class _Ways(NamedTuple):
+    """All that may be written next, in arrays (C,): behind which live beam, the token, and where in the tree it ends.
 
-    def may(beam: _Beam, token: int, node: int, titles: tuple[int, ...], between: int) -> None:
-        grown.append(_Beam(beam.row, beam.query, node, titles, between))
-        tokens.append(token)
+    `nodes` is -1 within a separator; behind a whole title its end, whether the answer ends there or goes on.
+    """
 
-    separator = model.separator
-    in_tree = [beam for beam in live if not beam.between]
-    for beam in live:
-        if beam.between:
-            may(beam, separator[beam.between], 0, beam.titles, (beam.between + 1) % len(separator))
-    places, nodes = trie.children(np.array([beam.node for beam in in_tree], dtype=np.int64))
-    for place, node in zip(places.tolist(), nodes.tolist(), strict=True):
-        beam, title = in_tree[place], int(trie.title[node])
+    beams: Ids
+    tokens: Ids
+    nodes: Ids
+
+    def taken(self, place: int, live: Sequence[_Beam], model: TitleModel, trie: TitleTrie) -> _Beam:
+        """The beam that goes this way."""
+        beam, node, parts = live[int(self.beams[place])], int(self.nodes[place]), len(model.separator)
+        if node < 0:
+            return replace(beam, between=(beam.between + 1) % parts)
+        title = int(trie.title[node])
         if title < 0:
-            may(beam, int(trie.token[node]), node, beam.titles, 0)
-        elif title not in beam.titles:
-            titles = (*beam.titles, title)
-            may(beam, model.end, node, titles, 0)
-            if len(titles) < most:
-                may(beam, separator[0], 0, titles, 1 % len(separator))
-    return grown, np.array([beam.row for beam in grown], dtype=np.int64), np.array(tokens, dtype=np.int64)
+            return replace(beam, node=node)
+        whole = replace(beam, node=0, titles=(*beam.titles, title))
+        return whole if self.tokens[place] == model.end else replace(whole, between=1 % parts)
 
 
-def _best_of_each(queries: Sequence[int], sums: np.ndarray, width: int) -> list[int]:
+def _ways(model: TitleModel, trie: TitleTrie, live: Sequence[_Beam], most: int) -> _Ways:
+    """The rest of a separator; what the tree allows; behind a title the end, and a separator if another may follow."""
+    inside = np.array([place for place, beam in enumerate(live) if not beam.between], dtype=np.int64)
+    between = np.array([place for place, beam in enumerate(live) if beam.between], dtype=np.int64)
+    rest = np.array([model.separator[live[place].between] for place in between], dtype=np.int64)
+    at, nodes = trie.children(np.array([live[place].node for place in inside], dtype=np.int64))
+    beams, titles = inside[at], trie.title[nodes]
+    times = np.ones(len(nodes), dtype=np.int64)  # how many ways lead behind this node: none where a title came before
+    for way in np.flatnonzero(titles >= 0).tolist():
+        before = live[beams[way]].titles
+        times[way] = 0 if int(titles[way]) in before else 1 + (len(before) + 1 < most)
+    ways = np.repeat(np.arange(len(nodes)), times)
+    tokens = np.where(titles[ways] < 0, trie.token[nodes[ways]], model.end).astype(np.int64)
+    tokens[1:][ways[1:] == ways[:-1]] = model.separator[0]
+    return _Ways(
+        np.concatenate([between, beams[ways]]),
+        np.concatenate([rest, tokens]),
+        np.concatenate([np.full(len(between), -1), nodes[ways]]),
+    )
+
+
+def _best_of_each(queries: Ids, sums: Floats, width: int) -> list[int]:
     """The places of the `width` highest sums of each query; of equal ones the first."""
-    left: dict[int, int] = {}
-    kept = []
-    for place in np.argsort(-sums, kind="stable").tolist():
-        taken = left.get(queries[place], 0)
-        if taken < width:
-            left[queries[place]] = taken + 1
-            kept.append(place)
+    order = np.lexsort((-sums, queries))
+    begins = np.searchsorted(queries[order], queries[order])
+    kept: list[int] = order[np.arange(len(order)) - begins < width].tolist()
     return kept

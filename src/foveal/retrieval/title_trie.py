@@ -186,6 +186,19 @@ class TitleTrie:
         tokens = np.stack(steps, axis=1) if steps else np.empty((len(nodes), 0), dtype=np.int64)
         return tokens, counts, self.title[at].astype(np.int64)
 
+    def under(self, nodes: Ids) -> tuple[Ids, Ids, Ids]:
+        """All nodes of the trees under nodes (R,), these first, then depth by depth: the nodes (C,), the place here of
+        the one above each (-1: none), and which of the R it is under."""
+        found, above, roots = [nodes], [np.full(len(nodes), -1)], [np.arange(len(nodes))]
+        first = 0
+        while len(found[-1]):
+            rows, children = self.children(found[-1])
+            roots.append(roots[-1][rows])
+            above.append(first + rows)
+            first += len(found[-1])
+            found.append(children)
+        return np.concatenate(found), np.concatenate(above), np.concatenate(roots)
+
     # -- changes ------------------------------------------------------------------------------------------------
 
     def add(self, sequence: Sequence[int]) -> int:

@@ -18,7 +18,7 @@ import hashlib
 import logging
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ import numpy as np
 import torch
 
 from foveal.errors import InputError, UnknownName
+from foveal.models.characters import scalar
 from foveal.models.folders import fingerprint
 from foveal.models.hub import folder_of
 from foveal.ranges import BELOW_ONE, COUNT, INSIDE, NOT_NEGATIVE, RATE, Range, require_settings
@@ -132,11 +133,10 @@ def pretrain_bprop(
     here = TrainingRun.opened(run, identity(depends_on, settings.loop), kind=f"{Path(base).name}-{settings.objective}")
     if (done := here.done()) is not None:
         return done
-    run.on_progress(Progress(0, 0, note=f"Reading {len(texts):,} texts and drawing word sets …"))
-    pairs = _pairs(here.folder, folder, texts, settings)
     made = model_folders.cross_encoder(folder, seed=settings.loop.seed, window=settings.max_tokens)
-    learnt, held = _rows(texts, pairs, made.tokenizer, settings)
-    model = _model(made, folder, settings)
+    model = _model(made, folder, settings)  # before the texts are read, which takes long
+    run.on_progress(Progress(0, 0, note=f"Reading {len(texts):,} texts and drawing word sets …"))
+    learnt, held = _rows(texts, _pairs(here.folder, folder, texts, settings), made.tokenizer, settings)
     measure = partial(measured, rows=held, bfloat16=settings.loop.bfloat16)
     job = Job(
         model=model,
@@ -183,17 +183,16 @@ def draw_pairs(
 ) -> tuple[dict[str, list[Pair]], RandomTerms | None]:
     """The pairs of each text, and what the contrast was drawn against (None: PROP). Text n is drawn by (seed, n)."""
     rngs = [np.random.default_rng([settings.loop.seed, number]) for number in range(len(texts))]
-    choices: list[Choices]
-    random = None
+    choices: Iterable[Choices]  # made one by one: those of a whole collection are many times its texts
+    random, contrast = None, settings.contrast
     if settings.objective == "prop":
         words = reader.words(list(texts.values()))
         likelihood = Likelihood.fit(words)
-        choices = [likelihood.choices(one, rng) for one, rng in zip(words, rngs, strict=True)]
+        choices = map(likelihood.choices, words, rngs)
     else:
         attention = [read.terms() for read in reader.read(list(texts.values()))]
-        random = RandomTerms.fit(saturated(one, settings.contrast) for one in attention)
-        documents = [distribution(one, settings.contrast) for one in attention]
-        choices = [contrastive_choices(one, random, settings.contrast) for one in documents]
+        random = RandomTerms.fit(saturated(one, contrast) for one in attention)
+        choices = (contrastive_choices(distribution(one, contrast), random, contrast) for one in attention)
     pairs = {name: word_sets(one, settings.sets, rng) for name, one, rng in zip(texts, choices, rngs, strict=True)}
     without = sum(not found for found in pairs.values())
     if without:
@@ -241,7 +240,7 @@ def _short(text: str, tokenizer: Any, rng: np.random.Generator, settings: BPropS
     """Whether the text is left out for its length."""
     if not settings.short_left_out or rng.random() >= settings.short_left_out:
         return False
-    return len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]) < settings.short_tokens
+    return len(tokenizer(scalar(text), add_special_tokens=False, verbose=False)["input_ids"]) < settings.short_tokens
 
 
 def _metric(settings: BPropSettings) -> str:

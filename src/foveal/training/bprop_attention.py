@@ -18,6 +18,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from sys import intern
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,8 @@ from foveal.settings import Settings
 Floats = npt.NDArray[np.float64]
 ROWS = ("cls", "mean")
 PIECES = ("sum", "first")
+TEXTS_TOGETHER = 2048
+"""Texts whose tokens are held at once: enough for batches of texts of about one length."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +140,10 @@ class AttentionReader:
 
     def read(self, texts: Sequence[str]) -> list[Attended]:
         """The attention of each text; one without words has none. InputError: the model gives no attention."""
+        parts = (texts[first : first + TEXTS_TOGETHER] for first in range(0, len(texts), TEXTS_TOGETHER))
+        return [one for part in parts for one in self._read(part)]
+
+    def _read(self, texts: Sequence[str]) -> list[Attended]:
         cuts = [self._cut(text) for text in texts]
         paid: list[Floats] = [np.empty(0)] * len(cuts)
         planned = list(batches([len(cut.ids) for cut in cuts], self.reading.batch_tokens))
@@ -169,7 +176,7 @@ class AttentionReader:
         for (start, end), number in zip(offsets, numbers, strict=True):
             if number is not None:
                 spans[number] = (spans.get(number, (start, end))[0], end)
-        named = {number: text[start:end].strip().lower() for number, (start, end) in spans.items()}
+        named = {number: intern(text[start:end].strip().lower()) for number, (start, end) in spans.items()}
         kept = {number: place for place, number in enumerate(n for n, word in named.items() if is_word(word))}
         firsts = [number is None or place == 0 or numbers[place - 1] != number for place, number in enumerate(numbers)]
         return Cut(

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from foveal.errors import InputError
+from foveal.models.characters import scalar
 from foveal.training.bprop_sampling import Pair
 from foveal.training.pretraining import Features
 from foveal.training.pretraining_masks import IGNORED, Ids, Masking, mask_tokens
@@ -41,7 +42,7 @@ class PairFeatures:
 
     def ids(self, text: str) -> Ids:
         """As many ids of the text as could fit."""
-        ids: Ids = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        ids: Ids = self.tokenizer(scalar(text), add_special_tokens=False, verbose=False)["input_ids"]
         return ids[: self.max_tokens - 3]
 
     def of_set(self, words: Sequence[str], text: Ids, rng: np.random.Generator) -> Features:
@@ -84,10 +85,6 @@ class PairRows:
         """Text and number of each row."""
         return [(name, n) for name, pairs in self.pairs.items() for n in range(min(self.used, len(pairs)))]
 
-    @cached_property
-    def _ids(self) -> dict[str, Ids]:
-        return {name: self.features.ids(self.texts[name]) for name, pairs in self.pairs.items() if pairs}
-
     def __len__(self) -> int:
         return len(self.flat)
 
@@ -101,7 +98,7 @@ class PairRows:
     def __getitem__(self, place: int) -> tuple[Features, Features]:
         name, pair = self.pair(place)
         rng = np.random.default_rng([self.seed, place])
-        text = self._ids[name]
+        text = self.features.ids(self.texts[name])  # anew: a large collection's tokens fill the memory
         return self.features.of_set(pair.better, text, rng), self.features.of_set(pair.worse, text, rng)
 
     def plan(self, batch: int) -> Any:

@@ -19,6 +19,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from foveal.errors import InputError, StorageFull
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 _HASH = re.compile(r"[0-9a-f]{16,}")
 
 RUN, WHOLE, DONE = "run.json", "whole.json", "done.json"
+
+SHOWN = 240
+"""Characters of what torch says of weights that do not fit."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 UNWRITTEN = ("No space left", "iostream error", "inline_container", "PytorchStreamWriter")
@@ -160,18 +164,19 @@ def save_changes(changes: nn.Module, told: Mapping[str, Any], folder: Path, *, t
     return folder
 
 
-def load_weights(module: nn.Module, path: Path) -> None:
-    """Read weights that `save_weights` wrote. InputError: they are those of another model, damaged, or gone."""
+def load_weights(module: nn.Module, path: Path, *, remedy: str = "Begin the run anew (--anew).") -> None:
+    """Read weights that `save_weights` wrote. InputError: they are those of another model, damaged, or gone; it ends in
+    the `remedy`."""
     from safetensors import SafetensorError
     from safetensors.torch import load_model
 
     try:
         load_model(module, str(path))
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error}). Begin the run anew (--anew).") from error
+        raise InputError(f"{path} cannot be read ({error}). {remedy}") from error
     except (RuntimeError, SafetensorError) as error:
-        first = str(error).splitlines()[0]
-        raise InputError(f"{path} does not fit this model ({first}). Begin the run anew (--anew).") from error
+        told = shorten(str(error), SHOWN, placeholder=" …")  # behind its first line stand the weights' names
+        raise InputError(f"{path} does not fit this model ({told}). {remedy}") from error
 
 
 @contextmanager

@@ -30,7 +30,7 @@ from foveal.models.bert import supports
 from foveal.models.folders import fingerprint
 from foveal.models.hub import folder_of
 from foveal.models.offline import OFFLINE
-from foveal.models.title_models import Seq2SeqTitles, TitleModel, learned_about, load_title_model
+from foveal.models.title_models import MOST_TOKENS, Seq2SeqTitles, TitleModel, learned_about, load_title_model
 from foveal.ranges import BELOW_ONE, COUNT, Range, require_settings
 from foveal.training.corpusbrain_pairs import PairSettings, TitledCorpus, TitlePair
 from foveal.training.examples import shuffled
@@ -43,8 +43,9 @@ from foveal.training.small_seq2seq import SmallSettings, over_encoder, small_seq
 METRIC = "r-precision"
 Judge = Callable[[TitleModel, Sequence[str], Sequence[TitlePair]], Mapping[str, float]]
 
-ALIKE = 16
-"""Batches whose rows are put in order of length together, so that a batch has little padding."""
+ALIKE, ALIKE_SOURCES = 16, 4
+"""Batches whose rows are put in order of their sources' lengths together, and, of these, batches in order of their
+targets' lengths: a batch has little padding on either side."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +73,7 @@ class Lessons:
     draw: Callable[[int], list[TitlePair]]  # pass, from 0 -> pairs
     fingerprint: str
     texts: Sequence[str] = ()  # from which a vocabulary may be learned
+    documents: Mapping[str, str] = field(default_factory=dict)  # id -> title, where it is known which each is of
 
     @classmethod
     def of_corpus(cls, corpus: TitledCorpus, settings: PairSettings | None = None) -> Lessons:
@@ -79,7 +81,8 @@ class Lessons:
         settings = settings or PairSettings()
         known = f"{corpus.fingerprint} {settings}"
         texts = [part for text in corpus.texts for part in (text.title, *text.paragraphs)]
-        return cls(list(corpus.titles.values()), partial(corpus.pairs, settings), known, texts)
+        titles = corpus.titles
+        return cls(list(titles.values()), partial(corpus.pairs, settings), known, texts, titles)
 
     @classmethod
     def of_pairs(cls, pairs: Sequence[TitlePair], titles: Sequence[str]) -> Lessons:
@@ -118,10 +121,13 @@ class TitleRows:
         return self._drawn[number]
 
     def _target(self, titles: Sequence[str]) -> list[int]:
-        """As `TitleModel.target`, of titles whose tokens are known."""
+        """As `TitleModel.target`, of titles whose tokens are known; of these as many as twice `MOST_TOKENS` hold."""
         written = self._ids[titles[0]][:-1]
         for title in titles[1:]:
-            written = [*written, *self.model.separator, *self._ids[title][:-1]]
+            longer = [*written, *self.model.separator, *self._ids[title][:-1]]
+            if len(longer) >= 2 * MOST_TOKENS:
+                break
+            written = longer
         return [*written, self.model.end]
 
     def __len__(self) -> int:
@@ -135,20 +141,26 @@ class TitleRows:
 
 @dataclass(frozen=True)
 class AlikeBatches:
-    """The batches of a pass: rows of about one length together, in an order that the seed gives."""
+    """The batches of a pass: rows whose sources and targets are about as long, in an order that the seed gives."""
 
     rows: TitleRows
     batch: int
     seed: int
 
     def __call__(self, epoch: int) -> list[list[int]]:
-        lengths = [len(source) for source, _ in self.rows.drawn(epoch)]
-        base, batches = epoch * len(self.rows), []
+        drawn = self.rows.drawn(epoch)
+        sources, targets = ([len(row[side]) for row in drawn] for side in (0, 1))
+        batches: list[Sequence[int]] = []
         for group in shuffled(len(self.rows), self.batch * ALIKE, self.seed, epoch=epoch):
-            ordered = sorted(group, key=lambda place: lengths[place % len(lengths)])
-            batches += [ordered[first : first + self.batch] for first in range(0, len(ordered), self.batch)]
-        order = np.random.default_rng((self.seed, epoch)).permutation(len(batches))
+            ordered = sorted(group, key=lambda place: sources[place % len(drawn)])
+            for alike in _parts(ordered, self.batch * ALIKE_SOURCES):
+                batches += _parts(sorted(alike, key=lambda place: targets[place % len(drawn)]), self.batch)
+        order, base = np.random.default_rng((self.seed, epoch)).permutation(len(batches)), epoch * len(self.rows)
         return [[base + place for place in batches[number]] for number in order]
+
+
+def _parts(places: Sequence[int], size: int) -> list[Sequence[int]]:
+    return [places[first : first + size] for first in range(0, len(places), size)]
 
 
 def train_corpusbrain(
@@ -204,9 +216,11 @@ def train_corpusbrain(
     was, now = (values[METRIC] for values in table["dev"])
     note = () if now > was else (f"The model was not kept: {METRIC} on the dev pairs {now:.4f}, {was:.4f} before.",)
     report = Report(here.name, "titles", base or "random weights", curves, table, now > was, note, shown)
-    before_that = learned_about(folder).get("titles", []) if folder else []
+    known = learned_about(folder) if folder else {}
+    learned = list(dict.fromkeys([*known.get("titles", []), *lessons.titles]))
+    documents = {**known.get("documents", {}), **lessons.documents}
     with here.candidate() as made:
-        here.settle(model.save(made, learned=list(dict.fromkeys([*before_that, *lessons.titles]))), report)
+        here.settle(model.save(made, learned=learned, documents=documents), report)
     return here.result(report)
 
 
@@ -236,6 +250,12 @@ def naming_model(base: str | None, cache: Path) -> TitleModel | None:
     if base is None:
         return None
     return begun(Lessons([], lambda _: [], ""), base_folder(base, cache), CorpusBrainSettings(), cache)
+
+
+def taught(base: str | None, cache: Path) -> dict[str, str]:
+    """The documents, by id, that a base was taught here, and the names that it knows them by; none without a base."""
+    found: dict[str, str] = {} if base is None else learned_about(base_folder(base, cache)).get("documents", {})
+    return found
 
 
 def require_told_apart(model: TitleModel, titles: Sequence[str]) -> None:

@@ -31,6 +31,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from foveal.errors import InputError
 from foveal.ranges import COUNT, NOT_NEGATIVE, POSITIVE, RATE, SEED, SHARE, require_settings
 from foveal.training import checkpoints
 from foveal.training.loop import Curves
@@ -82,6 +83,8 @@ class PPOSettings:
             clip=POSITIVE, value_weight=NOT_NEGATIVE, entropy_weight=NOT_NEGATIVE, discount=SHARE, trace=SHARE,
             learning_rate=RATE, largest_gradient=POSITIVE, stretch=COUNT, seed=SEED,
         )  # fmt: skip
+        if self.environments * self.rollout < 2:
+            raise InputError("PPO got one step a rollout, whose advantage has no spread; take two steps or more.")
 
     @property
     def updates(self) -> int:
