@@ -312,7 +312,7 @@ def test_key_value_heads_and_controls():
     drawn = random_heads(found, 4, seed=3, beside=[(0, 1)])
     assert sorted(drawn) == [(0, 2), (1, 0), (1, 1), (1, 2)]  # none above 0.1, none named
     assert random_heads(found, 2, 1) == random_heads(found, 2, 1)
-    with pytest.raises(InputError, match="6 other heads"):
+    with pytest.raises(InputError, match="6 heads that are no retrieval heads"):
         random_heads(found, 6, 0)
     assert by_layer([(1, 2), (0, 3), (1, 0)]) == {0: [3], 1: [0, 2]}
 

@@ -209,10 +209,11 @@ def test_the_least_of_three_seeds_is_none_where_one_of_them_diverged(monkeypatch
     def passed(error, follows):
         drawn = [{"f": told(900.0), "x and f": told(1.0, -0.99)}, {"f": told(900.0), "x and f": told(error, follows)}]
         monkeypatch.setattr(layers_stepnet, "errors", lambda seed: drawn[seed == 1])
-        return [row.ok for row in layers_stepnet.mechanism(BenchSettings()) if row.bar]
+        rows = layers_stepnet.mechanism(BenchSettings())
+        return [row.ok for row in rows if row.bar and row.metric != "mean squared error"]
 
-    assert passed(1.0, -0.95) == [True, True]
-    assert passed(math.nan, -0.95) == [False, True]
+    assert passed(1.0, -0.98) == [True, True]
+    assert passed(math.nan, -0.98) == [False, True]
     assert passed(1.0, math.nan) == [True, False]
     assert passed(10.0, -0.5) == [False, False]
 

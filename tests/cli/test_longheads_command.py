@@ -59,7 +59,7 @@ def test_what_is_to_be_done_first_is_said_for_this_method(place):
     assert "--keep --attention longheads" in read(place, status=1).said
     prefill(place, "--keep", "--tokens", "300")
     told = prefill(place, "--keep", "--tokens", "400", status=1).said
-    assert "(foveal prefill SOURCE --forget --attention longheads)" in told
+    assert "(foveal prefill SOURCE --forget --attention longheads --model …)" in told
     prefill(place, "--forget")
 
 
