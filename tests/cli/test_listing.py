@@ -97,3 +97,12 @@ def test_a_narrow_terminal_shows_what_names_a_document(shelf, monkeypatch):
     assert max(map(len, narrow.splitlines())) <= 40
     monkeypatch.setitem(PLAIN, "COLUMNS", "100")
     assert "passages" in run("list", home=home).stdout
+
+
+def test_a_title_of_thousands_of_characters_does_not_widen_all_rows(tmp_path):
+    (tmp_path / "long.md").write_text(f"---\ntitle: {'very ' * 400}long\n---\nIt rained.\n")
+    (tmp_path / "short.md").write_text("# Short\n\nIt did not.\n")
+    run("add", tmp_path / "long.md", tmp_path / "short.md", "--encoder", "none", home=tmp_path / "home")
+    lines = run("list", home=tmp_path / "home").stdout.splitlines()
+    assert max(map(len, lines)) < listing.LONGEST + 200
+    assert any("very very" in line and "…" in line for line in lines)

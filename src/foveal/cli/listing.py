@@ -21,6 +21,8 @@ TABLE = 200
 TITLE = 60
 """Columns that a title takes in a long list on a terminal."""
 
+LONGEST = 160
+"""Characters that are shown of a title: where no terminal sets a width, one of thousands would pad all rows to it."""
 
 COUNTS = ("kind", "pages", "passages", "characters")
 """What a list leaves out in a narrow terminal."""
@@ -69,7 +71,8 @@ def _rows(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
         day = entry.published_at.date().isoformat() if entry.published_at else ""
         counts = (f"{len(entry.pages):,}" if entry.pages else "", f"{entry.passages:,}", f"{entry.characters:,}")
         kind = str(entry.metadata.get("kind", ""))
-        rows.append((entry.id[:8], entry.title, kind, *[day] * dated, *counts, _short(entry.source)))
+        title = entry.title if len(entry.title) <= LONGEST else f"{entry.title[: LONGEST - 1]}…"
+        rows.append((entry.id[:8], title, kind, *[day] * dated, *counts, _short(entry.source)))
     return rows
 
 
