@@ -335,7 +335,7 @@ class CausalTitles(TitleModel):
         above[::each] = -1
         grown, logits = self.grow(state, rows.repeat_interleave(each), tokens.flatten(), above.tolist())
         last = len(state.seen) + each * torch.arange(1, count + 1, device=tokens.device) - 1
-        return replace(grown, seen=grown.seen[last]), logits.view(count, each, -1)  # type: ignore[index]
+        return replace(grown, seen=grown.together[last]), logits.view(count, each, -1)
 
     @torch.no_grad()
     def grow(self, state: TitleState, rows: Tensor, tokens: Tensor, above: Sequence[int]) -> tuple[TitleState, Tensor]:
@@ -345,9 +345,7 @@ class CausalTitles(TitleModel):
         The new state has the old rows, and behind them one for each token; logits are (C, V). InputError: `state.seen`
         is not given.
         """
-        if state.seen is None:
-            raise InputError("A tree of tokens grows where all rows of a state stand in one: for one query at a time.")
-        seen = seen_behind(state.seen, rows, above)
+        seen = seen_behind(state.together, rows, above)
         read, dtype = state.mask.shape[1], self.model.dtype
         hidden = torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)
         cache = on_its_own(state.cache)
@@ -355,7 +353,7 @@ class CausalTitles(TitleModel):
             **{self._cache_name: cache}, use_cache=True, input_ids=tokens[None],
             attention_mask=F.pad(hidden, (read, 0))[None, None], position_ids=(read + seen.sum(1) - 1)[None],
         ).logits  # fmt: skip
-        held = torch.cat([F.pad(state.seen, (0, len(tokens))), seen])
+        held = torch.cat([F.pad(state.together, (0, len(tokens))), seen])
         return replace(state, cache=cache, seen=held), logits[0]
 
     def _asked(self, state: TitleState, rows: Tensor, tokens: Tensor) -> dict[str, Any]:

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from foveal.errors import InputError
+
 IN_ONE_ROW = ("llama", "qwen2", "qwen3")
 """Kinds of causal models whose tokens stand at the places that are given, whatever stands before them in the cache."""
 
@@ -28,6 +30,13 @@ class TitleState:
     encoded: Tensor | None = None  # (rows, P, D) of an encoder
     written: int = 0  # tokens of each row behind the query
     seen: Tensor | None = None  # (rows, S): which tokens each wrote, where all rows stand in one row of the cache
+
+    @property
+    def together(self) -> Tensor:
+        """`seen`. InputError: each row has one of its own."""
+        if self.seen is None:
+            raise InputError("A tree of tokens grows where all rows of a state stand in one: for one query at a time.")
+        return self.seen
 
 
 def in_one_row(config: Any) -> bool:

@@ -253,7 +253,7 @@ def _write_tree(
     number = np.full(len(nodes), -1)
     number[inner] = np.arange(len(inner))
     over = np.where(above >= 0, number[above], -1)  # among those that are read
-    gained, held = np.zeros(len(nodes)), len(state.seen)  # type: ignore[arg-type]
+    gained, held = np.zeros(len(nodes)), len(state.together)
     step = max(1, min(TOKENS_AT_ONCE, NUMBERS_AT_ONCE // model.vocabulary))
     for first in range(0, len(inner), step):
         part = inner[first : first + step]
