@@ -117,7 +117,7 @@ def test_judged_queries_may_decide(tiny_two_layers, tmp_path):
 
 
 def test_what_cannot_be_pretrained_is_refused(tiny_two_layers, tmp_path):
-    with pytest.raises(UnknownName, match="ict, simcse, contriever, condenser, cocondenser, retromae"):
+    with pytest.raises(UnknownName, match="ict, simcse, contriever, condenser, cocondenser, retromae, bow"):
         PretrainingSettings(task="bfs")
     for wrong in ({"window": 2}, {"held_out": 1.0}, {"held_out_texts": 0}):
         with pytest.raises(InputError, match=f"Pre-training got {next(iter(wrong))} = "):

@@ -25,6 +25,7 @@ from foveal.training.pretraining_contrast import MomentumContrast, PairContrast,
 from foveal.training.pretraining_masked import MaskedEncoder
 from foveal.training.pretraining_masks import IGNORED, Masking, mask_tokens, visible
 from foveal.training.pretraining_queries import PromptedQueries, made_up_queries, queries_of
+from foveal.training.pretraining_words import BagOfWords, word_loss
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 PAD, UNK, CLS, SEP, MASK = range(5)
@@ -558,6 +559,28 @@ def test_retromaes_loss_by_definition(tokens):
     assert len(model.decoder) == 1
 
 
+def test_the_loss_of_a_bag_of_words_by_definition(tokens):
+    """T13: bag of words: what [CLS] gives each token that the text holds, once each; special tokens are not asked."""
+    batch = batch_of(tasks.masked_examples(TEXTS, tokens, masking(), seed=0, words=True))
+    model = BagOfWords(tiny_bert()).eval()
+    hidden = model.model.encoder(input_ids=batch["ids"], attention_mask=batch["ids_mask"].long()).last_hidden_state
+    expected = []
+    for row, vector in enumerate(hidden[:, 0]):
+        text = torch.where(batch["labels"][row] == IGNORED, batch["ids"][row], batch["labels"][row])
+        held = {int(token) for token in text[batch["ids_mask"][row]]} - masking().special
+        told = model.model.logits(vector).log_softmax(-1)
+        expected.append(-sum(told[token] for token in held) / len(held))
+    found = model(**batch)
+    torch.testing.assert_close(found["words"], sum(expected) / len(expected))
+    torch.testing.assert_close(found["loss"], found["encoder"] + found["words"])
+
+
+def test_a_text_without_words_asks_for_none():
+    logits = torch.randn(2, 9)
+    labels = torch.tensor([[3, 3, IGNORED], [IGNORED, IGNORED, IGNORED]])
+    torch.testing.assert_close(word_loss(logits, labels), -logits[0].log_softmax(-1)[3] / 2)
+
+
 def test_enhanced_decoding_sees_what_its_mask_lets_through(tokens):
     """T13: RetroMAE's enhanced decoding: a token changes the positions that see it, and no others; all are asked."""
     batch = decoder_batch(tokens, enhanced=True)
@@ -642,10 +665,11 @@ def objectives(tokens):
         "enhanced": (BottleneckAutoencoder(bert, enhanced=True), auto(enhanced=True)),
         "simlm": (BottleneckAutoencoder(bert, layers=2), auto()),
         "lexmae": (BottleneckAutoencoder(bert, bottleneck="lexicon"), auto()),
+        "bow": (BagOfWords(bert), tasks.masked_examples(TEXTS, tokens, masking(), seed=0, words=True)),
     }
 
 
-_OBJECTIVES = "ict bfs wlp simcse contriever condenser cocondenser retromae enhanced simlm lexmae"
+_OBJECTIVES = "ict bfs wlp simcse contriever condenser cocondenser retromae enhanced simlm lexmae bow"
 
 
 def stepped(module, batch, steps, *, rate=5e-3):

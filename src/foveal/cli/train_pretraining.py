@@ -18,7 +18,8 @@ def pretraining(
         Path | None, typer.Option(help="Folder with corpus.jsonl, as BEIR has it; without it the library's passages.")
     ] = None,
     task: Annotated[
-        str, typer.Option(help="ict, simcse, contriever (views of a text), condenser, cocondenser, retromae (masks).")
+        str,
+        typer.Option(help="ict, simcse, contriever (views of a text), condenser, cocondenser, retromae, bow (masks)."),
     ] = "ict",
     base: Annotated[
         str, typer.Option(help="Encoder to begin with: a name of `foveal models`, a folder, or a hub id.")

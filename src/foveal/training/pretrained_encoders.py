@@ -4,9 +4,9 @@
     folder, report = pretrain_encoder(texts, "minilm", PretrainingSettings(task="ict"), sentences=sentences, run=run)
     train_encoder(examples, str(folder), …)                    # from there judged queries, or load_encoder(str(folder))
 
-Tasks     ict, simcse, contriever train the pooling that the base has; condenser, cocondenser, retromae train [CLS],
-          which the new folder pools by. `pretraining.py` and the modules that it names say what each task is; BFS and
-          WLP need pages and links, SimLM and LexMAE more models: these are put together by hand
+Tasks     ict, simcse, contriever train the pooling that the base has; condenser, cocondenser, retromae, bow train
+          [CLS], which the new folder pools by. `pretraining.py` and the modules that it names say what each task is;
+          BFS and WLP need pages and links, SimLM and LexMAE more models: these are put together by hand
 Guard     a sentence is taken out of each text; those of some texts, which are not trained on, ask for what is left of
           them among all texts. `dev` in their place: judged queries over other texts, a better judge of what people ask
 Source    Zhao et al., arXiv 2211.14876 (survey), section on pre-training
@@ -54,13 +54,14 @@ from foveal.training.pretraining_bottleneck import BottleneckAutoencoder
 from foveal.training.pretraining_condenser import CoCondenser, Condenser
 from foveal.training.pretraining_contrast import MomentumContrast, PairContrast
 from foveal.training.pretraining_masks import Masking
+from foveal.training.pretraining_words import BagOfWords
 from foveal.training.pseudo_queries import Piece, PseudoSettings, Sentences, pseudo_examples
 from foveal.training.report import Report, plain_settings
 from foveal.training.runs import RunSettings, TrainingRun
 from foveal.training.searches import VectorSearch
 from foveal.training.watch import Progress
 
-CONTRASTIVE, OF_CLS = ("ict", "simcse", "contriever"), ("condenser", "cocondenser", "retromae")
+CONTRASTIVE, OF_CLS = ("ict", "simcse", "contriever"), ("condenser", "cocondenser", "retromae", "bow")
 TASKS = (*CONTRASTIVE, *OF_CLS)
 
 
@@ -243,6 +244,9 @@ def _task(
             examples = masked_examples(
                 texts, tokens, masks(settings.mask_rate), seed=seed, views=views, decoder=decoder
             )  # fmt: skip
+        elif settings.task == "bow":
+            module = _with_head(BagOfWords(encoder), folder)
+            examples = masked_examples(texts, tokens, masks(settings.mask_rate), seed=seed, views=views, words=True)
         else:
             condenser = _with_head(Condenser(encoder), folder)
             module = CoCondenser(condenser) if settings.task == "cocondenser" else condenser

@@ -6,13 +6,15 @@
     twins    a text -> itself; dropout makes the two differ      SimCSE: Gao et al., EMNLP 2021
     crops    two random crops of one text                        Contriever: Izacard et al., TMLR 2022
     spans    two pieces of one text, masked                      coCondenser: Gao and Callan, ACL 2022
-    masked   a text masked as in BERT (Devlin et al., 2019), and once more for a decoder (RetroMAE, SimLM, LexMAE)
+    masked   a text masked as in BERT (Devlin et al., 2019), and once more for a decoder (RetroMAE, SimLM, LexMAE), or
+             with all its words beside it (bag of words)
 
 Shapes    features of one example: lists of token ids; `collate` makes them (B, L) int64, `<name>_mask` (B, L) bool,
           labels of -100 where nothing is asked, `item` (B,) the number of the text, `sees` (B, L, L) bool
 Repeats   example i is drawn from (seed, i) alone: in any order, by any worker, after a resume, it is the same.
           `views` is how often each text comes, each time drawn anew; a training runs over the examples once
-Modules   pretraining_contrast.py (pairs, crops), pretraining_condenser.py (masked, spans), pretraining_bottleneck.py
+Modules   pretraining_contrast.py (pairs, crops), pretraining_condenser.py (masked, spans), pretraining_bottleneck.py,
+          pretraining_words.py (masked)
 """
 
 from __future__ import annotations
@@ -245,18 +247,22 @@ def masked_examples(
     views: int = 1,
     decoder: Masking | None = None,
     enhanced: bool = False,
+    words: bool = False,
 ) -> Drawn[Ids]:
     """Features ids, labels; with `decoder` also decoder_ids, decoder_labels, masked by a draw of their own.
 
-    A text too long gives a random window. `enhanced` (RetroMAE): decoder_ids are the text itself, all of it is asked,
-    and `sees` says what each position may look at, by the decoder's rate. InputError: a text without tokens.
+    A text too long gives a random window. `words`: also word_labels, all tokens of the text as it was. `enhanced`
+    (RetroMAE): decoder_ids are the text itself, all of it is asked, and `sees` says what each position may look at, by
+    the decoder's rate. InputError: a text without tokens.
     """
     if enhanced and decoder is None:
         raise InputError("Enhanced decoding needs a decoder's masking, whose rate is the share that is not seen.")
 
     def draw(ids: Ids, place: int, rng: np.random.Generator) -> Features:  # noqa: ARG001
         framed = tokens.framed(window(ids, rng, tokens.room))
-        asked = dict(zip(("ids", "labels"), mask_tokens(framed, rng, masking), strict=True))
+        asked: Features = dict(zip(("ids", "labels"), mask_tokens(framed, rng, masking), strict=True))
+        if words:
+            asked["word_labels"] = originals(framed, masking.special)
         if decoder is None:
             return asked
         if enhanced:
