@@ -17,7 +17,7 @@ from foveal.models.local_chat import LocalChat
 from foveal.papers.headline_features import FIVE, PLAIN
 from foveal.papers.headline_judgements import report_of
 from foveal.papers.headline_likelihood import LikelihoodGain
-from foveal.papers.headline_pairs import changed_number, split_by_article
+from foveal.papers.headline_pairs import changed_number, split_by_article, with_changed_numbers
 from foveal.papers.headline_training import train_headline_judge
 from foveal.papers.headlines import HeadlineJudge, JudgeSettings, load_judge
 from foveal.settings import Settings
@@ -102,6 +102,17 @@ def test_changed_numbers():
     assert sorted(one in other for one in ("5", "7")) == [False, True]
     assert changed_number("None die", "", draw) is None
     assert changed_number("౫ మృతి", "5", draw) != "౫ మృతి"
+
+
+def test_changed_numbers_are_as_many_as_best_headlines():
+    pairs = [("5 die", "5"), ("None die", "5"), ("Both live", "5"), ("7 sing", "7")]
+    more, classes = with_changed_numbers(pairs, np.array([0, 0, 0, 2]), 1, seed=0)
+    assert more[:4] == pairs
+    assert list(classes) == [0, 0, 0, 2, 1, 1, 1]
+    assert len({headline for headline, _ in more[4:]}) > 1
+    assert all(headline.endswith(" die") and article == "5" for headline, article in more[4:])
+    plain = [("None die", "5")]
+    assert with_changed_numbers(plain, np.array([0]), 1, seed=0)[0] == plain
 
 
 def test_it_is_the_same_when_loaded_and_keeps_the_licence(judge, unseen, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import cycle, islice
 
 import numpy as np
 
@@ -38,10 +39,18 @@ def changed_number(headline: str, article: str, generator: np.random.Generator) 
     return headline[: chosen.start()] + str(other) + headline[chosen.end() :]
 
 
-def with_changed_numbers(pairs: Sequence[Pair], classes: Ints, least: int, seed: int) -> tuple[list[Pair], Ints]:
-    """With a copy of each best headline that has a number, the number changed, labelled as least related."""
+def with_changed_numbers(pairs: Sequence[Pair], classes: Ints, label: int, seed: int) -> tuple[list[Pair], Ints]:
+    """With copies of the best headlines that have a number, the number changed, called `label`.
+
+    Few headlines have one, so each is copied again, with other numbers, until there are as many as best headlines:
+    what bears the label for nothing but a number must not drown among all others.
+    """
     generator = np.random.default_rng(seed)
-    best = [pair for pair, label in zip(pairs, classes, strict=True) if label == 0]
-    made = [(changed_number(headline, article, generator), article) for headline, article in best]
-    added = [(headline, article) for headline, article in made if headline is not None]
-    return [*pairs, *added], np.concatenate([classes, np.full(len(added), least, dtype=np.int64)])
+    best = [pair for pair, its in zip(pairs, classes, strict=True) if its == 0]
+    numbered = [(headline, article) for headline, article in best if _NUMBER.search(headline)]
+    added = []
+    for headline, article in islice(cycle(numbered), len(best)):
+        other = changed_number(headline, article, generator)
+        assert other is not None
+        added.append((other, article))
+    return [*pairs, *added], np.concatenate([classes, np.full(len(added), label, dtype=np.int64)])

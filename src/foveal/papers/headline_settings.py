@@ -28,7 +28,7 @@ class JudgeSettings:
     texts: bool = True  # whether the words of headline and article count, not only how they meet
     encoder: str | None = None  # of kind encoder: what is fine-tuned; else: whose pooled states count, too
     chat: str | None = None  # the language model of the feature likelihood, and of kind pmi
-    changed_numbers: bool = True  # learn from best headlines with a number changed, as least related ones
+    changed_numbers: bool = True  # learn from best headlines with a number changed, as ones of the next class
     abstain: float = 0.0  # lead of the best probability below which a judgement is not sure
     language: str | None = None  # whose abbreviations hold; None: by script
     dev_share: float = 0.15  # of the articles, held out for the temperature where no dev pairs are given

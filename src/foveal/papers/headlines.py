@@ -116,7 +116,8 @@ class HeadlineJudge:
         design = FeatureDesign(self.features, self.settings.texts and self.settings.kind != "pmi", encoder)
         sides = [_pairs(learnt), _pairs(dev)]
         if self.settings.changed_numbers and "numbers" in self.features.names:
-            more = with_changed_numbers(sides[0], labels[0], len(self.labels) - 1, self.settings.fit.seed)
+            label = 1 if self.settings.view == "primary" else len(self.labels) - 1  # still about it; or misleading
+            more = with_changed_numbers(sides[0], labels[0], label, self.settings.fit.seed)
             sides[0], labels = more[0], [more[1], labels[1]]
         found = [self.features.of(side) for side in sides]
         options: dict[str, Any] = {"count": len(self.labels), "encoder_name": self.settings.encoder}
