@@ -21,17 +21,11 @@ from foveal.retrieval.lexsembridge import LexSemBridge
 from foveal.training import model_folders
 from foveal.training.encoders import dev_metrics
 from foveal.training.examples import Examples, Rows
-from foveal.training.lexsembridge import (
-    LexSemBridgeSettings,
-    begun,
-    info_nce,
-    own_only,
-    presence_loss,
-    train_lexsembridge,
-    with_tasks,
-)
+from foveal.training.lexsembridge import begun, train_lexsembridge, with_tasks
 from foveal.training.lexsembridge_both import BridgedEncoder
 from foveal.training.lexsembridge_frozen import Frozen, FrozenRows, collate, joined, single
+from foveal.training.lexsembridge_losses import info_nce, own_only, presence_loss
+from foveal.training.lexsembridge_settings import LexSemBridgeSettings
 from foveal.training.loop import LoopSettings
 from foveal.training.runs import RunSettings
 from foveal.training.searches import VectorSearch

@@ -20,7 +20,8 @@ from foveal.models.lexsembridge_reading import REACH
 from foveal.retrieval.flat import flat_search
 from foveal.retrieval.lexsembridge import LexSemBridge
 from foveal.training.examples import Examples
-from foveal.training.lexsembridge import LexSemBridgeSettings, train_lexsembridge, with_tasks
+from foveal.training.lexsembridge import train_lexsembridge, with_tasks
+from foveal.training.lexsembridge_settings import LexSemBridgeSettings
 from foveal.training.loop import LoopSettings
 from foveal.training.report import Report
 from foveal.training.runs import RunSettings

@@ -35,7 +35,8 @@ from foveal.retrieval.fusion_weights import tuned_weight
 from foveal.retrieval.lexsembridge import LexSemBridge
 from foveal.training.encoders import EncoderSettings, dev_metrics, train_encoder
 from foveal.training.examples import Examples
-from foveal.training.lexsembridge import LexSemBridgeSettings, train_lexsembridge
+from foveal.training.lexsembridge import train_lexsembridge
+from foveal.training.lexsembridge_settings import LexSemBridgeSettings
 from foveal.training.loop import LoopSettings
 from foveal.training.losses import LossSettings
 from foveal.training.precision import mixed_precision

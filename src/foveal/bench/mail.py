@@ -43,7 +43,6 @@ from foveal.evaluation.tables import Row
 from foveal.papers.mail.links import Links
 from foveal.papers.mail.message import MOST_BYTES
 from foveal.papers.mail.morning import outbox_of, tick
-from foveal.papers.mail.plain import plain_tex
 from foveal.papers.mail.signing import unsubscribe_token
 from foveal.papers.mail.subscriptions import (
     Preferences,
@@ -56,6 +55,7 @@ from foveal.papers.mail.subscriptions import (
     unsubscribe,
 )
 from foveal.papers.people_schema import DeliveryPaperRow, DeliveryRow, SubscriptionRow
+from foveal.papers.plain_titles import plain_tex
 from foveal.papers.schema import PaperRow
 from foveal.registry import require
 from foveal.settings import Settings

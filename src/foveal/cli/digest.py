@@ -192,7 +192,7 @@ def unsubscribe(
 ) -> None:
     """End the subscriptions of an address, or the one of a token."""
     from foveal.papers.mail import subscriptions
-    from foveal.papers.mail.addresses import canonical
+    from foveal.papers.mail_addresses import canonical
 
     with _opened(home) as (_, database):
         if "@" not in who:
@@ -241,7 +241,7 @@ def bounce(
 def show_subscriptions(home: Path | None, state: str | None, lift: str | None, as_json: bool) -> None:
     """`foveal admin subscriptions`."""
     from foveal.papers.mail import subscriptions
-    from foveal.papers.mail.addresses import canonical
+    from foveal.papers.mail_addresses import canonical
 
     if state not in (None, *STATES):
         raise InputError(f"No subscription is ever {state!r}. There are: {', '.join(STATES)}.")

@@ -167,7 +167,7 @@ def progress_bar() -> Progress:
 
     console = notes()
     if not console.is_terminal:
-        return ProgressLines(console=console)
+        return ProgressLines(console=console, logged=logs_json())
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),  # a file may be called [bold]

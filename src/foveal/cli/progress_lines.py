@@ -13,18 +13,19 @@ from typing import Any
 
 from rich.progress import Progress, Task
 
-from foveal.cli.output import logs_json
-
 FIRST, LAST = 10.0, 60.0
 """Seconds to the first line, and between two later ones; those between grow."""
 
 
 class ProgressLines(Progress):
-    """A `Progress` that draws nothing: from time to time it says in a line how far each task is."""
+    """A `Progress` that draws nothing: from time to time it says in a line how far each task is.
 
-    def __init__(self, *columns: Any, **options: Any) -> None:
+    `logged`: by the log, not to the console.
+    """
+
+    def __init__(self, *columns: Any, logged: bool = False, **options: Any) -> None:
         super().__init__(*columns, **{"auto_refresh": False, **options})
-        self._over = Event()
+        self._over, self._logged = Event(), logged
         self._teller: Thread | None = None
 
     def start(self) -> None:
@@ -47,7 +48,7 @@ class ProgressLines(Progress):
                 self._say(progress_line(task))
 
     def _say(self, line: str) -> None:
-        if logs_json():
+        if self._logged:
             logging.getLogger("foveal.cli").info(line)
         else:
             self.console.print(line, markup=False, soft_wrap=True)

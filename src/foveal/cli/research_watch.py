@@ -192,12 +192,12 @@ def _report_of(database: Database, which: str) -> tuple[Report, str]:
 def _asked_for(settings: Settings, database: Database, address: str) -> str:
     """The address as it is kept; its owner is asked, unless they have agreed already."""
     from foveal.cli.digest import deliverer
-    from foveal.papers.mail.addresses import canonical
     from foveal.papers.mail.changes import ask_for_changes
     from foveal.papers.mail.links import Links
     from foveal.papers.mail.schedule import CHANGES
     from foveal.papers.mail.settings import load_mail
     from foveal.papers.mail.subscriptions import subscriptions
+    from foveal.papers.mail_addresses import canonical
     from foveal.papers.secrets import secret_of
 
     mail = load_mail(settings).complete()

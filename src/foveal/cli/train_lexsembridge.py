@@ -61,7 +61,8 @@ def lexsembridge(
     from foveal.models.lexsembridge_reading import REACH
     from foveal.ranking.judged_training import parted
     from foveal.settings import Settings
-    from foveal.training.lexsembridge import LexSemBridgeSettings, train_lexsembridge
+    from foveal.training.lexsembridge import train_lexsembridge
+    from foveal.training.lexsembridge_settings import LexSemBridgeSettings
 
     settings = Settings.load(home)
     clr = method == "CLR"

@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session
 
 from foveal.database import Database
 from foveal.errors import InputError, NotAllowed, UnknownName, UnknownPaper
-from foveal.papers.mail.addresses import canonical
+from foveal.papers.mail_addresses import canonical
 from foveal.papers.moderation import must, record
 from foveal.papers.people_schema import AuditRow, ClosedDiscussionRow, MuteRow
 from foveal.papers.person import RIGHTS as RIGHTS

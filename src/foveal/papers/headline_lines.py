@@ -26,7 +26,7 @@ from sqlalchemy import select
 from foveal import faults
 from foveal.database import Database
 from foveal.errors import InputError
-from foveal.papers.mail.plain import one_line, plain_tex
+from foveal.papers.plain_titles import one_line, plain_tex
 from foveal.papers.schema import HeadlineRow, ListingRow, PaperRow
 from foveal.settings import Settings, expanded, load_part
 

@@ -27,7 +27,7 @@ from sqlalchemy.orm import Session
 from foveal import faults
 from foveal.database import Database
 from foveal.papers.kept_rows import keep
-from foveal.papers.mail.plain import plain_tex
+from foveal.papers.plain_titles import plain_tex
 from foveal.papers.schema import AuthorRow, KeptRow, ListingRow, PaperRow
 from foveal.retrieval.bursts import BurstSettings
 from foveal.retrieval.event_clusters import ClusterSettings

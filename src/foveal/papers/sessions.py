@@ -29,7 +29,7 @@ from sqlalchemy.orm import Session
 from foveal.database import Database, rows_changed
 from foveal.errors import InputError
 from foveal.papers.accounts import Person, chose_no_name, new_row, person_of
-from foveal.papers.mail.addresses import canonical
+from foveal.papers.mail_addresses import canonical
 from foveal.papers.people_schema import LoginLinkRow, SessionRow
 from foveal.papers.rate_limits import LINK_TRIES, LINKS_OF_ADDRESS, LINKS_OF_IP, forget_idle, network_of, take
 from foveal.papers.schema import PersonRow, now

@@ -14,96 +14,37 @@ Source     Zhan et al., 2025, arXiv 2508.17858. Its published saver leaves the b
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from foveal.errors import InputError
 from foveal.evaluation.fine_grained import Task
 from foveal.models import load_encoder
 from foveal.models.hub import folder_of
-from foveal.models.lexsembridge import Bridge, BridgeSettings, Reading
+from foveal.models.lexsembridge import Bridge
 from foveal.models.lexsembridge_reading import (
-    KINDS,
-    REACH,
     Units,
     corpus_weights,
     held_units,
     made_bridge,
     units_of,
 )
-from foveal.ranges import COUNT, INSIDE, NOT_NEGATIVE, Range, require_settings
 from foveal.training.encoders import METRICS, dev_metrics
 from foveal.training.examples import Examples, Rows, check_corpus
 from foveal.training.first_stage import kept_negatives
-from foveal.training.loop import Job, LoopSettings, identity, train
+from foveal.training.lexsembridge_both import Both
+from foveal.training.lexsembridge_frozen import Frozen
+from foveal.training.lexsembridge_settings import LexSemBridgeSettings
+from foveal.training.loop import Job, identity, train
 from foveal.training.loop_settings import without_loop
 from foveal.training.report import Metrics, Report, plain_settings
 from foveal.training.runs import RunSettings, TrainingRun
 from foveal.training.searches import Floats, VectorSearch, WordSearch
 from foveal.training.watch import Progress
 from foveal.types import Encoder
-
-TRAINED = ("frozen", "both")
-"""What becomes of the encoder: it stays as it is, or is trained with the bridge."""
-
-Batch = Mapping[str, Tensor]
-
-
-@dataclass(frozen=True, kw_only=True)
-class LexSemBridgeSettings:
-    """How a bridge is trained."""
-
-    bridge: BridgeSettings = field(default_factory=lambda: BridgeSettings(reach=REACH))
-    units: str = "words"
-    encoder: str = "frozen"
-    from_corpus: bool = True  # W begins with `corpus_weights`, not with 0
-    temperature: float = 0.02
-    whole_corpus: bool = True  # frozen: a query is told apart from every passage, not from its batch's only
-    in_batch: bool = True  # else: from the negatives of its own row only
-    negatives: int = 1  # of a row, that words find, down to `depth`; of no use with `whole_corpus`
-    depth: int = 30
-    init_mlm_head: bool = False  # give CLR a fresh head, which then learns which tokens a text has
-    query_tokens: int = 64  # "both": tokens that are read while training, and in the documents
-    document_tokens: int = 256
-    dev_share: float = 0.1
-    dev_documents: int = 1000  # "both": that stand for the corpus while training
-    shuffled: bool = False  # the control: each word stands at another one's row
-    loop: LoopSettings = field(default_factory=lambda: LoopSettings(batch=64, learning_rate=1e-3))
-
-    def __post_init__(self) -> None:
-        for name, known in (("units", KINDS), ("encoder", TRAINED)):
-            if getattr(self, name) not in known:
-                raise InputError(
-                    f"Training a bridge got {name}={getattr(self, name)!r}; it is one of {', '.join(known)}."
-                )
-        require_settings(
-            "Training a bridge", self, temperature=Range(0, 0.5, open_least=True), negatives=NOT_NEGATIVE,
-            depth=COUNT, query_tokens=Range(3), document_tokens=Range(3), dev_share=INSIDE, dev_documents=COUNT,
-        )  # fmt: skip
-        if self.bridge.method == "CLR" and self.units != "tokens":
-            raise InputError('CLR weighs the tokens of the encoder\'s head; train it with units="tokens".')
-        if self.shuffled and self.units != "words":
-            raise InputError('The shuffled control exchanges words; use it with units="words".')
-        if self.from_corpus and self.bridge.rank is not None:
-            raise InputError("W of a low rank cannot begin with what the collection says: from_corpus=False.")
-        if self.frozen and self.bridge.fuse_passage:
-            raise InputError(
-                "A bridge over passages changes the index, which a frozen training keeps: fuse_passage=False, or train "
-                'the encoder, too (encoder="both").'
-            )
-        if not self.in_batch and not self.negatives:
-            raise InputError("Without the batch's passages a query needs negatives of its own: negatives=1 or more.")
-
-    @property
-    def frozen(self) -> bool:
-        """Whether the encoder stays as it is."""
-        return self.encoder == "frozen"
 
 
 class Trainee(Protocol):
@@ -195,41 +136,14 @@ def begun(
     return bridge, units
 
 
-def info_nce(
-    queries: Tensor, candidates: Tensor, targets: Tensor, *, temperature: float, allowed: Tensor | None = None
-) -> Tensor:
-    """Mean of -log softmax at `targets` (B,) of products of (B, d) and (C, d), of which `allowed` (B, C) count."""
-    scores = queries @ candidates.T / temperature
-    return cross_entropy(scores if allowed is None else scores.masked_fill(~allowed, -torch.inf), targets)
-
-
-def own_only(rows: int, group: int) -> Tensor:
-    """(rows, rows · group): which candidates are of the query's own row."""
-    return torch.arange(rows * group)[None] // group == torch.arange(rows)[:, None]
-
-
-def presence_loss(bridge: Bridge, reading: Reading) -> Tensor:
-    """Mean -log softmax of the head's logits at a text's own tokens: a fresh head learns so from texts alone."""
-    if bridge.head is None or reading.first is None:
-        return reading.vectors.new_zeros(())
-    there = (reading.ids >= 0) & ~torch.isin(reading.ids, bridge.ignored)
-    said = torch.log_softmax(bridge.head(reading.first), dim=-1).gather(1, reading.ids.clamp(min=0))
-    return -(said * there).sum() / there.sum().clamp(min=1)
-
-
 # -- parts ------------------------------------------------------------------------------------------------------------
 
 
 def _trainee(
     settings: LexSemBridgeSettings, bridge: Bridge, units: Units, encoder: Encoder, plain: VectorSearch, folder: Path
 ) -> Trainee:
-    # Both read this module's settings and losses.
-    from foveal.training.lexsembridge_both import Both
-    from foveal.training.lexsembridge_frozen import Frozen
-
     if settings.frozen:
         return Frozen(bridge, units, encoder, plain, settings)
-
     return Both(bridge, units, folder, settings)
 
 

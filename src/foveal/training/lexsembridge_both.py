@@ -27,7 +27,8 @@ from foveal.training import model_folders
 from foveal.training.encoders import dev_metrics
 from foveal.training.examples import ApartBatches, Examples, Rows
 from foveal.training.first_stage import dev_part
-from foveal.training.lexsembridge import Batch, LexSemBridgeSettings, info_nce, own_only, presence_loss
+from foveal.training.lexsembridge_losses import Batch, info_nce, own_only, presence_loss
+from foveal.training.lexsembridge_settings import LexSemBridgeSettings
 from foveal.training.loop import Job
 from foveal.training.searches import Floats, VectorSearch, WordSearch
 

@@ -21,7 +21,8 @@ from foveal.models.lexsembridge import Bridge, Reading
 from foveal.models.lexsembridge_reading import Reader, Units, padded, write_bridge
 from foveal.training.encoders import dev_metrics
 from foveal.training.examples import ApartBatches, Examples, Rows
-from foveal.training.lexsembridge import Batch, LexSemBridgeSettings, info_nce, own_only, presence_loss
+from foveal.training.lexsembridge_losses import Batch, info_nce, own_only, presence_loss
+from foveal.training.lexsembridge_settings import LexSemBridgeSettings
 from foveal.training.loop import Curves, Job, LoopSettings, train
 from foveal.training.searches import Floats, VectorSearch
 from foveal.types import Encoder

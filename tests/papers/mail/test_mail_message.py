@@ -22,11 +22,11 @@ from foveal.papers.mail.digest import Entry
 from foveal.papers.mail.links import Links
 from foveal.papers.mail.message import MOST_BYTES, digest_of, item, single, whole
 from foveal.papers.mail.morning import nobody, preview
-from foveal.papers.mail.plain import clipped, one_line, plain_tex
 from foveal.papers.mail.settings import MailSettings
 from foveal.papers.mail.signing import Dkim, dkim_of, message_id
 from foveal.papers.mail.subscriptions import Preferences, subscriptions
 from foveal.papers.periods import Period
+from foveal.papers.plain_titles import clipped, one_line, plain_tex
 from foveal.papers.store import PaperStore
 
 NOW = datetime(2026, 10, 2, 12, tzinfo=UTC)

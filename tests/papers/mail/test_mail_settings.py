@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foveal.errors import InputError
-from foveal.papers.mail.addresses import canonical
 from foveal.papers.mail.settings import MailSettings, load_mail, password_of
+from foveal.papers.mail_addresses import canonical
 from foveal.settings import Settings
 
 DOCS = Path(__file__).parents[3] / "docs" / "mail.md"

@@ -11,7 +11,7 @@ from foveal.database import Database
 from foveal.errors import InputError, NotAllowed, UnknownName, UnknownPaper
 from foveal.papers import accounts, follows, personal_data
 from foveal.papers.accounts import Person
-from foveal.papers.mail.addresses import canonical
+from foveal.papers.mail_addresses import canonical
 from foveal.papers.moderation import audit
 
 

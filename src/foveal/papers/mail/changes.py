@@ -20,15 +20,15 @@ from sqlalchemy import select
 from foveal.database import Database
 from foveal.papers.accounts import Person
 from foveal.papers.mail import wishes
-from foveal.papers.mail.addresses import canonical
 from foveal.papers.mail.links import Links
 from foveal.papers.mail.message import SITE, listed, web_address
 from foveal.papers.mail.outbox import Outbox, Waiting
-from foveal.papers.mail.plain import clipped, one_line
 from foveal.papers.mail.schedule import CHANGES
 from foveal.papers.mail.signing import message_id, unsubscribe_token
 from foveal.papers.mail.subscriptions import CONSENT_CHANGES, Preferences, subscribe
+from foveal.papers.mail_addresses import canonical
 from foveal.papers.people_schema import DeliveryRow, DigestRunRow, NoteRow, SubscriptionRow
+from foveal.papers.plain_titles import clipped, one_line
 
 MOST = 12
 """Claims of a kind, and sources, that a mail shows."""

@@ -29,9 +29,9 @@ from urllib.parse import quote
 
 from foveal.papers.mail.digest import Entry
 from foveal.papers.mail.links import Links
-from foveal.papers.mail.plain import clipped, header_line, one_line, plain_tex
 from foveal.papers.mail.settings import MailSettings
 from foveal.papers.periods import Period
+from foveal.papers.plain_titles import clipped, header_line, one_line, plain_tex
 from foveal.papers.store import Paper
 
 SITE = "Daily Papers"

@@ -30,7 +30,6 @@ from foveal.papers.follows import holds
 from foveal.papers.mail import wishes
 from foveal.papers.mail.message import SITE, listed
 from foveal.papers.mail.outbox import Outbox, Waiting
-from foveal.papers.mail.plain import clipped, one_line, plain_tex
 from foveal.papers.mail.schedule import REPLIES
 from foveal.papers.mail.signing import message_id, unsubscribe_token
 from foveal.papers.mail.subscriptions import subscription_of
@@ -41,6 +40,7 @@ from foveal.papers.people_schema import (
     MuteRow,
     SubscriptionRow,
 )
+from foveal.papers.plain_titles import clipped, one_line, plain_tex
 from foveal.papers.rate_limits import Limit, taken
 from foveal.papers.schema import CommentRow, PaperRow, PersonRow
 

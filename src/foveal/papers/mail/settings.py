@@ -20,7 +20,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from foveal.errors import InputError
-from foveal.papers.mail.addresses import canonical, domain_of
+from foveal.papers.mail_addresses import canonical, domain_of
 from foveal.settings import Settings, expanded, load_part
 
 SECURITY = ("starttls", "tls", "none")

@@ -26,10 +26,10 @@ from sqlalchemy.orm import Session
 from foveal import faults
 from foveal.database import Database, rows_changed
 from foveal.errors import InputError
-from foveal.papers.mail.addresses import canonical
 from foveal.papers.mail.links import Links
 from foveal.papers.mail.schedule import CADENCES, CHANGES, NO_DIGESTS, REPLIES, zone_of
 from foveal.papers.mail.signing import unsubscribe_token
+from foveal.papers.mail_addresses import canonical
 from foveal.papers.paper_filters import parse
 from foveal.papers.people_schema import DeliveryRow, SubscriptionRow, SuppressedRow
 from foveal.papers.rate_limits import Limit, network_of, take, taken

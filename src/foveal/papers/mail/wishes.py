@@ -18,9 +18,9 @@ from foveal import faults
 from foveal.database import Database, add_unless_taken
 from foveal.errors import InputError, NotAllowed
 from foveal.papers.accounts import Person
-from foveal.papers.mail.addresses import canonical
 from foveal.papers.mail.signing import unsubscribe_token
 from foveal.papers.mail.subscriptions import end
+from foveal.papers.mail_addresses import canonical
 from foveal.papers.people_schema import SubscriptionRow, SuppressedRow
 from foveal.papers.secrets import hash_of
 

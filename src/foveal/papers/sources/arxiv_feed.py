@@ -21,7 +21,8 @@ from foveal.errors import InputError
 from foveal.papers.records import Named, PaperRecord
 from foveal.papers.sources import DEFAULTS, Connection, Reading, each
 from foveal.papers.sources.arxiv_api import is_withdrawn, repository_in
-from foveal.papers.sources.feed import Item, items_of
+from foveal.papers.sources.feed import items_of
+from foveal.papers.sources.feed_items import Item
 from foveal.text.arxiv import ArxivClient, ArxivSettings
 from foveal.text.dates import day_of
 from foveal.text.fetching import Fetched

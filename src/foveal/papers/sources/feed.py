@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from html.entities import name2codepoint
 from typing import Any
@@ -24,6 +24,8 @@ from foveal import faults
 from foveal.errors import FetchFailed, InputError
 from foveal.papers.records import Named, PaperRecord
 from foveal.papers.sources import DEFAULTS, Connection, Reading, each
+from foveal.papers.sources.feed_items import Item
+from foveal.papers.sources.json_feed import items_of_json
 from foveal.text.arxiv import arxiv_address
 from foveal.text.dates import aware, day_of
 from foveal.text.fetching import Fetched, fetch
@@ -41,21 +43,6 @@ _DECLARED = re.compile(r"\s*<\?xml[^>]{0,300}>")
 _EMPTY = re.compile(rb"<(?:item|entry)\b[^>]{0,300}/>")
 _AMPERSAND = re.compile(rb"&(?:(#\d{1,9}|#[xX][\da-fA-F]{1,8}|[A-Za-z][A-Za-z\d]{0,30});)?")
 _BLOCK = re.compile(r"</?(?:p|div|br|li|ul|ol|h\d|blockquote)\b[^>]{0,300}>", re.IGNORECASE)  # unbounded: quadratic
-
-
-@dataclass(frozen=True, kw_only=True)
-class Item:
-    """An item of a feed. `extra` holds the other elements with plain text, by local name, as they first appear."""
-
-    id: str
-    title: str
-    link: str
-    summary: str  # as it stands there: HTML, or text
-    authors: tuple[str, ...]
-    categories: tuple[str, ...]
-    published: datetime | None
-    updated: datetime | None
-    extra: Mapping[str, str]
 
 
 class Feed:
@@ -91,11 +78,7 @@ class Feed:
 
 def _items(content: bytes, url: str) -> tuple[tuple[Item, ...], tuple[str, ...]]:
     """The items of a feed of either kind. FetchFailed: it is none."""
-    if content.lstrip(_BLANK)[:1] != b"{":
-        return items_of(content, url)
-    from foveal.papers.sources.json_feed import items_of_json
-
-    return items_of_json(content, url)
+    return (items_of_json if content.lstrip(_BLANK)[:1] == b"{" else items_of)(content, url)
 
 
 def record_of(item: Item) -> PaperRecord:

@@ -18,7 +18,7 @@ from urllib.parse import urljoin
 
 from foveal.errors import FetchFailed, InputError
 from foveal.papers.sources import each
-from foveal.papers.sources.feed import Item
+from foveal.papers.sources.feed_items import Item
 from foveal.text.arxiv import arxiv_address
 from foveal.text.dates import aware
 from foveal.text.plain import storable
