@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from foveal.errors import InputError
+from foveal.evaluation import plots
 from foveal.evaluation.plots import bars, borders, heatmap, lines
 from foveal.evaluation.tables import Row
 
@@ -56,6 +57,15 @@ def test_lines_have_a_colour_each(tmp_path):
 def test_few_days_have_their_marks(tmp_path, days):
     span = [date(2026, 1, 1) + timedelta(days=day) for day in range(days)]
     assert lines(span, {"a": [1.0] * days}, tmp_path / "days.png", **LABELS).is_file()  # a warning would be an error
+
+
+@pytest.mark.parametrize(("values", "whole"), [([0, 1, 2], True), ([0.0, 0.5, 2.0], False)], ids=["counts", "shares"])
+def test_what_is_counted_has_no_half_ticks(tmp_path, monkeypatch, values, whole):
+    kept = []
+    monkeypatch.setattr(plots, "saved", lambda figure, _: kept.append(figure))
+    lines([1, 2, 3], {"items": values}, tmp_path / "counts.png", **LABELS)
+    (axis,) = kept[0].axes
+    assert all(tick == int(tick) for tick in axis.get_yticks()) is whole
 
 
 def test_a_heat_map_has_a_cell_for_each_value(tmp_path):

@@ -125,7 +125,7 @@ def test_borders_say_how_sure_they_are():
     sure = 1 / (1 + np.exp(-3.0))
     assert (cats.before, rain.after) == (1.0, 1.0)
     assert cats.after == rain.before == pytest.approx(sure)
-    assert (cats.method, rain.method) == ("heading", "topic")
+    assert (cats.method, rain.method) == ("start", "topic")
     assert [round(value, 3) for _, value in outline.gaps] == [round(1 - sure, 3)] * 2 + [round(sure, 3)] + [
         round(1 - sure, 3)
     ]

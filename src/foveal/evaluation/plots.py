@@ -68,6 +68,8 @@ def lines(
     for index, (name, values) in enumerate(series.items()):
         style = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
         axis.plot(x, values, label=plain(name), linewidth=1.8, markersize=5, **style)
+    if all(value == int(value) for values in series.values() for value in values if math.isfinite(value)):
+        axis.yaxis.set_major_locator(import_module("matplotlib.ticker").MaxNLocator(integer=True))  # no half documents
     for name in logarithmic:
         _logarithmic(axis, name)
     if len(x) and isinstance(x[0], date):

@@ -32,7 +32,7 @@ from foveal.text.embedding_segmentation import segment_vectors
 from foveal.text.headings import find_headings
 from foveal.text.paragraph_units import paragraph_units, readable
 from foveal.text.segment_titles import segment_titles
-from foveal.text.segment_tree import SIZE, TOPIC, Leaf, Outline, inner_parts, nested_levels, tree_of
+from foveal.text.segment_tree import HEADING, SIZE, START, TOPIC, Leaf, Outline, inner_parts, nested_levels, tree_of
 from foveal.text.segmentation import (
     MAX_TOKENS,
     MIN_TOKENS,
@@ -102,7 +102,7 @@ class SameTopicSegmenter:
         if self.max_tokens is not None or self.min_tokens:
             most = self.max_tokens or UNLIMITED
             pieces = join_small(join_wordless(text, pieces, most), self.min_tokens or 0, most)
-        borders = {plan.section.start: _Border() for plan in plans}
+        borders = {plan.section.start: plan.border for plan in plans}
         for cut in cuts.values():
             borders |= cut.borders
         leaves = _placed([_leaf(piece, borders) for piece in pieces], 1 if trusted else self.levels)
@@ -204,8 +204,8 @@ class SameTopicSegmenter:
 class _Border:
     """Where a segment begins: how sure that is, and why it does."""
 
-    confidence: float = 1.0
-    method: str = "heading"
+    confidence: float
+    method: str
 
 
 @dataclass(frozen=True)
@@ -225,6 +225,11 @@ class _Plan:
         else:
             units = [(section.start, section.end)]
         return cls(section, units, [count_tokens(text[start:end], encoder.token_offsets) for start, end in units])
+
+    @property
+    def border(self) -> _Border:
+        """Text before the first heading begins for no other reason than that the document does."""
+        return _Border(1.0, HEADING if self.section.body > self.section.start else START)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from typing import Any
 
 from foveal.types import Document, Passage, Span
 
-HEADING, TOPIC, SIZE = "heading", "topic", "size"
+START, HEADING, TOPIC, SIZE = "start", "heading", "topic", "size"
 """Why a segment begins where it does."""
 
 
