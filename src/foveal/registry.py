@@ -190,6 +190,7 @@ BENCHES = {
     "heads-act": "foveal.bench.heads_act:act",
     "retrieval": "foveal.bench.retrieval:retrieval",
     "retrieval-fusion": "foveal.bench.retrieval_fusion:fusion",
+    "retrieval-stages": "foveal.bench.retrieval_stages:stages",
     "retrieval-late": "foveal.bench.retrieval_late:late",
     "retrieval-training": "foveal.bench.retrieval_training:training",
     "retrieval-pretraining": "foveal.bench.retrieval_pretraining:pretraining",

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from honest import HashedWords
 
-from foveal.bench import ann, retrieval_fusion, retrieval_index, retrieval_late, retrieval_pretraining
+from foveal.bench import ann, retrieval_fusion, retrieval_index, retrieval_late, retrieval_pretraining, retrieval_stages
 from foveal.bench import retrieval_training as arms
 from foveal.bench.known_sets import SIZES
 from foveal.bench.people import people, shared
 from foveal.bench.retrieval_fusion import Judged
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.metrics import evaluate
+from foveal.retrieval.adaptive import corpus_graph
 from foveal.retrieval.late import TokenVectors
 from foveal.training.loop import Curves
 from foveal.training.report import Report
@@ -162,6 +163,24 @@ def test_codes_learn_from_training_claims(settings, judged):
     assert [row.system for row in rows if row.bar] == ["joint: JPQ"]
     found = values(rows)
     assert found["joint: float vectors", "ndcg@10"] > found["joint: signs", "ndcg@10"] > 0.3
+
+
+def test_neighbours_are_ranked_within_the_same_budget(settings, judged, monkeypatch):
+    """What lies next to a claim's document is wanted: a budget of one turn has no neighbours, one of three has."""
+    names = list(judged.test.corpus)
+    graph = corpus_graph(retrieval_fusion.scifact_vectors(judged, settings)[0], 1)
+    near = {name: names[row] for name, (row,) in zip(names, graph, strict=True)}
+    qrels = {query: {near[name]: 1 for name in wanted} for query, wanted in judged.test.qrels.items()}
+    test = replace(judged.test, qrels=qrels)
+    monkeypatch.setattr(retrieval_stages, "BATCH", 4)
+    rises = []
+    for budget in (4, 12):
+        monkeypatch.setattr(retrieval_stages, "BUDGET", budget)
+        found = values(retrieval_stages.neighbour_rows(judged, test, settings))
+        rises.append(found["SciFact: adaptive, less first 100", "recall@100"])
+        plain = found["SciFact: MiniLM over BM25S's first 100", "recall@100"]
+        assert rises[-1] == found["SciFact: the same, adaptive", "recall@100"] - plain
+    assert rises[0] == 0 < rises[1]
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """bench retrieval: dense retrieval on SciFact, from published rows to what training, fusing and indexing add.
 
     fusion        both searches, all fusions, learning to rank, metrics        retrieval_fusion.py
+    stages        words of what was found, its neighbours, a second hop        retrieval_stages.py
     late          token vectors, their index, LIMIT                            retrieval_late.py
     training      arms of negatives and teachers, a re-ranker                  retrieval_training.py
     pretraining   tasks without queries, from random weights                   retrieval_pretraining.py
@@ -18,6 +19,7 @@ from foveal.bench.retrieval_fusion import fusion
 from foveal.bench.retrieval_index import indexes
 from foveal.bench.retrieval_late import late
 from foveal.bench.retrieval_pretraining import pretraining
+from foveal.bench.retrieval_stages import stages
 from foveal.bench.retrieval_training import training
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.tables import Row
@@ -25,4 +27,4 @@ from foveal.evaluation.tables import Row
 
 def retrieval(settings: BenchSettings) -> Iterator[Row]:
     """The rows of `foveal bench retrieval`."""
-    yield from each((fusion, late, training, pretraining, indexes), settings)
+    yield from each((fusion, stages, late, training, pretraining, indexes), settings)

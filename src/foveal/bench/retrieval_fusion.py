@@ -136,13 +136,13 @@ def fusion(settings: BenchSettings) -> Iterator[Row]:
 
 def dense_run(judged: Judged, settings: BenchSettings) -> Run:
     """Exact cosines of MiniLM over whole abstracts, `DEPTH` a claim."""
-    documents, queries = _vectors(judged, settings)
+    documents, queries = scifact_vectors(judged, settings)
     return _nearest(judged, queries, documents)
 
 
 def feedback_run(judged: Judged, settings: BenchSettings, *, best: int = 3, b: float = 0.25) -> Run:
     """The same, searched again with Rocchio's vector of each claim and its `best` documents."""
-    documents, queries = _vectors(judged, settings)
+    documents, queries = scifact_vectors(judged, settings)
     scores = queries @ documents.T
     found = np.argsort(-scores, axis=1, kind="stable")[:, :best]
     moved = np.stack([rocchio(query, documents[rows], b=b) for query, rows in zip(queries, found, strict=True)])
@@ -216,7 +216,8 @@ def metrics_row(settings: BenchSettings, queries: int = 200) -> Row:
     return Row.of("metrics against trec_eval", "largest difference", worst, at_most=1e-9, note=note)
 
 
-def _vectors(judged: Judged, settings: BenchSettings) -> tuple[np.ndarray, np.ndarray]:
+def scifact_vectors(judged: Judged, settings: BenchSettings) -> tuple[np.ndarray, np.ndarray]:
+    """Unit vectors of all documents and all claims, in order."""
     encoder = settings.encoder()
     documents = settings.cached_vectors(("scifact", "corpus"), judged.texts, encoder)
     return documents, settings.cached_vectors(("scifact", "claims"), list(judged.queries.values()), encoder)
