@@ -36,6 +36,7 @@ RETRIEVERS = {
     "fresh": "foveal.retrieval.fresh:FreshRetriever",
     "late": "foveal.retrieval.passage_indexes:LateRetriever",
     "sparse": "foveal.retrieval.passage_indexes:LearnedSparseRetriever",
+    "multi-hop": "foveal.retrieval.multi_hop:MultiHopRetriever",
     "interleaved": "foveal.retrieval.interleaved:InterleavedRetriever",
 }
 

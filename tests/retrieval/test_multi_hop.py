@@ -3,11 +3,14 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from honest import HashedWords
 from retrieval.shelf import Shelf, Words, hit, names
 
 from foveal.errors import InputError
+from foveal.library import Library
 from foveal.models import load_encoder
 from foveal.retrieval.multi_hop import MultiHopRetriever, Path
+from foveal.types import Document
 
 TEXTS = {
     "film": "the film Nightjar director Okonkwo",
@@ -98,6 +101,23 @@ def test_wrong_settings_are_refused(wrong):
         MultiHopRetriever(Shelf(TEXTS), **wrong)
     with pytest.raises(InputError, match="at least 1"):
         MultiHopRetriever(Shelf(TEXTS)).search(["a"], 0)
+
+
+@pytest.mark.parametrize("encoder", ["none", "hashed"])
+def test_a_library_is_searched_in_hops_by_name(tmp_path, monkeypatch, encoder):
+    monkeypatch.setattr("foveal.models.load_encoder", lambda *_, **__: HashedWords(dimension=64))
+    library = Library.open(tmp_path, encoder=encoder)
+    library.add_documents([Document.of(f"test:{name}", text, name) for name, text in TEXTS.items()])
+    query = "director Nightjar"
+
+    def found(retriever):
+        return [hit.passage.text for hit in library.search(query, k=3, retriever=retriever)]
+
+    assert TEXTS["person"] in found("multi-hop")
+    assert found("lexical")[0] == found("multi-hop")[0] == TEXTS["film"]
+    assert TEXTS["person"] not in found("lexical")
+    with pytest.raises(InputError, match="beam=0"):
+        library.retriever("multi-hop", beam=0)
 
 
 @pytest.mark.model

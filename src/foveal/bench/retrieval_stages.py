@@ -4,8 +4,8 @@ words       RM3's words from the ten best, over BM25S; SciFact's test claims and
 neighbours  adaptive re-ranking (GAR): MiniLM's cosine scores a hundred documents a claim, those that BM25S found first
             or their neighbours; beside it the same ranker over BM25S's first hundred. The bar is the paper's claim: at
             the same cost no fewer relevant documents are found
-hops        a second hop with what the first found, over BM25S: whether nine passages hold the answer, HotpotQA and
-            2Wiki as an agent's searches were recorded; beside it the first nine of one search
+hops        a second hop with what the first found, over BM25S, and over BM25S and MiniLM fused: whether nine passages
+            hold the answer, HotpotQA and 2Wiki as an agent's searches were recorded; beside it one search's first nine
 
 Nothing is chosen here: all options are the defaults of the parts.
 """
@@ -13,12 +13,10 @@ Nothing is chosen here: all options are the defaults of the parts.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from statistics import fmean
 from typing import Any
 
 import numpy as np
 
-from foveal.bench.research_arms import FILES as RECORDED_FILES
 from foveal.bench.research_arms import HOTPOT, TWO_WIKI, RecordedSet
 from foveal.bench.retrieval_fusion import METRICS, Judged, scifact_vectors
 from foveal.bench.settings import BenchSettings
@@ -27,15 +25,34 @@ from foveal.evaluation.metrics import Run, compare, evaluate, randomisation_p_va
 from foveal.evaluation.tables import Row
 from foveal.registry import require
 from foveal.research.recorded_search import found_answer
+from foveal.research.trajectories import Trajectory
 from foveal.retrieval.adaptive import adaptive, corpus_graph
 from foveal.retrieval.feedback import ExpansionRetriever
+from foveal.retrieval.hybrid import HybridRetriever
 from foveal.retrieval.multi_hop import MultiHopRetriever
 from foveal.retrieval.terms import inverse_document_frequencies
-from foveal.types import Hit, Passage, Span
+from foveal.types import Encoder, Hit, Passage, Retriever, Span
 
 DEPTH, BUDGET, BATCH, NEIGHBOURS = 1000, 100, 16, 8
 PASSAGES = 9
 """That are read for an answer."""
+
+
+class Meaning:
+    """A `Retriever` over whole texts by exact cosines."""
+
+    def __init__(self, texts: Mapping[str, str], encoder: Encoder, vectors: np.ndarray) -> None:
+        self._passages = [Passage(Span(name, 0, len(text)), text) for name, text in texts.items()]
+        self._encoder, self._vectors = encoder, vectors
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        """The `k` nearest of each query."""
+        scores = self._encoder.encode(list(queries)) @ self._vectors.T
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        return [
+            [Hit(self._passages[row], float(own[row]), "meaning") for row in rows]
+            for rows, own in zip(best, scores, strict=True)
+        ]
 
 
 class Words:
@@ -71,8 +88,7 @@ def stages(settings: BenchSettings) -> Iterator[Row]:
         yield from words_rows(name, _few(collection, settings))
     yield from neighbour_rows(judged, _few(judged.test, settings), settings)
     for name, folder in (("HotpotQA", HOTPOT), ("2Wiki", TWO_WIKI)):
-        settings.folder(folder, RECORDED_FILES)
-        yield from hop_rows(name, RecordedSet.of(settings, folder), 20 if settings.quick else None)
+        yield from hop_rows(name, RecordedSet.of(settings, folder), folder, settings)
 
 
 def words_rows(name: str, collection: Collection) -> Iterator[Row]:
@@ -117,23 +133,30 @@ def neighbour_rows(judged: Judged, test: Collection, settings: BenchSettings) ->
     yield Row.of("SciFact: adaptive, less first 100", "recall@100", twice - once, at_least=0)
 
 
-def hop_rows(name: str, recorded: RecordedSet, most: int | None) -> Iterator[Row]:
-    """Whether the answer stands in the first passages of one hop, and of two."""
-    runs = recorded.runs[:most]
-    words = Words({key: f"{one.title}\n{one.text}" for key, one in recorded.recorded.sources.items()})
-    questions = [run.question for run in runs]
-    held = {}
-    for hops in (1, 2):
-        found = MultiHopRetriever(words, hops=hops, by_rank=True).search(questions, PASSAGES)
-        ids = [[hit.passage.span.document_id for hit in hits] for hits in found]
-        held[hops] = {
-            run.id: float(found_answer(recorded.recorded, run, own)) for run, own in zip(runs, ids, strict=True)
-        }
-    differences = np.array([held[2][run.id] - held[1][run.id] for run in runs])
-    p_value = randomisation_p_value(differences, rounds=10_000, seed=0)
-    for hops, note in ((1, f"{len(runs)} questions"), (2, f"p {p_value:.2g} against one hop")):
-        system = f"{name}: {'one hop' if hops == 1 else 'two hops'}"
-        yield Row.of(system, f"answer in {PASSAGES} passages", fmean(held[hops].values()), note=note)
+def hop_rows(name: str, recorded: RecordedSet, key: str, settings: BenchSettings) -> Iterator[Row]:
+    """Whether the answer stands in the first passages of one hop, and of two: by words, and by words and meaning."""
+    runs = recorded.runs[: 20 if settings.quick else None]
+    texts = {one.id: f"{one.title}\n{one.text}" for one in recorded.recorded.sources.values()}
+    words, encoder = Words(texts), settings.encoder()
+    vectors = settings.cached_vectors([key.replace("/", "-"), "passages"], list(texts.values()), encoder)
+    both = HybridRetriever(words, Meaning(texts, encoder, vectors))
+    for side, retriever in (("words", words), ("words and meaning", both)):
+        held = [_held(MultiHopRetriever(retriever, hops=hops, by_rank=True), recorded, runs) for hops in (1, 2)]
+        p_value = randomisation_p_value(held[1] - held[0], rounds=10_000, seed=0)
+        for hops, note in (("one hop", f"{len(runs)} questions"), ("two hops", f"p {p_value:.2g} against one hop")):
+            value = float(held[hops == "two hops"].mean())
+            yield Row.of(f"{name}, {side}: {hops}", f"answer in {PASSAGES} passages", value, note=note)
+
+
+def _held(retriever: Retriever, recorded: RecordedSet, runs: Sequence[Trajectory]) -> np.ndarray:
+    """Whether the first passages of each question hold its answer: (N,)."""
+    found = retriever.search([run.question for run in runs], PASSAGES)
+    return np.array(
+        [
+            found_answer(recorded.recorded, run, [hit.passage.span.document_id for hit in hits])
+            for run, hits in zip(runs, found, strict=True)
+        ]
+    )
 
 
 def _rows(system: str, run: Run, collection: Collection, note: str) -> Iterator[Row]:
@@ -142,7 +165,7 @@ def _rows(system: str, run: Run, collection: Collection, note: str) -> Iterator[
         yield Row.of(system, metric, value, note=note if metric == METRICS[0] else "")
 
 
-def _run(retriever: Any, queries: Mapping[str, str]) -> Run:
+def _run(retriever: Retriever, queries: Mapping[str, str]) -> Run:
     found = retriever.search(list(queries.values()), DEPTH)
     return {
         query: {hit.passage.span.document_id: hit.score for hit in hits}

@@ -1,6 +1,8 @@
 """Search in hops: a question that no passage answers alone is asked again together with each passage it found
 (multi-hop dense retrieval: Xiong et al., ICLR 2021).
 
+    library.search("Where was the author of … born?", retriever="multi-hop")      # over words and meaning, in two hops
+
     hop 1     the query              -> the best `beam` passages, each a path
     hop h     query + path's texts   -> passages that continue the path; the best `beam` paths stay
     merged    a passage's score is that of the best path that it ends
@@ -16,10 +18,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from foveal.errors import InputError
 from foveal.ranges import require_k
 from foveal.retrieval.fusion import RRF_CONSTANT
+from foveal.retrieval.hybrid import HybridRetriever
+from foveal.retrieval.lexical import LexicalRetriever
+from foveal.retrieval.store import Collection
 from foveal.types import Hit, Retriever, Span
 
 
@@ -56,6 +62,16 @@ class MultiHopRetriever:
                 f"Multi-hop search got hops={self.hops}, beam={self.beam}, passage_characters="
                 f"{self.passage_characters}; each must be at least 1."
             )
+
+    @classmethod
+    def over(
+        cls, collection: Collection, where: str | None, *, by_rank: bool = True, **options: Any
+    ) -> MultiHopRetriever:
+        """The retriever over a collection's hybrid search, or its words where it has no vectors; `options` are hops,
+        beam and passage_characters.
+        """
+        inner = HybridRetriever if collection.store.dimension else LexicalRetriever
+        return cls(inner.over(collection, where), by_rank=by_rank, **options)
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """For each query the `k` passages whose best path scores highest, those of all hops in one ranking."""
