@@ -51,9 +51,6 @@ if TYPE_CHECKING:
     from foveal.reading import Reading, ReadSettings
     from foveal.reading.asking import Asked, AskEvent, AskSettings
 
-CANDIDATES = 20
-"""Passages that a ranker orders where nothing else is said: a language model is slow at it."""
-
 
 class Library:
     """One collection; make it with `Library.open`."""
@@ -149,12 +146,13 @@ class Library:
     ) -> list[Hit]:
         """The `k` passages that fit `query` best, by a retriever of `registry.RETRIEVERS` ("hybrid" where it can).
 
-        `rank` orders the best `candidates` anew (None: 20, or what a cascade's first stage takes): a ranker, or a name
-        for `ranking.by_name.load_ranker`, which loads a model at each call; with `budget_ms`, or names with commas
-        between, a cascade, whose budget holds search and ranking. Without `rank` and `retriever` the home's ranker does
-        (`foveal train use`, loaded once), with "none" nothing. `where` keeps passages by title, date, source or
-        metadata (see `retrieval.filters`); `options` go to the retriever (hybrid: fusion="weighted" or "rrf",
-        dense_weight, depth; lexsembridge and generative: model).
+        `rank` orders the best `candidates` anew (None: as many as its weight beside the search was fitted over, 20
+        where it has none, or what a cascade's first stage takes): a ranker, or a name for
+        `ranking.by_name.load_ranker`, which loads a model at each call; with `budget_ms`, or names with commas between,
+        a cascade, whose budget holds search and ranking. Without `rank` and `retriever` the home's ranker does (`foveal
+        train use`, loaded once), with "none" nothing. `where` keeps passages by title, date, source or metadata (see
+        `retrieval.filters`); `options` go to the retriever (hybrid: fusion="weighted" or "rrf", dense_weight, depth;
+        lexsembridge and generative: model).
         """
         if not isinstance(query, str):
             raise InputError(f"A search got {query!r:.60} for its query; it needs one text.")
@@ -168,12 +166,12 @@ class Library:
             return found.search([query], k)[0]
         from foveal.ranking.by_name import load_ranker
         from foveal.ranking.cascade import Cascade, CascadeSearch
-        from foveal.retrieval.pipeline import Pipeline
+        from foveal.retrieval.pipeline import Pipeline, usual_candidates
 
         ranker = load_ranker(rank, home=self.settings.home, budget_ms=budget_ms) if isinstance(rank, str) else rank
         if isinstance(ranker, Cascade):
             return CascadeSearch(found, ranker, candidates or ranker.stages[0].candidates).search([query], k)[0]
-        budget = CANDIDATES if candidates is None else candidates
+        budget = usual_candidates(ranker) if candidates is None else candidates
         return Pipeline([found, ranker], [budget, budget]).search([query], k)[0]
 
     def explain(

@@ -140,6 +140,21 @@ def test_masses_of_last_queries_by_every_type_and_cap(dtype, softcap, monkeypatc
         torch.testing.assert_close(plain, expected)
 
 
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_an_offset_that_keys_share_does_not_blur_what_is_looked_at(dtype, compiled, monkeypatch):
+    """As in the first layers of Qwen 2.5: products of hundreds or thousands, which 8 bits round to multiples of 8."""
+    if not compiled:
+        monkeypatch.setattr(estimates, "library", lambda _: None)
+    q, k = drawn(4, 300) + 4, drawn(2, 300, seed=1) + 90
+    q, k = q.to(dtype), k.to(dtype)
+    weights = attention(q.double(), k.double())[:, -BLOCK:][None]
+    with torch.inference_mode():
+        found = last_masses(q, k, BLOCK, scale=SCALE)
+    for ours, expected in zip(found, (column_mass(weights), slash_mass(weights)), strict=True):
+        assert float((ours - expected).abs().sum(-1).max()) < 1e-3
+
+
 @settings(max_examples=25, deadline=None)
 @given(length=st.integers(1, 60), size=st.sampled_from([4, 16]), lead=st.integers(0, 15))
 def test_block_means_are_of_what_there_is(length, size, lead):
@@ -376,6 +391,16 @@ def test_dhsa_never_looks_at_more_than_its_budget(local, sink):
     assert (seen | ~always).all()
 
 
+def test_the_budget_that_dhsa_takes_by_itself_holds_what_is_always_seen():
+    """As a share of the text does; a budget that is named and does not is refused."""
+    method = DHSA(local=1500, boundaries="fixed", dense_tail=0)
+    assert method.budget_for(3000) == 47 * 32 + 128
+    assert DHSA().budget_for(3000) == 1024
+    keep = method.prefill(drawn(2, 3000), drawn(1, 3000, seed=1), context()).keep
+    assert keep[0, :, -1, -47:].all()  # blocks of 32: 1,500 keys
+    assert keep[0, :, -1, :4].all()
+
+
 def test_dhsa_blocks_are_the_tokens_choice_where_chunks_are_blocks():
     """With chunks of one key block both ways of selecting name the same keys."""
     method = small(DHSA, budget=64, boundaries="fixed", chunk=BLOCK // 2)
@@ -551,6 +576,18 @@ def test_block_topk_is_the_own_block_the_first_and_the_best_by_the_product_of_me
             assert set(kept[head, row].nonzero()[:, 0].tolist()) == expected
 
 
+@pytest.mark.parametrize("cls", [BlockTopK, RandomBlocks, DHSA])
+@pytest.mark.parametrize(("length", "tail", "rows"), [(200, 1, 1), (200, 8, 1), (200, 9, 2), (208, 16, 1)])
+def test_a_dense_tail_sees_everything_and_changes_nothing_else(cls, length, tail, rows):
+    options = {"budget": 64, "boundaries": "fixed", "chunk": 10} if cls is DHSA else {"density": 0.2}
+    q, k = drawn(2, length), drawn(1, length, seed=1)
+    plain = small(cls, **options, dense_tail=0).prefill(q, k, context())
+    dense = small(cls, **options, dense_tail=tail).prefill(q, k, context())
+    assert (dense.keep == dense.visible)[:, :, -rows:].all()
+    assert not (plain.keep == plain.visible)[:, :, -rows:].all()
+    assert torch.equal(dense.keep[:, :, :-rows], plain.keep[:, :, :-rows])
+
+
 def test_random_blocks_are_the_same_for_the_same_layer_only():
     q = drawn(4, 320)
     one, same, other = (small(RandomBlocks, density=0.3).prefill(q, q, context(layer)) for layer in (1, 1, 2))
@@ -569,6 +606,8 @@ def test_random_blocks_are_the_same_for_the_same_layer_only():
         (Streaming, {"recent": 0}, "recent"),
         (VerticalSlash, {"slash": 0}, "at least 1"),
         (BlockTopK, {"density": 0}, "density"),
+        (BlockTopK, {"dense_tail": -1}, "dense_tail -1"),
+        (RandomBlocks, {"dense_tail": -1}, "dense_tail -1"),
         (DHSA, {"density": 0.0}, "density"),
         (DHSA, {"budget": 100}, "cannot hold"),
         (DHSA, {"budget": 160, "local": 32}, "own block, in blocks of 32, these are 256"),
@@ -879,6 +918,23 @@ def test_the_report_is_a_table_and_a_picture(model, tmp_path, monkeypatch):
         plain.report.picture(tmp_path / "no.png")
 
 
+def test_a_picture_of_nothing_says_why_there_is_none(model, tmp_path, monkeypatch):
+    with attach(model, FlexPrefill(), report=Report(keep_blocks=True)) as short:
+        logits(model, tokens(60))
+    with pytest.raises(InputError, match="begins at 2,049 tokens"):
+        short.report.picture(tmp_path / "no.png")
+    method = small(BlockTopK, density=0.4)
+    with attach(model, method, report=Report(keep_blocks=True)) as attached:
+        logits(model, tokens(60))
+    with pytest.raises(InputError, match=r"layers \[7\].*of layers \["):
+        attached.report.picture(tmp_path / "no.png", layers=[7])
+    monkeypatch.setattr("foveal.attention.method.pays", lambda *_: False)
+    with attach(model, method, report=Report(keep_blocks=True)) as dear:
+        logits(model, tokens(60))
+    with pytest.raises(InputError, match="no longer"):
+        dear.report.picture(tmp_path / "no.png")
+
+
 def test_a_report_explains_itself(model, tmp_path, capsys):
     with attach(model, small(BlockTopK, density=0.4), report=Report(keep_blocks=True)) as attached:
         logits(model, tokens(200))
@@ -990,6 +1046,17 @@ def test_a_method_that_raises_leaves_the_model_as_it_was(model):
         logits(model, ids)
     assert model.config._attn_implementation == before
     torch.testing.assert_close(logits(model, ids), expected)
+
+
+@pytest.mark.parametrize("given", [torch.ones(10, 10, dtype=torch.bool), Blocks.causal(150, 150).block_mask()])
+def test_what_is_no_choice_of_blocks_is_refused(attention_models, given):
+    class Other(Everything):
+        def prefill(self, *_):
+            return given
+
+    model = attention_models["qwen"].model
+    with pytest.raises(InputError, match=r"Other.prefill gave .*self\.blocks"), attach(model, Other()):
+        logits(model, tokens(150))
 
 
 def test_blocks_for_some_heads_only():

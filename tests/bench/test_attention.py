@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,9 @@ from foveal.bench.attention_kernel import HEADS, drawn, exact, step
 from foveal.bench.attention_matched import FAMILIES, of_density, reached
 from foveal.bench.attention_models import block_mass
 from foveal.bench.attention_needles import recall_of
-from foveal.bench.attention_tasks import PAIRS
+from foveal.bench.attention_scarce import OTHERS
+from foveal.bench.attention_tasks import PAIRS, STATIC, _several
+from foveal.evaluation.grid import Cell
 from foveal.registry import METHODS
 
 
@@ -45,7 +48,11 @@ def test_other_methods_get_the_density_that_flexprefill_took():
     query = torch.randn(1, 2, 4096, 8, generator=draw)
     context = type("Context", (), {"scale": 0.3, "layer": 0, "memory": None, "softcap": None})()
     seen = [(query, query, context)]
-    fixed = {"dhsa-equal": lambda _, share: DHSA(density=share, boundaries="fixed")}
+    cut: Any = {"boundaries": "fixed"}  # no predictor is there for these keys
+    fixed = {
+        "dhsa-equal": lambda _, share: DHSA(density=share, **cut),
+        "dhsa-sink-1": lambda _, share: DHSA(density=share, sink=1, **cut),
+    }
     for density in (0.3, 0.6):
         for name, family in (FAMILIES | fixed).items():
             got = reached(of_density(partial(family, 4096), seen, density), seen)
@@ -53,7 +60,39 @@ def test_other_methods_get_the_density_that_flexprefill_took():
 
 
 def test_every_method_is_compared():
-    assert {name.partition("@")[0] for name in (*FAMILIES, *PAIRS)} == {*METHODS, "dhsa-equal", "flexprefill-equal"}
+    ours = {"dhsa-equal", "dhsa-sink-1", "flexprefill-equal"}
+    with_tails = {"block-topk-tail", "random-tail"}  # as DHSA's: the tail is not what it is compared by
+    assert {name.partition("@")[0] for name in (*FAMILIES, *PAIRS)} == {*METHODS, *ours, *with_tails}
+    assert {*STATIC, *OTHERS} >= with_tails
+
+
+def test_each_of_ours_must_be_ahead_of_each_pattern_at_one_density():
+    """What only ties falls short; a method at another density is told."""
+    correct = dict.fromkeys(STATIC, 0.5) | {"flexprefill": 0.75, "dhsa-equal": 0.5, "dhsa-blocks": 0.75}
+    cells = [
+        Cell(
+            name,
+            "0.40",
+            "niah_multikey_1",
+            4096,
+            seed,
+            right,
+            0.2,
+            0.5 if name == "random" else 0.4,
+            1.0,
+            "",
+            str(seed),
+        )
+        for name, right in correct.items()
+        for seed in range(2)
+    ]
+    rows = list(_several(cells, {4096: 0.4}))
+    ahead = {row.system.removeprefix("several needles, "): row.ok for row in rows if " less " in row.system}
+    wanted = {"flexprefill": True, "dhsa-equal": False, "dhsa-blocks": True}
+    assert ahead == {f"{ours} less {other}": ok for ours, ok in wanted.items() for other in STATIC}
+    assert [row.system for row in rows if row.metric.startswith("density") and not row.ok] == [
+        "several needles, random"
+    ]
 
 
 def test_a_recalled_sentence_is_scored_by_its_words():

@@ -47,6 +47,9 @@ def test_mass_kept_has_every_row_and_bar_of_the_spec(monkeypatch, tmp_path):
     assert named["predicted, of the gap random to oracle"].value == pytest.approx(closed)
     assert named["predicted chunks, scores shuffled"].value != kept["predicted chunks"]
     assert named["oracle chunks, mean, one choice for all heads"].value != named["oracle chunks, mean"].value
+    blocks = "chunks, in the kernel's blocks"
+    assert named[f"predicted {blocks}, one of them first"].value != named[f"predicted {blocks}"].value
+    assert "fixed chunks of 32, in the kernel's blocks" in named
     assert named["in the kernel's blocks"].value == 512  # all of the budget where there is as much to see
 
 

@@ -12,7 +12,7 @@ from foveal.bench.settings import BenchSettings
 def test_both_selections_are_their_definitions():
     rows = list(nn_routing_exact.routed_exactly(BenchSettings(quick=True)))
     assert [row.system for row in rows if row.ok is not True] == []
-    assert len(rows) == 10
+    assert len(rows) == 12
     assert max(row.value for row in rows if row.metric == "largest difference") > 0  # two roads, not one
 
 
@@ -22,6 +22,9 @@ def test_another_rule_is_seen():
     made = layer(x).output
     for other in (nn_routing_exact.by_mask(layer, x, window=8), nn_routing_exact.in_full(layer, x)):
         assert (made - other).abs().max() > 1e-3
+    near = nn_routing_exact.layer_of(0, routing_heads=0, local_window=11)
+    nearer = nn_routing_exact.layer_of(0, routing_heads=0, local_window=10)
+    assert (near(x).output - nn_routing_exact.in_blocks(nearer, x)).abs().max() > 1e-3
     topk = nn_routing_exact.layer_of(0, selection="topk")
     both = nn_routing_exact.layer_of(0, selection="topk", causal=False, share_qk=True)
     assert (topk(x).output - nn_routing_exact.by_cluster(both, x)).abs().max() > 1e-3

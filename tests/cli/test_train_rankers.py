@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from typer import BadParameter
 from typer.testing import CliRunner
 
 from foveal.cli.main import app
+from foveal.cli.training import AskedOfJudged
 from foveal.errors import InputError, UnknownName
 from foveal.evaluation.judgements import FILE, Judgement, keep_judgement
 from foveal.faults import injected
@@ -392,6 +395,23 @@ def test_a_teacher_that_is_no_reranker_is_refused(judged, little_bert, tmp_path)
 def test_a_game_needs_two_negatives(judged, little_bert):
     asked = ["encoder", "--arm", "adversarial", "--teacher", little_bert, "--negatives", "1"]
     assert "there is no game" in refused(*asked, home=judged)
+
+
+@pytest.mark.parametrize(
+    ("first_stage", "data", "said"),
+    [
+        (None, None, "foveal search … --rank mine --home .*; in all searches from now on: foveal train use mine"),
+        ("lexical", None, "behind the search that it learnt behind: foveal search … --retriever lexical --rank mine"),
+        ("minilm", Path("scifact"), "foveal search … --rank mine"),  # an encoder, no search of a library
+    ],
+    ids=["the library's own", "lexical", "of a folder"],
+)
+def test_a_ranker_is_to_be_used_behind_the_search_that_it_learnt_behind(first_stage, data, said, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr("foveal.cli.training.told", lambda _report, _folder, use, *_, **__: shown.append(use))
+    asked = AskedOfJudged(home=tmp_path, data=data)
+    asked.told_ranker(SimpleNamespace(name="mine"), tmp_path, first_stage)
+    assert re.fullmatch(f"Use it:? {said}.*", shown[0])
 
 
 def test_help_names_every_choice():

@@ -297,6 +297,7 @@ def test_a_stack_asks_of_its_input_what_a_layer_asks(kind, norm):
     for ask, words in (
         (lambda: stack(x[..., :5]), r"got an input of shape \(2, 9, 5\)"),
         (lambda: stack(x[0]), r"got an input of shape \(9, 8\)"),
+        (lambda: stack(x[0, 0, 0]), r"got an input of shape \(\)"),
         (lambda: stack(x[:, :0]), "no tokens"),
         (lambda: stack(x, mask=torch.ones(2, 8, dtype=torch.bool)), r"mask \(2, 8\)"),
         (lambda: stack.step(x[:, 0, :5], stack.init_state(2)), r"shape \(2, 5\)"),

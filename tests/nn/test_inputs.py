@@ -147,6 +147,28 @@ def test_a_batch_of_no_rows_is_named(name):
         layer_of(name)(torch.zeros(0, 3, DIM))
 
 
+@pytest.mark.parametrize("name", LAYERS)
+def test_whole_numbers_are_no_vectors(name):
+    layer = layer_of(name)
+    with pytest.raises(InputError, match=r"an input of torch\.int64; it needs vectors of floats"):
+        layer(torch.ones(2, 3, DIM, dtype=torch.int64))
+    if "topk" not in name and "encoder" not in name:
+        with pytest.raises(InputError, match=r"\.step got an input of torch\.int64"):
+            layer.step(torch.ones(2, DIM, dtype=torch.int64), layer.init_state(2))
+
+
+@pytest.mark.parametrize("name", ["routing", "routing, topk", "routing, an encoder", "full"])
+def test_tokens_whose_products_are_no_numbers_are_named(name):
+    """Each is a number, but scores of 1e40 are none, nor is the variance of a layer norm."""
+    layer, x = layer_of(name), 1e20 * tokens(2, 9)
+    with pytest.raises(InputError, match=r"attention gives no numbers: .* Normalise it first\."):
+        layer(x)
+    if "topk" not in name and "encoder" not in name:
+        with pytest.raises(InputError, match="gives no numbers"):
+            layer.step(x[:, 0], layer(tokens(2, 9))[1])
+    assert torch.isfinite(layer(1e8 * tokens(2, 9))[0]).all()
+
+
 def test_ids_are_whole_numbers_that_there_are():
     require_ids("A model", "ids", torch.tensor([[0, 4]]), 5)
     require_ids("A model", "ids", torch.zeros(2, 0, dtype=torch.long), 5)

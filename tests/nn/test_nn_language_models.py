@@ -250,7 +250,12 @@ def test_wrong_input_is_named():
         (lambda: model.step(torch.tensor([31, 0]), model.init_state(2)), "ids of 0 to 31"),
         (lambda: model.generate(ids, temperature=float("nan")), "temperature = nan"),
         (lambda: model.generate(ids, temperature=float("inf")), "temperature = inf"),
-        (lambda: model_of("aaren", mixer={"depth": 3}), "depth"),
+        (lambda: model.generate(ids, max_new_tokens=-1), "max_new_tokens = -1"),
+        (
+            lambda: model_of("aaren", mixer={"depth": 3}),
+            "got depth, which AarenSettings does not have. It has: dim, heads",
+        ),
+        (lambda: model_of("mag", mixer={"memory": {"chunks": 4}}), "got chunks, which MemorySettings does not have"),
         (lambda: model_of("aaren", mixer={"dim": 32}), "hidden_size = 16 and a mixer of dim = 32"),
         (lambda: model_of("mag", mixer={"heads": 4.0}), "heads = 4.0; it needs a whole number"),
         (lambda: model_of("mag", mixer={"heads": "4"}), "heads = '4'; it needs a whole number"),

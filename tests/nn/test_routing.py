@@ -13,7 +13,7 @@ from nn.streams import assert_same_state, assert_streams, drawn, first_half_chan
 from torch.utils.checkpoint import checkpoint
 
 from foveal.errors import InputError
-from foveal.nn.clusters import WARM_DECAY, OnlineMeans, on_sphere
+from foveal.nn.clusters import WARM_DECAY, OnlineMeans, crowded, on_sphere
 from foveal.nn.routing import RoutingAttention, RoutingSettings
 
 
@@ -244,6 +244,44 @@ def test_a_centroid_moves_once_it_was_passed_over_for_as_long_as_an_average_last
         means.commit()
         moved.append(int(means.moved))
     assert moved == [0, 0, 0, 2, 2, 2, 2, 4, 4]
+
+
+def test_new_centroids_go_to_the_greatest_sums_of_distances():
+    """Of clusters 0, 1, 2 with sums of 9, 6 and 0: the first goes to 0 (9), the next to 1 (6), then to 0 (9 / 2)."""
+    ids = torch.tensor([0, 1, 0, 2, 1, 0])
+    weights = torch.tensor([1.0, 6.0, 2.0, 0.0, 0.0, 6.0])
+    for count, places in ((0, []), (1, [5]), (2, [5, 1]), (3, [2, 5, 1])):  # of 0 at 4.5; then at 2.25 and 6.75 of 9
+        assert crowded(weights, ids, 3, count) == places
+    assert crowded(torch.zeros(6), ids, 3, 2) == []
+
+
+def test_a_crowd_is_split_though_others_fit_worse():
+    """Of 400 tokens around one direction and 4 that are far from all: unused centroids do not all go to those 4."""
+    torch.manual_seed(0)
+    means = OnlineMeans(heads=1, clusters=8, width=16, decay=0.75)
+    crowd = means.means[0, :1] + 0.3 * torch.randn(400, 16)
+    strange = -means.means[0, :1] + 0.05 * torch.randn(4, 16)
+    x = on_sphere(torch.cat([crowd, strange]))[None, None]
+    for _ in range(20):
+        means.observe(x, means.nearest(x))
+        means.commit()
+    held = torch.bincount(means.nearest(x)[0, 0, :400], minlength=8)
+    assert int(means.moved) >= 5
+    assert (held > 10).sum() >= 5
+    assert held.max() < 250
+
+
+@pytest.mark.parametrize("blank", [False, True])
+def test_no_centroid_goes_where_no_token_is(blank):
+    """No token counts, or all are 0, and so on no sphere."""
+    torch.manual_seed(0)
+    means = OnlineMeans(heads=1, clusters=3, width=4, decay=0.5)
+    x, before = torch.zeros(1, 1, 6, 4) if blank else means.means[:, :1].expand(1, 6, 4)[None], means.means.clone()
+    for _ in range(9):
+        means.observe(x, means.nearest(x), None if blank else torch.zeros(1, 6, dtype=torch.bool))
+        means.commit()
+    assert int(means.moved) == 0
+    assert blank or torch.equal(means.means, before)
 
 
 def test_vectors_that_are_no_numbers_are_passed_over():

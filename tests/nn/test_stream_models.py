@@ -145,6 +145,17 @@ def test_dlinear_is_two_maps_of_the_window():
     torch.testing.assert_close(model(x)[0, :, 0], expected)
 
 
+def test_patches_may_overlap():
+    model = Forecaster(ForecasterSettings(input=24, horizon=6, patch=8, stride=4, encoder=SMALL)).double().eval()
+    seen = []
+    model.encoder.register_forward_hook(lambda _, given, __: seen.append(given[0]))
+    x = drawn(1, 24, 1)
+    model(x)
+    scaled = (x[0, :, 0] - x.mean()) / (x.var(unbiased=False) + 1e-5).sqrt()
+    expected = [model.embed(scaled[at : at + 8]) for at in (0, 4, 8, 12, 16)]
+    torch.testing.assert_close(seen[0][0] - model.places, torch.stack(expected))
+
+
 def test_too_few_rows_and_broken_patches_are_refused():
     with pytest.raises(InputError, match="too few"):
         forecasting(waves(60), ForecasterSettings(input=24, horizon=30, encoder=SMALL))
@@ -153,6 +164,8 @@ def test_too_few_rows_and_broken_patches_are_refused():
         forecasting(newest_first, ForecasterSettings(input=24, horizon=8, encoder=SMALL))
     with pytest.raises(InputError, match="whole patches"):
         ForecasterSettings(input=20, patch=8)
+    with pytest.raises(InputError, match="patch = 8, 3 rows apart; it needs whole patches"):
+        ForecasterSettings(input=24, patch=8, stride=3)
     with pytest.raises(InputError, match="NaN in row 0, token 3"):
         Forecaster(ForecasterSettings(input=8, encoder=SMALL))(torch.full((1, 8, 1), float("nan")).index_fill_(
             1, torch.tensor([0, 1, 2]), 1.0))  # fmt: skip

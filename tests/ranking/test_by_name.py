@@ -6,17 +6,28 @@ from functools import partial
 from types import SimpleNamespace
 
 import pytest
+from honest import HashedWords
 
 from foveal.cli.train_rankers import CROSS_ENCODER, ENGINES, OF_FEATURES
 from foveal.errors import InputError, ModelUnavailable, UnknownName
 from foveal.library import Library
-from foveal.ranking import by_name
+from foveal.ranking import by_name, cross_encoder
 from foveal.ranking.blockrank_prompt import Layout
-from foveal.ranking.by_name import load_ranker, require_ranker
+from foveal.ranking.by_name import load_cascade, load_ranker, require_ranker
 from foveal.ranking.cross_encoder import CrossEncoderRanker
+from foveal.ranking.goal_ranker import GoalRanker
+from foveal.ranking.goal_training import GoalTraining
+from foveal.ranking.legal import LegalSettings
+from foveal.ranking.legal_ranker import LegalRanker
 from foveal.ranking.neural import MODELS
+from foveal.ranking.neural.ranker import Neural
+from foveal.ranking.neural.training import NeuralSettings
+from foveal.ranking.paraformer import Frozen, Paraformer
+from foveal.ranking.sections import SectionRanker
 from foveal.registry import RANKERS, lookup
+from foveal.retrieval.pipeline import CANDIDATES, usual_candidates
 from foveal.training import checkpoints
+from foveal.training.rerankers import BESIDE, RerankerSettings
 
 
 @dataclass
@@ -68,9 +79,46 @@ def test_the_library_orders_the_best_candidates_anew(library):
     assert found[0].source == "reversing"
 
 
+def test_a_ranker_orders_as_many_as_its_weight_beside_the_search_was_fitted_over(library, monkeypatch):
+    """A weight is right for lists of one length; where nobody names another number, that is what is ordered."""
+    ranker = Reversing([])
+    ranker.fitted_over = 3
+    library.search("fox", 6, rank=ranker)
+    library.search("fox", 6, rank=ranker, candidates=5)
+    assert ranker.given == [3, 5]
+    monkeypatch.setattr(by_name, "load_ranker", lambda *_, **__: ranker)
+    monkeypatch.setattr(by_name, "require_ranker", lambda *_, **__: None)
+    counts = {names: [stage.candidates for stage in load_cascade(names).stages] for names in ("a", "a:7", "a,b", " a ")}
+    assert counts == {"a": [3], "a:7": [7], "a,b": [100, 20], " a ": [3]}
+
+
+def test_what_trained_rankers_order_is_what_their_training_fitted_them_over(tmp_path):
+    assert Neural.fitted_over == NeuralSettings().depth
+    assert GoalRanker.fitted_over == GoalTraining().depth
+    legal = LegalRanker(SectionRanker(Paraformer(Frozen(HashedWords()))), LegalSettings(candidates=30))
+    assert usual_candidates(legal) == 30
+    assert cross_encoder._beside(tmp_path) == {}
+    (tmp_path / BESIDE).write_text('{"share": 0.4}')
+    assert cross_encoder._beside(tmp_path) == {"share": 0.4, "fitted_over": RerankerSettings().depth}
+    assert usual_candidates(Reversing([])) == CANDIDATES
+
+
 def test_a_ranker_is_loaded_by_name(library, monkeypatch):
     monkeypatch.setattr(by_name, "load_ranker", lambda name, home, **_: Reversing([]) if (name, home) else None)
     assert library.search("fox", 2, rank="mine")[0].source == "reversing"
+
+
+def test_a_language_model_that_was_not_trained_to_rank_is_said_to_be_none(tmp_path, monkeypatch, caplog):
+    """Else who asks for it by name gets a worse order, and does not know why."""
+    monkeypatch.setattr("foveal.models.language.load_language_model", lambda: SimpleNamespace(folder=tmp_path))
+    load_ranker("pointwise", home=tmp_path)
+    assert "not trained to rank" in caplog.text
+    assert "foveal train blockrank" in caplog.text
+    caplog.clear()
+    load_ranker("pairwise", home=tmp_path)  # was not measured
+    (tmp_path / "blockrank.json").write_text('{"layer": 1}')
+    load_ranker("pointwise", home=tmp_path)
+    assert not caplog.text
 
 
 def test_every_ranker_of_the_registry_is_there():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -101,6 +102,16 @@ def test_a_neural_ranker_shows_its_match_matrix_over_the_text(content_only):
     np.testing.assert_allclose(found.weights, told.matches)
     assert found.query == ("fovea", "mill")
     assert found.best(1)[0] == type(found.best(1)[0])("fovea", "fovea", pytest.approx(1.0))
+
+
+def test_the_few_reasons_that_are_told_are_not_those_of_function_words():
+    """Equal words match with 1, and of a question most are words that stand in any text."""
+    text = "what is the fovea of the eye"
+    words = [(found.start(), found.end()) for found in re.finditer(r"\w+", text)]
+    query = ("what", "is", "the", "keenest", "eye")
+    matches = np.array([[float(text[a:b] == one) or 0.1 for a, b in words] for one in query])
+    told = Explanation(hit("a", 0.0, text), "knrm", "how well words match", query, tuple(words), matches, adds=False)
+    assert [reason.query for reason in told.best(3)] == ["eye", "keenest", "what"]
 
 
 def test_matches_are_shown_where_they_stand_whatever_the_script():

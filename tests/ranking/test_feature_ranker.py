@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from foveal import library
 from foveal.errors import InputError
 from foveal.evaluation.metrics import evaluate
 from foveal.ranking import feature_ranker
@@ -12,6 +11,7 @@ from foveal.ranking.feature_ranker import METRICS, FeatureRanker, train_features
 from foveal.ranking.features import OWN
 from foveal.ranking.judged import Judged
 from foveal.ranking.judged_training import parted
+from foveal.retrieval.pipeline import CANDIDATES
 from foveal.training.examples import Examples
 from foveal.training.runs import RunSettings
 from foveal.types import Hit, Passage, Span
@@ -44,12 +44,12 @@ def test_what_is_measured_is_what_a_search_with_the_ranker_does(examples, tmp_pa
 
     run = RunSettings(home=tmp_path, name="mine")
     folder, report = train_features("pairwise", Judged(examples, search, "a search"), run=run)
-    assert set(asked) == {library.CANDIDATES}
+    assert set(asked) == {CANDIDATES}
     assert folder is not None
     _, dev = parted(examples)
     ranker, ordered = FeatureRanker(folder), {}
     for query, text in dev.queries.items():
-        found = search([text], library.CANDIDATES)[0]
+        found = search([text], CANDIDATES)[0]
         hits = [Hit(Passage(Span(d, 0, len(examples.corpus[d])), examples.corpus[d]), s, "") for d, s in found.items()]
         ordered[query] = {hit.passage.span.document_id: hit.score for hit in ranker.rank(text, hits)}
     assert evaluate(ordered, dev.judged, METRICS) == pytest.approx(report.measured["dev"][1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 
 import numpy as np
@@ -12,7 +13,7 @@ from retrieval.shelf import hit, names
 from foveal.errors import Cancelled, InputError, ModelUnavailable
 from foveal.models.chat import Cancel
 from foveal.ranking.attentive_cnn import AttentiveCNN, AttentiveCNNSettings, Vocabulary
-from foveal.ranking.legal import LEGAL, LegalSettings
+from foveal.ranking.legal import LEGAL, LegalSettings, word_search
 from foveal.ranking.legal_ranker import LegalRanker
 from foveal.ranking.paraformer import Frozen, Paraformer
 from foveal.ranking.sections import SectionRanker
@@ -40,6 +41,12 @@ def test_both_scores_count_by_the_weight():
         assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
     assert names(ranker(weight=0.0).rank(QUERY, HITS)) == names(HITS)
     assert names(ranker(weight=1.0).rank(QUERY, HITS))[0] == "c"
+
+
+def test_words_find_articles_by_the_bm25_that_figures_are_compared_with():
+    """k1 1.2 and b 0.75, here as in `foveal bench rank-legal`."""
+    (found,) = word_search({"a": "Rent: the rent", "b": "due"})(["rent"], 5)
+    assert found == {"a": pytest.approx(math.log(2) * 2 / (2 + 1.2 * (0.25 + 0.75 * 3 / 2)))}
 
 
 def test_odd_hits_and_queries():

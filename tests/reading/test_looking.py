@@ -13,6 +13,7 @@ from tiny import FULL, LAYERS
 
 from foveal.attention.profiles import Profile
 from foveal.models.byte_products import pays
+from foveal.reading import looking as look_module
 from foveal.reading.looking import USUAL, Looking, by_sentence
 from foveal.reading.prompts import NO_QUESTION
 from foveal.reading.sentences import Sentence, blocks_of, packed, read_sentences
@@ -133,6 +134,16 @@ def test_any_other_forward_gives_the_same(either):
         hook.remove()
     for one, other in zip(lean, found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_a_method_that_has_nothing_to_choose_in_windows_so_short_says_so_once(qwen, caplog):
+    look_module._say_once.cache_clear()
+    usual, named = (Looking(qwen, looking(qwen).profile, attention=name) for name in ("auto", "flexprefill"))
+    for look in (usual, named, named):
+        look.scores(windows(look), QUESTIONS[:1])
+    [told] = [record.message for record in caplog.records]
+    assert "flexprefill" in told
+    assert "begins at 2,049 tokens" in told
 
 
 def test_no_layer_is_run_below_the_deepest_head(qwen):

@@ -151,7 +151,7 @@ def test_asked_again_it_is_looked_for_where_it_was_before(tmp_path: Path):
         page = asked(visitor, where="kind=markdown", retriever="lexical")
         form = visitor.client.get(unescape(re.search(r'href="([^"]+)">Ask it again', page)[1])).text
         assert 'value="kind=markdown"' in form
-        assert "<option selected>lexical</option>" in form
+        assert '<option value="lexical" selected>words (lexical)</option>' in form
         assert QUESTION in form
 
 

@@ -17,7 +17,8 @@ from starlette.testclient import TestClient
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from foveal.errors import InputError
-from foveal.web.limits import MOST_ADDRESSES, SHARED, Limits, address_of, asked_by, people_at, uploading
+from foveal.web.limits import MOST_ADDRESSES, SHARED, Limits, address_of, people_at
+from foveal.web.request_limits import asked_by, uploading
 from foveal.web.serving import server_config
 from foveal.web.settings import WebSettings
 

@@ -10,7 +10,8 @@ from paper_site import site_app
 from starlette.testclient import TestClient
 
 from foveal.errors import InputError, UnknownName
-from foveal.web.offered import check_ranker, check_retriever, rankers
+from foveal.registry import RETRIEVERS
+from foveal.web.offered import CALLED, check_ranker, check_retriever, rankers, retrievers, searches
 
 ELSEWHERE = [
     "/etc",
@@ -92,6 +93,15 @@ def test_a_visitor_does_not_keep_a_language_model_busy_for_hours(home: Path, nam
 @pytest.mark.parametrize("name", ["", None, "hybrid", "generative", "generative:mine"])
 def test_what_the_site_has_may_retrieve(home: Path, name: str | None) -> None:
     check_retriever(name, home)
+
+
+def test_each_search_is_called_by_what_it_does(home: Path) -> None:
+    assert CALLED.keys() == RETRIEVERS.keys()
+    offered = searches(home, "generative:mine")
+    assert list(offered) == [*retrievers(home), "generative:mine"]
+    assert offered["dense"] == "meaning (dense)"
+    assert offered["generative:mine"] == "titles that answer (generative:mine)"
+    assert searches(home, "nosuch")["nosuch"] == "nosuch"
 
 
 @pytest.mark.parametrize("name", ELSEWHERE)

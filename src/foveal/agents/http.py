@@ -23,7 +23,7 @@ from starlette.types import Receive, Scope, Send
 from foveal.agents.server import make_server
 from foveal.agents.site import SiteDesk
 from foveal.papers.accounts import Person
-from foveal.web.limits import limited
+from foveal.web.request_limits import limited
 from foveal.web.signed_in import TOOLS, ours, signed_in
 
 MOST_SESSIONS = 1000

@@ -32,9 +32,9 @@ from foveal.web.job import Job
 from foveal.web.library_adding import AddWork, given_by
 from foveal.web.library_search import search_passages
 from foveal.web.library_shapes import Span
-from foveal.web.limits import limited
 from foveal.web.models import is_served
 from foveal.web.read_pages import READER
+from foveal.web.request_limits import limited
 from foveal.web.rights import Needs, whose_job
 from foveal.web.site import Site, site_of
 from foveal.web.uploads import addresses_in

@@ -73,7 +73,8 @@ class DHSA(BlockMethod):
     """A fixed budget of keys for each query, by chunks that follow the text (Xiong et al., 2025, arXiv 2510.24606).
 
     `budget`: keys for each query at most; or `density`: the same as a share of the text's length, above 0 and at most
-    1. Neither: 1,024 keys, of texts above 8,192 tokens an eighth. InputError: both, or a value out of its range.
+    1. Neither: 1,024 keys, of texts above 8,192 tokens an eighth; but no fewer than are always seen. InputError: both,
+    or a value out of its range.
     """
 
     budget: int | None = None
@@ -134,9 +135,9 @@ class DHSA(BlockMethod):
         """Keys for each query of a text of `keys` tokens."""
         if self.budget is not None:
             return self.budget
-        if self.density is None and keys <= LONG:
-            return BUDGET
-        return max(self._always, int((DENSITY if self.density is None else self.density) * keys))
+        short = self.density is None and keys <= LONG
+        wanted = BUDGET if short else int((DENSITY if self.density is None else self.density) * keys)
+        return max(self._always, wanted)
 
     @property
     def _always(self) -> int:
@@ -216,15 +217,13 @@ class DHSA(BlockMethod):
         rows, columns = self.grid(query, key)
         last = rows + self.query_block // self.key_block - 1
         causal = columns <= last[:, None]
-        local = causal & (columns > last[:, None] - self._local_blocks)
+        end = last.clamp(max=len(columns) - 1)  # where a text ends within a block of queries, so does what is near
+        local = causal & (columns > end[:, None] - self._local_blocks)
         always = local | (columns * self.key_block < self.sink)
         ranked = scores.masked_fill(~causal, -torch.inf).masked_fill(always & causal, torch.inf)
         budget, keys = self.budget_for(key.shape[2]), key.shape[2]
         count = max(1, budget // self.key_block) if budget < keys else len(columns)
-        keep = largest(ranked, count)
-        if self.dense_tail:
-            keep |= ((rows + self.query_block // self.key_block) * self.key_block > keys - self.dense_tail)[:, None]
-        return keep & causal
+        return (largest(ranked, count) | self.last(query, key, self.dense_tail)) & causal
 
     def token_keep(self, query: Tensor, key: Tensor, bounds: Tensor) -> Tensor:
         """What each block of queries looks at, token by token: (1, H, query blocks, K) bool."""

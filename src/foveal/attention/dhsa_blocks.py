@@ -66,7 +66,7 @@ class DHSABlocks(BlockMethod):
         InputError: queries and keys that do not fit, or hold NaN or infinity.
         """
         rows, columns = self.grid(query, key)
-        keys, count, step = key.shape[2], self.count_for(key.shape[2]), self.query_block // self.key_block
+        count, step = self.count_for(key.shape[2]), self.query_block // self.key_block
         if count >= len(columns):
             return None
         if self.evidence == "means":
@@ -76,10 +76,8 @@ class DHSABlocks(BlockMethod):
         causal = columns < rows[:, None] + step
         always = causal & ((columns == 0) | (columns >= rows[:, None]))
         ranked = scores.masked_fill(~causal, -torch.inf).masked_fill(always, torch.inf)
-        keep = largest(ranked, count) & causal
-        if self.dense_tail:
-            keep |= ((rows + step) * self.key_block > keys - self.dense_tail)[:, None] & causal
-        return self.blocks(keep, query, key)
+        keep = largest(ranked, count) | self.last(query, key, self.dense_tail)
+        return self.blocks(keep & causal, query, key)
 
     def _by_lines(self, query: Tensor, key: Tensor, context: Context, rows: Tensor, columns: Tensor) -> Tensor:
         """What the last queries' lines give each block (B, H, query blocks, key blocks)."""

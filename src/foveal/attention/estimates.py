@@ -16,6 +16,10 @@ from foveal.models.compiled import library
 
 SOURCE = "attention/native/last_masses.cpp"
 
+HALVES, TOLD_APART = (torch.bfloat16, torch.float16), 64.0
+"""Types of 16 bits, and the products up to which they serve: beyond, neighbours in bfloat16 lie 0.5 and more apart. The
+keys of some layers share an offset that makes all products hundreds, which the softmax does not see."""
+
 
 def check_pair(query: Tensor, key: Tensor) -> None:
     """InputError: these are no queries and keys of the same texts in the shapes above, the queries last of the keys."""
@@ -92,11 +96,17 @@ def last_queries(query: Tensor, key: Tensor, count: int, *, scale: float, softca
 
 
 def _last_products(query: Tensor, key: Tensor, count: int, scale: float) -> Tensor:
-    """Scaled products of the last `count` queries with all keys, in their type: (B, H, count, K)."""
+    """Scaled products of the last `count` queries with all keys (B, H, count, K), in their type where that tells the
+    greatest of a query apart, else in float32.
+    """
     count = min(count, query.shape[2])
     group = query.shape[1] // key.shape[1]
     rows = (query[:, :, -count:] * scale).reshape(len(query), key.shape[1], group * count, -1)
-    return (rows @ key.transpose(-1, -2)).view(*query.shape[:2], count, key.shape[2])
+    scores = (rows @ key.transpose(-1, -2)).view(*query.shape[:2], count, key.shape[2])
+    if scores.dtype not in HALVES or float(scores.detach().amax(-1).abs().max()) <= TOLD_APART:
+        return scores
+    del scores, rows  # a long text's are large
+    return _last_products(query[:, :, -count:].float(), key.float(), count, scale)
 
 
 def column_mass(weights: Tensor) -> Tensor:

@@ -108,8 +108,7 @@ class FlexPrefill(BlockMethod):
         keep = kept[0][:, :, None] | on_diagonals(kept[1], rows, places)
         if aware.any():
             keep = keep | self._query_aware(query, key, rows, places, aware, context)
-        if self.dense_last:
-            keep = keep | ((rows + 1) * self.block > key.shape[2] - self.dense_last)[:, None]
+        keep = keep | self.last(query, key, self.dense_last)
         notes = {"query-aware": aware, "distance": distance, "columns": kept[0].sum(-1), "diagonals": kept[1].sum(-1)}
         return self.blocks(keep, query, key).noted(notes)
 

@@ -114,6 +114,12 @@ class BlockMethod(ABC):
         """Queries that the first block lacks."""
         return (key.shape[2] - query.shape[2]) % self.query_block
 
+    def last(self, query: Tensor, key: Tensor, tokens: int) -> Tensor:
+        """Whether each block of queries holds any of the text's last `tokens`: (query blocks, 1) bool."""
+        rows, _ = self.grid(query, key)
+        ends = rows * self.key_block + self.query_block
+        return ((ends > key.shape[2] - tokens) & (tokens > 0))[:, None]
+
     def mean_scores(self, query: Tensor, key: Tensor, scale: float) -> Tensor:
         """The scaled products of block means (B, H, query blocks, key blocks), float32.
 
@@ -171,6 +177,11 @@ class BlockMethod(ABC):
         """The output of texts that are all whole."""
         begun = time.perf_counter()
         blocks = self.prefill(query, key, context) if key.shape[2] >= self.least else None
+        if not (blocks is None or isinstance(blocks, Blocks)):
+            raise InputError(
+                f"{type(self).__name__}.prefill gave {type(blocks).__name__}; it is to give what self.blocks(keep, "
+                "query, key) makes, or None for dense attention (docs/attention.md)."
+            )
         lead = self.lead(query, key) if blocks is not None else 0
         if blocks is None:
             blocks = Blocks.causal(query.shape[2], key.shape[2], device=query.device)

@@ -5,7 +5,7 @@ VerticalSlash   a fixed number of key columns and of diagonals, chosen by the at
                 (MInference's pattern, Jiang et al., NeurIPS 2024, with one size for every head, in whole blocks, and by
                 the last 128 queries: by its 64 less attention is kept)
 BlockTopK       for each query block the key blocks of the highest product of block means
-RandomBlocks    blocks at random: what any choice must beat
+RandomBlocks    blocks at random: what any choice must beat; both with a dense tail, as DHSA's, if asked
 Dense           everything, by the same kernel: what a report shows of no choice at all
 
 Shapes    keep (1, H, query blocks, key blocks); block 0 and each query's own block are always among them
@@ -98,46 +98,57 @@ class VerticalSlash(BlockMethod):
 class BlockTopK(BlockMethod):
     """For each query block `density` (above 0, at most 1) of the key blocks before it, by the product of the means.
 
-    InputError: a density that is no such share.
+    `dense_tail`: last tokens, a prompt's question, that look at everything, as DHSA's do. InputError: a density that is
+    no such share, or a tail below 0.
     """
 
     density: float = 0.125
+    dense_tail: int = 0
     name: ClassVar[str] = "block-topk"
 
     def __post_init__(self) -> None:
-        """InputError: a density that is no share."""
-        if not 0 < self.density <= 1:
-            raise InputError(f"BlockTopK got a density of {self.density}; it must lie above 0 and at most be 1.")
+        """InputError: a density that is no share, or a tail below 0."""
+        _check_share("BlockTopK", self.density, self.dense_tail)
 
     def prefill(self, query: Tensor, key: Tensor, context: Context) -> Blocks | None:
         """The best blocks of each row."""
         rows, columns = self.grid(query, key)
         scores = self.mean_scores(query, key, context.scale)
-        return self.blocks(by_share(scores, rows, columns, self.density), query, key)
+        keep = by_share(scores, rows, columns, self.density) | self.last(query, key, self.dense_tail)
+        return self.blocks(keep, query, key)
 
 
 @dataclass(frozen=True)
 class RandomBlocks(BlockMethod):
     """For each query block `density` (above 0, at most 1) of the key blocks before it, drawn by layer and head.
 
-    What any choice must beat. InputError: a density that is no such share.
+    What any choice must beat; `dense_tail` as in BlockTopK: what a choice adds where a prompt's question sees all.
+    InputError: a density that is no such share, or a tail below 0.
     """
 
     density: float = 0.125
     seed: int = 0
+    dense_tail: int = 0
     name: ClassVar[str] = "random"
 
     def __post_init__(self) -> None:
-        """InputError: a density that is no share."""
-        if not 0 < self.density <= 1:
-            raise InputError(f"RandomBlocks got a density of {self.density}; it must lie above 0 and at most be 1.")
+        """InputError: a density that is no share, or a tail below 0."""
+        _check_share("RandomBlocks", self.density, self.dense_tail)
 
     def prefill(self, query: Tensor, key: Tensor, context: Context) -> Blocks | None:
         """The same draw for the same layer and lengths."""
         draw = torch.Generator().manual_seed(self.seed * 1009 + context.layer)
         rows, columns = self.grid(query, key)
         scores = torch.rand(1, query.shape[1], len(rows), len(columns), generator=draw).to(query.device)
-        return self.blocks(by_share(scores, rows, columns, self.density), query, key)
+        keep = by_share(scores, rows, columns, self.density) | self.last(query, key, self.dense_tail)
+        return self.blocks(keep, query, key)
+
+
+def _check_share(name: str, density: float, dense_tail: int) -> None:
+    if not 0 < density <= 1:
+        raise InputError(f"{name} got a density of {density}; it must lie above 0 and at most be 1.")
+    if dense_tail < 0:
+        raise InputError(f"{name} got dense_tail {dense_tail}; it must be at least 0 tokens.")
 
 
 def on_diagonals(diagonals: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

@@ -172,12 +172,12 @@ class Report:
             self.picture(picture)
 
     def picture(self, path: Path | str, *, layers: Sequence[int] | None = None) -> Path:
-        """Draw the blocks that each head of each layer looked at, as PNG. InputError: none were kept."""
+        """Draw the blocks that each head of each layer looked at, as PNG. InputError: there are none; it says why."""
         from foveal.evaluation.plots import grids
 
         looks = [look for look in self.looks if look.keep is not None and (layers is None or look.layer in layers)]
         if not looks:
-            raise InputError("There is nothing to draw: attach(…, report=Report(keep_blocks=True)) keeps the blocks.")
+            raise InputError(f"There is nothing to draw: {self._why_no_blocks(layers)}.")
         calls: Counter[int] = Counter()
         panels = {}
         for look in looks:
@@ -187,8 +187,22 @@ class Report:
             for head, keep in enumerate(look.keep):
                 panels[f"layer {look.layer}, head {head}{call}\ndensity {float(look.density[head]):.2f}"] = keep.numpy()
         return grids(
-            panels, Path(path), columns=len(looks[0].density), title="Blocks looked at: queries down, keys across"
+            panels,
+            Path(path),
+            columns=len(looks[0].density),
+            title="Blocks looked at (dark): queries down, keys across",
         )
+
+    def _why_no_blocks(self, layers: Sequence[int] | None) -> str:
+        """Why there are none, of these layers, and what to do."""
+        if not self.looks:
+            return f"all was dense, {self.why_dense}"
+        if not self.keep_blocks:
+            return "attach(…, report=Report(keep_blocks=True)) keeps the blocks"
+        held = sorted({look.layer for look in self.looks if look.keep is not None})
+        if not held:
+            return "the chosen blocks were so many that looking everywhere would take no longer, and that was done"
+        return f"no blocks were chosen in the layers {list(layers or ())}; there are those of layers {held}"
 
 
 @torch.no_grad()  # a report that is kept while a model is trained must hold no graph

@@ -4,8 +4,9 @@ FlexPrefill   density and mass at the paper's settings (of the longest essay's f
               were measured when its rules were written down; by our own budget, whose columns must hold gamma by
               themselves; over heads, inputs and lengths. With a budget that leaves nothing out it is dense attention
 DHSA          the mass that the second half of the rows keeps at 512 keys: oracle, predicted, fixed, random chunks, one
-              choice for all heads, sinks and a window, in two models. The control: chunks cut where the predictor's
-              scores say once these are shuffled must keep less, or what it learnt is not what helps
+              choice for all heads, sinks and a window, in two models; and in the kernel's blocks, where fixed chunks
+              are blocks, and where one block of first keys is always seen, not four. The control: chunks cut where
+              the predictor's scores say once these are shuffled must keep less, or what it learnt is not what helps
 """
 
 from __future__ import annotations
@@ -231,6 +232,8 @@ def captured_mass(settings: BenchSettings, model: str, kept: Kept, *, known: boo
         **shared_by_layers(method, kept),
         "sinks and window": sinks_and_window,
         "predicted chunks, in the kernel's blocks": partial(in_blocks, method),
+        "predicted chunks, in the kernel's blocks, one of them first": partial(in_blocks, replace(method, sink=1)),
+        "fixed chunks of 32, in the kernel's blocks": partial(in_blocks, fixed),
         **{
             f"second version, by {one}": partial(in_blocks, DHSABlocks(DHSA_KEYS / LENGTH, one, dense_tail=0))
             for one in ("lines", "means")

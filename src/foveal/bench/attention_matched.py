@@ -91,12 +91,16 @@ def _flexprefill(_: int, share: float) -> FlexPrefill:
 FAMILIES: dict[str, Callable[[int, float], AttentionMethod]] = {
     "flexprefill-equal": _flexprefill,
     "dhsa-equal": lambda _, share: DHSA(density=share),
+    "dhsa-sink-1": lambda _, share: DHSA(density=share, sink=1),
     "dhsa-blocks": lambda _, share: DHSABlocks(density=share),
     "vertical-slash": _vertical_slash,
     "block-topk": lambda _, share: BlockTopK(share),
     "streaming": _streaming,
     "random": lambda _, share: RandomBlocks(share),
+    "block-topk-tail": lambda _, share: BlockTopK(share, dense_tail=BLOCK),
+    "random-tail": lambda _, share: RandomBlocks(share, dense_tail=BLOCK),
 }
-"""By the length of the prompt and a share."""
+"""By the length of the prompt and a share. DHSA also with one block of first keys instead of four, which leaves more to
+choose; two others also as DHSA has it, with the prompt's last tokens dense: else that would be taken for the choice."""
 
 OTHERS = tuple(name for name in FAMILIES if name != "flexprefill-equal")

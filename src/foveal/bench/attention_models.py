@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -79,10 +80,9 @@ class PromptReader:
     def read(
         self, ids: Sequence[int], method: AttentionMethod | None = None, *, report: Report | None = None
     ) -> Prompted:
-        """Read a prompt under `method`; None: dense. DHSA cuts by the shipped predictor, whatever was trained here."""
+        """Read a prompt under `method`; None: dense. DHSA cuts as `shipped` says."""
         report = Report(rows=0) if report is None else report
-        if isinstance(method, DHSA) and method.boundaries == "predicted" and not (method.predictor or method.starts):
-            method = replace(method, predictor=shipped_predictor(self.model.model.config))
+        method = shipped(method, self.model.model.config)
         layers = [KeyValues() for _ in range(self.model.model.config.num_hidden_layers)]
         begun = time.perf_counter()
         logits = prefill(self.model.model, torch.tensor([list(ids)]), layers, method=method, report=report)
@@ -137,6 +137,16 @@ class PromptReader:
             return prompt.logits
         more = self.step(torch.tensor([list(ids[:-1])]), prompt.layers, [length])
         return torch.cat([prompt.logits, more[0]])
+
+
+Method = TypeVar("Method", bound=AttentionMethod | None)
+
+
+def shipped(method: Method, config: Any) -> Method:
+    """A method that, if it is DHSA, cuts by the predictor that is shipped for a model, whatever was trained here."""
+    if isinstance(method, DHSA) and method.boundaries == "predicted" and not (method.predictor or method.starts):
+        return replace(method, predictor=shipped_predictor(config))
+    return method
 
 
 def cut(prompt: Prompted, length: int) -> None:

@@ -24,7 +24,7 @@ from foveal.attention.dhsa_step import Held
 from foveal.attention.nearest_attention import Runs
 from foveal.bench.attention_cells import measured
 from foveal.bench.attention_matched import at_density, looks
-from foveal.bench.attention_models import PromptReader, cut
+from foveal.bench.attention_models import PromptReader, cut, shipped
 from foveal.evaluation.grid import Cell, key
 from foveal.evaluation.haystack import plant
 from foveal.evaluation.needles import FAMILY_NAMES, GIVEN_NAMES, Needle
@@ -225,7 +225,7 @@ def sparse_decoding(reader: PromptReader, length: int) -> Iterator[Row]:
         prompt = reader.read(ids[:-1], DHSA(budget=1024))  # outside of `attach`: it finds the chunks in the keys
         told = []
         for sparse in (False, True):
-            method = Counted(budget=1024, sparse_decode=sparse)
+            method = shipped(Counted(budget=1024, sparse_decode=sparse), reader.model.model.config)
             with torch.inference_mode(), attach(reader.model.model, method, report=Report(rows=0)):
                 out = reader.model.model.generate(
                     torch.tensor([ids]),

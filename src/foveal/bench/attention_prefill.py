@@ -18,7 +18,7 @@ import torch
 
 from foveal.attention import DHSA, BlockMethod, FlexPrefill, Report, VerticalSlash, attach
 from foveal.bench.attention_kernel import dense, tensors
-from foveal.bench.attention_models import QWEN, PromptReader
+from foveal.bench.attention_models import QWEN, PromptReader, shipped
 from foveal.bench.settings import BenchSettings
 from foveal.errors import InputError
 from foveal.evaluation.speed import paired
@@ -30,6 +30,9 @@ FASTER = {16_384: 1.4, 32_768: 1.9}
 SHORT = (300, 1_024, 3_000)
 LONGER = (4_096, 8_192)
 """Lengths at which a method must cost nothing; the longer ones in a full run."""
+
+NEVER_SLOWER = {False: 1.0, True: 0.95}
+"""Times as fast as the dense forward pass, there; a quick run (True) forgives what a machine wanders."""
 
 METHODS: dict[str, BlockMethod] = {
     "FlexPrefill, gamma 0.95": FlexPrefill(gamma=0.95),
@@ -80,7 +83,7 @@ def at_length(reader: PromptReader, length: int) -> Iterator[Row]:
     found = {}
     for name, method in METHODS.items():
         report = Report(rows=16)
-        with attach(model, method, report=report):
+        with attach(model, shipped(method, model.config), report=report):
             took = seconds(forward)
         plain.append(seconds(forward))
         found[name] = took, (plain[-2] + plain[-1]) / 2, report  # the machine wanders
@@ -114,7 +117,7 @@ def at_length(reader: PromptReader, length: int) -> Iterator[Row]:
 
 def never_slower(reader: PromptReader) -> Iterator[Row]:
     """Short prompts under FlexPrefill, in turn with the plain forward pass."""
-    model = reader.model.model
+    model, least = reader.model.model, NEVER_SLOWER[reader.settings.quick]
     for length in SHORT if reader.settings.quick else (*SHORT, *LONGER):
         ids = torch.tensor([reader.tokens(length)])
 
@@ -128,7 +131,7 @@ def never_slower(reader: PromptReader) -> Iterator[Row]:
 
         ratio = paired(forward, sparse, runs=3)
         yield Row.of(
-            f"FlexPrefill, {length} tokens", "times as fast as dense", ratio.median, at_least=0.95, note=str(ratio)
+            f"FlexPrefill, {length} tokens", "times as fast as dense", ratio.median, at_least=least, note=str(ratio)
         )
 
 
@@ -159,6 +162,7 @@ import json, sys
 from pathlib import Path
 import torch
 from foveal.attention import DHSA, FlexPrefill, Report, attach
+from foveal.bench.attention_models import shipped
 from foveal.models.language import load_language_model
 
 name, method, ids = json.load(sys.stdin)
@@ -178,7 +182,7 @@ loaded = resident("VmRSS:")
 if made is None:
     forward(ids)
 else:
-    with attach(model, made, report=Report(rows=0)):
+    with attach(model, shipped(made, model.config), report=Report(rows=0)):
         forward(ids)
 print(json.dumps([resident("VmHWM:"), loaded]))
 """

@@ -29,8 +29,8 @@ DENSITIES = (0.25, 0.35)
 SAME = 0.03
 """Shares of the blocks that differ by no more are called equal."""
 
-OURS = ("flexprefill-equal", "dhsa-equal")
-OTHERS = ("vertical-slash", "streaming", "block-topk", "random")
+OURS = ("flexprefill-equal", "dhsa-equal", "dhsa-sink-1", "dhsa-blocks")
+OTHERS = ("vertical-slash", "streaming", "block-topk", "random", "block-topk-tail", "random-tail")
 
 
 def scarce(settings: BenchSettings) -> Iterator[Row]:

@@ -2,8 +2,9 @@
 
 causal      against one dense mask made of the clusters, whole and token by token
 topk        against a loop over clusters; how many tokens of a random text are in none, and in how many the others are
-one cluster as long as the text: full attention over queries that are keys
-centroids   no gradient reaches them, what draws queries to them is its closed form, and looking moves none
+one cluster as long as the text: full attention over queries that are keys; no routing heads: attention within blocks
+centroids   no gradient reaches them, what draws queries to them is its closed form, and looking moves none; a step of
+            an optimiser is one update, also where its forward is done again for its gradients
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from foveal.bench.nn_exact import drawn, token_by_token
 from foveal.bench.settings import BenchSettings
@@ -46,8 +48,12 @@ def routed_exactly(settings: BenchSettings) -> Iterator[Row]:
         whole = layer_of(settings.seed, clusters=1, window=LENGTHS[-1])
         far = largest(*(_far(whole(x).output, in_full(whole, x)) for x in texts))
         yield Row.of("routing, one cluster as long as the text: full attention", metric, far, at_most=CLOSE)
+        near = layer_of(settings.seed, routing_heads=0, local_window=11)
+        far = largest(*(_far(near(x).output, in_blocks(near, x)) for x in texts))
+        yield Row.of("routing, local heads alone: attention within blocks", metric, far, at_most=CLOSE)
         yield from coverage(settings)
     yield from centroids(layer, texts[-1])
+    yield Row.of("routing, a forward done again", "updates of a step", updates(settings.seed), at_least=1, at_most=1)
 
 
 def layer_of(seed: int, **options: Any) -> RoutingAttention:
@@ -114,6 +120,20 @@ def in_full(layer: RoutingAttention, x: Tensor) -> Tensor:
     return put_together(layer, F.scaled_dot_product_attention(q, k, v, is_causal=True))
 
 
+def in_blocks(layer: RoutingAttention, x: Tensor) -> Tensor:
+    """A token sees what is before it in its own block and in the one before, by rotary distances (complex numbers)."""
+    assert layer.local is not None
+    s, place = layer.settings, torch.arange(x.shape[1])
+    q, k, v = layer.local.qkv(x).view(*x.shape[:2], 3, s.heads, s.width).permute(2, 0, 3, 1, 4)
+    angles = place[:, None] * 10_000.0 ** (-torch.arange(0, s.width, 2, dtype=x.dtype) / s.width)
+    q, k = (torch.complex(*one.chunk(2, -1)) * torch.polar(torch.ones_like(angles), angles) for one in (q, k))
+    apart = (place[:, None] // s.local_window) - place // s.local_window
+    seen = (apart >= 0) & (apart <= 1) & (place <= place[:, None])
+    scores = ((q @ k.mH).real * s.width**-0.5).masked_fill(~seen, -torch.inf)
+    given: Tensor = layer.local.out((scores.softmax(-1) @ v).transpose(1, 2).flatten(2))
+    return given
+
+
 # -- clusters ----------------------------------------------------------------------------------------------------------
 
 
@@ -140,3 +160,16 @@ def centroids(layer: RoutingAttention, x: Tensor) -> Iterator[Row]:
     far = _far(told, right) / float(right.abs().max())
     yield Row.of("routing, commitment's gradient: its closed form", "largest difference, relative", far, at_most=CLOSE)
     yield Row.of("routing, centroids after looking", "largest change", _far(layer.centroids, held), at_most=0)
+
+
+def updates(seed: int, steps: int = 3) -> float:
+    """Updates of the centroids for each step of an optimiser, whose forward is computed twice."""
+    layer = layer_of(seed).train()
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    for number in range(steps):
+        x = _text(LENGTHS[1], seed + number).requires_grad_()
+        optimizer.zero_grad()
+        checkpoint(lambda one: layer(one, keep=False).output.square().mean(), x, use_reentrant=False).backward()
+        optimizer.step()
+    layer.eval()  # takes in what the last step observed
+    return float(layer.routed.means.updates) / steps if layer.routed is not None else 0.0

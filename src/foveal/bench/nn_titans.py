@@ -5,8 +5,8 @@ recall     associative recall after training, updates on and off; in the full ru
            one layer, without momentum, without forgetting
 needles    three digits told in a novel and asked for again, by length and depth, beyond what windows can hand on
 motifs     DNA-like letters: do an early and a late motif belong together?
-forecasts  ETTh1, 96 rows in, the mean over four horizons, beside DLinear, a GRU, and the memory asleep in training too;
-           the dev part chooses each arm's rate
+forecasts  ETTh1, 96 rows in, in patches of 16 every 8 rows, the mean over four horizons, beside DLinear, a GRU, and the
+           memory asleep in training too; the dev part chooses each arm's rate
 novels     bits per character, the read stream, words that come again, a cloze (nn_language.py)
 stream     2,000,000 bytes (--quick: 200,000) through the model of the novels: bytes of state, time of a piece
 speed      forward and backward of 4,096 tokens, beside titans-pytorch at the same size
@@ -236,6 +236,8 @@ def _digits(arms: Novels, model: Any, length: int, settings: BenchSettings) -> d
 
 SERIES = StreamSettings(dim=32, heads=2, layers=2, dropout=0.2)
 """The encoder of all arms but DLinear, which has none."""
+PATCH, STRIDE = 16, 8
+"""Values of a token, and rows from one to the next, as specified."""
 
 RATES = 1e-3, 5e-3
 """The dev part chooses one for each arm and horizon: after few steps no rate is right for a linear map and a memory."""
@@ -285,7 +287,8 @@ def _forecast(settings: BenchSettings, table: Table, horizon: int, name: str, lo
     encoder = None if name == LINEAR else with_mixer(SERIES, name.split(",")[0])
 
     def make(seed: int) -> Recipe:
-        recipe = forecasting(table, ForecasterSettings(horizon=horizon, encoder=encoder), seed=seed)
+        model = ForecasterSettings(horizon=horizon, patch=PATCH, stride=STRIDE, encoder=encoder)
+        recipe = forecasting(table, model, seed=seed)
         for memory in (one for one in recipe.model.modules() if isinstance(one, NeuralMemory)):
             memory.updates = name != ASLEEP
         return recipe

@@ -59,12 +59,14 @@ class Words:
     """A `Retriever` over whole texts by BM25S, the peer: Lucene's formula, Snowball stems, English stop words out."""
 
     def __init__(self, texts: Mapping[str, str]) -> None:
-        bm25s: Any = require("bm25s", extra="bench")
-        stemmer = require("Stemmer", extra="bench").Stemmer("english")
-        self._tokens = lambda some: bm25s.tokenize(list(some), stopwords="en", stemmer=stemmer, show_progress=False)
+        self._bm25s: Any = require("bm25s", extra="bench")
+        self._stemmer = require("Stemmer", extra="bench").Stemmer("english")
         self._passages = [Passage(Span(name, 0, len(text)), text) for name, text in texts.items()]
-        self._index = bm25s.BM25(k1=1.5, b=0.75)
-        self._index.index(self._tokens(texts.values()), show_progress=False)
+        self._index = self._bm25s.BM25(k1=1.5, b=0.75)
+        self._index.index(self._tokens(list(texts.values())), show_progress=False)
+
+    def _tokens(self, texts: Sequence[str]) -> Any:
+        return self._bm25s.tokenize(list(texts), stopwords="en", stemmer=self._stemmer, show_progress=False)
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """The `k` best of each query that share a word with it."""

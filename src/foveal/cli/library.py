@@ -136,7 +136,12 @@ def search(
     ] = None,
     candidates: Annotated[
         int | None,
-        typer.Option(min=1, max=1000, help="Passages that --rank orders (default: 20; those of a cascade's first)."),
+        typer.Option(
+            min=1,
+            max=1000,
+            help="Passages that --rank orders (default: as many as a trained one was fitted over, else 20; those of a "
+            "cascade's first).",
+        ),
     ] = None,
     budget: Annotated[
         float | None, typer.Option(help="Milliseconds for search and --rank; what does not fit is ranked less.")

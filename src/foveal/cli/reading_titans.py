@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -63,7 +64,8 @@ def read(
             readings = getattr(event, "readings", readings)
     show(text, readings, as_json=as_json, passages_only=not answer, cite=cite)
     told = f"The memory ({size(path.stat().st_size)}) is kept: {path}"
-    notes().print(f"{told}\nRead on in it: foveal read ANOTHER … --reader titans --resume {path}", style="dim")
+    on = f"Read on in it: foveal read ANOTHER … --reader titans --resume {shlex.quote(str(path))}"
+    notes().print(f"{told}\n{on}", style="dim", markup=False, soft_wrap=True)
 
 
 def kept_in(text: Readable, reader: TitansReader, settings: Settings) -> Path:

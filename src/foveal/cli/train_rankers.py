@@ -87,7 +87,7 @@ def trained(
         judged, test = asked.learnt_from(first_stage)
         with progress() as on_progress:
             folder, report = train_features(which, judged, run=asked.run(on_progress, test=test), seed=asked.seed)
-        asked.told_ranker(report, folder)
+        asked.told_ranker(report, folder, first_stage)
         return
     crossed = which == CROSS_ENCODER
     if crossed and (query_words or document_words):
@@ -112,7 +112,7 @@ def trained(
             folder, report = train_cross_encoder(judged, "minilm" if base == "none" else base, chosen, run=run)
         else:
             folder, report = train_neural(which, judged, chosen, run=run, encoder=None if base == "none" else base)
-    asked.told_ranker(report, folder)
+    asked.told_ranker(report, folder, first_stage)
 
 
 def _refuse(which: str, **given: object) -> None:
@@ -159,7 +159,7 @@ def blockrank(
     with progress() as on_progress:
         run = asked.run(on_progress, test=test)
         folder, report = train(loaded, chosen, run=run, layer=signal, kept=kept)
-    asked.told_ranker(report, folder)
+    asked.told_ranker(report, folder, first_stage)
 
 
 def _listed(lists: Path, asked: AskedOfJudged, first_stage: str | None) -> list[RankingList]:

@@ -197,12 +197,15 @@ class AskedOfJudged(Asked):
             queries=self.queries, first_stage=first_stage,
         )  # fmt: skip
 
-    def told_ranker(self, report: Report, folder: Path | None) -> None:
-        """The report, with the search that uses the ranker."""
+    def told_ranker(self, report: Report, folder: Path | None, first_stage: str | None = None) -> None:
+        """The report, with the search that uses the ranker: the library's own, or the one that was named."""
+        ranked = f"--rank {report.name} {of_home(self.settings)}"
         use = (
-            f"Use it: foveal search … --rank {report.name} {of_home(self.settings)}; in all searches from now on: "
+            f"Use it: foveal search … {ranked}; in all searches from now on: "
             f"foveal train use {report.name} {of_home(self.settings)}"
         )
+        if first_stage and self.data is None:
+            use = f"Use it behind the search that it learnt behind: foveal search … --retriever {first_stage} {ranked}"
         told(report, folder, use, self.settings, as_json=self.as_json)
 
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from foveal.errors import InputError
 from foveal.nn.convolution import CausalConvolution
-from foveal.nn.inputs import as_it_is, checked, head_width, require_token
+from foveal.nn.inputs import as_it_is, checked, head_width, require_sequence, require_token
 from foveal.nn.scan import SCANS, Piece, joined, last, leaves, output, prefixes
 from foveal.nn.states import StackState, State, own, require_state
 from foveal.ranges import BELOW_ONE, COUNT, NOT_NEGATIVE, require_one_of, require_settings
@@ -341,6 +341,7 @@ class AarenEncoder(nn.Module):
         self, x: Tensor, state: StackState | None = None, mask: Tensor | None = None
     ) -> tuple[Tensor, StackState]:
         """x (B, T, dim) -> (B, T, dim) and the state. InputError: as the mixer, or a state of another stack."""
+        require_sequence("AarenEncoder", x, self._blocks[0].dim, mask)  # a state has as many rows
         state = self._checked(state, len(x))
         after = []
         for block, one in zip(self._blocks, state.layers, strict=True):
@@ -350,6 +351,7 @@ class AarenEncoder(nn.Module):
 
     def step(self, x: Tensor, state: StackState) -> tuple[Tensor, StackState]:
         """One token (B, dim)."""
+        require_token("AarenEncoder", x, self._blocks[0].dim)
         state = self._checked(state, len(x))
         after = []
         for block, one in zip(self._blocks, state.layers, strict=True):

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from foveal.errors import InputError
 from foveal.nn.aaren import Aaren, AarenEncoder, AarenSettings
-from foveal.nn.inputs import checked, require_token
+from foveal.nn.inputs import checked, require_result, require_token
 from foveal.nn.states import State, require_state
 from foveal.nn.titans import LMM, TitansSettings
 from foveal.ranges import BELOW_ONE, COUNT, NOT_NEGATIVE, require_one_of, require_settings
@@ -126,7 +126,7 @@ class CausalAttention(nn.Module):
     ) -> tuple[Tensor, AttentionState]:
         """x (B, T, dim) -> (B, T, dim) and the state; tokens where `mask` is False are seen by none but themselves.
 
-        InputError: wrong shapes, tokens that are no numbers, or another's state.
+        InputError: wrong shapes, tokens that are no numbers or too large for products of them, or another's state.
         """
         x = checked("Causal attention", x, self.settings.dim, mask)
         if state is None:
@@ -142,8 +142,8 @@ class CausalAttention(nn.Module):
             o = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         else:
             o = F.scaled_dot_product_attention(q, k, v, attn_mask=_seen(after.there, q.shape[2]))
-        y: Tensor = self.dropout(self.w_o(o.transpose(1, 2).flatten(2)))
-        return y, after
+        y = require_result("Causal attention", self.w_o(o.transpose(1, 2).flatten(2)))
+        return self.dropout(y), after
 
     def step(self, x: Tensor, state: AttentionState) -> tuple[Tensor, AttentionState]:
         """One token (B, dim)."""

@@ -11,7 +11,8 @@ product. Counts N and sums M are averages with decay lambda:
     N_c <- lambda N_c + (1 - lambda) tokens of c     M_c <- lambda M_c + (1 - lambda) sum of c     mu_c = M_c / N_c
 
 on the sphere again, so that a centroid's length never makes it nearer. A centroid that was nearest to nothing for
-1 / (1 - lambda) updates is moved to the token that fits its own centroid worst.
+1 / (1 - lambda) updates is moved to a token of the cluster whose tokens lie farthest from it, all in all: crowds are
+split. Moved to the tokens that fit worst, centroids held outliers, and a few clusters nearly all tokens.
 
 Source    Roy et al., "Efficient Content-Based Sparse Attention with Routing Transformers", TACL 2021 (arXiv
           2003.05997), section 4.1; the move of unused centroids and the faster decay at first are ours
@@ -22,7 +23,7 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -40,6 +41,35 @@ WARM_DECAY, WARM_UPDATES = 0.99, 1000
 def on_sphere(x: Tensor) -> Tensor:
     """Layer norm without weights: every vector's mean is 0 and its norm about sqrt(D)."""
     return F.layer_norm(x, x.shape[-1:], eps=EPSILON)
+
+
+def crowded(weights: Tensor, ids: Tensor, clusters: int, count: int) -> list[int]:
+    """Where new centroids split crowds: `count` places or fewer of tokens of squared distances (n,), clusters ids (n,).
+
+    Each goes to the cluster with the greatest sum of distances over the centroids that it then has; those of a cluster
+    to even shares of its sum, as if drawn by distance. No generator: it would stand elsewhere where a forward is done
+    again for its gradients. Tokens of weight 0 are passed over.
+    """
+    sums = torch.zeros(clusters, dtype=weights.dtype, device=weights.device).scatter_add(0, ids, weights)
+    shared = torch.ones_like(sums)
+    for _ in range(count if bool(sums.any()) else 0):
+        shared[(sums / shared).argmax()] += 1
+    places: list[int] = []
+    for cluster in (shared > 1).nonzero()[:, 0].tolist():
+        own, many = (ids == cluster).nonzero()[:, 0], int(shared[cluster]) - 1
+        up_to = weights[own].cumsum(0)
+        shares = (torch.arange(many, device=ids.device, dtype=weights.dtype) + 0.5) / many
+        places += own[torch.searchsorted(up_to, up_to[-1] * shares).clamp(max=len(own) - 1)].tolist()
+    return places
+
+
+class _Seen(NamedTuple):
+    """What was observed since the last update: counts and sums of clusters; of the last batch the tokens themselves."""
+
+    counts: Tensor  # (H, k)
+    sums: Tensor  # (H, k, D)
+    tokens: Tensor  # (B, H, T, D), zeros where none counts
+    ids: Tensor  # (B, H, T)
 
 
 class OnlineMeans(nn.Module):
@@ -63,7 +93,7 @@ class OnlineMeans(nn.Module):
         self.register_buffer("unused", torch.zeros(heads, clusters))  # updates since it was last nearest to a token
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
         self.register_buffer("moved", torch.zeros((), dtype=torch.int64))
-        self._seen: tuple[Tensor, Tensor, Tensor] | None = None
+        self._seen: _Seen | None = None
 
     def products(self, x: Tensor) -> Tensor:
         """x (B, H, T, D) -> (B, H, T, k), with gradients to x alone; in float32, or wider, also under autocast.
@@ -95,36 +125,40 @@ class OnlineMeans(nn.Module):
             counts = counts & real[:, None, :, None]
         wide = wide.masked_fill(~counts, 0)
         kind = F.one_hot(ids, self.clusters).to(self.sums.dtype) * counts  # (B, H, T, k)
-        fits = (wide * self.of(ids)).sum(-1).masked_fill(~counts[..., 0], torch.inf).transpose(0, 1).flatten(1)
-        fit, worst = fits.topk(min(self.clusters, fits.shape[1]), largest=False)
-        worst = torch.where(fit.isfinite(), worst, worst[:, :1])  # there may be fewer tokens than clusters
-        strange = wide.transpose(0, 1).flatten(1, 2).gather(1, worst[..., None].expand(-1, -1, x.shape[-1]))
-        told = (kind.sum((0, 2)), torch.einsum("bhtk,bhtd->hkd", kind, wide), strange)
-        before = self._seen
-        self._seen = told if before is None else (before[0] + told[0], before[1] + told[1], strange)
+        count, total = kind.sum((0, 2)), torch.einsum("bhtk,bhtd->hkd", kind, wide)
+        if self._seen is not None:
+            count, total = self._seen.counts + count, self._seen.sums + total
+        self._seen = _Seen(count, total, wide, ids)
 
     @torch.no_grad()
     def commit(self) -> None:
-        """Take in what was observed since the last commit, as one update."""
+        """Take in what was observed since the last commit, as one update; none where no token counted."""
         if self._seen is None:
             return
-        (count, total, strange), self._seen = self._seen, None
+        seen, self._seen = self._seen, None
+        if not bool(seen.counts.any()):
+            return
         keep = min(self.decay, WARM_DECAY) if int(self.updates) < WARM_UPDATES else self.decay
         self.updates += 1
-        self.counts.mul_(keep).add_(count, alpha=1 - keep)
-        self.sums.mul_(keep).add_(total, alpha=1 - keep)
-        self.unused.add_(1).mul_(count == 0)
-        self._move_unused(strange, keep)
+        self.counts.mul_(keep).add_(seen.counts, alpha=1 - keep)
+        self.sums.mul_(keep).add_(seen.sums, alpha=1 - keep)
+        self.unused.add_(1).mul_(seen.counts == 0)
+        self._move_unused(seen, keep)
         self.means.copy_(on_sphere(self.sums))
         if int(self.updates) % WARM_UPDATES == 0 and self.entropy() < 0.5 * math.log(max(2, self.clusters)):
             log.warning("The clusters collapse: a few of %d hold nearly all tokens.", self.clusters)
 
-    def _move_unused(self, strange: Tensor, keep: float) -> None:
-        for head, cluster in (self.unused >= 1 / max(1 - keep, 1e-9)).nonzero().tolist():
-            place = int(self.moved) % strange.shape[1]
-            self.sums[head, cluster] = strange[head, place]
-            self.counts[head, cluster] = self.unused[head, cluster] = 0
-            self.moved += 1
+    def _move_unused(self, seen: _Seen, keep: float) -> None:
+        unused = self.unused >= 1 / max(1 - keep, 1e-9)
+        for head in unused.any(-1).nonzero()[:, 0].tolist():
+            homeless = unused[head].nonzero()[:, 0].tolist()
+            tokens, ids = (one[:, head].flatten(0, 1) for one in (seen.tokens, seen.ids))
+            apart = (tokens - self.means[head, ids]).square().sum(-1) + EPSILON
+            apart = apart.masked_fill(~tokens.any(-1), 0)  # a vector of 0 lies on no sphere
+            for cluster, place in zip(homeless, crowded(apart, ids, self.clusters, len(homeless)), strict=False):
+                self.sums[head, cluster] = tokens[place]
+                self.counts[head, cluster] = self.unused[head, cluster] = 0
+                self.moved += 1
 
     def _widen(self) -> None:
         """In bfloat16 a thousandth changes no average, and nothing is counted beyond 256."""

@@ -5,9 +5,9 @@
     folder, report = fit(recipe, FORECASTING, run=RunSettings(home=home))         # stream_training.py
     load_model(folder).forecast(last_rows)                       # in the table's units: (rows, C) -> (horizon, C)
 
-Every series is a stream of its own, cut into patches of `patch` values; one model serves all. The window's own mean and
-spread are taken off and put back (Liu et al., NeurIPS 2022, the stationarisation alone); the last output of the encoder
-gives all of the horizon at once.
+Every series is a stream of its own, cut into patches of `patch` values, which may overlap; one model serves all. The
+window's own mean and spread are taken off and put back (Liu et al., NeurIPS 2022, the stationarisation alone); the last
+output of the encoder gives all of the horizon at once.
 
 dlinear   no encoder: the window's moving average and what is left of it, each by one matrix (Zeng et al., AAAI 2023)
 
@@ -51,16 +51,30 @@ class ForecasterSettings:
     input: int = 96  # rows read
     horizon: int = 96  # rows foretold
     patch: int = 8  # values of a token
+    stride: int | None = None  # rows from the first value of a token to that of the next; None: patch
     encoder: StreamSettings | None = field(default_factory=lambda: StreamSettings(dim=64, layers=2, dropout=0.2))
     mean: tuple[float, ...] = ()  # of each series in the training rows; what `forecast` takes off and puts back
     spread: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        require_settings("A forecaster", self, input=COUNT, horizon=COUNT, patch=COUNT, spread=POSITIVE)
-        if self.input % self.patch:
-            raise InputError(f"A forecaster got input = {self.input} and patch = {self.patch}; it needs whole patches.")
+        require_settings("A forecaster", self, input=COUNT, horizon=COUNT, patch=COUNT, stride=COUNT, spread=POSITIVE)
+        if self.patch > self.input or (self.input - self.patch) % self.step:
+            apart = "" if self.stride is None else f", {self.stride} rows apart"
+            raise InputError(
+                f"A forecaster got input = {self.input} and patch = {self.patch}{apart}; it needs whole patches."
+            )
         if len(self.mean) != len(self.spread):
             raise InputError("A forecaster needs a spread for each mean.")
+
+    @property
+    def step(self) -> int:
+        """Rows from patch to patch."""
+        return self.stride or self.patch
+
+    @property
+    def patches(self) -> int:
+        """Tokens of a window."""
+        return (self.input - self.patch) // self.step + 1
 
 
 class Forecaster(nn.Module):
@@ -75,7 +89,7 @@ class Forecaster(nn.Module):
             return
         dim = settings.encoder.dim
         self.embed, self.encoder = nn.Linear(settings.patch, dim), encoder_of(settings.encoder)
-        self.register_buffer("places", positions(settings.input // settings.patch, dim), persistent=False)
+        self.register_buffer("places", positions(settings.patches, dim), persistent=False)
         self.dropout, self.head = nn.Dropout(settings.encoder.dropout), nn.Linear(dim, settings.horizon)
 
     @classmethod
@@ -98,8 +112,8 @@ class Forecaster(nn.Module):
         return (self._encoded((series - mean) / spread) * spread + mean).transpose(1, 2)
 
     def _encoded(self, series: Tensor) -> Tensor:
-        patch = self.settings.patch
-        tokens = self.embed(series.reshape(-1, series.shape[-1] // patch, patch)) + self.places
+        patches = series.unfold(-1, self.settings.patch, self.settings.step).flatten(0, 1)  # (B C, n, patch)
+        tokens = self.embed(patches) + self.places
         y, _ = self.encoder(self.dropout(tokens))
         told: Tensor = self.head(self.dropout(y[:, -1])).view(*series.shape[:2], -1)
         return told
@@ -169,7 +183,7 @@ def forecasting(
         raise InputError(f"{table.name} goes back in time at {back}. Sort its rows by date, the oldest first.")
     parts = parts or split_rows(table)
     values, mean, spread = standardised(table.values, parts.train)
-    plain = {name: getattr(settings, name) for name in ("input", "horizon", "patch", "encoder")}
+    plain = {name: getattr(settings, name) for name in ("input", "horizon", "patch", "stride", "encoder")}
     settings = ForecasterSettings(**plain, mean=tuple(mean.tolist()), spread=tuple(spread.tolist()))
     windows = {name: Windows(values, part, settings) for name, part in
                (("train", parts.train), (DEV, parts.dev), (TEST, parts.test))}  # fmt: skip

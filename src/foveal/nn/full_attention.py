@@ -14,7 +14,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from foveal.errors import InputError
-from foveal.nn.inputs import checked, head_width, require_token
+from foveal.nn.inputs import checked, head_width, require_result, require_token
 from foveal.nn.states import State, require_state
 from foveal.nn.window_attention import merged, rotated, turns
 from foveal.ranges import COUNT, require_settings
@@ -84,7 +84,8 @@ class FullAttention(nn.Module):
             own = order == order[past:, None]
             seen = ((order <= order[past:, None]) & there[:, None]) | own  # (B, T, n): no row is without a key
             y = F.scaled_dot_product_attention(q, keys, values, attn_mask=seen[:, None])
-        return self.out(merged(y)), TextState(state.layout, keys, values, there)
+        given = require_result("Full attention", self.out(merged(y)))
+        return given, TextState(state.layout, keys, values, there)
 
     def step(self, x: Tensor, state: TextState) -> tuple[Tensor, TextState]:
         """One token (B, dim)."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -13,7 +15,8 @@ from foveal.errors import InputError
 
 
 def require_sequence(layer: str, x: Tensor, dim: int, mask: Tensor | None = None) -> None:
-    """InputError: x is not (B, T, dim) with at least one row and token, or the mask is not (B, T) of booleans."""
+    """InputError: x is not (B, T, dim) of floats with a row and a token at least, or the mask no (B, T) of booleans."""
+    _require_floats(layer, x)
     if x.dim() != 3 or x.shape[-1] != dim:
         raise InputError(f"{layer} got an input of shape {tuple(x.shape)}; it needs (batch, tokens, {dim}).")
     if x.shape[1] == 0:
@@ -41,12 +44,31 @@ def checked(layer: str, x: Tensor, dim: int, mask: Tensor | None = None) -> Tens
 
 
 def require_token(layer: str, x: Tensor, dim: int) -> None:
-    """InputError: x is not (B, dim), or holds a NaN or an infinite number."""
+    """InputError: x is not (B, dim) of floats, or holds a NaN or an infinite number."""
     if x.dim() != 2 or x.shape[-1] != dim:
         raise InputError(
             f"{layer}.step got an input of shape {tuple(x.shape)}; it needs a token a row, (batch, {dim})."
         )
+    _require_floats(f"{layer}.step", x)
     require_numbers(f"{layer}.step", x)
+
+
+def _require_floats(layer: str, x: Tensor) -> None:
+    if not x.is_floating_point():
+        raise InputError(
+            f"{layer} got an input of {x.dtype}; it needs vectors of floats. Whole numbers that stand for words go "
+            "through an embedding first."
+        )
+
+
+def require_result(layer: str, y: Tensor) -> Tensor:
+    """y as it is. InputError: it holds what is no number, as the layer's inputs, though numbers, were too large."""
+    if not (hidden(y) or _sound(y)) and not bool(torch.isfinite(y).all()):
+        raise InputError(
+            f"{layer} gives no numbers: what it was given is so large that products of it are infinite. Normalise it "
+            "first."
+        )
+    return y
 
 
 def require_ids(model: str, name: str, ids: Tensor, most: int) -> None:
@@ -91,6 +113,18 @@ def _sound(x: Tensor) -> bool:
 def as_it_is(x: Tensor) -> AbstractContextManager[Any]:
     """Inside, autocast leaves the arithmetic of x alone. On "meta", where nothing is computed, there is no autocast."""
     return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
+
+
+def settings_of(what: str, kind: type[Any], values: object) -> Any:
+    """Settings of that kind from a mapping. InputError: none came, or it names a field that there is not."""
+    names = [one.name for one in fields(kind)]
+    if not isinstance(values, Mapping):
+        raise InputError(f"{what} got {values!r}; it needs fields of {kind.__name__} by name: {', '.join(names)}.")
+    if unknown := sorted(map(str, values.keys() - set(names))):
+        raise InputError(
+            f"{what} got {', '.join(unknown)}, which {kind.__name__} does not have. It has: {', '.join(names)}."
+        )
+    return kind(**values)
 
 
 def head_width(layer: str, dim: int, heads: int) -> int:

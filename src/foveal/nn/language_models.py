@@ -22,7 +22,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 
 from foveal.errors import InputError
 from foveal.nn.aaren import Aaren, AarenSettings
-from foveal.nn.inputs import require_ids
+from foveal.nn.inputs import require_ids, settings_of
 from foveal.nn.kept import Kept
 from foveal.nn.next_tokens import IGNORED, LanguageOutput, cross_entropy, drawn
 from foveal.nn.norms import RMSNorm
@@ -30,7 +30,7 @@ from foveal.nn.routing import RoutingAttention, RoutingSettings
 from foveal.nn.stack import Block
 from foveal.nn.states import StackState, State
 from foveal.nn.titans import LMM, MAC, MAG, MAL, TitansSettings
-from foveal.ranges import BELOW_ONE, COUNT, POSITIVE, require_one_of, require_settings
+from foveal.ranges import BELOW_ONE, COUNT, NOT_NEGATIVE, POSITIVE, require_number, require_one_of, require_settings
 
 
 class StreamConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
@@ -56,18 +56,17 @@ class StreamConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
         """The settings of the mixer of a layer. InputError: a field that there is not, or a value that is refused."""
         raise NotImplementedError
 
-    def _made(self, kind: Any, **more: Any) -> Any:
-        if isinstance(self.mixer, Mapping) and self.mixer.get("dim", self.hidden_size) != self.hidden_size:
+    def _made(self, kind: Any, *, usual: Mapping[str, Any] | None = None, own: Mapping[str, Any] | None = None) -> Any:
+        """Settings of the mixer's fields; `usual` are those that it need not name, `own` take the place of its own."""
+        what, mixer = type(self).__name__, self.mixer
+        if isinstance(mixer, Mapping) and mixer.get("dim", self.hidden_size) != self.hidden_size:
             raise InputError(
-                f"{type(self).__name__} got hidden_size = {self.hidden_size} and a mixer of dim = {self.mixer['dim']}; "
-                "they are one: leave dim out."
+                f"{what} got hidden_size = {self.hidden_size} and a mixer of dim = {mixer['dim']}; they are one: leave "
+                "dim out."
             )
-        try:
-            return kind(**{"dim": self.hidden_size, **self.mixer, **more})
-        except TypeError as error:
-            raise InputError(
-                f"{type(self).__name__}.mixer holds what {kind.__name__} does not have: {error}."
-            ) from error
+        if isinstance(mixer, Mapping):
+            mixer = {"dim": self.hidden_size, **(usual or {}), **mixer, **(own or {})}
+        return settings_of(f"{what}.mixer", kind, mixer)
 
 
 class TitansConfig(StreamConfig):  # type: ignore[no-untyped-call]
@@ -94,7 +93,7 @@ class AarenConfig(StreamConfig):  # type: ignore[no-untyped-call]
 
     def layer_settings(self, layer: int) -> AarenSettings:  # noqa: ARG002
         """The same for every layer."""
-        settings: AarenSettings = self._made(AarenSettings, **{"conv_kernel": 4, **self.mixer})
+        settings: AarenSettings = self._made(AarenSettings, usual={"conv_kernel": 4})
         return settings
 
 
@@ -110,7 +109,7 @@ class RoutingConfig(StreamConfig):  # type: ignore[no-untyped-call]
     def layer_settings(self, layer: int) -> RoutingSettings:
         """Local heads alone in the first layers."""
         own = {"routing_heads": 0} if layer < self.routing_from else {}
-        settings: RoutingSettings = self._made(RoutingSettings, **own)
+        settings: RoutingSettings = self._made(RoutingSettings, own=own)
         if not settings.causal:
             raise InputError("RoutingConfig got causal = False; a language model must not see what is to come.")
         return settings
@@ -279,8 +278,10 @@ class StreamLM(Kept):
     ) -> Iterator[Tensor]:
         """The new tokens (B,), one at a time; the likeliest, or with a temperature drawn from the `top_k` likeliest.
 
-        A model with topk routing reads all again for each: it has no state.
+        A model with topk routing reads all again for each: it has no state. InputError: as `forward`, or an option out
+        of its range.
         """
+        require_number(type(self).__name__, "max_new_tokens", max_new_tokens, NOT_NEGATIVE, whole=True)
         streams = all(getattr(one.mixer, "streams", True) for one in self._stack)
         output = self(input_ids, keep_state=streams)
         logits, state, ids = output.logits[:, -1], output.state, input_ids

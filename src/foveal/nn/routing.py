@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from foveal.errors import InputError
-from foveal.nn.inputs import checked, require_token
+from foveal.nn.inputs import checked, require_result, require_token
 from foveal.nn.routing_heads import ClusterState, Members, Neighbours, RoutingHeads, RoutingSettings
 from foveal.nn.states import State, require_state
 from foveal.nn.window_attention import WindowAttention, WindowSettings, WindowState
@@ -93,7 +93,7 @@ class RoutingAttention(nn.Module):
         """x (B, T, dim) -> (B, T, dim), the state (where `keep`), the commitment loss (a number).
 
         Tokens where `mask` is False are seen by none and in no cluster. InputError: wrong shapes, tokens that are no
-        numbers, or another's state.
+        numbers or too large for products of them, or another's state.
         """
         x = checked("Routing attention", x, self.settings.dim, mask)
         if state is not None or (keep and self.streams):
@@ -104,6 +104,7 @@ class RoutingAttention(nn.Module):
         if self.routed is not None:
             seen, routed, loss = self.routed(x, state.routed if state else None, mask)
             y = y + seen
+        y = require_result("Routing attention", y)
         return RoutedOutput(y, RoutingState(self.layout, local, routed) if state else None, loss)
 
     def step(self, x: Tensor, state: RoutingState) -> RoutedOutput:
@@ -116,6 +117,7 @@ class RoutingAttention(nn.Module):
         if self.routed is not None and state.routed is not None:
             seen, routed = self.routed.step(x, state.routed)
             y = y + seen
+        y = require_result("Routing attention", y)
         return RoutedOutput(y, RoutingState(self.layout, local, routed), y.new_zeros(()))
 
     def _checked(self, state: RoutingState | None, rows: int) -> RoutingState:

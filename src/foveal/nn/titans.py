@@ -27,7 +27,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from foveal.errors import InputError
-from foveal.nn.inputs import as_it_is, checked, head_width, require_token
+from foveal.nn.inputs import as_it_is, checked, head_width, require_token, settings_of
 from foveal.nn.memory_rule import Weights, through
 from foveal.nn.neural_memory import MemoryDiverged, MemorySettings, MemoryState, NeuralMemory
 from foveal.nn.norms import RMSNorm
@@ -67,7 +67,8 @@ class TitansSettings:
         require_one_of("Titans", self, "gate", ("sigmoid", "convex"))
         head_width("Titans", self.dim, self.heads)
         if isinstance(self.memory, Mapping):
-            object.__setattr__(self, "memory", MemorySettings(**{"dim": self.dim, **self.memory}))
+            memory = settings_of("Titans.memory", MemorySettings, {"dim": self.dim, **self.memory})
+            object.__setattr__(self, "memory", memory)
         if not isinstance(self.memory, MemorySettings):
             raise InputError(f"Titans got memory = {self.memory!r}; it needs MemorySettings, or some of its fields.")
         if self.memory.dim != self.dim:

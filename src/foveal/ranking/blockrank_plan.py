@@ -172,8 +172,8 @@ class Plan:
         tail = [after + n for n in (*range(query), *(query + depth for depth in depths))]
         if self.ask.full:
             return torch.tensor([*range(self.before), *tail], device=self.device)
-        documents = [first + n for length in self.lengths for n in range(length)]
-        return torch.tensor([*range(first), *documents, *tail], device=self.device)
+        documents = (torch.arange(first, first + length) for length in self.lengths)
+        return torch.cat([torch.arange(first), *documents, torch.tensor(tail, dtype=torch.long)]).to(self.device)
 
 
 def _groups(lengths: Sequence[int], device: torch.device) -> list[Group]:

@@ -12,6 +12,7 @@ goal-ranker.json (a goal filter), a model of token vectors (`foveal train late`)
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from foveal.errors import InputError, UnknownName
 from foveal.registry import RANKERS, lookup
+from foveal.retrieval.pipeline import CANDIDATES, usual_candidates
 from foveal.settings import Settings, expanded
 from foveal.training import checkpoints
 from foveal.training.kept import lost
@@ -27,10 +29,14 @@ from foveal.types import Ranker
 if TYPE_CHECKING:
     from foveal.ranking.cascade import Cascade, CascadeReport
 
-LAST = 20
-"""Candidates of a cascade's last stage where none are named: a language model is slow at it."""
+log = logging.getLogger("foveal.ranking")
+
 NARROWING = 5
 """Times as many candidates that the stage before another one takes where none are named."""
+
+WEAK = ("blockrank", "listwise", "pointwise")
+"""Ways by which a model that was not trained to rank was measured, and put a third of the answers first where words put
+nearly all (docs/blockrank.md)."""
 
 FILES = (
     "ranker.json", "feature-ranker.json", "blockrank.json", "legal.json", "article-model.json", "goal-ranker.json"
@@ -55,11 +61,24 @@ def load_ranker(name: str | Path, *, home: Path | None = None, **cascade: Any) -
     if name in RANKERS:
         from foveal.models.language import load_language_model
 
-        made: Ranker = lookup(RANKERS, name, kind="ranker")(load_language_model())
+        model = load_language_model()
+        _warn(name, model.folder)
+        made: Ranker = lookup(RANKERS, name, kind="ranker")(model)
         return made
     folder = _located(name, home)
     loaded: Ranker = _kind(folder)(str(folder or name))
     return loaded
+
+
+def _warn(name: str, folder: Path) -> None:
+    """Say of a language model that ranks, and was not trained to, what comes of it."""
+    from foveal.ranking.blockrank import saved_settings
+
+    if name in WEAK and not saved_settings(folder):
+        log.warning(
+            "The language model was not trained to rank, and by %s it orders worse than words alone do. Train it: "
+            "foveal train blockrank --name mine; then --rank mine.", name,
+        )  # fmt: skip
 
 
 def require_ranker(name: str, *, home: Path | None = None) -> None:
@@ -105,9 +124,9 @@ def load_cascade(
 ) -> Cascade:
     """The cascade that "a,b:50,c" means; ":50" is how many candidates that stage takes at most.
 
-    Where none are named the last stage takes `LAST`, and one before another `NARROWING` times as many, but none more
-    than the one before. InputError: a name is missing, candidates that grow, or a budget that is not above 0. Else as
-    `load_ranker`.
+    Where none are named the last stage takes `CANDIDATES`, and one before another `NARROWING` times as many, but none
+    more than the one before; a single stage takes its ranker's own (`usual_candidates`). InputError: a name is missing,
+    candidates that grow, or a budget that is not above 0. Else as `load_ranker`.
     """
     from foveal.ranking.cascade import Cascade, Stage
 
@@ -116,7 +135,10 @@ def load_cascade(
         raise InputError(f"A cascade got a budget of {budget_ms:g} ms; it needs more than 0, or none for no limit.")
     for name, _ in sized:  # a wrong name is told before another is loaded
         require_ranker(name, home=home)
-    stages = [Stage(load_ranker(name, home=home), count, name=name) for name, count in sized]
+    rankers, counts = [load_ranker(name, home=home) for name, _ in sized], [count for _, count in sized]
+    if [name for name, _ in sized] == [names.strip()]:  # one alone, whose candidates are not named
+        counts = [usual_candidates(rankers[0])]
+    stages = [Stage(ranker, count, name=name) for ranker, count, (name, _) in zip(rankers, counts, sized, strict=True)]
     return Cascade(stages, budget_ms, on_report=on_report)
 
 
@@ -202,7 +224,7 @@ def _counts(named: Sequence[int | None]) -> list[int]:
     """The candidates of each stage, those that are not named filled in."""
     counts: list[int] = []
     for count in reversed(named):
-        counts.insert(0, count or (NARROWING * counts[0] if counts else LAST))
+        counts.insert(0, count or (NARROWING * counts[0] if counts else CANDIDATES))
     for place in range(1, len(counts)):
         if named[place] is None:
             counts[place] = min(counts[place], counts[place - 1])

@@ -34,7 +34,7 @@ from foveal.models.quiet import in_a_line, quiet
 from foveal.registry import require
 from foveal.retrieval.pipeline import beside_search, followed_by
 from foveal.settings import Settings, expanded
-from foveal.training.rerankers import BESIDE
+from foveal.training.rerankers import BESIDE, RerankerSettings
 from foveal.types import Hit, require_hits
 
 OVERFLOWS = ("windows", "cut")
@@ -57,6 +57,7 @@ class CrossEncoderRanker:
     max_tokens: int | None = None  # of query, passage and the special ones together; None: what the model can
     overflow: str = "windows"  # a passage that does not fit: "windows", the best one counts, or "cut"
     share: float = 1.0  # of its score, beside the search's own
+    fitted_over: int | None = None  # hits that the share was chosen over; None: nobody chose it
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
@@ -98,7 +99,7 @@ class CrossEncoderRanker:
             raise ModelUnavailable(
                 f"{folder} could not be loaded as a cross-encoder ({in_a_line(error)}). Fetch it anew."
             ) from error
-        return cls(model, **{"share": _share(folder), **options})
+        return cls(model, **{**_beside(folder), **options})
 
     @property
     def tokens(self) -> int:
@@ -192,13 +193,16 @@ def windows(offsets: Sequence[tuple[int, int]], size: int) -> list[tuple[int, in
     return [(offsets[first][0], offsets[min(first + size, len(offsets)) - 1][1]) for first in firsts]
 
 
-def _share(folder: Path) -> float:
-    """What the folder of a model that was trained here says; 1 where it says nothing. ModelUnavailable: damaged."""
+def _beside(folder: Path) -> dict[str, Any]:
+    """The share that the folder of a model that was trained here tells, and over how many hits it was chosen; nothing
+    of another model. ModelUnavailable: damaged.
+    """
     path = folder / BESIDE
     if not path.is_file():
-        return 1.0
+        return {}
     try:
-        return float(json.loads(path.read_text(encoding="utf-8"))["share"])
+        share = float(json.loads(path.read_text(encoding="utf-8"))["share"])
+        return {"share": share, "fitted_over": RerankerSettings().depth}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelUnavailable(f"{path} is damaged ({in_a_line(error)}). Train the ranker anew.") from error
 

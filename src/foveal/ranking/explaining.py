@@ -184,11 +184,10 @@ def _places(words: Sequence[str], text: str) -> tuple[Part, ...]:
     """Where words that were cut from `text` stand in it; words may have been left out between them."""
     from foveal.ranking.neural.inputs import placed
 
-    places, wanted = [], list(words)
+    places: list[Part] = []
     for word, start, end in placed(text):
-        if wanted and word == wanted[0]:
+        if len(places) < len(words) and word == words[len(places)]:
             places.append((start, end))
-            wanted.pop(0)
     return tuple(places)
 
 

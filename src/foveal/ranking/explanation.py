@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal.errors import InputError
+from foveal.retrieval.words import FUNCTION_WORDS
 from foveal.types import Hit
 
 Floats = npt.NDArray[np.float64]
@@ -71,7 +72,7 @@ class Explanation:
     def best(self, count: int = 5) -> list[Reason]:
         """The strongest reasons, the same words taken together, in lower case, and sentences as they are written; a
         weight of 0 or below is none, nor is a mark. Where only the strongest counts each word of the query has one: its
-        best match.
+        best match; those of function words, which stand in any text, come last.
         """
         found: dict[tuple[str, str], float] = {}
         texts = [" ".join(self.text(part).split()) for part in self.parts]
@@ -87,7 +88,7 @@ class Explanation:
             strongest: dict[str, tuple[str, str]] = {}
             for word, text in order:
                 strongest.setdefault(word, (word, text))
-            order = list(strongest.values())
+            order = sorted(strongest.values(), key=lambda key: key[0] in FUNCTION_WORDS)
         return [Reason(word, text, found[word, text]) for word, text in order[:count]]
 
     def __str__(self) -> str:

@@ -26,6 +26,7 @@ from foveal.ranking.features import OWN, Features
 from foveal.ranking.fitting import FITS, Group, ScoreModel
 from foveal.ranking.judged import Judged, place_of
 from foveal.ranking.learned import LearnedRanker, load_model, run_of, save_model
+from foveal.retrieval.pipeline import CANDIDATES
 from foveal.retrieval.terms import terms
 from foveal.training.examples import Examples
 from foveal.training.loop import Curves
@@ -40,9 +41,9 @@ if TYPE_CHECKING:
     from foveal.training.runs import RunSettings
 
 METRICS = ("ndcg@10", "mrr@10")
-DEPTH = 20
+DEPTH = CANDIDATES
 """Hits of the first stage that are learnt from, and ordered anew for the held-out queries: as many as `foveal search
---rank` gives (`library.CANDIDATES`). A hit's share of the range of scores depends on how long the list is.
+--rank` gives. A hit's share of the range of scores depends on how long the list is.
 """
 
 WORDS = 100_000

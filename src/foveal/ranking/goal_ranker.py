@@ -43,6 +43,9 @@ TOLD, WEIGHTS = "goal-ranker.json", "model.safetensors"
 BATCH = 64
 """Texts that go through the filter together."""
 
+FITTED_OVER = 100
+"""Hits that the weight of a trained filter is fitted over (`GoalTraining.depth`)."""
+
 REMEMBERED = 2**30
 """Bytes of tokens' vectors that are remembered: 20,000 texts of 64 tokens of 384 numbers. The oldest go."""
 
@@ -134,6 +137,8 @@ class GoalScorer:
 
 class GoalRanker:
     """A `Ranker` by a trained filter."""
+
+    fitted_over = FITTED_OVER
 
     def __init__(
         self, scorer: GoalScorer, *, weight: float = 1.0, budget: int | None = None, name: str = "goal"

@@ -24,6 +24,7 @@ from foveal.errors import InputError
 from foveal.evaluation.legal import Article, LegalCollection
 from foveal.evaluation.metrics import Run, evaluate
 from foveal.ranking.judged import Judged
+from foveal.retrieval.pipeline import CANDIDATES
 from foveal.training.examples import Examples
 from foveal.training.report import Report, seen_before
 from foveal.training.runs import RunSettings
@@ -45,7 +46,7 @@ Made = tuple[Path | None, Report]
 HELD, MOST_HELD, LEAST_HELD = 10, 0.3, 0.1
 """Queries that are held out, and the shares that this may be."""
 
-LISTED = 20
+LISTED = CANDIDATES
 """Candidates of a held-out list for BlockRank: as many as `foveal search --rank` gives."""
 
 

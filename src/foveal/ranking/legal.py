@@ -37,6 +37,9 @@ from foveal.training import checkpoints
 from foveal.training.searches import Search, WordSearch
 from foveal.types import Hit, Passage, Retriever
 
+K1, B = 1.2, 0.75
+"""Of BM25 over articles: the figures that it is compared with, here and elsewhere, are by these."""
+
 LEGAL = "legal.json"
 """What a model's folder says of the two stages around it."""
 
@@ -101,7 +104,7 @@ class ArticleWords:
 def word_search(texts: Mapping[str, str], language: str = "plain") -> Search:
     """BM25 over texts whose words are cut as the language wants."""
     cut = word_cutter(language)
-    inner = WordSearch({name: " ".join(cut(text)) for name, text in texts.items()})
+    inner = WordSearch({name: " ".join(cut(text)) for name, text in texts.items()}, K1, B)
 
     def search(queries: Sequence[str], k: int) -> list[dict[str, float]]:
         return inner([" ".join(cut(query)) for query in queries], k)

@@ -35,6 +35,11 @@ class LegalRanker:
         if self.ranker.budget is not None:
             object.__setattr__(self, "budget", min(self.ranker.budget, self.budget or self.ranker.budget))
 
+    @property
+    def fitted_over(self) -> int:
+        """The hits that the weight was fitted over: z-scores depend on how long a list is."""
+        return self.settings.candidates
+
     @classmethod
     def load(cls, folder: Path | str, **options: Any) -> LegalRanker:
         """The ranker of a model that was tuned; `options` are the fields of `SectionRanker`. ModelUnavailable: the

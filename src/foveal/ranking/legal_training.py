@@ -25,6 +25,7 @@ from foveal.evaluation.metrics import Qrels, Run
 from foveal.ranking.article_models import load_article_model
 from foveal.ranking.attentive_cnn import AttentiveCNN, AttentiveCNNSettings, Vocabulary
 from foveal.ranking.legal import (
+    K1,
     LEGAL,
     ArticleWords,
     LegalHit,
@@ -202,7 +203,7 @@ def train_legal(
         training,
         run=run.measured_by(held, examples_of(run.test, texts) if run.test else None),
         first_stage=word_search({name: one.text for name, one in collection.articles.items()}, form.language),
-        first_stage_name=f"words, {form.language}",
+        first_stage_name=f"words, {form.language}, k1 {K1}",
         decide=lambda place, report: decide(tune(place), report),
     )
     if folder is not None and not _is_tuned(folder, settings):

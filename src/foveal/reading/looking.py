@@ -14,9 +14,11 @@ Source    question-to-text attention as retrieval: InfiniRetri (arXiv 2502.12962
 
 from __future__ import annotations
 
+import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -33,6 +35,8 @@ from foveal.reading.tokens import PlainTokens
 
 if TYPE_CHECKING:
     from foveal.models.language import LanguageModel
+
+log = logging.getLogger("foveal.reading")
 
 Window = Sequence[Sentence]
 
@@ -96,6 +100,8 @@ class Looking:
         lengths = torch.tensor([len(text) for text in texts], device=self.model.device)
         longest = max(map(len, texts))
         method = method_for(self.attention, longest)
+        if method is not None and longest < method.least:
+            _say_once(self.attention, method.least)
         layout = SharedPrefix(lengths, longest, [len(tail) for tail in tails], method=method)
         paid = self._attention(texts, tails, layout)
         if content_free:
@@ -122,6 +128,16 @@ class Looking:
         )
         watch(self.model.model, ids, recorder, method=layout, positions=layout.positions, int8=self.int8)
         return torch.cat(list(recorder.attention.values()), dim=1)
+
+
+@cache
+def _say_once(name: str, least: int) -> None:
+    log.warning(
+        "Windows are read densely: %s begins at %s tokens, and they are shorter. Take larger ones (foveal read "
+        "--window), or leave the method out (docs/attention.md).",
+        name,
+        f"{least:,}",
+    )
 
 
 class SpreadLooking(Looking, ABC):

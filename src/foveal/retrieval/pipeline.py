@@ -23,6 +23,9 @@ from foveal.ranges import require_k
 from foveal.retrieval.fusion import weighted_sum
 from foveal.types import Hit, Ranker, Retriever, Span, require_hits
 
+CANDIDATES = 20
+"""Hits that a ranker orders where nobody says how many: a language model is slow at it."""
+
 
 @dataclass(frozen=True)
 class StageReport:
@@ -128,6 +131,14 @@ def followed_by(ranked: Sequence[Hit], hits: Sequence[Hit]) -> list[Hit]:
         return rest
     last = ranked[-1].score
     return [*ranked, *(replace(hit, score=last - place) for place, hit in enumerate(rest, start=1))]
+
+
+def usual_candidates(ranker: Ranker) -> int:
+    """How many hits a ranker orders where nobody says: those that its weight beside the search was fitted over, if it
+    has one (`fitted_over`). Scores are laid over the range of a list, so that a weight is right for lists as long.
+    """
+    fitted: int | None = getattr(ranker, "fitted_over", None)
+    return fitted or CANDIDATES
 
 
 def read_by(ranker: Ranker, hits: int) -> int:

@@ -68,6 +68,8 @@ class WordSearch:
     """A `Search` by BM25."""
 
     corpus: Mapping[str, str]
+    k1: float = K1
+    b: float = B
 
     @cached_property
     def _index(self) -> tuple[list[str], dict[str, tuple[npt.NDArray[np.int64], Floats]]]:
@@ -75,7 +77,7 @@ class WordSearch:
         ids = list(self.corpus)
         words = [Counter(word_runs(self.corpus[name].lower())) for name in ids]
         lengths = np.array([sum(counts.values()) for counts in words], dtype=np.float64)
-        norms = K1 * (1 - B + B * lengths / max(1.0, lengths.mean()))
+        norms = self.k1 * (1 - self.b + self.b * lengths / max(1.0, lengths.mean()))
         held: dict[str, list[tuple[int, int]]] = defaultdict(list)
         for row, counts in enumerate(words):
             for word, count in counts.items():

@@ -43,11 +43,11 @@ from foveal.web.api_description import described
 from foveal.web.closing import closed_by_signals
 from foveal.web.collector import settle
 from foveal.web.health import HostCheck, samples
-from foveal.web.limits import uploading
 from foveal.web.measured import Measured, Measures
 from foveal.web.models import LocalModels, Models
 from foveal.web.pages import page
 from foveal.web.refused import what_was_sent
+from foveal.web.request_limits import uploading
 from foveal.web.rights import SignInFirst
 from foveal.web.safety import HEADERS, BodyLimit, BrowserCookie, Headers, HeadOnly, NoNul, secret_of
 from foveal.web.settings import WebSettings, load_web

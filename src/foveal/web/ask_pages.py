@@ -21,7 +21,7 @@ from foveal.types import Citation, Hit
 from foveal.web.answers import Cited, cited, one_line, pieces, where_of
 from foveal.web.document_text import place_address
 from foveal.web.jobs import MODEL, Job
-from foveal.web.offered import check_retriever, retrievers
+from foveal.web.offered import check_retriever, searches
 from foveal.web.pages import page
 from foveal.web.rights import Needs, whose_job
 from foveal.web.safety import guarded
@@ -235,4 +235,4 @@ def _pages_of(library: Library, document_id: str, revision: str | None) -> tuple
 
 def _about(site: Site) -> dict[str, object]:
     documents = site.library.store.counts()["documents"] if site.has_library else 0
-    return {"model": site.models.name, "documents": documents, "retrievers": retrievers(site.settings.home)}
+    return {"model": site.models.name, "documents": documents, "retrievers": searches(site.settings.home)}

@@ -16,13 +16,13 @@ from fastapi import APIRouter, Depends, HTTPException, Request, Response
 
 from foveal.evaluation.files import whole_file
 from foveal.papers.cards import card
-from foveal.papers.mail.plain import plain_tex
 from foveal.papers.periods import Period
+from foveal.papers.plain_titles import plain_tex
 from foveal.papers.store import Paper
 from foveal.papers.thumbnails import CARDS, drawn, kept
 from foveal.web import papers_views as views
 from foveal.web.caching import conditional
-from foveal.web.limits import limited
+from foveal.web.request_limits import limited
 from foveal.web.site import site_of
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(limited("search"))])

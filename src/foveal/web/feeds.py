@@ -29,9 +29,9 @@ from foveal.papers.periods import Period
 from foveal.papers.store import Paper
 from foveal.web import papers_views as views
 from foveal.web.caching import conditional
-from foveal.web.limits import limited
 from foveal.web.markup import html_of, plain
 from foveal.web.pages import STATIC
+from foveal.web.request_limits import limited
 from foveal.web.site import Site, base_url, site_of
 
 router = APIRouter(include_in_schema=False)

@@ -32,8 +32,8 @@ from foveal.web.documents import NeedsOwn, checked_revision, entry_of, renamed, 
 from foveal.web.job import Job, Work
 from foveal.web.library_adding import MOST_FILES, AddWork, given_by
 from foveal.web.library_search import LONGEST_QUERY, search_passages
-from foveal.web.limits import limited
 from foveal.web.read_pages import EFFORTS, read_work
+from foveal.web.request_limits import limited
 from foveal.web.research_api import writes
 from foveal.web.rights import Needs, check_stop, rights, whose_job
 from foveal.web.signed_in import private, signed_in

@@ -27,9 +27,9 @@ from foveal.web.documents import NeedsOwn, entry_of, own_among, renamed, taken_o
 from foveal.web.jobs import LIBRARY
 from foveal.web.library_adding import AddWork, given_by
 from foveal.web.library_search import LONGEST_QUERY, Found, search_passages
-from foveal.web.limits import limited
-from foveal.web.offered import rankers, retrievers
+from foveal.web.offered import rankers, searches
 from foveal.web.pages import page
+from foveal.web.request_limits import limited
 from foveal.web.rights import Needs, may, whose_job
 from foveal.web.safety import guarded
 from foveal.web.site import site_of
@@ -106,7 +106,7 @@ def _shown(
         "passages": counts["passages"],
         "number": number,
         "last": last,
-        "retrievers": retrievers(site.settings.home),
+        "retrievers": searches(site.settings.home, str(asked.get("retriever") or "")),
         "rankers": rankers(site.settings.home),
         "own_ranker": chosen(site.settings),
         "adding": site.jobs.unfinished(LIBRARY),

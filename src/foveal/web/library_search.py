@@ -23,7 +23,8 @@ from foveal.web.answers import author_of, where_of
 from foveal.web.document_text import place_address
 from foveal.web.offered import check_ranker, check_retriever
 from foveal.web.passage_marks import Marked, marked_words
-from foveal.web.ranked import Within, within
+from foveal.web.ranked import Within
+from foveal.web.request_limits import within
 from foveal.web.site import site_of
 
 if TYPE_CHECKING:

@@ -1,17 +1,16 @@
 """How often one address may ask: token buckets in memory, 429 with Retry-After beyond them.
 
-    @router.get("/papers", dependencies=[Depends(limited("search"))])
+    wait = limits.wait("search", address_of(request, options.trusted_proxies), 30)      # seconds; 0: go on
 
 A bucket holds a period's worth of requests and fills evenly; what is spent comes back one by one. An address is that of
 the connection; behind a proxy that is trusted (SiteSettings.trusted_proxies), the last one in X-Forwarded-For that is
 not a proxy's itself. Networks of IPv6 give a house 2^64 addresses: they count as one. Each process counts for itself.
 An address that many people share, as an office does ([web] shared_addresses), may do `SHARED` times as much. A program
-with a token takes from its person's bucket, wherever it runs.
+with a token takes from its person's bucket, wherever it runs. What holds a route to them: `request_limits.py`.
 """
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections import OrderedDict
@@ -19,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 
-from fastapi import HTTPException, Request
+from fastapi import Request
 
 from foveal.papers.rate_limits import network_of
 
@@ -58,77 +57,14 @@ class Limits:
         return 0.0 if taken else (1 - left) / rate
 
 
-def limited(kind: str) -> Callable[[Request], None]:
-    """Dependency of a route: 429 once an address has asked more often than the site allows."""
-
-    def check(request: Request) -> None:
-        from foveal.web.signed_in import signed_in, token_sent
-        from foveal.web.site import site_of
-
-        site = site_of(request)
-        options = site.options
-        allowed = {
-            "search": options.search_per_minute, "rank": options.ranked_per_minute, "api": options.api_per_hour
-        }[kind]  # fmt: skip
-        person, unknown = None, None
-        try:
-            person = signed_in(request) if token_sent(request) else None
-        except HTTPException as error:  # a token that is nobody's counts for the address, so that guesses have a limit
-            unknown = error
-        if allowed <= 0:
-            if unknown is not None:
-                raise unknown
-            return
-        if person is not None:
-            whose, named = f"person {person.id}", "with your tokens"
-        else:
-            whose, named = address_of(request, options.trusted_proxies), "from one address"
-            allowed *= sharing(request)
-        wait = site.limits.wait(kind, whose, allowed)
-        if wait > 0:
-            seconds = math.ceil(wait)
-            raise HTTPException(
-                429,
-                f"That is more than {allowed} {REQUESTS[kind]} in {PERIODS[kind] / 60:.0f} min {named}. Ask again in "
-                f"{seconds} s.",
-                headers={"Retry-After": str(seconds)},
-            )
-        if unknown is not None:
-            raise unknown
-
-    return check
-
-
 def address_of(request: Request, trusted: tuple[str, ...]) -> str:
     """Whose bucket a request takes from: its address, of IPv6 the network of one house."""
     return network_of(asked_from(request, trusted))
 
 
-def sharing(request: Request) -> int:
-    """How many people's share an address has that a request comes from."""
-    from foveal.web.site import site_of
-
-    site = site_of(request)
-    return people_at(address_of(request, site.options.trusted_proxies), site.web.shared)
-
-
 def people_at(address: str, shared: tuple[str, ...]) -> int:
     """How many people's share an address has, or the network of a house."""
     return SHARED if _is_of(address, shared) else 1
-
-
-def uploading(request: Request) -> str:
-    """Whose uploads count together; "" for this machine itself, and for addresses that many people share."""
-    address = asked_by(request)
-    return "" if not address or sharing(request) > 1 else address
-
-
-def asked_by(request: Request) -> str:
-    """Whose long jobs count together: an address; "" for this machine itself, whose people are not strangers."""
-    from foveal.web.site import site_of
-
-    address = address_of(request, site_of(request).options.trusted_proxies)
-    return "" if address in ("127.0.0.1", "::1", "::/64", "testclient") else address
 
 
 def asked_from(request: Request, trusted: tuple[str, ...]) -> str:

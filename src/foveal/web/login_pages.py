@@ -17,8 +17,8 @@ from starlette.background import BackgroundTask
 
 from foveal.errors import FovealError, InputError
 from foveal.papers.sessions import LINK_LIFE, UNUSABLE, local_path, peek, request_link, sign_out, use_link
-from foveal.web.limits import sharing
 from foveal.web.pages import page
+from foveal.web.request_limits import sharing
 from foveal.web.safety import COOKIE as BROWSER
 from foveal.web.safety import guarded
 from foveal.web.signed_in import (

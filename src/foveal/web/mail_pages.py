@@ -19,13 +19,13 @@ from fastapi.responses import RedirectResponse
 from foveal.errors import InputError
 from foveal.papers.accounts import Person
 from foveal.papers.mail import links, subscriptions
-from foveal.papers.mail.addresses import canonical
 from foveal.papers.mail.links import Links
 from foveal.papers.mail.schedule import CADENCES
 from foveal.papers.mail.signing import unsubscribe_token
 from foveal.papers.mail.subscriptions import Preferences
-from foveal.web.limits import sharing
+from foveal.papers.mail_addresses import canonical
 from foveal.web.pages import page
+from foveal.web.request_limits import sharing
 from foveal.web.safety import guarded
 from foveal.web.signed_in import Reader, ip_of, private
 from foveal.web.site import site_of

@@ -25,6 +25,20 @@ MOST_READ = 100
 MOST_STAGES = 4
 """Stages of a visitor's ranker."""
 
+CALLED = {
+    "lexical": "words",
+    "dense": "meaning",
+    "hybrid": "words and meaning",
+    "lexsembridge": "meaning, its words weighed",
+    "generative": "titles that answer",
+    "fresh": "words, meaning, and what is going on",
+    "late": "meaning, word by word",
+    "sparse": "words and those they suggest",
+    "multi-hop": "words and meaning, twice",
+    "interleaved": "two searches, to compare them",
+}
+"""What a page calls a search, beside its name."""
+
 _STAGE = re.compile(r"(.*?)(:\d+)?", re.DOTALL)
 
 
@@ -32,6 +46,13 @@ def retrievers(home: Path) -> list[str]:
     """Those that a page offers: all, but of late and sparse search those whose index was made in this home."""
     made = {about.name for about in made_indexes(home).values() if not Path(about.model).is_absolute()}
     return [name for name in RETRIEVERS if name not in ("late", "sparse")] + sorted(made)
+
+
+def searches(home: Path, chosen: str = "") -> dict[str, str]:
+    """Those that a page offers, and the chosen one: name -> what a reader sees, such as "meaning (dense)"."""
+    names = dict.fromkeys([*retrievers(home), *([chosen] if chosen else [])])
+    known = {name: CALLED.get(name.partition(":")[0]) for name in names}
+    return {name: f"{called} ({name})" if called else name for name, called in known.items()}
 
 
 def rankers(home: Path) -> list[str]:

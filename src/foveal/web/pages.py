@@ -17,9 +17,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from foveal.errors import FovealError
 from foveal.papers.complaints import Waits, waits
-from foveal.papers.mail.plain import plain_tex
 from foveal.papers.periods import short_date
 from foveal.papers.person import Person
+from foveal.papers.plain_titles import plain_tex
 from foveal.web.browsers import browser_name
 from foveal.web.markup import html_of
 from foveal.web.rights import lists_jobs, rights

@@ -30,10 +30,10 @@ from foveal.papers.upserts import PERSON
 from foveal.web import papers_views as views
 from foveal.web.caching import conditional
 from foveal.web.discussion_routes import discussion_values
-from foveal.web.limits import limited
 from foveal.web.markup import html_of, links_of
 from foveal.web.papers_pages import shown
 from foveal.web.reader_views import without_muted, yours_of
+from foveal.web.request_limits import limited
 from foveal.web.rights import Needs
 from foveal.web.safety import guarded
 from foveal.web.signed_in import Reader, signed_in

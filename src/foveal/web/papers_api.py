@@ -30,12 +30,12 @@ from foveal.papers.upserts import PERSON
 from foveal.web import papers_views as views
 from foveal.web.api_description import TAGS, calls
 from foveal.web.caching import conditional
-from foveal.web.limits import limited
 from foveal.web.markup import plain
 from foveal.web.pages import asset
 from foveal.web.paper_page import listed_today
 from foveal.web.paper_shapes import PaperDetail, PaperEntry
 from foveal.web.papers_pages import shown
+from foveal.web.request_limits import limited
 from foveal.web.rights import Needs
 from foveal.web.signed_in import ours, private, signed_in
 from foveal.web.site import Site, base_url, site_of

@@ -24,11 +24,10 @@ from foveal.papers.periods import Period
 from foveal.papers.store import PaperPage
 from foveal.web import papers_views as views
 from foveal.web.caching import conditional
-from foveal.web.limits import limited
 from foveal.web.offered import check_ranker, check_retriever
 from foveal.web.pages import environment, page
-from foveal.web.ranked import within
 from foveal.web.reader_views import NOBODYS, follow_of, without_muted, yours_of
+from foveal.web.request_limits import limited, within
 from foveal.web.signed_in import signed_in
 from foveal.web.site import base_url, site_of
 from foveal.web.small_forms import Row

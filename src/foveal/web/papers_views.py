@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from foveal.papers.mail.plain import plain_tex
 from foveal.papers.periods import Period
+from foveal.papers.plain_titles import plain_tex
 from foveal.papers.store import Author, Paper
 from foveal.papers.thumbnails import kept
 from foveal.web.markup import plain

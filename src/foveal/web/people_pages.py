@@ -23,10 +23,10 @@ from foveal.papers import accounts, claims, follows, personal_data, profiles, se
 from foveal.papers.accounts import Person
 from foveal.papers.rate_limits import CHANGES, take
 from foveal.papers.records import paper_id
-from foveal.web.limits import limited
 from foveal.web.mail_settings import mail_values
 from foveal.web.own_data import everything_of
 from foveal.web.pages import page
+from foveal.web.request_limits import limited
 from foveal.web.safety import guarded
 from foveal.web.signed_in import Member, back_to, came_from, close_session, private, session_number
 from foveal.web.site import Site, site_of

@@ -1,6 +1,6 @@
 """Searches of strangers that a ranker orders: each within `ranking_s` seconds, and `ranked_per_minute` of an address.
 
-    ranker = within(request, "pairwise")        # None: this machine itself asks, which may take its time
+    ranker = within(request, "pairwise")        # of request_limits.py; None: this machine asks, and may take its time
     hits = site.library.search(query, k, rank=ranker, candidates=ranker.candidates)
     ranker.said()                               # "pairwise read 8 of 20 …", where it was not all; else ""
 
@@ -17,10 +17,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from fastapi import Request
-
 from foveal.types import Hit, Ranker
-from foveal.web.limits import asked_by, limited
 
 if TYPE_CHECKING:
     from foveal.ranking.cascade import Cascade, CascadeReport
@@ -70,34 +67,15 @@ class Timed:
 
     def get(self, name: str, ranker: Ranker, seconds: float) -> Cascade:
         """`ranker` within so many seconds a search; with the times of before, if it is still the same."""
-        from foveal.ranking.by_name import LAST
         from foveal.ranking.cascade import Cascade, Stage
+        from foveal.retrieval.pipeline import usual_candidates
 
         with self._lock:
             before, cascade = self._kept.pop(name, (None, None))
             if cascade is None or before != ranker:
-                stages = ranker.stages if isinstance(ranker, Cascade) else [Stage(ranker, LAST, name=name)]
-                cascade = Cascade(stages, seconds * 1000)
+                alone = [Stage(ranker, usual_candidates(ranker), name=name)]
+                cascade = Cascade(ranker.stages if isinstance(ranker, Cascade) else alone, seconds * 1000)
             self._kept[name] = (ranker, cascade)
             for old in list(self._kept)[:-MOST_TIMED]:
                 del self._kept[old]
         return cascade
-
-
-def within(request: Request, name: str, *, named: bool = True) -> Within | None:
-    """The ranker of that name for a stranger; None for this machine itself, or where a site bounds no time.
-
-    `named`: by the visitor; the site's own ranker orders as many searches as there may be. HTTPException 429: the
-    address asked too often. UnknownName: there is none.
-    """
-    from foveal.web.site import site_of
-
-    site = site_of(request)
-    if not asked_by(request):
-        return None
-    if named:
-        limited("rank")(request)
-    if not site.web.ranking_s:
-        return None
-    ranker = site.rankers.get(name, site.settings.home)
-    return Within(site.timed.get(name, ranker, site.web.ranking_s))

@@ -33,8 +33,8 @@ from foveal.research.deep import MODES
 from foveal.research.report import Brief
 from foveal.research.report_runs import ReportAsk
 from foveal.research.state import RunState
-from foveal.web.limits import limited
 from foveal.web.report_views import is_report
+from foveal.web.request_limits import limited
 from foveal.web.research_desk import Desk, sources_named
 from foveal.web.research_pages import begun, owner_of
 from foveal.web.research_streams import ALIVE, followed

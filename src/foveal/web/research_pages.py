@@ -33,10 +33,11 @@ from foveal.research.runs import KeptRun, Owner
 from foveal.research.state import RunState
 from foveal.research.traces import text_of
 from foveal.research.watches import Watches
-from foveal.web.limits import address_of, sharing
+from foveal.web.limits import address_of
 from foveal.web.models import is_local
 from foveal.web.pages import environment, page
 from foveal.web.report_views import report_file, styles
+from foveal.web.request_limits import sharing
 from foveal.web.research_desk import Desk, lacking, sources_named
 from foveal.web.research_parts import known_of, node_query
 from foveal.web.research_views import ENDED

@@ -23,7 +23,7 @@ from fastapi import HTTPException, Request
 
 from foveal.papers.accounts import Person
 from foveal.web.jobs import Job
-from foveal.web.limits import asked_by
+from foveal.web.request_limits import asked_by
 from foveal.web.signed_in import FOR_PROGRAMS as PROGRAMS
 from foveal.web.signed_in import SignInFirst as SignInFirst
 from foveal.web.signed_in import sign_in_address, signed_in

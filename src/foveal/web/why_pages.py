@@ -27,9 +27,9 @@ from foveal.web.document_outline import shown_of, tables_of
 from foveal.web.document_text import place_address
 from foveal.web.documents import entry_of, place_of
 from foveal.web.library_search import LONGEST_QUERY
-from foveal.web.limits import asked_by, limited
 from foveal.web.offered import check_ranker
 from foveal.web.pages import page
+from foveal.web.request_limits import asked_by, limited
 from foveal.web.site import site_of
 from foveal.web.small_forms import SmallForms
 

@@ -20,6 +20,9 @@ from foveal.ranking.neural.inputs import Pairs
 TINY = 1e-12
 """A shorter vector counts as one of this length."""
 
+FAR = 1e3
+"""A match that no kernel sees: exp(-(1000 - mu)^2 / …) is 0 in float32."""
+
 
 def both(query_mask: Tensor, document_mask: Tensor) -> Tensor:
     """(B, m), (B, n) -> (B, m, n) bool: where both sides have a word."""
@@ -77,10 +80,16 @@ def kernels(count: int = 11, *, sigma: float = 0.1, exact: float = 1e-3) -> tupl
 
 def kernel_sums(matches: Tensor, mask: Tensor, chosen: Sequence[tuple[float, float]]) -> Tensor:
     """Matches and mask (B, m, n) -> (B, m, K): sum over j of exp(-(M_ij - mu)^2 / (2 sigma^2)) where the mask is."""
-    sums = []
-    for mu, sigma in chosen:  # one at a time: (B, m, n, K) would be the largest tensor of all
-        sums.append((torch.exp((matches - mu).square() * (-0.5 / sigma**2)) * mask).sum(2))
-    return torch.stack(sums, dim=-1)
+    held = matches.masked_fill(~mask, FAR)
+    # one at a time: (B, m, n, K) would be the largest tensor of all
+    return torch.stack([_kernel(held - mu, -0.5 / sigma**2).sum(2) for mu, sigma in chosen], dim=-1)
+
+
+def _kernel(apart: Tensor, factor: float) -> Tensor:
+    """exp(factor apart^2); in the memory of `apart`, which is lost, where no gradient wants it."""
+    if apart.requires_grad:
+        return torch.exp(apart.square() * factor)
+    return apart.square_().mul_(factor).exp_()
 
 
 def log_sums(sums: Tensor, query_mask: Tensor, *, smooth: bool = False) -> Tensor:

@@ -29,6 +29,9 @@ from foveal.types import Hit, require_hits
 
 log = logging.getLogger("foveal.ranking")
 
+FITTED_OVER = 100
+"""Hits that the weight of a trained ranker is fitted over (`NeuralSettings.depth`), all scored in milliseconds."""
+
 
 @dataclass(frozen=True)
 class Explanation:
@@ -53,6 +56,8 @@ class Explanation:
 
 class Neural:
     """A `Ranker` by a trained model: its folder, or a `Scorer`."""
+
+    fitted_over = FITTED_OVER
 
     def __init__(
         self, folder_or_model: str | Path | Scorer, *, weight: float | None = None, budget: int | None = None

@@ -60,20 +60,22 @@ class Scorer:
     def __call__(self, texts: Sequence[tuple[str, str]]) -> list[float]:
         """The score of each pair. InputError: one is not finite."""
         queries = {text: self.query(text) for text in dict.fromkeys(query for query, _ in texts)}
-        documents = [self.document(text) for _, text in texts]
-        order = sorted(range(len(texts)), key=lambda place: len(documents[place].ids))  # little padding
-        scores = [0.0] * len(texts)
+        documents = {text: self.document(text) for text in dict.fromkeys(text for _, text in texts)}
+        return self.of_prepared([(queries[query], documents[text]) for query, text in texts])
+
+    def of_prepared(self, read: Sequence[tuple[Prepared, Prepared]]) -> list[float]:
+        """The same of queries and documents that were cut into words before."""
+        order = sorted(range(len(read)), key=lambda place: len(read[place][1].ids))  # little padding
+        scores = [0.0] * len(read)
         self.model.eval()
         for first in range(0, len(order), self.batch):
             part = order[first : first + self.batch]
-            found = self.of_pairs(
-                joined(self.vocabulary, [queries[texts[p][0]] for p in part], [documents[p] for p in part])
-            )
+            found = self.of_pairs(joined(self.vocabulary, *zip(*(read[place] for place in part), strict=True)))
             for place, score in zip(part, found.tolist(), strict=True):
                 scores[place] = score
             if not bool(found.isfinite().all()):
-                place = part[int((~found.isfinite()).nonzero()[0])]
-                raise InputError(f"{self.model.name} gave no finite score for {texts[place][0]!r}. Train it anew.")
+                query = " ".join(read[part[int((~found.isfinite()).nonzero()[0])]][0].words)
+                raise InputError(f"{self.model.name} gave no finite score for {query!r}. Train it anew.")
         return scores
 
     def of_pairs(self, pairs: Pairs) -> Tensor:

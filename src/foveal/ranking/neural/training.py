@@ -192,6 +192,7 @@ def fit_ranker(
     )
     rows = Rows(examples, negatives, settings.per_row, seed=settings.loop.seed)
     lists, model = Lists(rows, scorer), scorer.model
+    read: dict[str, Prepared] = {}
     if known_by is None:
         judged = {"examples": examples} | ({"dev": dev} if dev else {})
         known_by = _depends_on(model.name, model.vectors, {"dev": found}, judged, settings)
@@ -200,7 +201,7 @@ def fit_ranker(
         rows=lists,
         loss=ListsLoss(make_loss(settings.loss, settings.numbers, bounded=model.bounded, middle=model.middle)),
         identity=known_by,
-        evaluate=(lambda _: evaluate(scored(scorer, dev, found), dev.judged, METRICS)) if dev else None,
+        evaluate=(lambda _: evaluate(scored(scorer, dev, found, read), dev.judged, METRICS)) if dev else None,
         metric=METRICS[0],
         plan=partial(lists.plan, batch=settings.loop.batch, seed=settings.loop.seed),
         collate=lists.joined,
@@ -265,12 +266,17 @@ class ListsLoss:
         return self.of_scores(scores, grades, torch.ones_like(grades, dtype=torch.bool))
 
 
-def scored(scorer: Scorer, examples: Examples, found: Scores) -> Run:
-    """The model's scores of all that was found for each query."""
-    asked = [(query, document) for query in examples.queries for document in found[query]]
-    texts = [(examples.queries[query], examples.corpus[document]) for query, document in asked]
-    run: Run = {query: {} for query in examples.queries}
-    for (query, document), score in zip(asked, scorer(texts), strict=True):
+def scored(scorer: Scorer, examples: Examples, found: Scores, read: dict[str, Prepared] | None = None) -> Run:
+    """The model's scores of all that was found for each query; `read` keeps the documents' words for the next time."""
+    read = {} if read is None else read
+    for document in dict.fromkeys(document for query in examples.queries for document in found[query]):
+        if document not in read:
+            read[document] = scorer.document(examples.corpus[document])
+    queries = {query: scorer.query(text) for query, text in examples.queries.items()}
+    asked = [(query, document) for query in queries for document in found[query]]
+    run: Run = {query: {} for query in queries}
+    scores = scorer.of_prepared([(queries[query], read[document]) for query, document in asked])
+    for (query, document), score in zip(asked, scores, strict=True):
         run[query][document] = score
     return run
 
