@@ -199,13 +199,10 @@ class AskedOfJudged(Asked):
 
     def told_ranker(self, report: Report, folder: Path | None, first_stage: str | None = None) -> None:
         """The report, with the search that uses the ranker: the library's own, or the one that was named."""
-        ranked = f"--rank {report.name} {of_home(self.settings)}"
-        use = (
-            f"Use it: foveal search … {ranked}; in all searches from now on: "
-            f"foveal train use {report.name} {of_home(self.settings)}"
-        )
+        named = f"{report.name} {of_home(self.settings)}"
+        use = f"Use it: foveal search … --rank {named}; in all searches from now on: foveal train use {named}"
         if first_stage and self.data is None:
-            use = f"Use it behind the search that it learnt behind: foveal search … --retriever {first_stage} {ranked}"
+            use = f"Use it behind the search that it learnt behind: foveal search … --retriever {first_stage} --rank {named}"
         told(report, folder, use, self.settings, as_json=self.as_json)
 
 
