@@ -202,7 +202,8 @@ class AskedOfJudged(Asked):
         named = f"{report.name} {of_home(self.settings)}"
         use = f"Use it: foveal search … --rank {named}; in all searches from now on: foveal train use {named}"
         if first_stage and self.data is None:
-            use = f"Use it behind the search it learnt behind: foveal search … --retriever {first_stage} --rank {named}"
+            behind = f"--retriever {first_stage} --rank {named}"
+            use = f"Use it behind the search that it learnt behind: foveal search … {behind}"
         told(report, folder, use, self.settings, as_json=self.as_json)
 
 
