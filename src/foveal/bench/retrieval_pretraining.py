@@ -153,7 +153,9 @@ def cut(seed: int) -> Any:  # noqa: ARG001
     from transformers import BertModel
 
     with quiet():
-        return BertModel.from_pretrained(_folder(), num_hidden_layers=LAYERS, add_pooling_layer=False)
+        return BertModel.from_pretrained(
+            _folder(), num_hidden_layers=LAYERS, add_pooling_layer=False, use_safetensors=True
+        )
 
 
 BEGINNINGS: dict[str, Callable[[int], Any]] = {"random weights": fresh, "MiniLM cut": cut}
