@@ -198,16 +198,30 @@ def flat_run(collection: Collection, settings: BenchSettings) -> Run:
     }
 
 
-def bm25s_run(collection: Collection, *, stemmed: bool = True) -> Run:
+class PeerIndex:
     """BM25S (Lù, 2024), the peer: Lucene's formula, Snowball stems, English stop words out."""
-    bm25s: Any = require("bm25s", extra="bench")
-    stemmer = require("Stemmer", extra="bench").Stemmer("english") if stemmed else None
+
+    def __init__(self, texts: Sequence[str], *, stemmed: bool = True) -> None:
+        self._bm25s: Any = require("bm25s", extra="bench")
+        self._stemmer = require("Stemmer", extra="bench").Stemmer("english") if stemmed else None
+        self._size = len(texts)
+        self._index = self._bm25s.BM25(k1=1.5, b=0.75)
+        self._index.index(self._tokens(texts), show_progress=False)
+
+    def best(self, queries: Sequence[str], k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of each query's `k` best texts, and their scores, 0 of those that share no word: (Q, k) each."""
+        found, scores = self._index.retrieve(self._tokens(queries), k=min(k, self._size), show_progress=False)
+        return found, scores
+
+    def _tokens(self, texts: Sequence[str]) -> Any:
+        return self._bm25s.tokenize(list(texts), stopwords="en", stemmer=self._stemmer, show_progress=False)
+
+
+def bm25s_run(collection: Collection, *, stemmed: bool = True) -> Run:
+    """What the peer finds for each query."""
     records = list(collection.corpus.values())
-    quiet = {"stopwords": "en", "stemmer": stemmer, "show_progress": False}
-    index = bm25s.BM25(k1=1.5, b=0.75)
-    index.index(bm25s.tokenize([record.whole for record in records], **quiet), show_progress=False)
-    tokens = bm25s.tokenize(list(collection.queries.values()), **quiet)
-    found, scores = index.retrieve(tokens, k=min(DEPTH, len(records)), show_progress=False)
+    index = PeerIndex([record.whole for record in records], stemmed=stemmed)
+    found, scores = index.best(list(collection.queries.values()), DEPTH)
     return {
         query: {records[column].id: float(score) for column, score in zip(found[row], scores[row], strict=True)}
         for row, query in enumerate(collection.queries)

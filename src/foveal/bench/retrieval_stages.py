@@ -7,23 +7,22 @@ neighbours  adaptive re-ranking (GAR): MiniLM's cosine scores a hundred document
 hops        a second hop with what the first found, over BM25S, and over BM25S and MiniLM fused: whether nine passages
             hold the answer, HotpotQA and 2Wiki as an agent's searches were recorded; beside it one search's first nine
 
-Nothing is chosen here: all options are the defaults of the parts.
+No option is chosen by these figures: they are the parts' own, as a library's search has them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
+from foveal.bench.quality import PeerIndex
 from foveal.bench.research_arms import HOTPOT, TWO_WIKI, RecordedSet
 from foveal.bench.retrieval_fusion import METRICS, Judged, scifact_vectors
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.beir import Collection, load_beir
 from foveal.evaluation.metrics import Run, compare, evaluate, randomisation_p_value
 from foveal.evaluation.tables import Row
-from foveal.registry import require
 from foveal.research.recorded_search import found_answer
 from foveal.research.trajectories import Trajectory
 from foveal.retrieval.adaptive import adaptive, corpus_graph
@@ -56,29 +55,21 @@ class Meaning:
 
 
 class Words:
-    """A `Retriever` over whole texts by BM25S, the peer: Lucene's formula, Snowball stems, English stop words out."""
+    """A `Retriever` over whole texts by BM25S."""
 
     def __init__(self, texts: Mapping[str, str]) -> None:
-        self._bm25s: Any = require("bm25s", extra="bench")
-        self._stemmer = require("Stemmer", extra="bench").Stemmer("english")
         self._passages = [Passage(Span(name, 0, len(text)), text) for name, text in texts.items()]
-        self._index = self._bm25s.BM25(k1=1.5, b=0.75)
-        self._index.index(self._tokens(list(texts.values())), show_progress=False)
-
-    def _tokens(self, texts: Sequence[str]) -> Any:
-        return self._bm25s.tokenize(list(texts), stopwords="en", stemmer=self._stemmer, show_progress=False)
+        self._index = PeerIndex(list(texts.values()))
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """The `k` best of each query that share a word with it."""
-        most = min(k, len(self._passages))
-        rows, scores = self._index.retrieve(self._tokens(queries), k=most, show_progress=False)
         return [
             [
                 Hit(self._passages[row], float(score), "words")
                 for row, score in zip(found, given, strict=True)
                 if score > 0
             ]
-            for found, given in zip(rows, scores, strict=True)
+            for found, given in zip(*self._index.best(queries, k), strict=True)
         ]
 
 

@@ -69,7 +69,7 @@ def lines(
         style = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
         axis.plot(x, values, label=plain(name), linewidth=1.8, markersize=5, **style)
     if all(value == int(value) for values in series.values() for value in values if math.isfinite(value)):
-        axis.yaxis.set_major_locator(import_module("matplotlib.ticker").MaxNLocator(integer=True))  # no half documents
+        _whole(axis.yaxis)  # no half documents
     for name in logarithmic:
         _logarithmic(axis, name)
     if len(x) and isinstance(x[0], date):
@@ -186,6 +186,10 @@ def _bar_panel(axis: Any, metric: str, panel: Sequence[Row]) -> None:
     axis.spines[["top", "right"]].set_visible(False)
 
 
+def _whole(axis: Any) -> None:
+    axis.set_major_locator(require("matplotlib.ticker", extra="bench").MaxNLocator(integer=True))
+
+
 def _logarithmic(axis: Any, name: str) -> None:
     """Make the axis `name` logarithmic, with plain numbers at 1, 2 and 5 of each decade."""
     if name not in ("x", "y"):
@@ -200,7 +204,7 @@ def _logarithmic(axis: Any, name: str) -> None:
 
 def _names(axis: Any, names: Sequence[str] | None, *, slanted: bool) -> None:
     if names is None:
-        axis.set_major_locator(require("matplotlib.ticker", extra="bench").MaxNLocator(integer=True))
+        _whole(axis)
         return
     step = max(1, math.ceil(len(names) / 40))  # more names than that cannot be read
     places = range(0, len(names), step)
