@@ -166,6 +166,7 @@ class Found:
     ranker: str | None = None
     seconds: float = 0.004
     note: str = ""
+    waiting: int = 0
 
 
 @dataclass

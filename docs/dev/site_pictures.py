@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 from playwright.sync_api import sync_playwright
 
 from foveal.database import Database
@@ -90,7 +91,7 @@ def main() -> None:
         }
         if LIBRARY in (given.names or pages):
             Library.open(settings=settings).add(sorted(DOCS.glob("*.md")))
-        with served(settings) as address:
+        with demo(settings) as address:
             for name in given.names or pages:
                 path, height, signed_in = pages[name]
                 for ending, width in ({"": 1280} if name == LIBRARY else WIDTHS).items():
@@ -108,8 +109,13 @@ def take(context: Any, address: str, file: Path) -> None:
     page.goto(address)
     page.wait_for_load_state("networkidle")
     page.evaluate("document.activeElement.blur()")
+    taken(page, file)
+
+
+def taken(page: Any, file: Path) -> None:
+    """The picture of a page as it is seen now."""
     asked = {"format": "webp", "quality": QUALITY}
-    told = context.new_cdp_session(page).send("Page.captureScreenshot", asked)
+    told = page.context.new_cdp_session(page).send("Page.captureScreenshot", asked)
     file.write_bytes(base64.b64decode(told["data"]))
     sys.stdout.write(f"{file.name}\n")
     sys.stdout.flush()
@@ -155,11 +161,18 @@ def signed_in(database: Database, login: str) -> tuple[Person, str]:
 
 
 @contextmanager
-def served(settings: Settings) -> Iterator[str]:
+def demo(settings: Settings) -> Iterator[str]:
     """The address of the demo site, until the block ends; its search is made first."""
     app = create_app(settings, SiteSettings(demo=True))
     app.state.site.search.sync()
     app.state.site.search.warm()
+    with served(app) as address:
+        yield address
+
+
+@contextmanager
+def served(app: FastAPI) -> Iterator[str]:
+    """The address of a site, until the block ends."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))

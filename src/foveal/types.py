@@ -103,12 +103,14 @@ class Hit:
     """A passage that was found; `source` names the retriever or ranker that gave the score (higher is better).
 
     `revision` is that of the document's text when it was found: `Library.get(id, revision=…)` gives just this text.
+    `via` are the passages by way of which a search in hops found it, one of each hop before.
     """
 
     passage: Passage
     score: float
     source: str
     revision: str | None = None
+    via: tuple[Span, ...] = ()
 
     @classmethod
     def of(cls, text: str, name: str | None = None) -> Hit:

@@ -755,6 +755,27 @@ def test_a_report_keeps_the_last_looks(attention_models):
     assert "The last 4 of 9 looks" in str(attached.report)
 
 
+def test_a_report_keeps_the_last_looks_blocks(model, tmp_path, monkeypatch):
+    """Blocks take far more than figures: those of the last looks that fit, of one at least."""
+    said = []
+    monkeypatch.setattr(
+        "foveal.evaluation.plots.grids", lambda panels, *_, title, **__: said.append((len(panels), title))
+    )
+    for room, held in ((1, 1), (2**20, None)):
+        report = Report(keep_blocks=True, block_bytes=room)
+        with attach(model, small(BlockTopK, density=0.4), report=report):
+            for length in (150, 200):
+                logits(model, tokens(length))
+        blocks = [look.keep for look in report.looks if look.keep is not None]
+        assert len(report.looks) > 2
+        assert len(blocks) == (held or len(report.looks))
+        assert report.looks[-1].keep is not None
+        assert ("blocks of the last 1" in str(report)) == (held == 1)
+        report.picture(tmp_path / "blocks.png")
+        assert said[-1][0] == sum(map(len, blocks))
+        assert said[-1][1].endswith("across, of the last 1 looks" if held else "across")
+
+
 @pytest.mark.parametrize("method", SMALL, ids=names)
 def test_a_text_read_in_two_parts_is_the_same_where_the_choice_is(method, model):
     """The second part's queries go on in blocks of the text, whatever the length of the first."""

@@ -6,7 +6,6 @@ import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -30,7 +29,8 @@ from foveal.models.event_attention import EventAttentionSettings
 from foveal.retrieval import fresh_fitting
 from foveal.retrieval.event_encoder import EventEncoder
 from foveal.retrieval.event_items import seconds
-from foveal.retrieval.event_matching import NeedClassifier
+from foveal.retrieval.event_matching import NeedClassifier, has_time_words
+from foveal.retrieval.fresh_fitting import Asked, PastSearcher
 from foveal.training.event_rows import EventExamples
 from foveal.training.events import EventTrainingSettings
 from foveal.training.loop import LoopSettings
@@ -282,7 +282,7 @@ def test_what_is_fitted_is_fitted_on_questions_that_no_model_learnt(settings, fa
     asked = []
 
     def fitted(search, now, later, judged):
-        asked.append((set(now.queries), set(later.queries), set(judged)))
+        asked.append((set(now.queries), {name.rsplit(", ", 1)[0] for name in later.queries}, set(judged)))
         return fit(search, now, later, judged)
 
     fit = fresh_fitting.fit_fusion
@@ -290,7 +290,10 @@ def test_what_is_fitted_is_fitted_on_questions_that_no_model_learnt(settings, fa
     news = News(settings)
     shipped = events_search.shipped_searches(news, events_arms.trained(news, events_arms.MAIN))
     learnt, dev = (set(side.examples.queries) for side in events_arms.learning_sides(news))
-    assert asked == [(dev, dev, dev)]
+    [(now, later, judged)] = asked
+    assert now == dev
+    assert later <= dev | learnt
+    assert dev <= judged
     assert not dev & learnt
     assert not dev & set(news.sides[1].examples.queries)
     with_model = shipped["fresh, fused"]
@@ -299,7 +302,7 @@ def test_what_is_fitted_is_fitted_on_questions_that_no_model_learnt(settings, fa
     found = EventEncoder.load(place).fusion
     assert found.weight in fresh_fitting.WEIGHTS
     assert found.need != NeedClassifier()
-    assert with_model.settings.fusion == found.settings().fusion
+    assert (with_model.need, with_model.settings) == (found.need, found.settings())
     now, later = (getattr(shipped["fresh, fused"].over, name) for name in ("now", "later"))
     assert all(later.at[query] - at == 365 * 86400 for query, at in now.at.items())
     timeless = shipped["fresh, no model"].timeless
@@ -330,26 +333,38 @@ def test_harm_is_a_share_of_what_is_found_without_time(news):
     @dataclass(frozen=True)
     class Search:
         found: float
-        need: float = 1.0
-
-        @property
-        def over(self):
-            return SimpleNamespace(later=SimpleNamespace(only=lambda names: names))
 
         @property
         def timeless(self):
             return Search(0.5)
 
-        def run(self, names):
+        def run(self, asked):
             judged = news.whole.examples.judged
-            return {query: dict.fromkeys(list(judged[query])[: round(2 * self.found)], 1.0) for query in names}
+            return {query: dict.fromkeys(list(judged[query])[: round(2 * self.found)], 1.0) for query in asked.queries}
 
-    test = news.whole
-    rows = by_name(events_search.harm_rows(test, {"half": Search(0.5), "none": Search(0.0)}))
-    half, none = (rows[f"{name}: a year later, lost to the same without time", "share of recall@10"]
-                  for name in ("half", "none"))  # fmt: skip
+    asked = Asked(dict.fromkeys(news.whole.examples.queries, "who?"), {}, {})
+    half, none = (
+        events_search.harm_row("a year later", Search(found), asked, news.whole.examples.judged, at_most=0.01)
+        for found in (0.5, 0.0)
+    )
     assert (half.value, half.ok) == (0, True)
     assert (none.value, none.ok) == (1, False)
+
+
+def test_questions_are_moved_while_pages_still_come(news):
+    names = list(news.whole.examples.queries)
+    plain = PastSearcher(news.pages, news.vectors, lambda texts, _: news.encode(texts))
+    moved = events_search.NewsFresh(news, plain, news.encode).weeks_later(names)
+    last = max(news.pages.moments)
+    for said, asked in moved.items():
+        for name, moment in asked.at.items():
+            first, days = name.rsplit(", ", 1)
+            assert moment - news.at[first] == int(days.split()[0]) * 86400
+            assert moment <= last
+            assert has_time_words(asked.queries[name]) is (said == events_search.SAYS)
+    assert sum(len(asked.queries) for asked in moved.values()) == sum(
+        news.at[name] + days * 86400 <= last for name in names for days in events_search.LIVE
+    )
 
 
 @pytest.mark.slow

@@ -229,7 +229,7 @@ def test_bars_are_the_specifications_and_above_what_needs_no_training():
     assert other["AUC of gaps"]["at_least"] < single["AUC of gaps"]["at_least"]
     assert both_other["AUC of gaps"]["at_least"] < both["AUC of gaps"]["at_least"]
     assert both_other["P_k %"]["at_most"] == plain["no boundary"].pk
-    assert bench.ensemble_bars(strong, 0.95)["AUC of gaps"]["at_least"] == 0.95
+    assert bench.ensemble_bars(strong, 0.95)["AUC of gaps"]["at_least"] > 0.95
     assert bench.ensemble_bars(strong, 0.82)["boundary F1"]["at_least"] > 0.6
     assert bench.ensemble_bars(strong, 0.82)["P_k %"]["at_most"] == 24
     rated = {**plain, "TextTiling, true rate": of(0.85, 40.0, 0.3), "depth, valleys, true rate": of(0.6, 36.0, 0.5)}

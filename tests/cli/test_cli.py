@@ -19,12 +19,12 @@ import pytest
 
 from foveal.cli import main, output
 from foveal.cli.hits import hit_text
-from foveal.cli.segment import opened_levels
+from foveal.cli.segment import headed_parts, opened_levels
 from foveal.library import Library
 from foveal.registry import BENCHES, RETRIEVERS, SEGMENTERS
 from foveal.retrieval import store
 from foveal.text.segment_tree import Segment
-from foveal.types import Span
+from foveal.types import Passage, Span
 
 FOVEAL = [sys.executable, "-c", "from foveal.cli.main import run; run()"]
 PLAIN = {"COLUMNS": "120", "NO_COLOR": "1"}
@@ -256,6 +256,22 @@ def test_a_picture_of_a_tree_has_each_border_at_the_level_that_it_opens():
 
     tree = (part(1, 0, part(2, 0), part(2, 30)), part(1, 50, part(2, 50, part(3, 50), part(3, 70))), part(1, 90))
     assert opened_levels(tree) == {0: 1, 30: 2, 50: 1, 70: 3, 90: 1}
+
+
+@pytest.mark.parametrize(
+    ("headings", "names"),
+    [
+        (["Book > One > a", "Book > One > b", "Book > Two", "Book"], ["One", "Two", "Book"]),
+        ([None, "One", "One > a", "Two"], ["", "One", "Two"]),
+        (["Book", "Book"], ["Book"]),
+        ([], []),
+    ],
+)
+def test_a_picture_names_the_highest_headings_of_which_there_are_several(headings, names):
+    passages = [Passage(Span("a", at, at + 1), "x", heading) for at, heading in enumerate(headings)]
+    found = headed_parts(passages)
+    assert [name for _, _, name in found] == names
+    assert [start for start, _, _ in found[1:]] == [end for _, end, _ in found[:-1]]
 
 
 def test_models_lists_the_offline_ones(tmp_path):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
+from foveal.cli.events import _draw, _preferred
 from foveal.cli.main import app
+from foveal.evaluation.interleaving import Verdict
 
 BASE = datetime(2023, 5, 1, tzinfo=UTC)
 
@@ -62,6 +65,32 @@ def test_events_of_a_feed(feed, tmp_path):
 )
 def test_where_no_event_is_the_dates_say_why(at, said, feed, tmp_path):
     assert " ".join(run("events", feed, "--at", at, home=tmp_path).stdout.split()) == said
+
+
+def test_a_date_in_the_far_future_does_not_hide_how_old_the_others_are(feed, tmp_path):
+    with feed.open("a") as more:
+        more.write('{"id": "wrong", "title": "A clock is wrong", "text": "x", "published_at": "2099-01-01"}\n')
+    said = " ".join(run("events", feed, "--at", "2025-05-12", home=tmp_path).stdout.split())
+    assert said.endswith("the last document is of 2023-05-12. As of then: --at 2023-05-12.")
+
+
+def test_a_verdict_in_words_needs_enough_impressions():
+    early = _preferred("hybrid", "fresh", Verdict(1, 0, 0, 0, 1.0))
+    assert early == "hybrid and fresh: too early to say which is preferred (a coin parts them so with p 1)."
+    sure = _preferred("hybrid", "fresh", Verdict(2, 12, 0, 0, 0.0129))
+    assert sure == "fresh is preferred, by 12 to 2: a coin parts them so with p 0.013."
+
+
+def test_events_whose_phrases_begin_alike_have_lines_of_their_own(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("foveal.evaluation.plots.lines", lambda _days, series, *_, **__: drawn.append(series))
+    phrase = "The council of the old town by the river debates"
+    alike = [SimpleNamespace(id=f"e{n}", phrase=f"{phrase} {n}", days={"2023-05-01": n}) for n in (1, 2)]
+    _draw(alike, tmp_path / "a.png")
+    assert {name: max(values) for name, values in drawn[0].items()} == {
+        "e1 The council of the old town by the …": 1.0,
+        "e2 The council of the old town by the …": 2.0,
+    }
 
 
 def test_where_nothing_is_dated_it_says_so(tmp_path):
@@ -121,6 +150,7 @@ def test_events_of_a_library_search_as_of_a_day_and_two_searches_compared(feed, 
     shown = run("ab", "quake Elazig", "--a", "lexical", "-k", 4, home=home, text="1 2\n").stdout
     assert "Quake hits the coast" in shown
     run("ab", "quake Elazig", "--a", "lexical", "-k", 2, home=home, text="\n")
+    assert "too early to say" in run("ab", home=home).stdout
     tally = json.loads(run("ab", "--json", home=home).stdout)[0]
     assert (tally["a"], tally["b"], tally["tally"]["unclicked"]) == ("lexical", "fresh", 1)
     refused = CliRunner().invoke(app, ["ab", "quake", "--a", "lexical", "-k", "2", "--home", str(home)], input="9\n")

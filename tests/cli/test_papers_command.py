@@ -344,6 +344,16 @@ def test_titles_are_judged_only_by_a_judge_of_ones_own(filled):
     assert "a judge where it names a writer" in run(filled, "headlines", "--writer", "mine", fails=InputError)
 
 
+def test_who_judges_titles_by_hand_is_told_what_shows_them(home):
+    (home / "models" / "mine").mkdir(parents=True)
+    (home / "models" / "mine" / "judge.json").write_text("{}")  # not read: there is no paper
+    said = run(home, "headlines", "--judge", "mine")
+    assert "0 titles judged" in said
+    assert 'The site shows them once foveal.toml names a judge: [headlines] judge = "mine".' in said
+    (home / "foveal.toml").write_text('[headlines]\njudge = "mine"\n')
+    assert "The site shows" not in run(home, "headlines")
+
+
 def test_an_export_of_a_time_without_papers_says_so(filled):
     done = CliRunner().invoke(app, ["papers", "export", "--day", "2020-01-01", "--home", str(filled)])
     assert (done.exit_code, done.stdout) == (0, "")

@@ -102,7 +102,9 @@ def test_mistakes_are_told(place):
     short = call(place, "stiffness", str(place / "model"), "--text", str(place / "short.txt"), status=1)
     assert "two tokens or more" in short.said
     assert "takes 64 tokens" in stiff(place, "--tokens", "65", model="encoder", status=1).said
-    assert "No language model is called" in call(place, "stiffness", "nothing", status=1).said
+    unknown = call(place, "stiffness", "nothing", status=1).said
+    assert "No model is called 'nothing'" in unknown
+    assert all(one in unknown for one in ("minilm", "qwen2.5-coder-0.5b", ".gguf"))  # decoders and encoders
     (place / "empty").mkdir(exist_ok=True)
     assert "holds no model" in stiff(place, model="empty", status=1).said
     missing = call(place, "stiffness", str(place / "model"), "--text", str(place / "gone.txt"), status=1)

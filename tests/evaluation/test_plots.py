@@ -108,6 +108,14 @@ def test_borders_show_gaps_and_what_was_opened(tmp_path):
     image = pixels(borders([(20, 0.9), (60, 0.1)], [(20, 1)], 100, tmp_path / "a.png", title="A $5 text"))
     assert share_of(image, "#0072b2") > 0
     none = pixels(borders([], [], 100, tmp_path / "b.png", title="t"))
+    assert (none[150:-150, 300:-300] < 0.5).any()  # says that nothing is cut
+    parts = [(0, 60, "A long name of a part"), (60, 97, ""), (97, 100, "No room here")]
+    named = pixels(borders([], [(60, 1), (97, 2)], 100, tmp_path / "d.png", title="", parts=parts))
+    dark = (named < 0.5).any(axis=2)
+    above = dark[: dark.mean(axis=1).argmax()].any(axis=0)  # what stands over the frame
+    quarter = len(above) // 4
+    assert above[quarter : 2 * quarter].any()  # in the middle of the first part
+    assert not above[3 * quarter :].any()
     assert share_of(none, "#0072b2") == share_of(none, "#d55e00") == 0
     with pytest.raises(InputError, match="no characters"):
         borders([], [], 0, tmp_path / "c.png", title="t")

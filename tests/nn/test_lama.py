@@ -172,6 +172,18 @@ def test_a_token_that_is_no_number_is_named(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_large_tokens_give_numbers_or_are_named(name):
+    torch.manual_seed(0)
+    pooler, x = pooler_of(name, dim=D, heads=M), torch.randn(2, 4, D)
+    assert all(torch.isfinite(one).all() for one in pooler(1e15 * x))
+    if name == "mha":  # its scores are products of two tokens, 1e40 here
+        with pytest.raises(InputError, match=r"^Multi-head attention gives no numbers: .* Normalise it first\.$"):
+            pooler(1e20 * x)
+    else:
+        assert all(torch.isfinite(one).all() for one in pooler(1e20 * x))
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_one_token_gets_all(name):
     pooler, x = pooler_of(name, dim=D, heads=M), torch.randn(2, 1, D)
     vectors, attention = pooler(x)

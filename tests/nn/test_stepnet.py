@@ -144,6 +144,18 @@ def test_srm_is_its_equation():
     torch.testing.assert_close(gate(r, r).steps, torch.sigmoid(z))
 
 
+def test_srm_keeps_nothing_of_a_residual_whose_variance_is_infinite():
+    gate, r = SRM(6), drawn(*IMAGES).float()
+    gate(r, r)
+    gate.weight.data.fill_(1.0)  # from now on the norm squares what it is given, too
+    before = {name: value.clone() for name, value in gate.state_dict().items()}
+    for scale in (1e20, 1e19):
+        with pytest.raises(InputError, match=r"^SRM gives no numbers: .* Normalise it first\.$"):
+            gate(scale * r, scale * r)
+    assert all(torch.equal(value, before[name]) for name, value in gate.state_dict().items())
+    assert torch.isfinite(gate(1e15 * r, 1e15 * r).scaled).all()
+
+
 def test_dia_is_an_lstm_that_a_stage_shares():
     first = random_weights(DIA(6, reduction=2))
     second = DIA(6, like=first).double()

@@ -27,6 +27,7 @@ from foveal.papers.schema import AuthorRow, PaperRow
 from foveal.papers.similar import Similar, postings
 from foveal.papers.store import PaperStore
 from foveal.papers.upserts import upsert
+from foveal.ranking.cascade import Cascade, Stage
 from foveal.retrieval.terms import terms
 from foveal.settings import Settings
 
@@ -219,6 +220,23 @@ def test_a_ranker_orders_the_first_candidates_and_reads_title_and_abstract(searc
     assert [hit.score for hit in found.hits[:2]] == lengths == sorted(lengths, reverse=True)
 
 
+def test_a_ranker_orders_as_many_papers_as_it_would_of_passages(search):
+    """As many as its share was fitted over; a cascade as many as its first stage takes."""
+    given = []
+
+    class Fitted(Longest):
+        fitted_over = 3
+
+        def rank(self, query, hits):
+            given.append(len(hits))
+            return super().rank(query, hits)
+
+    for ranker in (Fitted(), Cascade([Stage(Fitted(), 2)])):
+        search.search("spam filters blocks keys", k=1, rank=ranker)
+    search.search("spam filters blocks keys", k=1, rank=Fitted(), candidates=4)
+    assert given == [3, 2, 4]
+
+
 # -- marks -------------------------------------------------------------------------------------------------------------
 
 
@@ -347,6 +365,7 @@ def test_another_process_at_the_index_does_not_stop_a_search(own):
         found = own.search("attention")
     assert found.hits
     assert "not searched yet" in found.note
+    assert found.waiting == 3
 
 
 def test_nothing_is_read_again_while_nothing_changed(tmp_path):

@@ -114,6 +114,29 @@ def test_the_few_reasons_that_are_told_are_not_those_of_function_words():
     assert [reason.query for reason in told.best(3)] == ["eye", "keenest", "what"]
 
 
+def test_a_picture_shows_each_words_matches_before_those_of_function_words():
+    """The vectors of function words lie near one another: by their sum these fill the picture, and the word that
+    matches "lamp" best has no place in it."""
+    text = "the light of a tower and the keepers of the tower"
+    words = [(found.start(), found.end()) for found in re.finditer(r"\w+", text)]
+    query = ("tower", "with", "a", "lamp")
+    near = {("tower", "tower"): 1.0, ("lamp", "light"): 0.4, ("lamp", "keepers"): 0.3, ("tower", "light"): 0.2}
+    matches = np.array([[near.get((one, text[a:b]), 0.8 if one in ("with", "a") else 0.0) for a, b in words]
+                        for one in query])  # fmt: skip
+    told = Explanation(hit("a", 0.0, text), "knrm", "how well words match", query, tuple(words), matches, adds=False)
+
+    def chosen(count):
+        return [told.text(told.parts[place]) for place in told.strongest(count)]
+
+    assert chosen(2) == ["light", "tower"]
+    assert chosen(4) == ["light", "tower", "keepers", "tower"]
+    assert chosen(20) == text.split()
+    added = replace(told, adds=True)
+    assert added.strongest(2) == sorted(np.argsort(-matches.sum(0), kind="stable")[:2])
+    alone = replace(told, query=("with", "a"), weights=matches[1:3])  # of function words only: no other order
+    assert len(alone.strongest(3)) == 3
+
+
 def test_matches_are_shown_where_they_stand_whatever_the_script():
     texts = ["İki değirmen is in İstanbul", "ΟΔΟΣ ΜΥΛΟΣ and mill", "नदी हिन्दी mill"]
     vocabulary = Vocabulary.of_texts(texts, min_frequency=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 import pytest
@@ -15,6 +16,7 @@ from foveal.models.chat import GREEDY, Cancel
 from foveal.research.deep import DeepResearch
 from foveal.research.mindsearch import MindSearch
 from foveal.research.report_parts import NOT_SEARCHED
+from foveal.research.searcher import waited
 from foveal.research.sources import Sources
 from foveal.research.turning import unanswered
 
@@ -35,6 +37,25 @@ class Once(Facts):
             self.failed.append(query)
             raise FetchFailed("The search is down.")
         return super().search(query, k, cancel=cancel)
+
+
+class JustNow(Future[str]):
+    """A task that ends between a look at it that came too early and the next."""
+
+    def result(self, timeout: float | None = None) -> str:
+        if not self.done():
+            self.set_result("found")
+            raise TimeoutError
+        return super().result(timeout)
+
+
+def test_a_search_that_ends_just_as_nobody_looks_is_no_failure():
+    """The searcher broke where the processor was busy, once in some hundred runs."""
+    assert waited(JustNow(), Cancel()) == "found"
+    own: Future[str] = Future()
+    own.set_exception(TimeoutError("its own"))
+    with pytest.raises(TimeoutError, match="its own"):
+        waited(own, Cancel())
 
 
 @dataclass

@@ -124,7 +124,7 @@ def test_who_goes_on_searches_again_what_did_not_come_through_and_nothing_else()
 
     source, model = Half(), Filler()
     run = DeepResearch(model, source).start(QUESTION)
-    run.result()
+    first = run.result()
     steps = run.state.steps
     down = {one["key"] for one in steps.values() if one["step"] == "search" and one["output"].get("error")}
     came = {one["key"] for one in steps.values() if one["step"] == "search"} - down
@@ -132,6 +132,8 @@ def test_who_goes_on_searches_again_what_did_not_come_through_and_nothing_else()
     assert came
     gone = {one["output"]["url"] for one in steps.values() if one["step"] == "read" and one["output"].get("error")}
     assert gone
+    had = {one["key"] for one in steps.values() if one["step"] == "read" and not one["output"].get("error")}
+    assert first.usage["pages"] == len(had)
     worked = {name for name, one in steps.items() if not has_failed(one)}
     before, source.queries, source.read_urls, source.back = run.log.so_far(), [], [], True
     other = DeepResearch(model, source).go_on(before)
@@ -312,6 +314,16 @@ def test_the_command_writes_a_report_and_its_ledger_shows_it_again_and_says_when
     resumed = command.invoke(app, ["research", "resume", key[:8]])
     assert resumed.exit_code == 0, resumed.output
     assert resumed.stdout == ledger["markdown"]
+    trace = tmp_path / "report.jsonl"
+    trace.write_text(command.invoke(app, ["research", "replay", key[:8], "--as", "trace"]).stdout, encoding="utf-8")
+    from_file = command.invoke(app, ["research", "resume", str(trace)])  # by the model and in the places of before
+    assert (from_file.exit_code, from_file.stdout) == (0, ledger["markdown"])
+    assert "It was begun by" not in from_file.stderr
+    less = tmp_path / "less"
+    less.mkdir()
+    (less / "one.txt").write_text(PAGES[0].text, encoding="utf-8")
+    elsewhere = command.invoke(app, ["research", "resume", str(trace), "--source", f"dir:{less}"])
+    assert f"over dir:{texts}, and goes on by" in elsewhere.stderr
     late = tmp_path / "late.docx"
     with monkeypatch.context() as gone:  # a file of a report that is whole takes neither a model nor its sources
         gone.setattr(research_report, "model_and_sources", None)

@@ -565,3 +565,4 @@ def test_pages_that_cannot_be_had_leave_the_snippets_and_what_was_not_shown_is_n
     assert told.bad_citations == 1  # [[2]]; [[1]] is the page that could be read
     gone = [event.data for event in events.log.so_far() if event.kind == "node.page" and "error" in event.data]
     assert "is gone" in gone[0]["error"]
+    assert (answer.usage["pages"], told.usage["pages"]) == (0, 1)  # those that were read

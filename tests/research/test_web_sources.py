@@ -18,10 +18,12 @@ from foveal.research.deep import DeepResearch
 from foveal.research.mindsearch import MindSearch
 from foveal.research.searcher import merged
 from foveal.research.sources import Found, Sources, source_of
+from foveal.research.text_sources import DocumentsSource, LibrarySource
 from foveal.research.web_sources import ArxivSource, HostQueue, HttpSource, Pages, SearxngSource, WebSettings, hits_in
 from foveal.settings import Settings
 from foveal.text.arxiv import ArxivClient, ArxivSettings, Pace
 from foveal.text.fetching import FetchSettings
+from foveal.types import Document
 
 OPEN = WebSettings(fetch=FetchSettings(timeout_s=5.0, max_bytes=100_000, retries=0, allow_private=True), interval_s=0.0)
 ROWS = [{"url": "https://a.example/1", "title": "One", "content": "first  words"}, {"url": "ftp://no", "title": "x"}]
@@ -428,3 +430,22 @@ def test_a_library_with_nothing_in_it_is_said_before_a_model_is_loaded(own_setti
     Library.open(settings=own_settings, encoder="none")
     with pytest.raises(LibraryError, match="foveal add"):
         source_of("library", own_settings)
+
+
+def test_documents_of_one_file_are_sources_of_their_own(tmp_path):
+    """All mails of a mailbox were one source, cited by the title of one and the words of another."""
+    from foveal.library import Library
+
+    box = "file:///mails.mbox"
+    told = {"alone": "Ada keeps the mill.", "other": "Bo keeps the mill, too."}
+    mails = [Document.of(f"{box}#{name}", text, name, metadata={"source": box}) for name, text in told.items()]
+    made = Document.of("made:here", "Cy keeps no mill.", "made")
+    file = Document.of("file:///a.txt", "Dee keeps a mill.", "a", metadata={"source": "file:///a.txt"})
+    library = Library.open(settings=Settings(home=tmp_path, cache=tmp_path / "cache", encoder="none"))
+    library.add_documents([*mails, made, file])
+    for source in (LibrarySource(library), DocumentsSource([*mails, made, file])):
+        found = {one.title: one.url for one in source.search("who keeps the mill", 9)}
+        assert len(set(found.values())) == len(found) == 4
+        assert found["a"] == "file:///a.txt"
+        assert found["alone"].startswith(f"{box}#")
+        assert found["made"] == f"document:{made.id}"

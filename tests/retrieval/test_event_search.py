@@ -32,23 +32,35 @@ from foveal.models.event_attention import (
 )
 from foveal.models.event_reading import token_states
 from foveal.retrieval import event_encoder, event_library
+from foveal.retrieval.dated_collections import DatedCollection
 from foveal.retrieval.event_encoder import EventEncoder
 from foveal.retrieval.event_items import Item, seconds
 from foveal.retrieval.event_matching import (
     EventMatcher,
     MatchSettings,
     NeedClassifier,
+    best_of,
     has_time_words,
     need_features,
 )
 from foveal.retrieval.events import EventStore
-from foveal.retrieval.fresh import FreshRetriever, moment
-from foveal.retrieval.fresh_fitting import WEIGHTS, Asked, PastPages, PastSearcher, fit_fusion
+from foveal.retrieval.fresh import FreshRetriever
+from foveal.retrieval.fresh_fitting import (
+    READINESS,
+    WEIGHTS,
+    Asked,
+    PastPages,
+    PastSearcher,
+    asked_later,
+    fit_fusion,
+    judged_later,
+)
 from foveal.retrieval.fresh_fusion import FreshSettings, Fusion, fused
 from foveal.retrieval.interleaved import FILE, InterleavedRetriever
 from foveal.retrieval.past_lexical import PastIndex
 from foveal.retrieval.terms import terms
 from foveal.settings import Settings
+from foveal.text.dates import moment
 
 BASE = datetime(2023, 5, 1, tzinfo=UTC)
 TITLES = (
@@ -93,7 +105,7 @@ def test_a_query_gets_the_events_of_its_time(encode):
 def test_need_is_learnt_from_both_kinds():
     draw = np.random.default_rng(0)
     features = [
-        [float(draw.random() / 2 + label / 2), float(draw.random()), float(label), 0.0] for label in (0, 1) * 40
+        [float(draw.random() / 2 + label / 2), float(draw.random()), float(label), 0.0, 0.5] for label in (0, 0, 1) * 30
     ]
     labels = [bool(row[2]) for row in features]
     fitted = NeedClassifier.fit(features, labels)
@@ -102,18 +114,24 @@ def test_need_is_learnt_from_both_kinds():
     np.testing.assert_allclose(slope, 0, atol=1e-6)  # where the penalised likelihood is highest
     with pytest.raises(InputError, match="both kinds"):
         NeedClassifier.fit(features, [True] * len(labels))
-    assert NeedClassifier().probability([0, 0, 0, 0]) < 0.1 < 0.8 < NeedClassifier().probability([0.8, 1.5, 0.9, 1])
+    usual = NeedClassifier()
+    assert usual.probability([0, 0, 0, 0, 0.6]) < 0.2 < 0.8 < usual.probability([0.8, 1.5, 0.2, 0, 0.8])
+    assert usual.probability([0, 0, 0, 0, 0.6]) < 0.5 < usual.probability([0, 0, 0, 1, 0.6])  # "this week" is meant
     assert has_time_words("latest election result")
     assert not has_time_words("why is the sky blue")
-    assert need_features("who won today", [], 0.5) == [0.0, 0.0, 0.5, 1.0]
+    assert need_features("who won today", [], 0.5, 0.25) == [0.0, 0.0, 0.5, 1.0, 0.25]
+    assert best_of([1.0, 2.0], [8.0, 2.0]) == 0.25
+    assert best_of([], [8.0]) == best_of([3.0], []) == 0.0
 
 
 def gradient(fitted, features, labels, penalty=1.0):
-    """Of the penalised negative log-likelihood, by the definition."""
+    """Of the penalised negative log-likelihood in which both kinds weigh the same, by the definition."""
     rows = np.array([[*row, 1.0] for row in features])
     theta = np.array([*fitted.weights, fitted.bias])
     p = 1 / (1 + np.exp(-rows @ theta))
-    return rows.T @ (p - np.array(labels, float)) + penalty * np.array([*fitted.weights, 0.0])
+    weights = np.array([len(labels) / 2 / labels.count(label) for label in labels])
+    drawn = np.array([*fitted.weights, 0.0]) - np.array([*NeedClassifier().weights, 0.0])
+    return rows.T @ (weights * (p - np.array(labels, float))) + penalty * drawn
 
 
 # -- the block --------------------------------------------------------------------------------------------------------
@@ -518,11 +536,15 @@ def test_a_weighted_sum_is_its_formula():
         "c": 0.25 * 0 + 0.125 * 0 + 0.75 * 1 + 0.375 * 1,
     })  # fmt: skip
     assert fused([words, fresh_words], 0.0, settings, expanded=False) == pytest.approx({"a": 0.25, "b": 0.125, "c": 0})
+    event = {"d": 2.0, "a": 1.0}
+    with_event = fused([words, fresh_words, event], 0.5, settings, expanded=True)
+    assert with_event["d"] == pytest.approx(0.15 * 0.5)
+    assert with_event["a"] == pytest.approx(0.25)
     with pytest.raises(InputError, match="weight=2"):
         FreshSettings(weight=2)
 
 
-FITTED = Fusion(0.8, NeedClassifier((1.0, 2.0, 3.0, 4.0), -0.5))
+FITTED = Fusion(0.8, NeedClassifier((1.0, 2.0, 3.0, 4.0, 5.0), -0.5))
 
 
 def test_what_was_fitted_goes_with_the_model_and_is_searched_by(bert, tmp_path):
@@ -546,7 +568,7 @@ def test_what_was_fitted_goes_with_the_model_and_is_searched_by(bert, tmp_path):
     plain = FreshRetriever.over(made, None, model=EventEncoder(bert, model.attention))
     assert (plain.need, plain.settings) == (NeedClassifier(), FreshSettings())
     path = tmp_path / "models" / "mine" / "fusion.json"
-    for damaged in ("{", '{"weight": 2, "need": {"weights": [1, 1, 1, 1], "bias": 0}}', '{"weight": 0.5}'):
+    for damaged in ("{", '{"weight": 2, "need": {"weights": [1, 1, 1, 1, 1], "bias": 0}}', '{"weight": 0.5}'):
         path.write_text(damaged)
         with pytest.raises(ModelUnavailable, match="Train the event model anew, or remove the file"):
             EventEncoder.load("mine", home=tmp_path)
@@ -577,12 +599,52 @@ def test_the_weight_goes_to_what_finds_the_answers(right):
     judged = {name: {answer: 1} for name, answer in zip(asked, answers, strict=True)}
     found = fit_fusion(search, now, later, judged)
     assert found.weight > 0 if right == "vectors" else found.weight == 0  # of equally good ones the smallest
-    rows = [search.features(one, FreshSettings()) for one in (now, later)]
-    assert [found.need.probability(row) > 0.5 for part in rows for row in part.values()] == [True] * 9 + [False] * 9
-    settings = {weight: FreshSettings(fusion="weighted", weight=weight) for weight in WEIGHTS}
-    runs = {weight: search.run(now, found.need, one) for weight, one in settings.items()}
-    values = {weight: evaluate(run, judged, ("mrr@10",))["mrr@10"] for weight, run in runs.items()}
-    assert values[found.weight] == max(values.values()) > min(values.values())
+    rows = [list(search.features(one, FreshSettings()).values()) for one in (now, later)]
+    assert min(map(found.need.probability, rows[0])) > max(map(found.need.probability, rows[1]))
+    first = NeedClassifier.fit([*rows[0], *rows[1]], [True] * 9 + [False] * 9)
+
+    def value(asked, need, weight):
+        return evaluate(search.run(asked, need, FreshSettings(weight=weight)), judged, ("mrr@10", "recall@10"))
+
+    values = {}
+    for weight in WEIGHTS:
+        before = value(later, 0.0, weight)["recall@10"]
+        for moved in READINESS:
+            need = replace(first, bias=first.bias + moved)
+            harmless = value(later, need, weight)["recall@10"] >= 0.99 * before
+            values[weight, need.bias] = (harmless, sum(value(now, need, weight).values()) / 2)
+    assert values[found.weight, found.need.bias] == max(values.values())
+    assert min(values.values()) < max(values.values())
+
+
+def test_questions_of_later_do_not_say_when_and_leave_nothing_of_the_future():
+    asked = {
+        "early": ("Who won the cup?", BASE), "said": ("Who won the cup this week?", BASE),
+        "late": ("Which bank raised its rate?", BASE + timedelta(days=100)), "unjudged": ("Who lost?", BASE),
+    }  # fmt: skip
+    news = DatedCollection((), asked, {name: {"d": 1} for name in ("early", "said", "late")})
+    moved = asked_later(news, {"late": asked["late"]})
+    assert moved == {"early, 90 days later": ("Who won the cup?", BASE + timedelta(days=90))}
+    assert judged_later(news).keys() > moved.keys() | {"late"}
+    year = asked_later(news, {"early": asked["early"]})  # none fits before it
+    assert year == {"early, 365 days later": ("Who won the cup?", BASE + timedelta(days=365))}
+    assert judged_later(news).keys() > year.keys()
+
+
+def test_an_old_question_keeps_its_old_answer_while_other_things_go_on():
+    """What fits some week's texts badly and an old one well is about the old one."""
+    old = Item("old", "Harbour ferry sank near the northern lighthouse", "", BASE, "s")
+    news = [
+        Item(f"n{n}", f"Council debates harbour budget {n}", "", BASE + timedelta(days=200 + n), "s") for n in range(5)
+    ]
+    pages = PastPages([old, *news])
+    documents = np.eye(6, dtype=np.float32)
+    search = PastSearcher(pages, documents, lambda texts, _: documents[:1].repeat(len(texts), axis=0))
+    for days, need in ((206, False), (1, True)):
+        asked = Asked({"q": "harbour ferry sank lighthouse"}, {"q": seconds(BASE) + days * 86400}, {})
+        [found] = search.run(asked, NeedClassifier(), FreshSettings()).values()
+        assert max(found, key=lambda page: found[page]) == "old"
+        assert (search.needs(asked, NeedClassifier(), FreshSettings())["q"] > 0.5) is need
 
 
 # -- the switch -------------------------------------------------------------------------------------------------------

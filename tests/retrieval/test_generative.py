@@ -20,8 +20,8 @@ from foveal.models import title_models as loaders
 from foveal.models.title_models import MOST_TOKENS, CausalTitles, learned_about, load_title_model
 from foveal.retrieval import constrained_beams
 from foveal.retrieval.constrained_beams import BeamSettings, score_titles, search_titles
-from foveal.retrieval.corpusbrain import CorpusBrain, marked, told_apart, unique_titles
-from foveal.retrieval.generative import GenerativeRetriever
+from foveal.retrieval.corpusbrain import NARROWED, CorpusBrain, marked, told_apart, unique_titles
+from foveal.retrieval.generative import GenerativeRetriever, _seen
 from foveal.retrieval.snapshots import write_snapshot
 from foveal.retrieval.store import Store
 from foveal.retrieval.title_measures import title_metrics, written_titles
@@ -360,6 +360,23 @@ def test_candidates_are_all_that_is_found(brain):
         brain.retrieve(QUERIES, candidates=["Romulus"])
 
 
+def test_the_trees_of_the_last_candidates_are_kept(brain):
+    """A filter is asked under more than once; a tree of some titles was built for each query."""
+    few = ["Romeo", "Paris"]
+    tree, numbers = brain._of(few)
+    assert len(tree) == 2
+    assert brain._of(few)[0] is tree
+    for title in TITLES[:NARROWED]:
+        brain._of([title])
+    assert len(brain._narrowed) == NARROWED
+    assert brain._of(few)[0] is not tree
+    brain.remove("Romeo")
+    with pytest.raises(InputError, match="no title here"):
+        brain._of(few)
+    brain.add("again", "Romeo")
+    assert [brain.documents[number] for number in brain._of(few)[1]] == ["again", brain.documents[numbers[1]]]
+
+
 def test_documents_are_added_removed_saved_and_loaded(brain, t5, tmp_path):
     brain.add("late", "Rome Express")
     brain.remove("Romeo")
@@ -578,6 +595,23 @@ def test_under_a_condition_only_documents_that_meet_it_are_written(library, t5):
     assert GenerativeRetriever.over(library, "title = 'Oslo'").search(["the club", "zebra"], 3) == [[], []]
     plain = GenerativeRetriever.over(library, None).search(["zebra"], 7)[0]
     assert [hit.passage.text for hit in plain] == [f"{titles[hit.passage.span.document_id]} opens\n" for hit in plain]
+
+
+def test_what_meets_a_condition_is_looked_up_once_for_each_version_of_the_documents(library, t5):
+    t5.save(library.settings.home / "models" / "brain", learned=TITLES)
+    condition = "title IN ('Rome', 'Oslo')"
+
+    def found():
+        hits = GenerativeRetriever.over(library, condition).search(["the club"], 3)[0]
+        titles = {entry.id: entry.title for entry in library.store.entries()}
+        return {titles[hit.passage.span.document_id] for hit in hits}
+
+    assert found() == {"Rome"}
+    before = _seen.cache_info()
+    assert found() == {"Rome"}
+    assert (_seen.cache_info().hits, _seen.cache_info().misses) == (before.hits + 1, before.misses)
+    put(library.store, [document("Oslo", "Oslo opens\n")])
+    assert found() == {"Rome", "Oslo"}
 
 
 def test_a_model_that_was_trained_anew_in_its_place_writes_the_titles(library, t5, caplog):

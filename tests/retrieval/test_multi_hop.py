@@ -45,12 +45,14 @@ def test_paths_and_merged_hits_by_definition(hops, beam):
     found = retriever.paths("Nightjar director")
     assert [tuple(names(path.hits)) for path in found] == [path for path, _ in beams]
     assert [path.score for path in found] == pytest.approx([sum(scores) / hops for _, scores in beams])
-    best = {}
+    best, way = {}, {}
     for path, scores in every:
-        best[path[-1]] = max(best.get(path[-1], -9), sum(scores) / len(scores))
+        if (score := sum(scores) / len(scores)) > best.get(path[-1], -9):
+            best[path[-1]], way[path[-1]] = score, path[:-1]
     hits = retriever.search(["Nightjar director"], beam)[0]
     assert [one.score for one in hits] == pytest.approx(sorted(best.values(), reverse=True)[:beam])
     assert all(best[names([one])[0]] == pytest.approx(one.score) and one.source == "multi-hop" for one in hits)
+    assert [tuple(span.document_id for span in one.via) for one in hits] == [way[name] for name in names(hits)]
 
 
 def test_a_chain_is_followed_to_what_the_query_does_not_name():

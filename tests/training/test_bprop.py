@@ -115,6 +115,45 @@ def test_each_epoch_takes_as_many_pairs_of_a_text_as_are_used(tokenizer):
 # -- losses ----------------------------------------------------------------------------------------------------------
 
 
+class Counting:
+    """A tokenizer that counts how often it is asked for a text."""
+
+    def __init__(self, tokenizer, texts):
+        self.tokenizer, self.asked = tokenizer, dict.fromkeys(texts, 0)
+
+    def __getattr__(self, name):
+        return getattr(self.tokenizer, name)
+
+    def __len__(self):
+        return len(self.tokenizer)
+
+    def __call__(self, text, **options):
+        if text in self.asked:
+            self.asked[text] += 1
+        return self.tokenizer(text, **options)
+
+
+def test_a_text_is_cut_into_tokens_once_while_there_is_room(tokenizer):
+    texts = {"x": "a1 a2 f1 f2", "y": "a3 f3 f4", "z": "a5 f5 f6 f7 f8"}
+    pairs = [Pair((f"b{n}",), (f"f{n}",), 1.0, 0.5) for n in range(4)]
+
+    def rows(most):
+        counting = Counting(tokenizer, texts.values())
+        made = PairRows(
+            texts, dict.fromkeys(texts, pairs), PairFeatures.of(counting, 24, rate=0.5), used=2, most_kept=most
+        )
+        return [made[place] for place in range(3 * len(made))], counting.asked
+
+    anew, asked = rows(0)
+    assert set(asked.values()) == {6}  # two pairs in each of three epochs
+    kept, asked = rows(12)
+    assert kept == anew
+    assert set(asked.values()) == {1}
+    partly, asked = rows(9)  # x and z, as y finds too little room
+    assert partly == anew
+    assert list(asked.values()) == [1, 1, 6]
+
+
 def test_both_forms_of_the_loss_by_their_formulas():
     scores = torch.tensor([[2.0, 1.5], [0.0, 3.0], [9.0, 1.0]])
     hinge = [max(0, 1 - s + t) for s, t in scores.tolist()]

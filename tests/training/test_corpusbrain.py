@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from foveal.errors import InputError
 from foveal.evaluation.kilt import KiltQuery
+from foveal.library import Library
 from foveal.models.title_models import MENTION, MOST_TOKENS, load_title_model
 from foveal.retrieval.constrained_beams import BeamSettings, search_titles
 from foveal.retrieval.corpusbrain import CorpusBrain
@@ -531,3 +532,19 @@ def test_the_command_names_a_line_that_is_no_document(tmp_path, line, said):
     (tmp_path / "corpus.jsonl").write_text(line + "\n")
     with pytest.raises(InputError, match=said):
         _texts(tmp_path, Settings(home=tmp_path / "home", cache=tmp_path / "cache"), None)
+
+
+def test_an_empty_library_is_said_to_be_empty(tmp_path):
+    from foveal.cli.train_bprop import titled_texts
+    from foveal.cli.train_corpusbrain import _texts
+    from foveal.ranking.judged import Shelf, of_headings
+
+    settings = Settings(home=tmp_path / "home", cache=tmp_path / "cache", encoder="none")
+    library = Library.open(settings=settings)
+    for learnt in (
+        lambda: _texts(None, settings, None),
+        lambda: titled_texts(None, settings),
+        lambda: of_headings(Shelf.of(library), None),
+    ):
+        with pytest.raises(InputError, match=r"^The library holds no .* to learn.*Fill it: foveal add FILE_OR_FOLDER$"):
+            learnt()

@@ -127,9 +127,11 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path, how, los
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     if how in ASKED:
         assert said[-1].note == "Saved at step 9; the same command, without --anew, goes on."
-    again = job(hooks=[StopAt(-1, "never")])
-    curves = train(again, SETTINGS, tmp_path / "cut")
+    again, told = job(hooks=[StopAt(-1, "never")]), list[Progress]()
+    curves = train(again, SETTINGS, tmp_path / "cut", on_progress=told.append)
     assert curves.resumed_at == 9 - lost
+    assert told[0] == Progress(9 - lost, curves.steps, note=f"Going on from step {9 - lost} of {curves.steps}.")
+    assert not any(one.note for one in told[1:])
     assert torch.equal(again.model.weight, whole.model.weight)
     assert curves.metrics == expected.metrics
     assert curves.best_step == expected.best_step

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from foveal.errors import InputError, UnknownName
-from foveal.training import model_folders
+from foveal.training import model_folders, rerankers
 from foveal.training.examples import Examples, Rows
 from foveal.training.loop import LoopSettings
 from foveal.training.rerankers import (
@@ -205,6 +205,29 @@ def test_the_loss_scores_each_query_with_its_own_documents(topics, tiny_encoder)
     scores = torch.tensor(Scorer(model)(pairs)).view(3, 3)
     found = RankerLoss(model.eval(), "listwise")([batch["query"], batch["documents"]])
     assert float(found.detach()) == pytest.approx(float(listed(scores, "listwise")), abs=1e-5)
+
+
+def test_pairs_of_about_one_length_are_read_together_and_the_loss_stays(topics, tiny_encoder, monkeypatch):
+    model = model_folders.cross_encoder(tiny_encoder, seed=0).eval()
+    queries = ["a1 f1", "a2"]
+    lists = [["b1 " * 9, "b2", "b3 f3 " * 3], ["f1 " * 12, "b5 b6", "f4"]]
+
+    def loss_and_slopes(together):
+        monkeypatch.setattr(rerankers, "TOGETHER", together)
+        model.zero_grad()
+        shapes = []
+        with model[0].register_forward_pre_hook(lambda _, given: shapes.append(tuple(given[0]["input_ids"].shape))):
+            loss = RankerLoss(model, "listwise")([queries, lists])
+        loss.backward()
+        return float(loss.detach()), [one.grad.clone() for one in model.parameters() if one.grad is not None], shapes
+
+    whole, expected, shapes = loss_and_slopes(10**6)
+    assert shapes == [(6, 16)]
+    loss, slopes, shapes = loss_and_slopes(32)
+    assert shapes == [(2, 16), (2, 11), (2, 6)]
+    assert loss == pytest.approx(whole, abs=1e-6)
+    for one, other in zip(slopes, expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
 def test_hits_below_the_depth_keep_their_order_below(topics):

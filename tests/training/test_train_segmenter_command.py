@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +76,7 @@ def test_a_model_is_trained_told_and_cuts_a_text_without_headings(folder, tmp_pa
     home = tmp_path / "home"
     shown = run("train", "segmenter", "--data", folder, "--name", "mine", "--credit", "ours", home=home)
     assert "dev: after" in shown
-    assert "--method same-topic:mine" in shown
+    assert f"--method same-topic:mine --home {home}, or" in shown
     about = json.loads((home / "models" / "mine" / "same_topic.json").read_text())
     assert about["card"]["credit"] == "ours"
     flat = headless(tmp_path)
@@ -155,14 +156,16 @@ def test_a_picture_shows_the_passages_of_any_method(tmp_path):
     path.write_text(text, encoding="utf-8")
     drawn = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("foveal.evaluation.plots.borders", lambda *told, **_: drawn.append(told))
+        patch.setattr("foveal.evaluation.plots.borders", lambda *told, parts, **_: drawn.append((*told, parts)))
         told = run("segment", path, "--picture", tmp_path / "a.png", "--encoder", "none", "--json", home=tmp_path)
-    [(gaps, opened, length, place)] = drawn
+    [(gaps, opened, length, place, parts)] = drawn
     starts = [one["start"] for one in json.loads(told)][1:]
     assert (gaps, length, place) == ((), len(text), tmp_path / "a.png")
     assert [start for start, _ in opened] == starts
     assert dict(opened)[text.index("# Part 1")] == dict(opened)[text.index("# Part 2")] == 1
     assert dict(opened)[text.index("## Second")] == 2
+    begins = [text.index(f"# Part {n}") for n in range(3)]
+    assert parts == [(a, b, f"Part {n}") for n, (a, b) in enumerate(pairwise([*begins, len(text)]))]
     run("segment", headless(tmp_path), "--picture", tmp_path / "b.png", "--encoder", "none", home=tmp_path)
     assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
 

@@ -153,6 +153,8 @@ def test_asked_again_it_is_looked_for_where_it_was_before(tmp_path: Path):
         assert 'value="kind=markdown"' in form
         assert '<option value="lexical" selected>words (lexical)</option>' in form
         assert QUESTION in form
+        own = visitor.client.get("/ask?retriever=generative:mine").text  # of a model trained here, which is not listed
+        assert '<option value="generative:mine" selected>titles that answer (generative:mine)</option>' in own
 
 
 def test_failures_are_sentences(tmp_path: Path):

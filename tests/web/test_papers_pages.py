@@ -201,7 +201,7 @@ def test_a_search_marks_the_whole_abstract_and_passes_choices_on(client: TestCli
 
 
 def test_nothing_found_says_what_to_do(client: TestClient):
-    assert "Nothing found" in select(tree(client, "/papers?q=zebrafish"), ".empty h2")[0].text
+    assert select(tree(client, "/papers?q=zebrafish"), ".empty h2")[0].text == "Nothing found"
     assert client.get("/papers?q=%20").url.path == day_address(TODAY)
 
 

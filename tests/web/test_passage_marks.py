@@ -70,6 +70,8 @@ def test_marks_of_bold_are_left_out_but_stars_that_mean_something_stay() -> None
         ("## Measured\n\nThe lamp burns.", "Measured · The lamp burns."),
         ("# The lamp\n## Oil\nIt is late.\n", "The lamp · Oil · It is late."),
         ("Run this:\n# light it\nlamp --on", "Run this: # light it lamp --on"),
+        ("It is late.\n\n## Oil\n\n### Of whales\n\nIt burns.\n", "It is late. Oil · Of whales · It burns."),
+        ("```\nlamp\n```\n\n# light it\n\nlamp --on", "lamp # light it lamp --on"),
         ("## Only this", "## Only this"),
         ("#hash tags\nare none", "#hash tags are none"),
         ("Run:\n\n```sh\nlamp --on\n```\n\nIt burns.", "Run: lamp --on It burns."),

@@ -7,6 +7,7 @@ call looks again.
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from foveal.agents.allowed import Allowed
 from foveal.agents.place import Call
 from foveal.errors import InputError, LibraryBusy, LibraryError, UnknownDocument
 from foveal.web.answers import where_of
-from foveal.web.library_shapes import Span
+from foveal.web.library_shapes import Span, Way
 from foveal.web.models import Models, Rankers, RankersByName
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class HomePlace:
         """As `foveal search` does."""
         from foveal.ranking.chosen import NONE, chosen
         from foveal.retrieval.by_document import best_of_each
+        from foveal.retrieval.rows import documents_of
         from foveal.retrieval.words import plain_quotes
         from foveal.web.offered import check_ranker, check_retriever
 
@@ -107,9 +109,10 @@ class HomePlace:
             )  # fmt: skip
 
         hits = best_of_each(passages, asked.k) if asked.each else passages(asked.k)
-        entries = library.entries([hit.passage.span.document_id for hit in hits])
-        pairs = [(hit, entry) for hit in hits if (entry := entries.get(hit.passage.span.document_id))]
-        return shapes.Hits(hits=[_hit(hit, entry) for hit, entry in pairs], note="")
+        entries = library.entries(documents_of(hits))
+        return shapes.Hits(
+            hits=[_hit(hit, entries) for hit in hits if hit.passage.span.document_id in entries], note=""
+        )
 
     def entry(self, which: str) -> Entry:
         """The document that an id, its beginning, a path or a URL names."""
@@ -188,7 +191,10 @@ class HomePlace:
             return found
 
 
-def _hit(hit: Hit, entry: Entry) -> shapes.Hit:
+def _hit(hit: Hit, entries: Mapping[str, Entry]) -> shapes.Hit:
+    from foveal.retrieval.rows import way_to
+
+    entry = entries[hit.passage.span.document_id]
     span, revision = hit.passage.span, hit.revision or entry.revision
     return shapes.Hit(
         span=Span.of(span),
@@ -198,6 +204,7 @@ def _hit(hit: Hit, entry: Entry) -> shapes.Hit:
         where=where_of(entry.pages, hit.passage.heading, entry.title, span),
         score=hit.score,
         source=hit.source,
+        via=[Way.of(place, one.title) for place, one in way_to(hit, entries)],
         uri=shapes.document_uri(span.document_id, span.start, span.end, revision),
     )
 

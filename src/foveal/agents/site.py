@@ -31,7 +31,7 @@ from foveal.web.documents import entry_of, may_remove, taken_out
 from foveal.web.job import Job
 from foveal.web.library_adding import AddWork, given_by
 from foveal.web.library_search import search_passages
-from foveal.web.library_shapes import Span
+from foveal.web.library_shapes import Span, Way
 from foveal.web.models import is_served
 from foveal.web.read_pages import READER
 from foveal.web.request_limits import limited
@@ -111,6 +111,7 @@ class SitePlace:
                 where=one.where,
                 score=one.score,
                 source=one.source,
+                via=[Way.of(step.span, step.title) for step in one.via],
                 uri=shapes.document_uri(one.span.document_id, one.span.start, one.span.end, one.revision),
             )
             for one in found

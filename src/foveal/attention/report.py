@@ -11,9 +11,9 @@ seconds   choosing the blocks, and looking at them
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 ROWS = 16
 MOST = 10_000
 """Looks that a report keeps, of some hundred prompts: a model that serves stays attached for as long as it runs."""
+
+BLOCK_BYTES = 2**28
+"""Of the blocks that a report keeps for pictures; those of one layer of a long prompt take tens of megabytes."""
 
 
 @dataclass(frozen=True)
@@ -53,16 +56,20 @@ class Look:
 class Report:
     """Collects the last `most` looks of all layers: density and recall by head (shares, 0 to 1), and seconds.
 
-    `keep_blocks` holds the blocks themselves too, for pictures; `rows` is how many queries of a look recall is measured
-    on, exactly.
+    `keep_blocks` holds the blocks themselves too, for pictures: those of the last looks that fit in `block_bytes`, of
+    one at least. `rows` is how many queries of a look recall is measured on, exactly.
     """
 
     keep_blocks: bool = False
     rows: int = ROWS
     most: int = MOST
+    block_bytes: int = BLOCK_BYTES
     looks: list[Look] = field(default_factory=list)
     count: int = 0  # looks in all, also those that are let go
     left_out: Counter[str] = field(default_factory=Counter)  # why prompts were left to dense attention, by layer
+    _held: deque[tuple[int, int]] = field(default_factory=deque, repr=False)  # looks with blocks: number, bytes
+    _bytes: int = field(default=0, repr=False)
+    _let_go: int = field(default=0, repr=False)  # looks that stayed without their blocks
 
     def add(
         self,
@@ -104,6 +111,19 @@ class Report:
         self.looks.append(look)
         if len(self.looks) > self.most:
             del self.looks[: -self.most]
+        if look.keep is not None:
+            self._hold(look.keep)
+
+    def _hold(self, keep: Tensor) -> None:
+        """Count the last look's blocks, and let go of the oldest where all take too much."""
+        self._held.append((self.count, keep.untyped_storage().nbytes()))
+        self._bytes += self._held[-1][1]
+        while self._bytes > self.block_bytes and len(self._held) > 1:
+            number, size = self._held.popleft()
+            self._bytes -= size
+            place = number - self.count + len(self.looks) - 1
+            if place >= 0:
+                self.looks[place], self._let_go = replace(self.looks[place], keep=None), self._let_go + 1
 
     @property
     def density(self) -> float:
@@ -132,7 +152,8 @@ class Report:
         if not self.looks:
             return self._nothing()
         held = f"{len(self.looks):,}" if self.count <= self.most else f"The last {self.most:,} of {self.count:,}"
-        title = f"{held} looks, density {self.density:.3f}, recall {self.recall:.3f}"
+        blocks = f", blocks of the last {len(self._held):,}" if self._let_go else ""
+        title = f"{held} looks, density {self.density:.3f}, recall {self.recall:.3f}{blocks}"
         table = Table(title=title, box=None, pad_edge=False)
         for column in ("layer", "queries", "keys", "density", "of heads", "recall", *names, "choosing", "looking"):
             table.add_column(column, justify="right")
@@ -186,11 +207,12 @@ class Report:
             call = f", call {calls[look.layer]}" if calls[look.layer] > 1 else ""  # of several texts or passes
             for head, keep in enumerate(look.keep):
                 panels[f"layer {look.layer}, head {head}{call}\ndensity {float(look.density[head]):.2f}"] = keep.numpy()
+        last = f", of the last {len(self._held):,} looks" if self._let_go else ""
         return grids(
             panels,
             Path(path),
             columns=len(looks[0].density),
-            title="Blocks looked at (dark): queries down, keys across",
+            title=f"Blocks looked at (dark): queries down, keys across{last}",
         )
 
     def _why_no_blocks(self, layers: Sequence[int] | None) -> str:

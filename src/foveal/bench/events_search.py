@@ -5,15 +5,17 @@ Systems    BM25 with the idf of the past, in a 14-day window, with a recency pri
            as the model (events_search_concatenation.py); the trained model; `--retriever fresh` as it ships, with
            what the dev questions fitted, and without
 Controls   the page that gave the top event taken out of results and gold; the events of another question; no events
-Harm       the same questions a year later; questions about regulations, which need no events
-The weight of the fusion and the need classifier are fitted on the dev questions, from which no model learnt.
+Harm       the same questions a year later, when the pages have ended, and weeks later, while they go on; questions
+           about regulations, which need no events
+The weight of the fusion and the need classifier are fitted on the dev questions, from which no model learnt, and on
+questions of before the split that are asked again months later.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 
 import numpy as np
@@ -31,22 +33,27 @@ from foveal.bench.known_sets import held_to
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.beir import load_beir
 from foveal.evaluation.legal import paired_bootstrap
-from foveal.evaluation.metrics import Run, compare, evaluate, per_query
+from foveal.evaluation.metrics import Qrels, Run, compare, evaluate, per_query
 from foveal.evaluation.speed import percentiles
 from foveal.evaluation.tables import Row
 from foveal.models.event_attention import EventText
 from foveal.retrieval.event_clusters import Encode
 from foveal.retrieval.event_encoder import EventEncoder
-from foveal.retrieval.event_matching import NeedClassifier
-from foveal.retrieval.fresh_fitting import Asked, PastSearcher, asked_of, fit_fusion
+from foveal.retrieval.event_items import DAY, seconds
+from foveal.retrieval.event_matching import NeedClassifier, has_time_words
+from foveal.retrieval.fresh_fitting import Asked, PastSearcher, asked_later, asked_of, fit_fusion, judged_later
 from foveal.retrieval.fresh_fusion import FreshSettings
 from foveal.training.event_rows import EventExamples
 
 METRICS = ("mrr@10", "recall@10")
 WINDOWED_BM25 = "BM25, 14 days"
 REMOVED, REMOVED_WINDOWED, NEAR, OVER, HARM, AUC = 0.36, 0.50, 0.01, 0.03, 0.01, 0.85
+SAYS, SAYS_NOT = "that say when", "that do not say when"
 FITTED, UNFITTED, PLAIN = SHIPPED = ("fresh, fused", "fresh, nothing fitted", "fresh, no model")
 """`--retriever fresh:MODEL` of a model trained on judged questions, of one trained on a library itself, and `fresh`."""
+LIVE = (45, 90)
+"""Days by which questions are moved while pages still come."""
+
 ALWAYS = 1e6
 """Days of a window that holds all pages."""
 
@@ -69,7 +76,7 @@ def search(settings: BenchSettings) -> Iterator[Row]:
     yield from table_rows(test, runs)
     yield from fused_rows(test, runs, quick=settings.quick)
     yield from control_rows(news, test, arm, runs)
-    yield from harm_rows(test, shipped)
+    yield from harm_rows(test, shipped, quick=settings.quick)
     yield latency_row(test, arm)
     if not settings.quick:
         yield from ablation_rows(news, test)
@@ -207,6 +214,18 @@ class NewsFresh:
         """Questions with the events of their moments."""
         return asked_of(self.news.items, asked, self.encode)
 
+    def weeks_later(self, names: Sequence[str]) -> dict[str, Asked]:
+        """Those that are asked again while pages still come, by whether they say when."""
+        last = max(self.news.pages.moments)
+        moved: dict[str, dict[str, tuple[str, datetime]]] = {}
+        for name in names:
+            text, moment = self.news.collection.asked[name]
+            said = SAYS if has_time_words(text) else SAYS_NOT
+            for days in LIVE:
+                if seconds(moment) + days * DAY <= last:
+                    moved.setdefault(said, {})[f"{name}, {days} days later"] = (text, moment + timedelta(days=days))
+        return {said: self.asked(moved[said]) for said in sorted(moved)}
+
     def static(self, names: Sequence[str]) -> Asked:
         """Questions about regulations, asked of the news at the moments of these questions."""
         folder = self.news.settings.folder("obliqa", ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv"))
@@ -242,8 +261,9 @@ def shipped_searches(news: News, arm: Arm) -> dict[str, Shipped]:
     )
     plain = NewsFresh(news, PastSearcher(news.pages, news.vectors, lambda texts, _: news.encode(texts)), news.encode)
     _, dev = learning_sides(news)
-    names = list(dev.examples.queries)
-    fusion = fit_fusion(model.searcher, model.now.only(names), model.later.only(names), dev.examples.judged)
+    asked = {name: news.collection.asked[name] for name in dev.examples.queries}
+    now, later = model.now.only(list(asked)), model.asked(asked_later(news.collection, asked))
+    fusion = fit_fusion(model.searcher, now, later, judged_later(news.collection))
     return {
         FITTED: Shipped(model, fusion.need, fusion.settings()),
         UNFITTED: Shipped(model, NeedClassifier(), FreshSettings()),
@@ -254,24 +274,35 @@ def shipped_searches(news: News, arm: Arm) -> dict[str, Shipped]:
 # -- harm -------------------------------------------------------------------------------------------------------------
 
 
-def harm_rows(test: EventExamples, shipped: Mapping[str, Shipped]) -> Iterator[Row]:
-    """Recall of questions asked a year later, with each search and with the same parts without time; the AUC."""
-    names = list(test.examples.queries)
+def harm_rows(test: EventExamples, shipped: Mapping[str, Shipped], *, quick: bool) -> Iterator[Row]:
+    """Recall of questions asked later, with each search and with the same parts without time; the AUC.
+
+    Who says "this week" weeks later means that week: what such questions lose is shown, and no harm (`quick`: too few
+    to tell).
+    """
+    names, judged = list(test.examples.queries), test.examples.judged
     for name, one in shipped.items():
-        later = one.over.later.only(names)
-        a, b = (
-            evaluate(each.run(later), test.examples.judged, ("recall@10",))["recall@10"] for each in (one.timeless, one)
-        )
-        lost = (a - b) / a if a else float("nan")  # where nothing is found at all, nothing is known of a loss
-        yield Row.of(f"{name}: a year later, lost to the same without time", "share of recall@10", lost, at_most=HARM,
-                     note=f"{a:.4f} without, {b:.4f} with")  # fmt: skip
-        if isinstance(one.need, NeedClassifier) and name != UNFITTED:
+        yield harm_row(f"{name}: a year later", one, one.over.later.only(names), judged, at_most=HARM)
+        for said, moved in one.over.weeks_later(names).items():
+            bar = HARM if said == SAYS_NOT and not quick else None
+            again = {asked: judged[asked.rsplit(", ", 1)[0]] for asked in moved.queries}
+            yield harm_row(f"{name}: weeks later, {said}", one, moved, again, at_most=bar)
+        if isinstance(one.need, NeedClassifier):
             search, settings = one.over.searcher, one.settings
             asked = (one.over.now.only(names), one.over.static(names))
             needs = [list(search.needs(each, one.need, settings).values()) for each in asked]
             note = f"{len(needs[0])} and {len(needs[1])} questions"
             yield Row.of(f"{name}: P(time-sensitive), news against regulations", "AUC", auc(*needs), at_least=AUC,
                          note=note)  # fmt: skip
+
+
+def harm_row(system: str, one: Shipped, asked: Asked, judged: Qrels, *, at_most: float | None) -> Row:
+    """The share of recall that time costs these questions."""
+    own = {name: judged[name] for name in asked.queries}
+    a, b = (evaluate(each.run(asked), own, ("recall@10",))["recall@10"] for each in (one.timeless, one))
+    lost = (a - b) / a if a else float("nan")  # where nothing is found at all, nothing is known of a loss
+    return Row.of(f"{system}, lost to the same without time", "share of recall@10", lost, at_most=at_most,
+                  note=f"{len(own)} questions; {a:.4f} without, {b:.4f} with")  # fmt: skip
 
 
 def auc(positive: Sequence[float], negative: Sequence[float]) -> float:

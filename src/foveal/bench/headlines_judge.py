@@ -32,8 +32,11 @@ from foveal.training.loop import LoopSettings
 from foveal.training.pair_classifiers import PairSettings
 from foveal.training.precision import mixed_precision
 
-MACRO, GAIN, FIVE_MACRO = 0.84, 0.25, 0.80
-"""Macro F1 of the judge with relevance features, what it is above TF-IDF alone, and what the paper's five reach."""
+MACRO, GAIN = 0.84, 0.25
+"""Macro F1 of each judge with relevance features, and what it is above TF-IDF alone."""
+
+HELD = ("TF-IDF, all five, LR", "all of ours, LR", "all of ours, changed numbers, LR")
+"""The paper's features, ours, and the judge that is trained where nothing else is said."""
 
 TECLASS_MACRO = 0.58
 """Published of the five features beside TF-IDF, with logistic regression."""
@@ -124,9 +127,8 @@ def judge_rows(settings: BenchSettings) -> Iterator[Row]:
 
 def arm_rows(name: str, said: Said, slack: float) -> Iterator[Row]:
     """F1 by class, macro, weighted, and the score of the challenge."""
-    bars = {"TF-IDF, all five, LR": FIVE_MACRO, "all of ours, LR": MACRO}
     confusion = said.confusion
-    least = {"at_least": bars[name] - slack} if name in bars else {}
+    least = {"at_least": MACRO - slack} if name in HELD else {}
     note = ", ".join(f"{label} {value:.3f}" for label, value in confusion.f1.items())
     yield Row.of(name, "macro F1", confusion.macro, note=note, **least)
     yield Row.of(name, "weighted F1", confusion.weighted)

@@ -33,10 +33,11 @@ from foveal.evaluation.files import present, text_in
 from foveal.evaluation.metrics import Run, per_query, randomisation_p_value
 from foveal.evaluation.tables import Row
 from foveal.papers.paper_index import head
-from foveal.papers.paper_search import CANDIDATES, PaperSearch, plain
+from foveal.papers.paper_search import PaperSearch, plain
 from foveal.papers.similar import Similar
 from foveal.papers.taste import TagClassifier
 from foveal.ranking.late_ranker import LateRanker
+from foveal.retrieval.pipeline import CANDIDATES
 from foveal.types import Hit, Passage, Ranker, Span
 
 FACETS = ("background", "method", "result")

@@ -88,7 +88,7 @@ def choi(settings: BenchSettings) -> Iterator[Row]:
     yield Row.of("Choi documents", SIZE, len(texts))
     slack = 1.5 if settings.quick else 1.0
     bars: dict[str, dict[str, float]] = {
-        "dynamic programming, penalty 1.2": {"at_most": 5 * slack},
+        "dynamic programming, penalty 1.2": {"at_most": 4 * slack},
         GUIDED: {"at_most": 4 * slack},
         "depth, plain means of 5": {"at_most": 7 * slack},
         "depth": {"at_most": 7 * slack},

@@ -61,7 +61,7 @@ from foveal.types import Document
 CROSS_AUC, OVER_COSINE, ENSEMBLE_AUC, ENSEMBLE_F1 = 0.81, 0.12, 0.86, 0.42
 ENSEMBLE_PK, UNDER_NONE, RAW_AUC = 25.0, 6.0, 0.68
 """Asked of the paper's setting, as means over three seeds: what the specification measured with one, where that is more
-than the least it asks. The last is of raw documents, which nobody has reached."""
+than the least it asks (F1: the least; 0.47 was measured). The last is of raw documents, which nobody has reached."""
 RIVALS = ("TextTiling", "GraphSeg", "depth")
 """Beginnings of the systems without training that a head must be above, in AUC and F1: also at the true rate, as it."""
 FROZEN = ("vectors", "topics", "layout")
@@ -147,7 +147,7 @@ def ensemble_bars(plain: Mapping[str, Figures], best: float, *, known: bool = Tr
     """What the sum of three heads must reach, of which the best has that AUC alone; `known`: as above."""
     rivals = above_rivals(plain)
     return {
-        "AUC of gaps": {"at_least": max(ENSEMBLE_AUC if known else 0.0, best, rivals["AUC of gaps"])},
+        "AUC of gaps": {"at_least": max(ENSEMBLE_AUC if known else 0.0, best + 1e-6, rivals["AUC of gaps"])},
         "boundary F1": {"at_least": max(ENSEMBLE_F1 if known else 0.0, rivals["boundary F1"])},
         "P_k %": {"at_most": min(ENSEMBLE_PK if known else 100.0, plain["no boundary"].pk - UNDER_NONE * known)},
     }

@@ -101,7 +101,7 @@ def _searched(library: Library, question: str, *, quiet: bool) -> list[dict[str,
             raise LibraryCorrupt(f"{span} does not cut out the passage that is stored. Please report this.")
         if not quiet:
             results().print(hit_text(rank, hit, entries[span.document_id], question, full=False))
-    return [hit_json(hit, entries[hit.passage.span.document_id]) for hit in hits]
+    return [hit_json(hit, entries) for hit in hits]
 
 
 def _answers(library: Library, *, quiet: bool) -> dict[str, Any]:

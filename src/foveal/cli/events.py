@@ -16,6 +16,7 @@ from foveal.errors import InputError, UnreadableSource
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from foveal.evaluation.interleaving import Verdict
     from foveal.retrieval.burst_terms import TermBurst
     from foveal.retrieval.event_items import Item
     from foveal.retrieval.events import Event, EventStore
@@ -26,6 +27,12 @@ DRAWN = 5
 
 LEAST_DAYS = 14
 """Days that a picture shows."""
+
+SURE = 0.05
+"""The highest p at which one of two searches is said to be preferred."""
+
+IN_LEGEND = 40
+"""Characters of an event's phrase beside its line."""
 
 SHOWN_SKIPPED = 5
 """Records that gave no document, of which it is told why."""
@@ -58,7 +65,7 @@ def events(
     as_json: AsJson = False,
 ) -> None:
     """Show what is happening in dated texts: events with their burst, stage, sources and titles."""
-    from foveal.retrieval.fresh import moment
+    from foveal.text.dates import moment
 
     clock = moment(at)
     items, skipped = _items(source, home)
@@ -150,17 +157,18 @@ def _items(source: str | None, home: Path | None) -> tuple[list[Item], list[Skip
 
 
 def _past(items: Sequence[Item], clock: datetime) -> list[Item]:
-    return [item for item in items if item.published_at is not None and item.published_at <= clock]
+    """What is dated up to `clock`, in the order of the dates; of one moment in the order given."""
+    dated = [(item.published_at, item) for item in items if item.published_at is not None]
+    return [item for at, item in sorted(dated, key=lambda one: one[0]) if at <= clock]
 
 
 def _mined(items: Sequence[Item], clock: datetime) -> EventStore:
     """The events up to `clock`; what is not dated, or dated later, is counted as no evidence."""
-    from foveal.retrieval.event_examples import dated
     from foveal.retrieval.events import EventStore
 
     with notes().status("Looking for events …"):
-        store = EventStore().extend(dated(_past(items, clock)))
-        known = {item.id for item in _past(items, clock)}
+        past = _past(items, clock)
+        store, known = EventStore().extend(past), {item.id for item in past}
         for item in items:
             if item.id not in known:
                 store.add(item, clock)
@@ -168,13 +176,14 @@ def _mined(items: Sequence[Item], clock: datetime) -> EventStore:
 
 
 def _why_none(items: Sequence[Item], clock: datetime) -> str:
-    """What to say where no event is found."""
-    dated = sorted(item.published_at.date() for item in items if item.published_at is not None)
+    """What to say where no event is found; a document of the future does not hide how old the others are."""
+    dated = [item.published_at.date() for item in items if item.published_at is not None]
     if not dated:
         return "No event: no document is dated. Web pages, feeds, arXiv and JSONL with `published_at` bring dates."
-    first, last = dated[0], dated[-1]
-    if first > clock.date():
-        return f"No event by {clock.date()}: the first document is of {first}."
+    past = [item.published_at.date() for item in _past(items, clock) if item.published_at is not None]
+    if not past:
+        return f"No event by {clock.date()}: the first document is of {min(dated)}."
+    last = past[-1]
     if last < clock.date():
         return f"No event as of {clock.date()}: the last document is of {last}. As of then: --at {last}."
     return f"No event as of {clock.date()}: nothing stands out among what is dated."
@@ -240,8 +249,15 @@ def _draw(found: Sequence[Event], path: Path) -> Path:
     days = sorted({date.fromisoformat(day) for one in found for day in one.days})
     first = min(days[0], days[-1] - timedelta(days=LEAST_DAYS - 1))
     span = [first + timedelta(days=step) for step in range((days[-1] - first).days + 1)]
-    series = {one.phrase[:40]: [float(one.days.get(day.isoformat(), 0)) for day in span] for one in found}
+    series = {
+        f"{one.id} {begun(one.phrase)}": [float(one.days.get(day.isoformat(), 0)) for day in span] for one in found
+    }
     return lines(span, series, path, title="Events", x_label="day", y_label="documents a day")
+
+
+def begun(phrase: str) -> str:
+    """The first words of a phrase, for a legend."""
+    return phrase if len(phrase) <= IN_LEGEND else f"{phrase[:IN_LEGEND].rpartition(' ')[0] or phrase[:IN_LEGEND]} …"
 
 
 def _useful(count: int) -> list[int]:
@@ -264,7 +280,7 @@ def _useful(count: int) -> list[int]:
         said = f"{wrong!r} is no number from 1 to {count}. "
 
 
-def _show_tallies(tallies: dict[tuple[str, str], Any]) -> None:
+def _show_tallies(tallies: dict[tuple[str, str], Verdict]) -> None:
     from rich.table import Table
 
     table = Table("A", "B", "A won", "B won", "ties", "without click", "p", box=None, pad_edge=False)
@@ -272,3 +288,13 @@ def _show_tallies(tallies: dict[tuple[str, str], Any]) -> None:
         counts = (str(count) for count in (tally.a, tally.b, tally.ties, tally.unclicked))
         table.add_row(a, b, *counts, f"{tally.p_value:.3g}")
     results().print(table if tallies else 'Nothing was compared yet. Begin: foveal ab "QUERY"')
+    for (a, b), tally in tallies.items():
+        results().print(_preferred(a, b, tally), markup=False, soft_wrap=True)
+
+
+def _preferred(a: str, b: str, tally: Verdict) -> str:
+    """The verdict in words: `p` is how often a coin would part them as clearly."""
+    better, won, lost = (a, tally.a, tally.b) if tally.a >= tally.b else (b, tally.b, tally.a)
+    if tally.p_value > SURE:
+        return f"{a} and {b}: too early to say which is preferred (a coin parts them so with p {tally.p_value:.2g})."
+    return f"{better} is preferred, by {won} to {lost}: a coin parts them so with p {tally.p_value:.2g}."

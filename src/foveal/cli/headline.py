@@ -50,7 +50,7 @@ def judge(
     as_json: AsJson = False,
 ) -> None:
     """Say how far ARTICLE bears HEADLINE out, and by which sentence. Without --judge: the evidence, no label."""
-    from foveal.evaluation.headlines import check_texts
+    from foveal.evaluation.headlines import TECLASS, check_texts
     from foveal.settings import Settings
 
     settings = Settings.load(home)
@@ -71,7 +71,9 @@ def judge(
         return
     console = results()
     shares = ", ".join(f"{label} {share:.2f}" for label, share in judgement.probabilities.items())
-    console.print(f"{judgement.label}{'' if judgement.sure else ' (not sure)'}   {shares}", markup=False)
+    meaning = TECLASS.meanings.get(judgement.label, "")
+    said = f"{judgement.label}{'' if judgement.sure else ' (not sure)'}{meaning and f', {meaning}'}"
+    console.print(f"{said}\n   {shares}", markup=False, soft_wrap=True)
     _show_evidence(console, judgement.features, judgement.evidence_sentence)
 
 
@@ -86,8 +88,8 @@ def evaluate(
     from foveal.evaluation.headlines import read_pairs
     from foveal.settings import Settings
 
-    chosen = _judge(name, Settings.load(home))
-    report = chosen.evaluate(read_pairs(file))
+    pairs = read_pairs(file)
+    report = _judge(name, Settings.load(home)).evaluate(pairs)
     confusion = report.confusion
     if as_json:
         told = {"f1": confusion.f1, "macro": confusion.macro, "weighted": confusion.weighted}
@@ -132,14 +134,17 @@ def write(
     from foveal.settings import Settings
 
     settings = Settings.load(home)
+    of_pairs = article.endswith((".csv", ".jsonl", ".csv.gz", ".jsonl.gz"))
+    if of_pairs and (name is None or out is None):  # said before a model is loaded
+        raise InputError("Rewriting a file of pairs needs --judge NAME, which says what is better, and --out FILE.")
+    if out is not None and not of_pairs:
+        raise InputError("--out is for a file of pairs (.csv or .jsonl); a single article's headlines are printed.")
     chosen = _judge(name, settings) if name else None
     made = _writer(writer, url, settings)
-    if Path(article).suffix in (".csv", ".jsonl") or article.endswith((".csv.gz", ".jsonl.gz")):
+    if chosen is not None and out is not None:
         how = {"writer": writer, "url": url, "judge": name}
         _rewrite_all(Path(article), made, chosen, out, n, how, as_json=as_json)
         return
-    if out is not None:
-        raise InputError("--out is for a file of pairs (.csv or .jsonl); a single article's headlines are printed.")
     found = written_by(made, _article(article, settings), n, judge=chosen)
     if as_json:
         print_json([{"text": one.text, "judgement": one.judgement} for one in found])
@@ -152,19 +157,17 @@ def write(
 def _rewrite_all(
     file: Path,
     writer: Writer,
-    judge: HeadlineJudge | None,
-    out: Path | None,
+    judge: HeadlineJudge,
+    out: Path,
     n: int,
     how: Mapping[str, Any],
     *,
     as_json: bool,
 ) -> None:
-    """Rewrite each pair of the file. InputError: no judge, or no place to write to."""
+    """Rewrite each pair of the file."""
     from foveal.evaluation.headlines import read_pairs
     from foveal.papers.headline_rewriting import Done, part_of, rewrite_all
 
-    if judge is None or out is None:
-        raise InputError("Rewriting a file of pairs needs --judge NAME, which says what is better, and --out FILE.")
     pairs = read_pairs(file)
     with notes().status("Writing …") as status:
 
@@ -286,6 +289,9 @@ def _answer(console: Console, place: str, labels: tuple[str, ...], allowed: set[
             return QUIT
         if found in allowed:
             return found
+        if found != HELP:
+            console.print(f"   {found!r} is none of the keys ({HELP} shows what they mean).", markup=False)
+            continue
         console.print(guideline(labels), markup=False)
 
 
@@ -344,13 +350,11 @@ def _view_of(given: list[Vote]) -> tuple[str, ...]:
 def _show_agreement(told: Mapping[str, Any]) -> None:
     said = ["One vote each, so nothing can be said of agreement"]
     if "kappa" in told:
-        kappa = "none, as all votes are one label" if told["kappa"] is None else f"{told['kappa']:.3f}"
-        said = [
-            f"Fleiss' kappa {kappa}; all agree on {told['unanimous']:.1%} of {told['items']} items with "
-            f"{told['votes_each']} votes each"
-        ]
+        kappa, each = told["kappa"], f"{told['votes_each']} votes each"
+        found = "none, as all votes are one label" if kappa is None else f"{kappa:.3f} (0: as by chance)"
+        said = [f"Fleiss' kappa {found}; all agree on {told['unanimous']:.1%} of {told['items']} items with {each}"]
     if told.get("left_out"):
-        said.append(f"{told['left_out']} items have another number of votes and do not count here")
+        said.append(f"left out, having another number of votes: {told['left_out']}")
     counted = ", ".join(f"{label} {count}" for label, count in told["labels"].items())
     said.append(f"majority: {counted}; unlabelled, as two labels lead: {told['unlabelled']}")
     for line in said:

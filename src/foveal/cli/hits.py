@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from foveal.cli.output import shortened
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from foveal.ranking.explanation import Explanation
     from foveal.retrieval.rows import Entry
-    from foveal.types import Hit
+    from foveal.types import Hit, Span
 
 AUTHOR = 60
 """Characters of an author beside a passage."""
@@ -24,8 +24,12 @@ WIDTH, WIDEST = 110, 132
 """Characters of a line; of those that a text has already, up to which it is left as it is."""
 
 
-def hit_json(hit: Hit, entry: Entry) -> dict[str, Any]:
+def hit_json(hit: Hit, entries: Mapping[str, Entry]) -> dict[str, Any]:
+    """A hit; `entries` are those of its document and of the documents by way of which it was found."""
+    from foveal.retrieval.rows import way_to
+
     span = hit.passage.span
+    entry = entries[span.document_id]
     return {
         "score": hit.score,
         "retriever": hit.source,
@@ -37,9 +41,14 @@ def hit_json(hit: Hit, entry: Entry) -> dict[str, Any]:
         "revision": hit.revision,
         "heading": hit.passage.heading,
         "page": page_at(entry.pages, span.start),
-        "span": {"document_id": span.document_id, "start": span.start, "end": span.end},
+        "span": _span_json(span),
         "quote": hit.passage.text,
+        "via": [{"title": one.title, "span": _span_json(place)} for place, one in way_to(hit, entries)],
     }
+
+
+def _span_json(span: Span) -> dict[str, Any]:
+    return {"document_id": span.document_id, "start": span.start, "end": span.end}
 
 
 def _width(text: str) -> int:
@@ -49,9 +58,19 @@ def _width(text: str) -> int:
 
 
 def hit_text(
-    rank: int, hit: Hit, entry: Entry, query: str, *, full: bool, explained: Explanation | None = None
+    rank: int,
+    hit: Hit,
+    entry: Entry,
+    query: str,
+    *,
+    full: bool,
+    explained: Explanation | None = None,
+    way: Sequence[tuple[Span, Entry]] = (),
 ) -> Text:
-    """A passage for a terminal: title, place, the lines that hold most of what was asked for, with that marked."""
+    """A passage for a terminal: title, place, the lines that hold most of what was asked for, with that marked.
+
+    `way`: of a search in hops, the passages by way of which it was found.
+    """
     from rich.text import Text
 
     from foveal.ranking.explanation import wrapped
@@ -74,7 +93,7 @@ def hit_text(
     path = (hit.passage.heading or "").removeprefix(entry.title).removeprefix(" > ")
     text = Text.assemble(
         (f"{rank}. {entry.title}", "bold"), (f" › {path}" if path else "", "cyan"), "\n",
-        (f"   {place} · {hit.score:.3f}", "dim"), "\n",
+        (f"   {place} · {hit.score:.3f}", "dim"), "\n", (_way_line(way), "dim"),
     )  # fmt: skip
     body = Text("\n".join(f"   {line.rstrip(chr(10))}" for _, line in shown).rstrip())
     if explained:
@@ -85,6 +104,12 @@ def hit_text(
     for word in asked_places(body.plain, query):
         body.stylize("yellow", *word)
     return text.append_text(body).append("\n")
+
+
+def _way_line(way: Sequence[tuple[Span, Entry]]) -> str:
+    """The line that says by way of what a passage was found; "" where the query itself found it."""
+    steps = [f"{entry.title} ({span.document_id[:8]} {span.start}:{span.end})" for span, entry in way]
+    return f"   found by way of {', then '.join(steps)}\n" if steps else ""
 
 
 def _begin(text: str, place: int) -> tuple[int, str]:

@@ -169,6 +169,7 @@ def search(
 ) -> None:
     """Find the passages that fit QUERY best, each with the exact place it stands."""
     from foveal.ranking.chosen import NONE, chosen
+    from foveal.retrieval.rows import documents_of, way_to
     from foveal.settings import Settings
 
     if not query.strip():
@@ -194,21 +195,22 @@ def search(
     with notes().status("Searching …"):
         hits = best_of_each(found, k) if documents else found(k)
     seconds = time.perf_counter() - start
-    entries = library.entries([hit.passage.span.document_id for hit in hits])
+    entries = library.entries(documents_of(hits))
     shown = [(hit, entries[hit.passage.span.document_id]) for hit in hits if hit.passage.span.document_id in entries]
     counted = [] if documents else reports  # of a cascade's stages, over all that was found
     explained = _explained(query, [hit for hit, _ in shown], ranker, library, counted) if explain or picture else []
     why = explained if explain else [None] * len(shown)
     if as_json:
         told = [
-            hit_json(hit, entry) | ({"explanation": one.as_json()} if one else {}) | _age_and_event(hit, told_of)
-            for (hit, entry), one in zip(shown, why, strict=True)
+            hit_json(hit, entries) | ({"explanation": one.as_json()} if one else {}) | _age_and_event(hit, told_of)
+            for (hit, _), one in zip(shown, why, strict=True)
         ]
         cascade = {"cascade": reports[-1]} if reports else {}
         print_json({"query": query, "seconds": round(seconds, 4), **cascade, **_events(told_of), "hits": told})
     else:
         for place, ((hit, entry), one) in enumerate(zip(shown, why, strict=True), start=1):
-            results().print(hit_text(place, hit, entry, query, full=full, explained=one))
+            way = way_to(hit, entries)
+            results().print(hit_text(place, hit, entry, query, full=full, explained=one, way=way))
         if not shown:
             _tell_nothing(library, query, retriever, where)
         if reports:

@@ -280,7 +280,8 @@ def headlines(
 
     settings = Settings.load(home)
     given: dict[str, Any] = {"judge": judge, "writer": writer, "days": days}
-    chosen = replace(headline_settings(settings.home), **{name: value for name, value in given.items() if value})
+    usual = headline_settings(settings.home)
+    chosen = replace(usual, **{name: value for name, value in given.items() if value})
     with papers_database(home) as database, progress_bar() as bar:
         task = bar.add_task("Titles", total=None)
         told = judge_new(
@@ -296,3 +297,6 @@ def headlines(
         notes().print(f"{chosen.judge}: {told.licence}", markup=False)
     counted = f"{len(told.judged)} titles judged, {told.written} lines written beside them; {told.left} are left."
     results().print(told.off or counted, markup=False)
+    if not usual.judge and not told.off:
+        shown = f'The site shows them once foveal.toml names a judge: [headlines] judge = "{chosen.judge}".'
+        results().print(shown, markup=False, soft_wrap=True)

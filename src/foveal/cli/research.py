@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -43,12 +43,14 @@ from foveal.cli.research_setup import (
     is_file,
     kept_runs,
     model_and_sources,
+    options_kept,
+    options_of,
     planner_of,
     searcher_parts,
+    tell_of_change,
 )
 from foveal.cli.research_view import listened, shown_answer
 from foveal.cli.scaling import OnRay, RayAddress, on_cluster
-from foveal.errors import UnknownRun
 
 if TYPE_CHECKING:
     from foveal.database import Database
@@ -213,15 +215,15 @@ def resume(
     if not edits and not any(named.values()) and _shown_as_it_ended(begun, key, trace, as_json=as_json):
         return
     if is_file(which):
-        options = _options_of(_options_kept(settings, begun), named)
+        options = options_of(options_kept(settings, begun), named)
         search = _search(settings, options, front_end, limits, budget)
-        _tell_of_change(search, begun)
+        tell_of_change(search.model, search.source, begun)
         shown_answer(listened(search.resume(Path(which), edits=edits), json=as_json), None, as_json, Path(which))
         return
     with kept_runs(settings) as runs:
         run = runs.find(which)
-        search = _search(settings, _options_of(run.options, named), front_end, limits, budget)
-        _tell_of_change(search, begun)
+        search = _search(settings, options_of(run.options, named), front_end, limits, budget)
+        tell_of_change(search.model, search.source, begun)
         shown_answer(listened(_went_on(search, runs, run.key, edits), json=as_json), run.key, as_json)
 
 
@@ -231,13 +233,6 @@ research_verify.register(app)
 
 
 # -- what the commands share ------------------------------------------------------------------------------------------
-
-
-def _options_of(kept: Mapping[str, Any], named: Mapping[str, Any]) -> dict[str, Any]:
-    """The sources and the model of a run, but for those that are named anew."""
-    options = {name: named[name] or kept.get(name) for name in ("sources", "planner")}
-    own = named if any(named[name] for name in ("model", "url", "answerer")) else kept
-    return options | {name: own.get(name) for name in ("model", "url", "answerer")}
 
 
 def _shown_as_it_ended(events: Sequence[Event], key: str | None, trace: Path | None, *, as_json: bool) -> bool:
@@ -253,23 +248,6 @@ def _shown_as_it_ended(events: Sequence[Event], key: str | None, trace: Path | N
     )
     shown_answer(researched(state), key, as_json, trace)
     return True
-
-
-def _options_kept(settings: Settings, events: Sequence[Event]) -> Mapping[str, Any]:
-    """The options of a trace's run, where this home keeps that run, too: a trace holds no address and no key."""
-    with kept_runs(settings) as runs, suppress(UnknownRun):
-        return runs.get(events[0].data.get("run_id", "")).options
-    return {}
-
-
-def _tell_of_change(search: MindSearch, events: Sequence[Event]) -> None:
-    """Say so where another model goes on with a run than began it, or other sources are searched."""
-    begun = next((event.data for event in reversed(events) if event.kind == "run"), {})
-    before = begun.get("model"), begun.get("source")
-    now = search.model.name, search.source.name
-    if begun and before != now:
-        told = f"It was begun by {before[0]} over {before[1]}, and goes on by {now[0]} over {now[1]}."
-        notes().print(told, style="dim", markup=False, soft_wrap=True)
 
 
 def _begun(

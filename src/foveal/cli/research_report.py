@@ -17,7 +17,17 @@ import typer
 
 from foveal.cli.characters import plain
 from foveal.cli.output import echo, notes, print_json, results
-from foveal.cli.research_setup import SOURCES, events_of, is_file, kept_runs, model_and_sources, sources_of
+from foveal.cli.research_setup import (
+    SOURCES,
+    events_of,
+    is_file,
+    kept_runs,
+    model_and_sources,
+    options_kept,
+    options_of,
+    sources_of,
+    tell_of_change,
+)
 from foveal.cli.research_view import listened
 
 if TYPE_CHECKING:
@@ -139,7 +149,7 @@ def resumed_report(
 
     events, key, trace = events_of(which, settings.home)
     with kept_runs(settings) as runs:
-        options = runs.get(key).options if key else {}
+        options = runs.get(key).options if key else options_kept(settings, events)
         state = RunState.of(events)
         if not options.get("report") and state.run.get("settings", {}).get("kind") != "report":
             return False
@@ -147,8 +157,8 @@ def resumed_report(
         if out and budget == Budget() and not any(named.values()) and _is_whole(state):
             _told(report_of(state), key or str(trace), out, as_json=as_json)  # nothing is left to do but the file
             return True
-        asked = dict(options) | {name: value for name, value in named.items() if value}
-        research, planner = _research(settings, asked)
+        research, planner = _research(settings, dict(options) | options_of(options, named))
+        tell_of_change(research.model, research.source, events)
         keeper: Any = TraceFile.open(Path(which), goes_on=True) if is_file(which) and trace else runs.keep(str(key))
         events = events_of(which, settings.home)[0]  # read again: now nobody else adds to them
         limited = None if budget == Budget() else budget  # 0 is a limit, too

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +13,7 @@ import typer
 
 from foveal.cli.asking import DEFAULT_MODEL, language_model, server
 from foveal.cli.output import notes
+from foveal.errors import UnknownRun
 from foveal.settings import existing
 
 if TYPE_CHECKING:
@@ -124,6 +125,30 @@ def events_of(which: str, home: Path | None) -> tuple[list[Event], str | None, P
     with kept_runs(Settings.load(home)) as runs:
         key = runs.find(which).key
         return runs.events(key), key, None
+
+
+def options_of(kept: Mapping[str, Any], named: Mapping[str, Any]) -> dict[str, Any]:
+    """The sources and the model of a run, but for those that are named anew."""
+    options = {name: named[name] or kept.get(name) for name in ("sources", "planner")}
+    own = named if any(named[name] for name in ("model", "url", "answerer")) else kept
+    return options | {name: own.get(name) for name in ("model", "url", "answerer")}
+
+
+def options_kept(settings: Settings, events: Sequence[Event]) -> Mapping[str, Any]:
+    """The options of a trace's run, where this home keeps that run, too: a trace holds no address and no key."""
+    with kept_runs(settings) as runs, suppress(UnknownRun):
+        return runs.get(events[0].data.get("run_id", "") if events else "").options
+    return {}
+
+
+def tell_of_change(model: ChatModel, source: Source, events: Sequence[Event]) -> None:
+    """Say so where another model goes on with a run than began it, or other sources are searched."""
+    begun = next((event.data for event in reversed(events) if event.kind == "run"), {})
+    before = begun.get("model"), begun.get("source")
+    now = model.name, source.name
+    if begun and before != now:
+        told = f"It was begun by {before[0]} over {before[1]}, and goes on by {now[0]} over {now[1]}."
+        notes().print(told, style="dim", markup=False, soft_wrap=True)
 
 
 def is_file(which: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -114,7 +115,8 @@ def drawn(outline: Outline, path: Path) -> None:
     from foveal.evaluation.plots import borders
 
     opened = [(start, level) for start, level in opened_levels(outline.tree).items() if start]
-    borders(outline.gaps, opened, len(outline.document.text), path, title=outline.document.title)
+    named = [(part.span.start, part.span.end, part.title or "") for part in outline.tree]
+    borders(outline.gaps, opened, len(outline.document.text), path, title=outline.document.title, parts=named)
 
 
 def opened_levels(parts: Sequence[Segment]) -> dict[int, int]:
@@ -130,7 +132,21 @@ def drawn_passages(document: Document, passages: Sequence[Passage], path: Path) 
     from foveal.evaluation.plots import borders
 
     opened = [(one.span.start, level) for one, level in zip(passages, levels(passages), strict=True) if one.span.start]
-    borders((), opened, len(document.text), path, title=document.title)
+    borders((), opened, len(document.text), path, title=document.title, parts=headed_parts(passages))
+
+
+def headed_parts(passages: Sequence[Passage]) -> list[tuple[int, int, str]]:
+    """Start, end and heading of each run of passages below one heading, of the highest level that has several."""
+    paths = [tuple(one.heading.split(" > ")) if one.heading else () for one in passages]
+    shared = len(list(takewhile(lambda names: len({*names}) == 1, zip(*paths, strict=False))))
+    found = list[tuple[int, int, str]]()
+    for one, path in zip(passages, paths, strict=True):
+        name = path[shared] if len(path) > shared else path[-1] if path else ""
+        if found and found[-1][2] == name:
+            found[-1] = (found[-1][0], one.span.end, name)
+        else:
+            found.append((one.span.start, one.span.end, name))
+    return found
 
 
 def levels(passages: Sequence[Passage]) -> list[int]:

@@ -42,6 +42,7 @@ def stiffness(
     as_json: AsJson = False,
 ) -> None:
     """Show how fast and how stiff the layers of MODEL are: where in its depth it changes what it reads."""
+    from foveal.models.hub import ANY, require_known
     from foveal.nn.stiffness import Parts
     from foveal.nn.stiffness import stiffness as measured
     from foveal.nn.stiffness_texts import batches, opened, text_of
@@ -49,7 +50,9 @@ def stiffness(
 
     if parts not in PARTS:
         raise typer.BadParameter(f"--parts got {parts!r}; there are {', '.join(PARTS)}.")
-    loaded = opened(model, Settings.load(home))
+    settings = Settings.load(home)
+    require_known(model, kind=ANY, home=settings.home)
+    loaded = opened(model, settings)
     pieces = batches(loaded, text_of(text), windows=windows, tokens=tokens)
     with progress_bar() as bar:
         task = bar.add_task("Reading", total=len(pieces))

@@ -89,6 +89,8 @@ def titled_texts(data: Path | None, settings: Settings) -> dict[str, str]:
             for passage in library.segmenter.segment(document):
                 place = f"{document.id}:{passage.span.start}-{passage.span.end}"
                 texts[place] = _titled(document.title, passage.text)
+    if not texts:
+        raise InputError("The library holds no passage to learn from. Fill it: foveal add FILE_OR_FOLDER")
     return texts
 
 

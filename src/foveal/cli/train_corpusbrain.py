@@ -138,8 +138,10 @@ def _fine_tuned(
 
 def _settings(defaults: Any, base: str | None, given: Mapping[str, Any], *, encoder: bool = False) -> Any:
     """An encoder that is no model of titles yet stays as it is, while a decoder from random weights learns."""
+    from foveal.training.precision import mixed_precision
+
     rate = defaults.loop.learning_rate if base is None or encoder else 3e-5
-    loop = replace(defaults.loop, **{"learning_rate": rate, **given})
+    loop = replace(defaults.loop, **{"learning_rate": rate, "bfloat16": mixed_precision(), **given})
     return replace(defaults, frozen_encoder=encoder, loop=loop)
 
 
@@ -165,6 +167,8 @@ def _texts(data: Path | None, settings: Settings, base: str | None) -> list[Titl
         else:
             library = open_library(settings, said=False)
             named = [(one.id, one.title, one.text) for one in library.store.texts()]
+        if not named and data is None:
+            raise InputError("The library holds no document to learn. Fill it: foveal add FILE_OR_FOLDER")
         count, named = len(named), [one for one in named if one[1].strip() and one[2].strip()]
         if not named:
             raise InputError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -56,9 +57,9 @@ def events(
     from foveal.models.event_attention import EventAttentionSettings
     from foveal.retrieval.dated_collections import load_dated
     from foveal.retrieval.event_items import seconds
-    from foveal.retrieval.fresh import moment
     from foveal.retrieval.fresh_fitting import write_fitted
     from foveal.settings import Settings
+    from foveal.text.dates import moment
     from foveal.training.events import EventTrainingSettings, train_events
 
     settings = Settings.load(home)
@@ -82,8 +83,16 @@ def events(
         folder, report = train_events(
             fine, base, chosen, coarse=stream, fit=None if news is None else partial(write_fitted, news), run=run
         )
-    use = f"Search with it: foveal search … --retriever fresh:{report.name} (the library made with its encoder)"
-    training.told(report, folder, use, settings, as_json=as_json)
+    training.told(report, folder, _use_of(folder), settings, as_json=as_json)
+
+
+def _use_of(folder: Path | None) -> str:
+    """How to search with the model in a folder: a library has another home, so that the folder is named."""
+    made = quote(str(folder))
+    return (
+        f"Search with it: foveal add … --encoder {made}/encoder --home NEW, then foveal search … --retriever "
+        f"fresh:{made} --home NEW"
+    )
 
 
 def _learnt_from(

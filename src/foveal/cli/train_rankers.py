@@ -147,7 +147,7 @@ def blockrank(
     from foveal.training.blockrank import BlockRankSettings
 
     chosen = BlockRankSettings(objective=objective, learned=learned)
-    chosen = replace(chosen, loop=asked.loop(chosen.loop), documents=documents or chosen.documents)
+    chosen = replace(chosen, loop=asked.loop(chosen.loop, mixed=True), documents=documents or chosen.documents)
     signal = int(layer) if layer.isdecimal() else layer
     if lists is None:
         judged, test = asked.learnt_from(first_stage)

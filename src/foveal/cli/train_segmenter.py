@@ -90,7 +90,8 @@ def segmenter(
         folder, report = train_same_topic(documents, encoder, replace(chosen, loop=loop), credit=credit, run=run)
     report = replace(report, notes=(*said, *report.notes))
     called = f"same-topic:{report.name}"
-    use = f"Use it: foveal segment … --method {called}, or foveal add … --segmenter {called}"
+    where = training.of_home(settings)
+    use = f"Use it: foveal segment … --method {called} {where}, or foveal add … --segmenter {called} {where}"
     training.told(report, folder, use, settings, as_json=as_json)
 
 

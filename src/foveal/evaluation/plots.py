@@ -27,8 +27,12 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#0
 """Told apart in all common forms of colour blindness (Okabe and Ito, 2008)."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DOTS_PER_INCH = 150
+BORDERS_WIDE = 10
+"""Inches of a picture of borders."""
 LETTERS = 9
 """Of a title or label, that fit into an inch."""
+SMALL_LETTERS, LEAST_LETTERS = 12, 6
+"""Of a name above a picture: those that fit into an inch, and how few of one still say something."""
 
 
 def bars(rows: Sequence[Row], path: Path, *, title: str) -> Path:
@@ -146,26 +150,53 @@ def grids(panels: Mapping[str, np.ndarray], path: Path, *, columns: int, title: 
 
 
 def borders(
-    gaps: Sequence[tuple[int, float]], opened: Sequence[tuple[int, int]], length: int, path: Path, *, title: str
+    gaps: Sequence[tuple[int, float]],
+    opened: Sequence[tuple[int, int]],
+    length: int,
+    path: Path,
+    *,
+    title: str,
+    parts: Sequence[tuple[int, int, str]] = (),
 ) -> Path:
     """Where a text of `length` characters was cut: `gaps` are places with the probability of a border there, 0 to 1;
     `opened` the places that begin a segment, with their level in the tree (1: the top, the thickest line). Without gaps
-    there is no scale: where it is cut is all that is known.
+    there is no scale: where it is cut is all that is known. `parts` (start, end, name) are named above, where there is
+    room.
     """
     if length < 1:
         raise InputError("A picture of borders got a text of no characters; give one with some.")
-    figure = blank(10, 3.2)
+    figure = blank(BORDERS_WIDE, 3.6)
     axis = figure.subplots()
-    for place, level in opened:
-        axis.axvline(place, color=COLOURS[1], linewidth=max(0.6, 2.4 - 0.6 * (level - 1)), alpha=0.7)
+    thicker = " (thicker: of a higher level)" if len({level for _, level in opened}) > 1 else ""
+    for at, (place, level) in enumerate(opened):
+        width = max(0.6, 2.4 - 0.6 * (level - 1))
+        axis.axvline(place, color=COLOURS[1], linewidth=width, alpha=0.7, label="" if at else f"cut here{thicker}")
     if gaps:
         places, values = zip(*sorted(gaps), strict=True)
         axis.vlines(places, 0, values, color=COLOURS[0], linewidth=1.2)
-        axis.plot(places, values, linestyle="", marker="o", markersize=3, color=COLOURS[0])
-    axis.set(title=plain(title), xlabel="character", ylabel="probability of a border", xlim=(0, length), ylim=(0, 1))
+        told = "between two paragraphs: how likely a border is"
+        axis.plot(places, values, linestyle="", marker="o", markersize=3, color=COLOURS[0], label=told)
+    axis.set(xlabel="character", ylabel="probability of a border", xlim=(0, length), ylim=(0, 1))
     if not gaps:
         axis.set(ylabel="", yticks=[])
+    if not opened:
+        axis.text(0.5, 0.5, "one passage: nothing is cut", transform=axis.transAxes, ha="center", va="center")
+    named = _named_above(axis, parts, length)
+    axis.set_title(plain(title), pad=18 if named else None)
+    if gaps or opened:
+        figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     return saved(figure, path)
+
+
+def _named_above(axis: Any, parts: Sequence[tuple[int, int, str]], length: int) -> bool:
+    """Write names above their stretches, shortened to the room there; whether there is any."""
+    for start, end, name in parts:
+        room = int(BORDERS_WIDE * SMALL_LETTERS * (end - start) / length)
+        if name and room >= LEAST_LETTERS:
+            shown_name = name if len(name) <= room else f"{name[: room - 1].rstrip()}…"
+            middle = (start + end) / 2
+            axis.text(middle, 1.02, plain(shown_name), transform=axis.get_xaxis_transform(), ha="center", fontsize=8)
+    return any(name for _, _, name in parts)
 
 
 def _bar_panel(axis: Any, metric: str, panel: Sequence[Row]) -> None:

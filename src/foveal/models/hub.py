@@ -13,7 +13,11 @@ from foveal.settings import Settings, existing
 UNUSED_FILES = ["*.bin", "*.pth", "*.onnx", "*.h5", "*.msgpack", "*.gguf", "openvino/*", "original/*"]
 """Files of a hub repository that are not fetched: the weights in other forms than safetensors."""
 
+ANY = "model"
+"""The kind of what takes decoders and encoders alike."""
+
 EXAMPLES = {
+    ANY: "Qwen/Qwen2.5-0.5B-Instruct",
     "encoder": "BAAI/bge-small-en-v1.5",
     "language model": "Qwen/Qwen2.5-0.5B-Instruct",
     "cross-encoder": "cross-encoder/ms-marco-MiniLM-L6-v2",
@@ -40,7 +44,7 @@ def require_known(name: str, *, kind: str, home: Path | None = None) -> None:
     Nothing is unpacked, fetched or loaded; a hub id may be none.
     """
     file = existing(name)
-    if kind == "language model" and file is not None and file.suffix == ".gguf":
+    if kind in ("language model", ANY) and file is not None and file.suffix == ".gguf":
         return
     folder = _here(name, kind, home or Settings.load().home)
     if folder is not None and not any(existing(folder / one) for one in ("config.json", "modules.json")):
@@ -58,7 +62,7 @@ def _here(name: str, kind: str, home: Path) -> Path | None:
     """The folder that is meant; None of an offline model, and of a hub id. UnknownName: it is none of these."""
     if name in OFFLINE:
         model = OFFLINE[name]
-        if model.kind != kind:
+        if kind not in (model.kind, ANY):
             article = "an" if model.kind[0] in "aeiou" else "a"
             raise UnknownName(f"{name} is {article} {model.kind}, no {kind}. There are: {_offline_names(kind)}.")
         return None
@@ -69,7 +73,7 @@ def _here(name: str, kind: str, home: Path) -> Path | None:
     if existing(trained / "config.json") or existing(trained / "modules.json"):
         return trained
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        files = " or .gguf file" if kind == "language model" else ""
+        files = " or .gguf file" if kind in ("language model", ANY) else ""
         begun = name.strip(".") and "/" not in name and existing(home / "runs" / "train" / name)
         why = " (what was trained here so is no better, or not done: foveal train list)" if begun else ""
         raise UnknownName(
@@ -80,12 +84,14 @@ def _here(name: str, kind: str, home: Path) -> Path | None:
 
 
 def _offline_names(kind: str) -> str:
-    return ", ".join(model.name for model in OFFLINE.values() if model.kind == kind)
+    return ", ".join(model.name for model in OFFLINE.values() if kind in (model.kind, ANY))
 
 
 def _trained_names(kind: str, home: Path) -> str:
     """The encoders among what was trained here, models of token vectors among them."""
-    made = sorted(one.parent.name for one in (home / "models").glob("*/modules.json")) if kind == "encoder" else []
+    made = (
+        sorted(one.parent.name for one in (home / "models").glob("*/modules.json")) if kind in ("encoder", ANY) else []
+    )
     return f"; trained here: {', '.join(made)}" if made else ""
 
 

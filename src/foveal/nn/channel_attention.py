@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from foveal.errors import InputError
 from foveal.nn.branch_gates import Gate, greatest, hidden_width, over, pooled, wide
+from foveal.nn.inputs import require_result
 from foveal.ranges import COUNT, require_number
 
 REACH = 7
@@ -103,13 +104,16 @@ class SRM(Gate):
         self.norm = nn.BatchNorm1d(channels)
 
     def steps(self, residual: Tensor, shortcut: Tensor, state: Any, mask: Tensor | None) -> tuple[Tensor, Any]:  # noqa: ARG002
-        """Steps (B, C) of means and spreads, and no state. InputError: one row to train on."""
+        """Steps (B, C) of means and spreads, and no state. InputError: one row to train on, or a residual so large that
+        its variance is infinite, which would stay in the running mean and variance.
+        """
         if self.training and len(residual) == 1:
             raise InputError("SRM normalises over the batch and got one row to train on; give two rows at least.")
         mean = pooled(residual, mask)
         around = (residual.to(wide(residual)) - over(mean, residual)).square()
         style = torch.stack([mean, (pooled(around, mask) + SMALLEST).sqrt()], -1)  # (B, C, 2)
         told = (style.to(self.weight.dtype) * self.weight).sum(-1)
+        require_result("SRM", told.to(wide(told)).square())  # as the norm squares it
         return self.length(self.norm(told)), None
 
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from foveal.errors import InputError, UnknownName
-from foveal.nn.inputs import head_width, require_numbers
+from foveal.nn.inputs import head_width, require_numbers, require_result
 from foveal.nn.lama import LamaSettings, LowRankPooler, Pooled, cleared, masked_mean, masked_softmax
 
 INSIDE = 350
@@ -117,6 +117,7 @@ class MultiHeadPooler(nn.Module):
         x = _checked(x, mask, self.dim, "Multi-head attention")
         hidden = None if mask is None else ~mask & mask.any(-1, keepdim=True)  # a row of none may see itself
         y, paid = self.attend(x, x, x, key_padding_mask=hidden, need_weights=True)
+        require_result("Multi-head attention", y)
         there = torch.ones_like(x[..., 0], dtype=torch.bool) if mask is None else mask
         received = (paid * there[..., None]).sum(1) / there.sum(-1, keepdim=True).clamp(min=1)
         return Pooled(masked_mean(y, mask)[:, None], (received * there)[:, None])

@@ -7,7 +7,7 @@
 
 Order      what was named first (an id, a whole title); then the retriever's hits that the filters let pass. The default
            fuses words and meaning, by how long the query is (`HYBRID`); words alone where the index has no vectors;
-           `rank` orders the first `candidates` anew
+           `rank` orders the first `candidates` anew, as many as the ranker would of a library's passages
 Truth      every hit is read from the database, so what is gone is not shown, and phrases and filters hold of what is
 Index      few changes are indexed at the next search, many by `sync()`: until then `Found.note` says what is missing
 Threads    one PaperSearch serves any number; the encoder is loaded once, and the rankers that are in use
@@ -19,7 +19,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from threading import BoundedSemaphore, Lock
 from typing import Any
@@ -37,6 +37,7 @@ from foveal.papers.schema import PaperRow
 from foveal.papers.similar import DENSE, Similar
 from foveal.papers.store import MOST, PAGE, Paper, PaperStore
 from foveal.retrieval.hybrid import DENSE_WEIGHT
+from foveal.retrieval.pipeline import usual_candidates
 from foveal.retrieval.terms import terms
 from foveal.settings import Settings
 from foveal.types import Hit, Passage, Ranker, Span
@@ -69,9 +70,6 @@ TEXTLESS = frozenset(("hybrid", "lexical", "dense"))
 
 LEAST = 50
 """Papers asked of a retriever, at least, and twice what a page needs: some may be gone, or lack a phrase."""
-
-CANDIDATES = 20
-"""Papers that a ranker orders where nothing else is said."""
 
 RANKERS = 2
 """Rankers that are kept, those used last: of names with numbers in them a visitor has as many as they like."""
@@ -108,6 +106,7 @@ class Found:
     ranker: str | None
     seconds: float
     note: str = ""
+    waiting: int = 0  # papers that are not searched yet
 
 
 class PaperSearch:
@@ -145,7 +144,7 @@ class PaperSearch:
         page: int = 0,
         retriever: str | None = None,
         rank: str | Ranker | None = None,
-        candidates: int = CANDIDATES,
+        candidates: int | None = None,
         author: str | None = None,
         category: str | None = None,
         year: str | int | None = None,
@@ -154,29 +153,32 @@ class PaperSearch:
     ) -> Found:
         """The papers that fit `query` best, `k` a page; filters may stand in it, too (see `paper_filters.py`).
 
-        `retriever` is a name of `registry.RETRIEVERS`, `rank` one for `load_ranker`, or a ranker. Without words, but
-        with filters, the newest papers that pass. InputError: no such page, or a filter whose value is none.
-        UnknownName: no such retriever or ranker.
+        `retriever` is a name of `registry.RETRIEVERS`, `rank` one for `load_ranker`, or a ranker, which orders the best
+        `candidates` (None: as of `Library.search`). Without words, but with filters, the newest papers that pass.
+        InputError: no such page, or a filter whose value is none. UnknownName: no such retriever or ranker.
         """
         begun = time.perf_counter()
-        if page < 0 or not 1 <= k <= MOST or candidates < 1:
+        if page < 0 or not 1 <= k <= MOST or (candidates is not None and candidates < 1):
             raise InputError(
                 f"A search got page={page}, k={k}, candidates={candidates}; it needs 0 or more, 1 to {MOST}, 1 or more."
             )
         text, filters = parse(query[:LONGEST])
         filters = filters.and_(made(author=author, category=category, year=year, organisation=organisation, code=code))
-        notes = [self._index_note()]
+        waiting = self._waiting()
+        notes = [f"{waiting:,} new or changed papers are not searched yet: they are being indexed."] if waiting else []
         if len(query) > LONGEST:
             notes.append(f"Only the first {LONGEST:,} characters of the query were read.")
         total: int | None = 0
         if text:
-            wanted = max((page + 1) * k + 1, candidates if rank else 0)
+            ranker = self._ranker(rank) if isinstance(rank, str) else rank
+            read = 0 if ranker is None else candidates or _candidates(ranker)
+            wanted = max((page + 1) * k + 1, read)
             quick = (retriever or self._default) in TEXTLESS  # a slow one must not keep the others out
             with self._turn if quick else nullcontext():
                 hits = self._found(text, filters, wanted, retriever)
             total = len(hits) if len(hits) < wanted else None
-            if rank is not None:
-                hits = self._ranked(text, hits, rank, candidates)
+            if ranker is not None:
+                hits = _ranked(text, hits, ranker, read)
             notes.append(self._note_on(text, hits[:k]))
             hits = hits[page * k : (page + 1) * k]
         elif filters:
@@ -191,6 +193,7 @@ class PaperSearch:
             ranker=rank if rank is None or isinstance(rank, str) else type(rank).__name__,
             seconds=time.perf_counter() - begun,
             note=" ".join(filter(None, notes)),
+            waiting=waiting,
         )
 
     def similar(self, which: str, k: int = 8) -> list[Paper]:
@@ -276,17 +279,6 @@ class PaperSearch:
             ids = list(session.scalars(page_of))
         return [PaperHit(paper, 0.0, Marks()) for paper in self.store.many(ids)], count
 
-    def _ranked(self, text: str, hits: Sequence[PaperHit], rank: str | Ranker, candidates: int) -> list[PaperHit]:
-        """The first `candidates` in the ranker's order, then the rest."""
-        ranker = self._ranker(rank) if isinstance(rank, str) else rank
-        known = {hit.paper.id: hit for hit in hits}
-        given = [_as_hit(hit) for hit in hits[:candidates]]
-        ordered = [
-            PaperHit(known[one.passage.span.document_id].paper, one.score, known[one.passage.span.document_id].marks)
-            for one in ranker.rank(text, given)
-        ]
-        return [*ordered, *hits[candidates:]]
-
     def _ranker(self, name: str) -> Ranker:
         from foveal.ranking.by_name import load_ranker
 
@@ -297,10 +289,10 @@ class PaperSearch:
                 del self._rankers[old]
             return ranker
 
-    def _index_note(self) -> str:
-        """What the index lacks; few papers are added to it now."""
+    def _waiting(self) -> int:
+        """How many papers the index lacks; few are added to it now."""
         if time.monotonic() < self._nothing_waits_until:
-            return ""
+            return 0
         waiting = self.index.waiting()
         if 0 < waiting <= SYNC_AT_ONCE:
             with suppress(LibraryBusy):
@@ -308,8 +300,7 @@ class PaperSearch:
                 waiting = 0
         if waiting == 0:
             self._nothing_waits_until = time.monotonic() + ASK_AGAIN_S
-            return ""
-        return f"{waiting:,} new or changed papers are not searched yet: they are being indexed."
+        return waiting
 
 
 def _ids(word: str) -> Iterator[str]:
@@ -337,6 +328,21 @@ def _fields(paper: Paper) -> list[str]:
         *paper.keywords,
         *(author.name for author in paper.named_authors),
     ]
+
+
+def _candidates(ranker: Ranker) -> int:
+    """How many papers it orders where nobody says."""
+    from foveal.ranking.cascade import Cascade
+
+    return ranker.stages[0].candidates if isinstance(ranker, Cascade) else usual_candidates(ranker)
+
+
+def _ranked(text: str, hits: Sequence[PaperHit], ranker: Ranker, candidates: int) -> list[PaperHit]:
+    """The first `candidates` in the ranker's order, then the rest."""
+    known = {hit.paper.id: hit for hit in hits}
+    ordered = ranker.rank(text, [_as_hit(hit) for hit in hits[:candidates]])
+    best = [replace(known[one.passage.span.document_id], score=one.score) for one in ordered]
+    return [*best, *hits[candidates:]]
 
 
 def _as_hit(hit: PaperHit) -> Hit:

@@ -65,6 +65,20 @@ class Explanation:
         found: Floats = self.weights.sum(0) if self.adds else self.weights.max(0)
         return found
 
+    def strongest(self, count: int) -> list[int]:
+        """The places of the `count` parts that counted most, in the text's order. Where only the strongest counts, as
+        in `best`: each word of the query gets its best matches in turn, function words come in last on either side.
+        """
+        if self.adds:
+            order = np.argsort(-self.of_parts, kind="stable")
+        else:
+            asked = [row for row, word in enumerate(self.query) if word not in FUNCTION_WORDS]
+            rows = self.weights[asked or range(len(self.weights))]
+            turns = np.argsort(np.argsort(-rows, axis=1, kind="stable"), axis=1).min(0)
+            last = [self.text(part).lower() in FUNCTION_WORDS for part in self.parts]
+            order = np.lexsort((-rows.max(0), turns, last))
+        return sorted(order[:count].tolist())
+
     def text(self, part: Part) -> str:
         """The characters of a part."""
         return self.hit.passage.text[part[0] : part[1]]
@@ -123,7 +137,7 @@ def draw(explanation: Explanation, path: Path) -> Path:
     title = f"{explanation.by}: {explanation.says}"
     if len(explanation.query) < 2:
         return _marked(explanation, path, title)
-    strongest = np.sort(np.argsort(-explanation.of_parts, kind="stable")[:MOST_WORDS])
+    strongest = explanation.strongest(MOST_WORDS)
     return heatmap(
         explanation.weights[:, strongest],
         path,

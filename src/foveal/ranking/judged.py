@@ -240,8 +240,10 @@ def of_headings(shelf: Shelf, encoder: Encoder | None, *, seed: int = 0) -> Judg
     """Queries made of the library's headings, titles and sentences; its words, and vectors by `encoder`, find for them.
 
     The first stage is not the library's own, which would find a sentence where it was taken out; and no heading is
-    given beside a text, since it may be the query.
+    given beside a text, since it may be the query. InputError: there is no passage, or none that could ask.
     """
+    if not shelf.pieces:
+        raise InputError("The library holds no passage to learn from. Fill it: foveal add FILE_OR_FOLDER")
     examples = pseudo_examples(list(shelf.pieces.values()), sentences, PseudoSettings(seed=seed), name="library")
     search, stage = words_and_vectors(examples.corpus, encoder)
     made = f"{len(examples.queries):,} queries were made of headings, titles and sentences; nobody judged them."

@@ -103,7 +103,8 @@ class Meter:
         return taken
 
     def give_back(self, pages: int, *, short: bool = False) -> None:
-        """Pages that were taken ahead and not read; `short`: there were fewer than were needed."""
+        """Pages that were taken and not read: ahead, or they could not be had; `short`: there were fewer than were
+        needed."""
         with self._lock:
             self._spent["pages"] -= pages
             self.short_of_pages = self.short_of_pages or short

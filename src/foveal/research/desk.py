@@ -257,6 +257,7 @@ class Desk:
         except Cancelled:
             raise
         except FovealError as error:
+            self.meter.give_back(1)
             if not found.snippet.strip():
                 return {"url": found.url, "title": found.title, "error": str(error)}
             page = Document.of(found.url, found.snippet, found.title, url=found.url)

@@ -74,7 +74,7 @@ def dropped(claim: str, said: str) -> str:
     Nothing is dropped where the sentence has a word without it as often as the claim does.
     """
     mine, words = _words(claim), _words(said)
-    own, theirs = Counter(filter(_denies, mine)), Counter(filter(_denies, words))
+    own, theirs = _denied(mine), _denied(words)
     if own - theirs:
         return ""
     kept, gone = set(mine) - FUNCTION_WORDS, set(theirs) - set(own)
@@ -93,7 +93,7 @@ def joined_over(claim: str, said: str) -> str:
     What the sentence itself has side by side tells nothing, nor a claim that denies in words of its own.
     """
     mine, words = _words(claim), _words(said)
-    own, theirs = Counter(filter(_denies, mine)), Counter(filter(_denies, words))
+    own, theirs = _denied(mine), _denied(words)
     if own - theirs:
         return ""
     joined = set(pairwise(mine)) - set(pairwise(words))
@@ -108,6 +108,11 @@ def _next(words: Sequence[str], at: int) -> Sequence[str]:
     if words[at] not in OF or not after or after[0] not in _LINKS:
         return after[:1]
     return after[1:3] if after[1:2] in (["the"], ["a"], ["an"]) else after[1:2]
+
+
+def _denied(words: Sequence[str]) -> Counter[str]:
+    """The words of lack among these, each as often as it is there."""
+    return Counter(filter(_denies, words))
 
 
 def _denies(word: str) -> bool:

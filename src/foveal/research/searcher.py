@@ -255,19 +255,22 @@ class Searcher:
         allowed = selected[: self.meter.pages(len(selected))]
         asked = {index: self.io.submit(self._page, problem, found[index], len(allowed), cancel) for index in allowed}
         read: dict[int, tuple[Document, list[Passage]]] = {}
-        for index, one in asked.items():
-            place = {"index": index, "url": found[index].url}
-            try:
-                page, passages = waited(one, cancel)
-            except Cancelled:
-                if not read:
-                    raise
-                break  # what was read by now can be told
-            except FovealError as error:
-                tell("node.page", **place, title=found[index].title, error=str(error))
-                continue
-            read[index] = page, passages
-            tell("node.page", **place, **_told(page, passages))
+        try:
+            for index, one in asked.items():
+                place = {"index": index, "url": found[index].url}
+                try:
+                    page, passages = waited(one, cancel)
+                except Cancelled:
+                    if not read:
+                        raise
+                    break  # what was read by now can be told
+                except FovealError as error:
+                    tell("node.page", **place, title=found[index].title, error=str(error))
+                    continue
+                read[index] = page, passages
+                tell("node.page", **place, **_told(page, passages))
+        finally:
+            self.meter.give_back(len(allowed) - len(read))
         return read
 
     def _page(self, problem: Problem, found: Found, pages: int, cancel: Cancel) -> tuple[Document, list[Passage]]:
@@ -299,8 +302,8 @@ def waited(future: Future[T], cancel: Cancel) -> T:
         try:
             return give(timeout=TICK_S)
         except NotYet:
-            if future.done():  # a time-out of the task's own
-                raise
+            if future.done():  # by a time-out of its own, or it ended just now
+                return give()
 
 
 def _told(page: Document, passages: Sequence[Passage]) -> dict[str, Any]:

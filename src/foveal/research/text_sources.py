@@ -15,7 +15,7 @@ from foveal.errors import InputError, LibraryError, UnknownDocument
 from foveal.models.chat import Cancel
 from foveal.research.pages import pieces
 from foveal.research.sources import Found
-from foveal.types import Document, Passage
+from foveal.types import Document, Passage, document_id
 
 if TYPE_CHECKING:
     from foveal.library import Library
@@ -75,7 +75,7 @@ class LibrarySource:
                 continue
             snippet = " ".join(hit.passage.text.split())[:SNIPPET]
             found[which] = Found(
-                url=entry.url or entry.source,
+                url=entry.url or _address(entry.source, which),
                 title=entry.title,
                 snippet=snippet,
                 score=hit.score,
@@ -255,9 +255,16 @@ def _readable(file: Any, limits: Any, load: Any) -> list[Document]:
         return []
 
 
+def _address(source: str, document: str) -> str:
+    """An address that this document alone has: those of one mailbox, or of one file of records, share their source."""
+    if source and document_id(source) == document:
+        return source
+    return f"{source}#{document}" if source.startswith("file:") else f"document:{document}"
+
+
 def _found(document: Document, passage: Passage, score: float) -> Found:
     return Found(
-        url=document.url or str(document.metadata.get("source", "")) or f"document:{document.id}",
+        url=document.url or _address(str(document.metadata.get("source", "")), document.id),
         title=document.title,
         snippet=" ".join(passage.text.split())[:SNIPPET],
         score=score,

@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("foveal.retrieval")
 
 DUPLICATES = ("error", "suffix")
+
+NARROWED = 4
+"""Trees of some of the titles that are kept: who searches under a condition asks more than once."""
+
 _NUMBER = re.compile(r" \(\d+\)")
 
 
@@ -155,6 +159,7 @@ class CorpusBrain:
         self.documents, self.titles = list(documents), list(titles)
         self._numbers = {title: number for number, title in enumerate(self.titles)}
         self._held = set(self.documents)  # that can be found
+        self._narrowed: dict[tuple[str, ...], tuple[TitleTrie, Sequence[int]]] = {}
 
     @classmethod
     def of(cls, model: TitleModel, titles: Mapping[str, str], *, on_duplicate: str = "error") -> CorpusBrain:
@@ -191,6 +196,7 @@ class CorpusBrain:
         self.documents[place], self.titles[place] = document, name
         self._numbers[name] = place
         self._held.add(document)
+        self._narrowed.clear()
 
     def remove(self, title: str) -> None:
         """Take a document out, by its title. InputError: none is called so."""
@@ -198,6 +204,7 @@ class CorpusBrain:
             raise InputError(f"No document is called {title!r}; `titles` lists them.")
         self.trie.remove(self.model.title_ids([title])[0])
         self._held.discard(self.documents[self._numbers.pop(title)])
+        self._narrowed.clear()
 
     def not_learned(self, learned: Sequence[str], documents: Mapping[str, str] | None = None) -> list[str]:
         """The titles that are not among those that a model has learned (`titles` of its corpusbrain.json).
@@ -289,10 +296,19 @@ class CorpusBrain:
         return found
 
     def _of(self, candidates: Sequence[str] | None) -> tuple[TitleTrie, Sequence[int]]:
-        from foveal.retrieval.title_trie import TitleTrie
-
+        """The tree of these titles alone, and their numbers in that of all; those asked for last are kept."""
         if candidates is None:
             return self.trie, range(len(self.titles))
+        named = tuple(candidates)
+        narrowed = self._narrowed.pop(named, None) or self._narrow(named)
+        self._narrowed[named] = narrowed
+        for old in list(self._narrowed)[:-NARROWED]:
+            self._narrowed.pop(old, None)  # another thread may have taken it out
+        return narrowed
+
+    def _narrow(self, candidates: Sequence[str]) -> tuple[TitleTrie, Sequence[int]]:
+        from foveal.retrieval.title_trie import TitleTrie
+
         unknown = [title for title in candidates if title not in self._numbers]
         if unknown or not candidates:
             said = f"the candidate {unknown[0]!r}, which is no title here" if unknown else "no candidates"

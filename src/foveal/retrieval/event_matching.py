@@ -7,7 +7,8 @@
 Matching   (cosine of query and phrase + w · share of the query's words, by idf, that the event holds) / (1 + w), over
            the live events whose burst is high enough
 Need       P(time-sensitive | query, time): a logistic regression over the best match, its burst, the share of fresh
-           documents among the first 20 that words find, and words of time
+           documents among the first 20 that words find, words of time, and how well the best fresh document fits
+           beside the best of all: what was asked of an old event fits something old much better
 Source     the expansion of a query by its event: Yang et al., 2023, arXiv 2312.00372; both scores are ours
 """
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
@@ -95,7 +96,8 @@ class EventMatcher:
             cluster = alive[place]
             burst = self.store.burst(cluster, clock)
             if burst >= self.settings.least_burst:
-                shared = tuple(word for word in asked if word in cluster.centroid)
+                held = cluster.centroid
+                shared = tuple(word for word in asked if word in held)
                 found.append(Match(_event_text(cluster, phrases[place], burst, clock), float(similar[place]), shared))
         return found
 
@@ -125,8 +127,8 @@ def _last(held: dict[str, Kept]) -> dict[str, Kept]:
 
 def overlap(asked: Mapping[str, float], cluster: Cluster) -> float:
     """The share of a query's words, by their idf, that the cluster holds: 0 to 1."""
-    whole = sum(asked.values())
-    return sum(idf for word, idf in asked.items() if word in cluster.centroid) / whole if whole > 0 else 0.0
+    whole, held = sum(asked.values()), cluster.centroid  # which is made anew each time
+    return sum(idf for word, idf in asked.items() if word in held) / whole if whole > 0 else 0.0
 
 
 def _event_text(cluster: Cluster, phrase: str, burst: float, clock: float) -> EventText:
@@ -136,7 +138,7 @@ def _event_text(cluster: Cluster, phrase: str, burst: float, clock: float) -> Ev
 
 # -- whether a query needs events -------------------------------------------------------------------------------------
 
-FEATURES = ("best match", "burst", "fresh share", "words of time")
+FEATURES = ("best match", "burst", "fresh share", "words of time", "best fresh")
 _TIME = re.compile(
     r"\b(?:today|tonight|yesterday|now|currently|current|latest|recent(?:ly)?|breaking|just|ongoing|upcoming|new"
     r"|(?:this|last|past|next) (?:week|month|year|weekend|night|summer|winter|spring|fall)"
@@ -158,22 +160,33 @@ def has_time_words(query: str) -> bool:
     return bool(_TIME.search(query))
 
 
-def need_features(query: str, matches: Sequence[Match], fresh_share: float) -> list[float]:
-    """The numbers of `FEATURES`; `fresh_share` is that of the last 14 days among the first 20 by words, 0 to 1."""
+def need_features(query: str, matches: Sequence[Match], fresh_share: float, best_fresh: float) -> list[float]:
+    """The numbers of `FEATURES`.
+
+    `fresh_share` is that of the last 14 days among the first 20 by words; `best_fresh` the highest score by words of
+    the last 14 days over the highest of all; both 0 to 1.
+    """
     best = max(matches, key=lambda match: match.similarity, default=None)
     similarity, burst = (best.similarity, math.log1p(best.event.burst)) if best else (0.0, 0.0)
-    return [similarity, burst, fresh_share, float(has_time_words(query))]
+    return [similarity, burst, fresh_share, float(has_time_words(query)), best_fresh]
+
+
+def best_of(fresh: Iterable[float], every: Iterable[float]) -> float:
+    """The highest of the fresh scores over the highest of all, 0 to 1; 0 where nothing was found."""
+    highest = max(every, default=0.0)
+    return min(1.0, max(fresh, default=0.0) / highest) if highest > 0 else 0.0
 
 
 @dataclass(frozen=True)
 class NeedClassifier:
     """P(time-sensitive) = sigmoid(weights · features + bias).
 
-    The defaults are a guess to begin with, set by hand so that each feature counts; `fit` replaces them.
+    The defaults are set by hand: who says "this week" means it; else an event that fits, or a fresh text that fits
+    about as well as any, is needed to come above a half. `fit` moves them as far as examples say.
     """
 
-    weights: tuple[float, ...] = (4.0, 0.5, 3.0, 1.5)
-    bias: float = -3.0
+    weights: tuple[float, ...] = (4.0, 0.25, 2.0, 3.5, 5.0)
+    bias: float = -4.5
 
     def __post_init__(self) -> None:
         if len(self.weights) != len(FEATURES) or not all(map(math.isfinite, (*self.weights, self.bias))):
@@ -188,9 +201,9 @@ class NeedClassifier:
     def fit(
         cls, features: Sequence[Sequence[float]], labels: Sequence[bool], *, penalty: float = 1.0
     ) -> NeedClassifier:
-        """Logistic regression by Newton's method, weights drawn to 0 by `penalty` / 2 |w|^2.
+        """Logistic regression by Newton's method, weights drawn to the defaults w0 by `penalty` / 2 |w - w0|^2.
 
-        InputError: no examples, or only of one kind.
+        Both kinds count the same in sum, however many there are of each. InputError: no examples, or only of one kind.
         """
         rows, wanted = np.asarray(features, dtype=np.float64), np.asarray(labels, dtype=np.float64)
         if rows.ndim != 2 or rows.shape != (len(wanted), len(FEATURES)) or len(set(wanted.tolist())) < 2:
@@ -199,12 +212,16 @@ class NeedClassifier:
                 "numbers for each query, and queries of both kinds."
             )
         design = np.hstack([rows, np.ones((len(rows), 1))])
+        share = wanted.mean()
+        counts = np.where(wanted > 0, 0.5 / share, 0.5 / (1 - share))
         ridge = np.diag([penalty] * len(FEATURES) + [1e-9])
-        theta = np.zeros(design.shape[1])
+        usual = cls()
+        begun = np.array([*usual.weights, usual.bias])
+        theta = begun.copy()
         for _ in range(50):
             p = 1 / (1 + np.exp(-np.clip(design @ theta, -30, 30)))
-            slope = design.T @ (p - wanted) + ridge @ theta
-            curve = (design * (p * (1 - p))[:, None]).T @ design + ridge
+            slope = design.T @ (counts * (p - wanted)) + ridge @ (theta - begun)
+            curve = (design * (counts * p * (1 - p))[:, None]).T @ design + ridge
             step = np.linalg.solve(curve, slope)
             theta = theta - step
             if float(np.abs(step).max()) < 1e-9:

@@ -5,12 +5,12 @@
 
 Candidates  BM25; the library's vectors, searched by the query with its events; both again among the last 14 days; and
             what words find for the phrase of the best event
-Fusion      reciprocal ranks (or sums; `fresh_fusion.py`), times 1 - P + P (0.3 + 0.7 2^(-age / 7 days)): P is the
-            probability that the query is about something of now, age that of the document
+Fusion      weighted sums (`fresh_fusion.py`), times 1 - P + P (0.3 + 0.7 2^(-age / 7 days)): P is the probability
+            that the query is about something of now, age that of the document
 As of       nothing dated after `at` is found, and no such document is evidence of an event
 Trained     `model=` names an event model of `foveal train events`, whose encoder the library must have been made with;
             without one the plain vector is searched. Where the model was trained on judged questions it brings a
-            weight of vectors against words, and weights of P: then sums are weighted, and no words of an event sought
+            weight of vectors against words, and weights of P
 Source      Yang et al., 2023, arXiv 2312.00372; the fusion is ours
 """
 
@@ -18,14 +18,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from foveal import faults
 from foveal.errors import InputError
 from foveal.models.characters import is_read
 from foveal.ranges import require_k
@@ -34,7 +33,7 @@ from foveal.retrieval.event_encoder import EventEncoder, loaded
 from foveal.retrieval.event_examples import event_texts
 from foveal.retrieval.event_items import DAY, seconds
 from foveal.retrieval.event_library import KEPT, mined
-from foveal.retrieval.event_matching import EventMatcher, Match, MatchSettings, NeedClassifier, need_features
+from foveal.retrieval.event_matching import EventMatcher, Match, MatchSettings, NeedClassifier, best_of, need_features
 from foveal.retrieval.events import EventSettings, EventStore
 from foveal.retrieval.filters import literal
 from foveal.retrieval.fresh_fusion import LOOKED_AT, FreshSettings, fused, recency_prior
@@ -43,10 +42,8 @@ from foveal.retrieval.rows import hits
 from foveal.retrieval.store import Collection, Store
 from foveal.retrieval.words import has_phrase
 from foveal.settings import Settings
+from foveal.text.dates import moment
 from foveal.types import Encoder, Hit, Span
-
-YEARS = (2, 9998)
-"""Of a moment that is searched as of."""
 
 EARLIEST = seconds(datetime(1, 1, 1, tzinfo=UTC))
 
@@ -152,23 +149,20 @@ class FreshRetriever:
             return Found([], 0.0, ())
         depth = max(self.settings.depth, k)
         past, fresh = self._conditions(at)
-        lists = [LexicalRetriever(self.store, past).search([query], depth)[0]]
-        ages = self._ages([hit.passage.span.document_id for hit in lists[0][:LOOKED_AT]], at)
+        lists = [LexicalRetriever(self.store, where).search([query], depth)[0] for where in (past, fresh)]
         matches = tuple(matcher.matches(query, at)) if matcher else ()
-        need = self._need(query, matches, ages)
+        need = self._need(query, matches, lists, at)
         matches = matches if need >= self.settings.least_need else ()
-        lists.append(LexicalRetriever(self.store, fresh).search([query], depth)[0])
         if self.encoder is not None and is_read(self.encoder, query):
             vector = self._vector(query, matches)
             lists += [hits(self.store.nearest(vector, depth, where), "dense") for where in (past, fresh)]
-        expanded = bool(matches) and self.settings.expands
-        if expanded:
+        if matches:
             lists.append(LexicalRetriever(self.store, past).search([matches[0].event.text], depth)[0])
         if has_phrase(query):  # it binds what meaning and events found, too
             worded = {hit.passage.span for one in (lists[0], lists[1]) for hit in one}
             lists = [[hit for hit in one if hit.passage.span in worded] for one in lists]
         ages = self._ages([hit.passage.span.document_id for one in lists for hit in one], at)
-        return Found(self._fused(lists, need, ages, expanded=expanded)[:k], need, matches, ages)
+        return Found(self._fused(lists, need, ages, expanded=bool(matches))[:k], need, matches, ages)
 
     def _vector(self, query: str, matches: Sequence[Match]) -> np.ndarray:
         if self.model is not None:
@@ -177,11 +171,14 @@ class FreshRetriever:
         assert self.encoder is not None
         return np.asarray(self.encoder.encode([query])[0])
 
-    def _need(self, query: str, matches: Sequence[Match], ages: dict[str, float | None]) -> float:
+    def _need(self, query: str, matches: Sequence[Match], lists: Sequence[Sequence[Hit]], at: datetime) -> float:
         if isinstance(self.need, int | float):
             return float(self.need)
-        fresh = sum(age is not None and age <= self.settings.fresh_days for age in ages.values())
-        return self.need.probability(need_features(query, matches, fresh / max(1, len(ages))))
+        every, fresh = lists
+        ages = self._ages([hit.passage.span.document_id for hit in every[:LOOKED_AT]], at)
+        share = sum(age is not None and age <= self.settings.fresh_days for age in ages.values()) / max(1, len(ages))
+        best = best_of((hit.score for hit in fresh), (hit.score for hit in every))
+        return self.need.probability(need_features(query, matches, share, best))
 
     def _fused(
         self, lists: Sequence[Sequence[Hit]], need: float, ages: dict[str, float | None], *, expanded: bool
@@ -222,25 +219,6 @@ class FreshRetriever:
 def _matcher(events: EventStore, encode: Encode | None, settings: MatchSettings) -> EventMatcher:
     """Kept as long as the events are: it has the vectors of their phrases, thousands in a large library."""
     return EventMatcher(events, encode, settings)
-
-
-def moment(at: datetime | str | None) -> datetime:
-    """An aware moment: now where None is given, the end of the day of a date, UTC where no zone is said.
-
-    InputError: it is no date, or lies so near the calendar's ends that no days can be counted from it.
-    """
-    if at is None:
-        return faults.now()
-    if isinstance(at, str):
-        try:
-            found = datetime.fromisoformat(at)
-        except ValueError:
-            raise InputError(f"{at!r} is no date; give one such as 2023-05-01 or 2023-05-01T09:00.") from None
-        whole_day = len(at) <= len("2023-05-01")
-        at = datetime.combine(found, time.max) if whole_day else found
-    if not YEARS[0] <= at.year <= YEARS[1]:
-        raise InputError(f"{at.date()} is out of reach; give a date in the years {YEARS[0]} to {YEARS[1]}.")
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def _require_own(model: EventEncoder, encoder: Encoder | None) -> None:

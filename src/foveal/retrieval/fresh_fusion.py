@@ -5,8 +5,10 @@
     Fusion.read(folder)                               # weight and need classifier of an event model; None: not fitted
 
 Rankings  in this order: words, words of the last days, vectors, vectors of the last days (both where there are any),
-          what words find for the best event (where `settings.expands` and there is one)
-Against   reciprocal ranks need nothing fitted; the weighted sum needs a weight (`fresh_fitting.py` finds one)
+          what words find for the best event (where there is one)
+Sums      of min-max scores (or z-scores); what is of the last days, and the event's, counts by the need for it: else
+          the best of some week, however badly it fits, would stand beside the best of all
+Against   reciprocal ranks need no weight (`fresh_fitting.py` finds one), and put the last days first whatever is asked
 Source    ours
 """
 
@@ -38,14 +40,14 @@ LOOKED_AT = 20
 class FreshSettings:
     """How candidates are fused."""
 
-    fusion: str = "rrf"  # "weighted" where an event model brings a weight
-    weight: float = 0.5  # of vectors in weighted sums, 0 to 1; words have the rest
+    fusion: str = "weighted"  # sums of min-max scores, or "z-score"; "rrf": ranks, whatever the need
+    weight: float = 0.5  # of vectors in sums, 0 to 1; words have the rest
     depth: int = 100  # passages of each list
     fresh_days: float = 14.0
     half_life_days: float = 7.0
     floor: float = 0.3  # what is left of a score of old documents, where only now matters
     least_need: float = 0.3  # P below which a query goes without events
-    expansion: float = 0.3  # weight of what words find for the best event, in z-scores; in ranks it counts as any list
+    expansion: float = 0.15  # weight of what words find for the best event, in sums; in ranks it counts as any list
 
     def __post_init__(self) -> None:
         if self.fusion not in FUSED or self.depth < 1 or min(self.fresh_days, self.half_life_days) <= 0:
@@ -60,11 +62,6 @@ class FreshSettings:
                 f"{self.expansion}; it needs shares from 0 to 1, and an expansion of 0 or more."
             )
 
-    @property
-    def expands(self) -> bool:
-        """Whether words also look for the best event: a weighted sum was fitted without."""
-        return self.fusion != "weighted"
-
 
 def fused(
     rankings: Sequence[Mapping[Key, float]], need: float, settings: FreshSettings, *, expanded: bool
@@ -72,12 +69,12 @@ def fused(
     """Key -> score of 0 or more, the higher the better; `expanded`: the last ranking is that of the best event."""
     if settings.fusion == "rrf":
         return reciprocal_ranks(rankings)
+    words, vectors = 1 - settings.weight, settings.weight
+    shares = [words, words * need, vectors, vectors * need][: len(rankings) - expanded]
+    shares += [settings.expansion * need] * expanded
     if settings.fusion == "weighted":
-        words, vectors = 1 - settings.weight, settings.weight
-        shares = [words, words * need, vectors, vectors * need]
-        return weighted_sum(rankings, shares[: len(rankings)])
-    weights = [1.0] * (len(rankings) - expanded) + [settings.expansion] * expanded
-    scores = weighted_sum(rankings, weights, norm=z_scores)
+        return weighted_sum(rankings, shares)
+    scores = weighted_sum(rankings, shares, norm=z_scores)
     low = min(scores.values(), default=0.0)
     return {key: score - low for key, score in scores.items()}  # a prior below 1 must not raise a score
 
@@ -98,7 +95,7 @@ class Fusion:
 
     def settings(self) -> FreshSettings:
         """Weighted sums with this weight."""
-        return replace(FreshSettings(), fusion="weighted", weight=self.weight)
+        return replace(FreshSettings(), weight=self.weight)
 
     def write(self, folder: Path) -> Path:
         """The file in an event model's folder."""
@@ -121,6 +118,6 @@ class Fusion:
         except (OSError, ValueError, KeyError, TypeError, InputError) as error:
             raise ModelUnavailable(
                 f"{path} is damaged ({type(error).__name__}: {error}). Train the event model anew, or remove the file: "
-                "then the search fuses by reciprocal ranks."
+                "then the search takes the weights that are set by hand."
             ) from error
         return found

@@ -5,7 +5,8 @@
 Needs     a model that `foveal train corpusbrain` made of this library
 Against   `lexical.py` and `dense.py` score passages. Here documents are found, and of each the passage that shares most
           words with the query is given. A source of candidates for fusion: its scores are of another scale, so fuse
-          ranks. Under a condition only titles of documents that meet it are written at all
+          ranks. Under a condition only titles of documents that meet it are written at all; their tree is kept for
+          the next search
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from foveal.errors import InputError
 from foveal.models.folders import written_at
 from foveal.ranges import require_k
 from foveal.retrieval import tables
-from foveal.retrieval.corpusbrain import CorpusBrain, TitleHit, told_apart
+from foveal.retrieval.corpusbrain import NARROWED, CorpusBrain, TitleHit, told_apart
 from foveal.retrieval.filters import literal
 from foveal.retrieval.rows import PLACES
 from foveal.retrieval.store import Collection, Store
@@ -80,10 +81,7 @@ class GenerativeRetriever:
 
     def _matching(self, where: str) -> list[str]:
         """The titles of the documents of which a visible passage meets the condition."""
-        found = self._rows(where, ["document_id", "edition"]).group_by(["document_id", "edition"]).aggregate([])
-        pairs = set(zip(found["document_id"].to_pylist(), found["edition"].to_pylist(), strict=True))
-        current = self.store.current(sorted({document for document, _ in pairs}))
-        seen = {document for document, now in current.items() if (document, now.edition) in pairs}
+        seen = _seen(self.store, where, self.store.moment())
         titles = zip(self.brain.documents, self.brain.titles, strict=True)
         return [title for document, title in titles if document in seen]
 
@@ -102,19 +100,13 @@ class GenerativeRetriever:
     def _first(self, document_id: str, condition: str) -> tuple[Passage, str] | None:
         """The first visible passage that meets the condition, and its revision; None: the document is gone."""
         now = self.store.current([document_id]).get(document_id)
-        places = [row for row in self._rows(condition, PLACES).to_pylist() if now and row["edition"] == now.edition]
+        rows = _rows(self.store, condition, PLACES).to_pylist()
+        places = [row for row in rows if now and row["edition"] == now.edition]
         if not places or now is None:
             return None
         first = min(places, key=lambda row: int(row["start"]))
         span = Span(document_id, first["start"], first["end"])
         return Passage(span, self.store.text(document_id, now.revision).quote(span), first["heading"]), now.revision
-
-    def _rows(self, condition: str, columns: Sequence[str]) -> pa.Table:
-        """The rows of all passages that meet the condition, visible or not."""
-        with tables.lance_errors(self.store.uri):
-            passages = self.store._passages
-            builder = passages.search().where(condition).select(list(columns))
-            return builder.limit(max(1, passages.count_rows())).to_arrow()
 
 
 def title_model_folder(home: Path, model: str | None = None) -> Path:
@@ -145,6 +137,23 @@ def _titles_at(store: Store, moment: Moment) -> _Titles:  # noqa: ARG001  # of o
     pairs = zip(rows["id"].to_pylist(), rows["title"].to_pylist(), strict=True)
     titles = {document: title for document, title in pairs if title.strip()}
     return _Titles(sha256(repr(titles).encode("utf-8", "surrogatepass")).hexdigest(), titles)
+
+
+@lru_cache(maxsize=NARROWED)
+def _seen(store: Store, where: str, moment: Moment) -> frozenset[str]:  # noqa: ARG001
+    """The documents of which a visible passage meets the condition."""
+    found = _rows(store, where, ["document_id", "edition"]).group_by(["document_id", "edition"]).aggregate([])
+    pairs = set(zip(found["document_id"].to_pylist(), found["edition"].to_pylist(), strict=True))
+    current = store.current(sorted({document for document, _ in pairs}))
+    return frozenset(document for document, now in current.items() if (document, now.edition) in pairs)
+
+
+def _rows(store: Store, condition: str, columns: Sequence[str]) -> pa.Table:
+    """The rows of all passages that meet the condition, visible or not."""
+    with tables.lance_errors(store.uri):
+        passages = store._passages
+        builder = passages.search().where(condition).select(list(columns))
+        return builder.limit(max(1, passages.count_rows())).to_arrow()
 
 
 @lru_cache(maxsize=2)

@@ -5,7 +5,7 @@
 
     hop 1     the query              -> the best `beam` passages, each a path
     hop h     query + path's texts   -> passages that continue the path; the best `beam` paths stay
-    merged    a passage's score is that of the best path that it ends
+    merged    a passage's score is that of the best path that it ends; `via` are the path's passages before it
 
 Source    section 2.2 of the paper; there a path's score is the sum of its hops' scores. Here it is their mean: the
           order of paths of one length is the same, and paths of one hop and of two can stand in one ranking
@@ -116,7 +116,8 @@ class MultiHopRetriever:
     def _merged(self, found: Sequence[Sequence[Path]]) -> list[Hit]:
         best: dict[Span, Hit] = {}
         for path in (one for hop in found for one in hop):
-            last = replace(path.hits[-1], score=path.score, source="multi-hop")
+            *before, last = path.hits
+            last = replace(last, score=path.score, source="multi-hop", via=tuple(hit.passage.span for hit in before))
             if last.passage.span not in best or best[last.passage.span].score < last.score:
                 best[last.passage.span] = last
         return sorted(best.values(), key=lambda hit: (-hit.score, hit.passage.span.document_id, hit.passage.span.start))

@@ -92,6 +92,17 @@ def hits(found: Sequence[Found], source: str) -> list[Hit]:
     return [Hit(one.passage, one.score, source, one.revision) for one in found]
 
 
+def documents_of(found: Sequence[Hit]) -> list[str]:
+    """Ids of the documents that hits stand in, and of those by way of which they were found."""
+    spans = (span for hit in found for span in (hit.passage.span, *hit.via))
+    return list(dict.fromkeys(span.document_id for span in spans))
+
+
+def way_to(hit: Hit, entries: Mapping[str, Entry]) -> list[tuple[Span, Entry]]:
+    """The passages by way of which a hit was found, with their documents; without those that are gone."""
+    return [(span, entries[span.document_id]) for span in hit.via if span.document_id in entries]
+
+
 def shown_from(hit: Hit, entry: Entry) -> int:
     """Where what a hit shows may begin in its passage: behind a note's front matter (its title is told)."""
     at_head = hit.passage.span.start == 0 and entry.metadata.get("kind") == "markdown"

@@ -3,20 +3,28 @@ milliseconds, the PDF's own form.
 
     aware("Fri, 02 Oct 2026 23:00:00 -0400")            # an instant
     day_of(moment, date(2026, 10, 2))                   # its day in UTC, where one can believe it
+    moment("2023-05-01")                                # as a person asks: the whole day counts
 
-A date without a zone is taken as UTC. What is no date gives None: a document without a date is common, not an error.
+A date without a zone is taken as UTC. What a document has that is no date gives None:
+a document without a date is common, not an error.
 """
 
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from email.utils import parsedate_to_datetime
+
+from foveal import faults
+from foveal.errors import InputError
 
 UNIX_SECONDS = (1e8, 1e10)  # 1973 to 2286: numbers outside are years, or no dates at all
 
 EARLIEST = date(1990, 1, 1)
 """Of what is published on the web: an earlier day is a program's zero (0001-01-01, 1970-01-01), and no date."""
+
+YEARS = (2, 9998)
+"""Of a moment that is searched as of."""
 
 _YEAR = re.compile(r"[12]\d{3}")
 _PDF = re.compile(r"D:(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?([+-]\d\d)?'?(\d\d)?")
@@ -35,6 +43,25 @@ def day_of(moment: datetime | None, today: date) -> date | None:
     """The day of an instant in UTC, `today` where it lies ahead; None before EARLIEST."""
     day = min(moment.astimezone(UTC).date(), today) if moment else None
     return day if day and day >= EARLIEST else None
+
+
+def moment(at: datetime | str | None) -> datetime:
+    """An aware moment: now where None is given, the end of the day of a date, UTC where no zone is said.
+
+    InputError: it is no date, or lies so near the calendar's ends that no days can be counted from it.
+    """
+    if at is None:
+        return faults.now()
+    if isinstance(at, str):
+        try:
+            found = datetime.fromisoformat(at)
+        except ValueError:
+            raise InputError(f"{at!r} is no date; give one such as 2023-05-01 or 2023-05-01T09:00.") from None
+        whole_day = len(at) <= len("2023-05-01")
+        at = datetime.combine(found, time.max) if whole_day else found
+    if not YEARS[0] <= at.year <= YEARS[1]:
+        raise InputError(f"{at.date()} is out of reach; give a date in the years {YEARS[0]} to {YEARS[1]}.")
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def pdf_date(value: str) -> datetime | None:

@@ -8,6 +8,7 @@ Source    B-PROP's code: 15 % of the text's tokens asked, whole words, at most 6
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,6 +21,9 @@ from foveal.models.characters import scalar
 from foveal.training.bprop_sampling import Pair
 from foveal.training.pretraining import Features
 from foveal.training.pretraining_masks import IGNORED, Ids, Masking, mask_tokens
+
+MOST_KEPT = 2**26
+"""Tokens of texts that are kept, four bytes each: those of more texts are made anew each time."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,25 @@ class PairFeatures:
         }
 
 
+class TextTokens:
+    """The ids of texts, made when they are first asked for, and kept while there is room: each pair asks for them."""
+
+    def __init__(self, texts: Mapping[str, str], features: PairFeatures, most: int = MOST_KEPT) -> None:
+        self.texts, self.features, self.room = texts, features, most
+        self._kept: dict[str, array[int]] = {}
+
+    def of(self, name: str) -> Ids:
+        """As `PairFeatures.ids`."""
+        kept = self._kept.get(name)
+        if kept is not None:
+            return kept.tolist()
+        ids = self.features.ids(self.texts[name])
+        if len(ids) <= self.room:
+            self._kept[name] = array("I", ids)
+            self.room -= len(ids)
+        return ids
+
+
 @dataclass(frozen=True)
 class PairRows:
     """The rows of texts and their pairs. Place e · len + i is row i as it is in epoch e. InputError: no pair."""
@@ -70,6 +93,7 @@ class PairRows:
     features: PairFeatures
     used: int = 5
     seed: int = 0
+    most_kept: int = MOST_KEPT  # tokens of texts
 
     def __post_init__(self) -> None:
         if self.used < 1:
@@ -85,6 +109,11 @@ class PairRows:
         """Text and number of each row."""
         return [(name, n) for name, pairs in self.pairs.items() for n in range(min(self.used, len(pairs)))]
 
+    @cached_property
+    def tokens(self) -> TextTokens:
+        """The ids of the texts."""
+        return TextTokens(self.texts, self.features, self.most_kept)
+
     def __len__(self) -> int:
         return len(self.flat)
 
@@ -98,7 +127,7 @@ class PairRows:
     def __getitem__(self, place: int) -> tuple[Features, Features]:
         name, pair = self.pair(place)
         rng = np.random.default_rng([self.seed, place])
-        text = self.features.ids(self.texts[name])  # anew: a large collection's tokens fill the memory
+        text = self.tokens.of(name)
         return self.features.of_set(pair.better, text, rng), self.features.of_set(pair.worse, text, rng)
 
     def plan(self, batch: int) -> Any:

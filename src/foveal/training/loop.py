@@ -120,6 +120,8 @@ def _begun(
         found = checkpoints.latest(folder)
         if found:
             watch.restore(found[1])
+            before, last = _step_of(found[0]), trainer.args.max_steps
+            on_progress(Progress(before, last, note=f"Going on from step {before} of {last}."))
             log.info("Going on from %s.", found[0])
         else:
             watch.measure(0, 0)

@@ -15,15 +15,17 @@ Guard      both together order the first stage's hits for the dev queries; the r
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from foveal.errors import UnknownName
 from foveal.evaluation.metrics import Run, evaluate
+from foveal.models.bert_torch import batches
 from foveal.models.folders import fingerprint
 from foveal.models.hub import folder_of
 from foveal.ranges import COUNT, INSIDE, Range, require_settings
@@ -46,6 +48,9 @@ SHARES = tuple(round(0.05 * step, 2) for step in range(20, 0, -1))
 """Shares of the new score that are tried; of equal ones the largest."""
 
 OBJECTIVES = tuple(LIST_LOSSES)
+
+TOGETHER, ON_GPU = 2048, 16384
+"""Tokens of pairs that are read together in training, padding included, on a processor and on a GPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +78,10 @@ class RerankerSettings:
 
 
 class RankerLoss(nn.Module):
-    """The loss of a CrossEncoder over lists whose first document is the relevant one."""
+    """The loss of a CrossEncoder over lists whose first document is the relevant one.
+
+    Pairs of about one length are read together: a short text beside a long one would be mostly padding.
+    """
 
     def __init__(self, model: Any, objective: str) -> None:
         super().__init__()
@@ -85,8 +93,29 @@ class RankerLoss(nn.Module):
         pairs = [(query, text) for query, texts in zip(queries, lists, strict=True) for text in texts]
         features = self.model.preprocess(pairs)
         device = next(self.model.parameters()).device
-        features = {key: value.to(device) if isinstance(value, Tensor) else value for key, value in features.items()}
-        return listed(self.model(features)["scores"].float().view(len(queries), -1), self.objective)
+        groups = list(alike(features["attention_mask"], TOGETHER if device.type == "cpu" else ON_GPU))
+        scores = torch.cat([self._scores(features, rows, length, device) for rows, length in groups])
+        places = torch.tensor([row for rows, _ in groups for row in rows], device=scores.device)
+        return listed(torch.zeros_like(scores).index_copy(0, places, scores).view(len(queries), -1), self.objective)
+
+    def _scores(self, features: Mapping[str, Any], rows: list[int], length: int, device: torch.device) -> Tensor:
+        """Scores (R,), in float32, of these rows, whose first `length` columns hold all of their tokens."""
+        read = {
+            key: value[rows, :length].to(device) if isinstance(value, Tensor) else value
+            for key, value in features.items()
+        }
+        scores: Tensor = self.model(read)["scores"].float().view(-1)
+        return scores
+
+
+def alike(mask: Tensor, tokens: int) -> Iterator[tuple[list[int], int]]:
+    """Mask (N, L), 1 where a token stands -> rows of about one length, at most `tokens` together, and how many columns
+    they need; padding on the left stays as it is.
+    """
+    places = torch.arange(1, mask.shape[1] + 1)
+    lengths = (mask.cpu().bool() * places).amax(1).tolist()
+    for rows in batches(lengths, tokens):
+        yield rows, max(1, lengths[rows[0]])
 
 
 def listed(scores: Tensor, objective: str) -> Tensor:

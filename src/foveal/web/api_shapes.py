@@ -19,7 +19,7 @@ from foveal.web.ask_pages import AskWork
 from foveal.web.job import Job
 from foveal.web.library_adding import Added, AddWork
 from foveal.web.library_search import Found
-from foveal.web.library_shapes import DocumentShape, HitShape, Span, told_of
+from foveal.web.library_shapes import DocumentShape, HitShape, Span, Way, told_of
 from foveal.web.papers_views import safe_link
 from foveal.web.read_pages import ReadWork
 
@@ -159,6 +159,7 @@ def hit_of(found: Found) -> Hit:
     return Hit(
         span=Span.of(found.span), revision=found.revision, text=found.passage, title=found.title, where=found.where,
         score=found.score, source=found.source, page=found.address,
+        via=[Way.of(one.span, one.title) for one in found.via],
     )  # fmt: skip
 
 

@@ -158,7 +158,7 @@ class AskWork:
 def ask_form(request: Request, q: str = "", retriever: str = "", where: str = "") -> Response:
     """The form."""
     known = {"question": q, "where": where, "retriever": retriever, "wrong": ""}
-    return page(request, "ask/ask.html", _about(site_of(request)) | known)
+    return page(request, "ask/ask.html", _about(site_of(request), retriever) | known)
 
 
 @router.post("/ask", dependencies=[Depends(guarded), Depends(Needs("ask"))])
@@ -174,7 +174,7 @@ def ask(
         work = ask_work(site, question, retriever, where)
     except (InputError, ModelUnavailable) as error:
         known = {"question": question, "where": where, "retriever": retriever, "wrong": site.told(error)}
-        return page(request, "ask/ask.html", _about(site) | known, status=400)
+        return page(request, "ask/ask.html", _about(site, retriever) | known, status=400)
     return RedirectResponse(site.jobs.start(work, whose=whose_job(request)).page, 303)
 
 
@@ -233,6 +233,7 @@ def _pages_of(library: Library, document_id: str, revision: str | None) -> tuple
         return ()
 
 
-def _about(site: Site) -> dict[str, object]:
+def _about(site: Site, retriever: str) -> dict[str, object]:
+    """What the form shows besides what was asked; the chosen search is among those that it offers."""
     documents = site.library.store.counts()["documents"] if site.has_library else 0
-    return {"model": site.models.name, "documents": documents, "retrievers": searches(site.settings.home)}
+    return {"model": site.models.name, "documents": documents, "retrievers": searches(site.settings.home, retriever)}

@@ -5,7 +5,7 @@ found, note = search_passages(request, "who keeps the mill", retriever="", rank=
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from foveal.errors import InputError, ModelUnavailable, UnknownName
 from foveal.evaluation.judgements import FILE, query_id, read_judgements
 from foveal.ranking.chosen import NONE, chosen, load_chosen
 from foveal.retrieval.by_document import best_of_each
-from foveal.retrieval.rows import Entry, shown_from
+from foveal.retrieval.rows import Entry, documents_of, shown_from, way_to
 from foveal.retrieval.words import plain_quotes
 from foveal.types import Hit, Ranker, Span
 from foveal.web.answers import author_of, where_of
@@ -41,6 +41,15 @@ SHORT_AUTHOR = 80
 
 
 @dataclass(frozen=True)
+class Step:
+    """A passage by way of which a search in hops found another one."""
+
+    title: str
+    address: str
+    span: Span
+
+
+@dataclass(frozen=True)
 class Found:
     """A passage that a search found, as the page shows it."""
 
@@ -56,6 +65,7 @@ class Found:
     published_at: datetime | None = None
     passage: str = ""  # its whole text
     grade: int | None = None  # what it was given for this query, where grades are shown
+    via: Sequence[Step] = ()
 
 
 def search_passages(
@@ -96,9 +106,8 @@ def search_passages(
     unread = not hits and not site.library.reads(query, retriever)
     said = (*([UNREAD] if unread else []), *([bounded.said()] if bounded else []), *(one.said for one in told[-1:]))
     note = " ".join(said)
-    entries = site.library.entries([hit.passage.span.document_id for hit in hits])
-    pairs = [(hit, entry) for hit in hits if (entry := entries.get(hit.passage.span.document_id))]
-    found = [_found(hit, entry, query) for hit, entry in pairs]
+    entries = site.library.entries(documents_of(hits))
+    found = [_found(hit, entries, query) for hit in hits if hit.passage.span.document_id in entries]
     if not judging:
         return found, note
     given = {one.key: one.grade for one in read_judgements(site.settings.home / FILE)}
@@ -121,12 +130,15 @@ def _ranker(request: Request, rank: str, name: str) -> tuple[Ranker | None, With
         raise
 
 
-def _found(hit: Hit, entry: Entry, query: str) -> Found:
+def _found(hit: Hit, entries: Mapping[str, Entry], query: str) -> Found:
     span = hit.passage.span
+    entry = entries[span.document_id]
     where = where_of(entry.pages, hit.passage.heading, entry.title, span)
     address = place_address(span.document_id, span.start, span.end, hit.revision)
     text, revision = marked_words(hit.passage.text[shown_from(hit, entry) :], query), hit.revision or entry.revision
     author, dated = author_of(entry.metadata, SHORT_AUTHOR), entry.published_at
+    via = [Step(one.title, place_address(at.document_id, at.start, at.end), at) for at, one in way_to(hit, entries)]
     return Found(
-        entry.title, where, address, text, hit.score, hit.source, span, revision, author, dated, hit.passage.text
-    )
+        entry.title, where, address, text, hit.score, hit.source, span, revision, author, dated, hit.passage.text,
+        via=via,
+    )  # fmt: skip

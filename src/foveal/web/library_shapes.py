@@ -36,6 +36,20 @@ class Span(BaseModel):
         return cls(document_id=span.document_id, start=span.start, end=span.end)
 
 
+class Way(BaseModel):
+    """A passage by way of which a search in hops found another one."""
+
+    model_config = ConfigDict(frozen=True)
+
+    span: Span
+    title: str
+
+    @classmethod
+    def of(cls, span: Place, title: str) -> Way:
+        """The passage at `span` of a document of that title."""
+        return cls(span=Span.of(span), title=title)
+
+
 class HitShape(BaseModel):
     """A passage that a search found."""
 
@@ -46,6 +60,7 @@ class HitShape(BaseModel):
     where: str = Field(description="Page and heading: 'page 3 · Methods'.")
     score: float
     source: str = Field(description="What gave the score.")
+    via: list[Way] = Field(description="Of multi-hop: the passages by way of which it was found, in order.")
 
 
 class DocumentShape(BaseModel):

@@ -63,6 +63,9 @@ class Result(Protocol):
     @property
     def note(self) -> str: ...
 
+    @property
+    def waiting(self) -> int: ...
+
 
 class Ordered(Protocol):
     """Papers in an order that more than a column decides, their scores and what those were made from, and how many."""
