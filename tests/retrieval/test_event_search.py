@@ -153,11 +153,11 @@ def random_input():
     queries = torch.randn(3, 4, WIDTH, generator=generator)
     states = torch.randn(3, 5, WIDTH, generator=generator)
     mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [0] * 5]).bool()
-    ages, bursts = torch.rand(3, 5, generator=generator) * 9, torch.rand(3, 5, generator=generator) * 4
-    return queries, EventStates(states, mask, ages, bursts)
+    facts = torch.rand(3, 5, 3, generator=generator) * torch.tensor([9.0, 4.0, 1.0])
+    return queries, EventStates(states, mask, facts)
 
 
-def looked_by_definition(block, query, states, ages, bursts):
+def looked_by_definition(block, query, states, facts):
     """One query, token by token and head by head, as the formulas say."""
     heads, size = block.settings.heads, WIDTH // block.settings.heads
     out = torch.zeros_like(query)
@@ -168,8 +168,8 @@ def looked_by_definition(block, query, states, ages, bursts):
             q = block.query.weight[rows] @ (query[token] + block.kind[0])
             scores = torch.stack([
                 q @ (block.key.weight[rows] @ (state + block.kind[1])) / math.sqrt(size)
-                - block.age * age + block.burst * torch.log(1 + burst)
-                for state, age, burst in zip(states, ages, bursts, strict=True)
+                - block.age * age + block.burst * torch.log(1 + burst) + block.match * similarity
+                for state, (age, burst, similarity) in zip(states, facts, strict=True)
             ])  # fmt: skip
             shares = scores.exp() / scores.exp().sum()
             parts.append(sum(s * (block.value.weight[rows] @ state) for s, state in zip(shares, states, strict=True)))
@@ -192,32 +192,34 @@ def test_the_block_is_its_formulas(gate):
     with torch.no_grad():
         found = block(queries, events)
         for row, count in enumerate((5, 2)):
-            expected = looked_by_definition(
-                block, queries[row], events.states[row, :count], events.ages[row, :count], events.bursts[row, :count]
-            )
+            expected = looked_by_definition(block, queries[row], events.states[row, :count], events.facts[row, :count])
             torch.testing.assert_close(found[row], expected, atol=1e-5, rtol=1e-5)
     assert torch.equal(found[2], queries[2])  # no event: as it was, bit by bit
 
 
 def test_without_any_event_nothing_is_computed_and_gradients_are_numbers():
     block, (queries, events) = random_block(), random_input()
-    nothing = EventStates(events.states, torch.zeros_like(events.mask), events.ages, events.bursts)
+    nothing = EventStates(events.states, torch.zeros_like(events.mask), events.facts)
     assert block(queries, nothing) is queries
     block(queries.requires_grad_(), events).square().sum().backward()
     assert all(torch.isfinite(p.grad).all() for p in block.parameters() if p.grad is not None)
     assert float(block.age.grad) != 0
     assert float(block.burst.grad) != 0
+    assert float(block.match.grad) != 0
     assert torch.isfinite(queries.grad).all()
 
 
-def test_an_untrained_block_begins_near_the_query_and_old_events_count_less():
+def test_an_untrained_block_begins_with_what_fits_best_and_old_events_count_less():
     block, (queries, events) = EventAttention(WIDTH, EventAttentionSettings(heads=2)), random_input()
-    assert float(torch.sigmoid(block.gate.bias.detach()).mean()) == pytest.approx(1 / (1 + math.e))
+    assert float(torch.sigmoid(block.gate.bias.detach()).mean()) == pytest.approx(1 / (1 + 1 / math.e))
     with torch.no_grad():
-        same = EventStates(events.states[:, :1].repeat(1, 5, 1), events.mask, torch.arange(5.0).repeat(3, 1) * 7,
-                           torch.zeros(3, 5))  # fmt: skip
-        weights = block.attention(queries, same)[0, 0, 0]
-    assert weights.tolist() == sorted(weights.tolist(), reverse=True)
+        alike = events.states[:, :1].repeat(1, 5, 1)
+        for fact, falls in ((0, True), (1, False), (2, False)):
+            facts = torch.zeros(3, 5, 3)
+            facts[..., fact] = torch.arange(5.0) / 5
+            weights = block.attention(queries, EventStates(alike, events.mask, facts))[0, 0, 0]
+            assert weights.tolist() == sorted(weights.tolist(), reverse=falls)
+            assert len(set(weights.tolist())) == 5
     assert not block.attention(queries, events)[2].any()
     with pytest.raises(InputError, match="do not divide"):
         EventAttention(10, EventAttentionSettings(heads=4))
@@ -227,10 +229,11 @@ def test_an_untrained_block_begins_near_the_query_and_old_events_count_less():
 
 def test_events_are_put_one_after_the_other():
     states = [torch.ones(2, WIDTH), torch.full((3, WIDTH), 2.0)]
-    found = joined([[(states[0], EventText("a", 1.0, 2.0)), (states[1], EventText("b", 3.0, 4.0))], []], WIDTH)
+    found = joined(
+        [[(states[0], EventText("a", 1.0, 2.0)), (states[1], EventText("b", 3.0, 4.0, similarity=0.5))], []], WIDTH
+    )
     assert found.states[0, :, 0].tolist() == [1, 1, 2, 2, 2]
-    assert found.ages[0].tolist() == [1, 1, 3, 3, 3]
-    assert found.bursts[0].tolist() == [2, 2, 4, 4, 4]
+    assert found.facts[0].tolist() == [[1, 2, 0]] * 2 + [[3, 4, 0.5]] * 3
     assert found.mask.sum(1).tolist() == [5, 0]
 
 

@@ -45,7 +45,7 @@ def news():
             queries.append((query, f"f{(3 * n + topic) % 12} f{n + 4}"))
             judged += [(query, f"d{topic}-{m}", 1) for m in range(2)]
             asked[query] = topic * 10 * DAY + 10 + n
-            right = EventText(f"a{topic} b{topic}", 0.1, 3.0, f"e{topic}", (f"d{topic}-0",))
+            right = EventText(f"a{topic} b{topic}", 0.1, 3.0, f"e{topic}", 0.8, (f"d{topic}-0",))
             wrong = EventText(f"a{(topic + 1) % 6}", 3.0, 0.0, f"e{(topic + 1) % 6}")
             events[query] = (right, wrong)
     return EventExamples(Examples.gathered(queries, corpus, judged), asked, events, facts)
@@ -116,13 +116,13 @@ def test_a_batch_says_who_looks_at_which_event(tiny_encoder):
     batch = collated(rows, data, model.tokenise, (8, 8, 8), False)
     assert batch["looks"].tolist() == [[0, 1], [-1, -1]]
     assert batch["right"].tolist() == [0, -1]
-    assert batch["ages"][0].tolist() == pytest.approx([0.1, 3.0])
+    assert batch["facts"][0].flatten().tolist() == pytest.approx([0.1, 3.0, 0.8, 3.0, 0.0, 0.0])
     assert batch["document_ids"].shape[0] == 2
     found = gathered(torch.arange(2 * 3 * 4.0).view(2, 3, 4), torch.tensor([[1, 1, 0], [1, 1, 1]]).bool(),
-                     batch["looks"], batch["ages"], batch["bursts"])  # fmt: skip
+                     batch["looks"], batch["facts"])  # fmt: skip
     assert found.mask.tolist() == [[True, True, False, True, True, True], [False] * 6]
-    assert found.bursts[0].tolist() == pytest.approx([3, 3, 3, 0, 0, 0])
-    looks, _, _ = looks_of([[EventText("x")], []], ["y", "x"])
+    assert found.facts[0, :, 1].tolist() == pytest.approx([3, 3, 3, 0, 0, 0])
+    looks, _ = looks_of([[EventText("x")], []], ["y", "x"])
     assert looks.tolist() == [[1], [-1]]
 
 

@@ -1,13 +1,14 @@
 """A query that looks at what is happening: its tokens attend to those of a few events, through a gate.
 
 Shapes     query states Q (B, n, d), event states V (B, m, d), the tokens of all events of a query one after the other;
-           ages in days and bursts (B, m), those of the event that a token belongs to  ->  states (B, n, d)
-Formulas   C = softmax((Q W_q)(V W_k)^T / sqrt(d / h) + bias) (V W_v) W_o,   bias = -delta age + beta ln(1 + burst)
+           age in days, burst and similarity (B, m, 3) of the event that a token belongs to  ->  states (B, n, d)
+Formulas   C = softmax((Q W_q)(V W_k)^T / sqrt(d / h) + bias) (V W_v) W_o
+           bias = -delta age + beta ln(1 + burst) + gamma similarity, by which the event was matched with the query
            g = sigmoid(W_g [Q; C] + b_g),   Q~ = LayerNorm(Q + g * C),   then a feed-forward layer with a residual
            the query's vector is the mean over its tokens, projected where asked for, of unit length
 No event   C is 0 and the block is left out: the states are Q itself, and the vector is the plain encoder's, bit by bit
-Beginning  W_q, W_k, W_v, W_o are the identity, W_g is 0 with b_g = -1, the feed-forward layer adds 0: it then
-           adds a little of the events' most similar tokens
+Beginning  W_q, W_k, W_v, W_o are the identity, W_g is 0 with b_g = 1, the feed-forward layer adds 0: it then adds
+           most of the tokens of the event that fits best, which finds as much as its words behind the query would
 Source     Yang et al., 2023, arXiv 2312.00372: cross-attention between query and event (its abstract; the bias, the
            gate and the beginning are ours)
 Against    concatenation puts the event's words beside the query's with nothing to weigh them by
@@ -34,6 +35,7 @@ class EventText:
     age_days: float = 0.0  # since its last item, at the time of the query
     burst: float = 0.0
     id: str = ""
+    similarity: float = 0.0  # with the query, by which it was matched
     documents: tuple[str, ...] = ()  # that report it, the newest first; only training looks at these
 
 
@@ -46,6 +48,7 @@ class EventAttentionSettings:
     gate: bool = True  # without: g = 1
     age: float = 0.05  # what delta begins with, per day
     burst: float = 0.1  # what beta begins with
+    match: float = 20.0  # what gamma begins with: a lead of 0.05 in similarity is 2.7 times the attention
     feed_forward: int = 2  # width of the feed-forward layer, in d
     projection: int | None = None  # numbers of the query's and the documents' vectors; None: d
     query_tokens: int = 32  # that are read, special ones included
@@ -63,12 +66,16 @@ class EventAttentionSettings:
 
 @dataclass(frozen=True)
 class EventStates:
-    """The events of B queries: states (B, m, d), which tokens count, and each token's age and burst (B, m)."""
+    """The events of B queries: states (B, m, d), which tokens count (B, m), and each token's `facts_of` (B, m, 3)."""
 
     states: Tensor
     mask: Tensor
-    ages: Tensor
-    bursts: Tensor
+    facts: Tensor
+
+
+def facts_of(event: EventText) -> tuple[float, float, float]:
+    """What the bias is made of: age in days, burst, similarity."""
+    return event.age_days, event.burst, event.similarity
 
 
 class EventAttention(nn.Module):
@@ -86,6 +93,7 @@ class EventAttention(nn.Module):
         self.gate = nn.Linear(2 * dimension, dimension) if settings.gate else None
         self.age = nn.Parameter(torch.tensor(float(settings.age)))  # delta
         self.burst = nn.Parameter(torch.tensor(float(settings.burst)))  # beta
+        self.match = nn.Parameter(torch.tensor(float(settings.match)))  # gamma
         self.norm = nn.LayerNorm(dimension)
         wide = settings.feed_forward * dimension
         self.up, self.down = nn.Linear(dimension, wide), nn.Linear(wide, dimension)
@@ -103,7 +111,7 @@ class EventAttention(nn.Module):
             nn.init.zeros_(self.down.bias)
             if self.gate is not None:
                 nn.init.zeros_(self.gate.weight)
-                nn.init.constant_(self.gate.bias, -1.0)
+                nn.init.constant_(self.gate.bias, 1.0)
             if self.project is not None:
                 nn.init.orthogonal_(self.project.weight, generator=generator)
 
@@ -119,7 +127,8 @@ class EventAttention(nn.Module):
         """Weights (B, h, n, m) over the events' tokens; rows sum to 1, or are 0 for a query without events."""
         q, k = self._heads(self.query(queries + self.kind[0])), self._heads(self.key(events.states + self.kind[1]))
         scores = q @ k.transpose(-1, -2) / math.sqrt(self.dimension / self.settings.heads)
-        bias = -self.age * events.ages + self.burst * torch.log1p(events.bursts)
+        ages, bursts, similar = events.facts.unbind(-1)
+        bias = -self.age * ages + self.burst * torch.log1p(bursts) + self.match * similar
         scores = scores + bias[:, None, None]
         weights = torch.softmax(scores.masked_fill(~events.mask[:, None, None], -torch.inf), dim=-1)
         return weights.nan_to_num(0.0)
@@ -154,16 +163,15 @@ def joined(parts: Sequence[Sequence[tuple[Tensor, EventText]]], dimension: int) 
     shape = (len(parts), max([1, *lengths]))
     device = next((states.device for one in parts for states, _ in one), torch.device("cpu"))
     mask = torch.arange(shape[1], device=device) < torch.tensor(lengths, device=device)[:, None]
-    rows, ages, bursts = [], torch.zeros(shape, device=device), torch.zeros(shape, device=device)
+    rows, facts = [], torch.zeros(*shape, 3, device=device)
     for number, one in enumerate(parts):
         at = 0
         for states, event in one:
-            ages[number, at : at + len(states)] = event.age_days
-            bursts[number, at : at + len(states)] = event.burst
+            facts[number, at : at + len(states)] = torch.tensor(facts_of(event))
             at += len(states)
         padding = torch.zeros(shape[1] - at, dimension, device=device)
         rows.append(torch.cat([*(states.float() for states, _ in one), padding]))
-    return EventStates(torch.stack(rows) if rows else torch.zeros(*shape, dimension), mask, ages, bursts)
+    return EventStates(torch.stack(rows) if rows else torch.zeros(*shape, dimension), mask, facts)
 
 
 def settings_of(stored: Mapping[str, object]) -> EventAttentionSettings:

@@ -98,7 +98,8 @@ class EventMatcher:
             if burst >= self.settings.least_burst:
                 held = cluster.centroid
                 shared = tuple(word for word in asked if word in held)
-                found.append(Match(_event_text(cluster, phrases[place], burst, clock), float(similar[place]), shared))
+                likeness = float(similar[place])
+                found.append(Match(_event_text(cluster, phrases[place], burst, clock, likeness), likeness, shared))
         return found
 
     def _phrase(self, cluster: Cluster) -> str:
@@ -131,9 +132,9 @@ def overlap(asked: Mapping[str, float], cluster: Cluster) -> float:
     return sum(idf for word, idf in asked.items() if word in held) / whole if whole > 0 else 0.0
 
 
-def _event_text(cluster: Cluster, phrase: str, burst: float, clock: float) -> EventText:
+def _event_text(cluster: Cluster, phrase: str, burst: float, clock: float, similarity: float) -> EventText:
     documents = tuple(member.id for member in reversed(cluster.members) if member.at <= clock)
-    return EventText(phrase, max(0.0, clock - cluster.last) / DAY, burst, cluster.id, documents)
+    return EventText(phrase, max(0.0, clock - cluster.last) / DAY, burst, cluster.id, similarity, documents)
 
 
 # -- whether a query needs events -------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from torch.nn.functional import cross_entropy, normalize
 from foveal.errors import ModelUnavailable
 from foveal.models.bert import pooling_of, supports
 from foveal.models.bert_torch import pooled
-from foveal.models.event_attention import EventAttention, EventAttentionSettings, EventStates, EventText
+from foveal.models.event_attention import EventAttention, EventAttentionSettings, EventStates, EventText, facts_of
 from foveal.models.quiet import quiet
 from foveal.training import model_folders
 from foveal.training.searches import Floats
@@ -96,9 +96,9 @@ class EventModel(nn.Module):
             ids, mask = self._placed(self.tokenise(texts[first : first + AT_ONCE], settings.query_tokens))
             names = list(dict.fromkeys(event.text for one in part for event in one)) or ["."]
             event_ids, event_mask = self._placed(self.tokenise(names, settings.event_tokens))
-            looks, ages, bursts = looks_of(part, names)
+            looks, facts = looks_of(part, names)
             with torch.no_grad():
-                states = gathered(self(event_ids, event_mask), event_mask, looks, ages, bursts)
+                states = gathered(self(event_ids, event_mask), event_mask, looks, facts)
                 made.append(self.looked(self(ids, mask), mask, states).cpu().numpy())
         return np.concatenate(made) if made else np.empty((0, self.attention.dimension), np.float32)
 
@@ -107,27 +107,27 @@ class EventModel(nn.Module):
         return pair[0].to(device), pair[1].to(device)
 
 
-def looks_of(events: Sequence[Sequence[EventText]], names: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows of `names` (B, K), -1 for none, ages and bursts (B, K)."""
+def looks_of(events: Sequence[Sequence[EventText]], names: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Rows of `names` (B, K), -1 for none, and the facts of these (B, K, 3)."""
     numbers = {text: number for number, text in enumerate(names)}
     most = max([1, *map(len, events)])
     looks = torch.full((len(events), most), -1, dtype=torch.long)
-    ages, bursts = torch.zeros(looks.shape), torch.zeros(looks.shape)
+    facts = torch.zeros(*looks.shape, 3)
     for row, one in enumerate(events):
         for place, event in enumerate(one):
             looks[row, place] = numbers[event.text]
-            ages[row, place], bursts[row, place] = event.age_days, event.burst
-    return looks, ages, bursts
+            facts[row, place] = torch.tensor(facts_of(event))
+    return looks, facts
 
 
-def gathered(states: Tensor, mask: Tensor, looks: Tensor, ages: Tensor, bursts: Tensor) -> EventStates:
+def gathered(states: Tensor, mask: Tensor, looks: Tensor, facts: Tensor) -> EventStates:
     """Each query's events out of the batch's: states (E, L, d), mask (E, L), looks (B, K) -> (B, K·L, d), ..."""
     length = states.shape[1]
     device = states.device
     looks = looks.to(device)
     there = mask[looks.clamp(min=0)] & (looks >= 0)[:, :, None]
-    spread = [values.to(device).repeat_interleave(length, dim=1) for values in (ages, bursts)]
-    return EventStates(states[looks.clamp(min=0)].flatten(1, 2), there.flatten(1), spread[0], spread[1])
+    spread = facts.to(device).repeat_interleave(length, dim=1)
+    return EventStates(states[looks.clamp(min=0)].flatten(1, 2), there.flatten(1), spread)
 
 
 class Writer(nn.Module):

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from foveal.errors import InputError
 from foveal.evaluation.metrics import Run
-from foveal.models.event_attention import EventText
+from foveal.models.event_attention import EventText, facts_of
 from foveal.training.examples import Examples, Rows
 from foveal.training.searches import Floats
 
@@ -81,7 +81,7 @@ class EventExamples:
         digest = hashlib.sha256(self.examples.fingerprint.encode())
         for name in self.examples.queries:
             shown = [
-                (one.text, round(one.age_days, 6), round(one.burst, 6), one.id, one.documents)
+                (one.text, *(round(value, 6) for value in facts_of(one)), one.id, one.documents)
                 for one in self.events.get(name, ())
             ]
             digest.update(repr((self.asked[name], shown)).encode("utf-8", "surrogatepass"))
@@ -129,25 +129,25 @@ def collated(
 ) -> dict[str, Tensor]:
     """A batch of rows of G documents each, the relevant one first; `tokens` of a query, an event, a document.
 
-    query_ids, query_mask (B, ·); document_… (B·G, ·); event_… (E, ·); looks (B, K): rows of events, -1 none; ages,
-    bursts (B, K); allowed (B, B·G); right (B,): row of the event that the answer reports, or -1; with `written`,
+    query_ids, query_mask (B, ·); document_… (B·G, ·); event_… (E, ·); looks (B, K): rows of events, -1 none; facts
+    (B, K, 3) of these; allowed (B, B·G); right (B,): row of the event that the answer reports, or -1; with `written`,
     triple_… (B, ·): what a decoder learns to write of the answers.
     """
     texts = list(dict.fromkeys(event.text for row in rows for event in row["events"])) or ["."]
     numbers = {text: number for number, text in enumerate(texts)}
     most = max([1, *(len(row["events"]) for row in rows)])
     looks = torch.full((len(rows), most), -1, dtype=torch.long)
-    ages, bursts = torch.zeros(len(rows), most), torch.zeros(len(rows), most)
+    facts = torch.zeros(len(rows), most, 3)
     right = torch.full((len(rows),), -1, dtype=torch.long)
     for number, row in enumerate(rows):
         for place, event in enumerate(row["events"]):
             looks[number, place] = numbers[event.text]
-            ages[number, place], bursts[number, place] = event.age_days, event.burst
+            facts[number, place] = torch.tensor(facts_of(event))
         place = data.right_event(row["query"], row["positive"])
         if 0 <= place < len(row["events"]):
             right[number] = looks[number, place]
     documents = [name for row in rows for name in row["documents"]]
-    made = {"looks": looks, "ages": ages, "bursts": bursts, "right": right, "allowed": allowed(rows, data)}
+    made = {"looks": looks, "facts": facts, "right": right, "allowed": allowed(rows, data)}
     corpus, queries = data.examples.corpus, data.examples.queries
     parts = {
         "query": ([queries[row["query"]] for row in rows], tokens[0]),

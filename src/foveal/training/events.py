@@ -151,7 +151,7 @@ def event_loss(model: EventModel, batch: Batch, settings: EventTrainingSettings)
     states = {side: model(batch[f"{side}_ids"], batch[f"{side}_mask"]) for side in ("query", "event", "document")}
     masks = {side: batch[f"{side}_mask"] for side in states}
     documents, events = (model.plain(states[side], masks[side]) for side in ("document", "event"))
-    seen = gathered(states["event"], masks["event"], batch["looks"], batch["ages"], batch["bursts"])
+    seen = gathered(states["event"], masks["event"], batch["looks"], batch["facts"])
     queries = model.looked(states["query"], masks["query"], seen)
     group = len(documents) // len(queries)
     targets = torch.arange(len(queries), device=queries.device) * group
