@@ -103,6 +103,12 @@ def test_a_title_that_comes_each_day_with_other_numbers_is_a_bulletin():
         None,
         *["bulletin"] * 3,
     ]
+    seldom = ItemFilter()
+    assert [
+        seldom.refused(Item("a", f"Quake of 5.{day} shakes the coast of Chile"), 9, day) for day in (0, 90, 180, 270)
+    ] == [None] * 4  # each is news
+    assert seldom.refused(Item("a", "Quake of 6.1 shakes the coast of Chile"), 9, 271) is None
+    assert seldom.refused(Item("a", "Quake of 6.2 shakes the coast of Chile"), 9, 272) == "bulletin"
     assert template("Cases on 3 May: 1,204") == template("Cases on 14 June: 99")
     same_day = ItemFilter()
     assert [same_day.refused(Item("a", titles[0]), 9, 7) for _ in range(5)] == [None] * 5

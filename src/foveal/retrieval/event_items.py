@@ -105,14 +105,20 @@ class FilterSettings:
     languages: tuple[str, ...] = ()  # codes of `language_of`; empty: all; what cannot be told passes
     bulletins: bool = False  # keep listings, prices and adverts, too
     bulletin_days: int = 3  # days on which a title came, its numbers aside, from which it is a bulletin
+    bulletin_gap_days: int = 31  # without it, after which its days are counted anew: what strikes again is news again
     jaccard: float = 0.8  # of 3-grams of words, from which a text is the same; above 1: none is
     remembered: int = 20_000  # items, and titles, that are remembered
 
     def __post_init__(self) -> None:
-        if not 1 <= self.min_words <= self.max_words or self.bulletin_days < 2 or self.remembered < 1:
+        if not 1 <= self.min_words <= self.max_words or self.bulletin_days < 2:
             raise InputError(
                 f"A filter got min_words={self.min_words}, max_words={self.max_words}, bulletin_days="
-                f"{self.bulletin_days}, remembered={self.remembered}; it needs 1 <= min <= max, 2 days, and 1."
+                f"{self.bulletin_days}; it needs 1 <= min <= max, and 2 days or more."
+            )
+        if min(self.bulletin_gap_days, self.remembered) < 1:
+            raise InputError(
+                f"A filter got bulletin_gap_days={self.bulletin_gap_days}, remembered={self.remembered}; it needs 1 or "
+                "more of each."
             )
         if not self.jaccard > 0:
             raise InputError(f"A filter got jaccard={self.jaccard}; it needs a number above 0.")
@@ -182,9 +188,11 @@ class ItemFilter:
         return None
 
     def _came(self, title: str, day: int) -> bool:
-        """Note that the title came, and say whether it did on many days."""
+        """Note that the title came, and say whether it did on many days of late."""
         key = template(title)
         count, last = self._days.pop(key, (0, day - 1))
+        if day - last > self.settings.bulletin_gap_days:
+            count = 0
         count += day > last  # what comes late makes no day anew
         self._days[key] = (count, max(day, last))  # at the end: the one that came last
         if len(self._days) > self.settings.remembered:
