@@ -41,7 +41,15 @@ from foveal.retrieval.event_clusters import Encode
 from foveal.retrieval.event_encoder import EventEncoder
 from foveal.retrieval.event_items import DAY, seconds
 from foveal.retrieval.event_matching import NeedClassifier, has_time_words
-from foveal.retrieval.fresh_fitting import Asked, PastSearcher, asked_later, asked_of, fit_fusion, judged_later
+from foveal.retrieval.fresh_fitting import (
+    Asked,
+    PastSearcher,
+    asked_later,
+    asked_of,
+    called_later,
+    fit_fusion,
+    judged_later,
+)
 from foveal.retrieval.fresh_fusion import FreshSettings
 from foveal.training.event_rows import EventExamples
 
@@ -223,7 +231,7 @@ class NewsFresh:
             said = SAYS if has_time_words(text) else SAYS_NOT
             for days in LIVE:
                 if seconds(moment) + days * DAY <= last:
-                    moved.setdefault(said, {})[f"{name}, {days} days later"] = (text, moment + timedelta(days=days))
+                    moved.setdefault(said, {})[called_later(name, days)] = (text, moment + timedelta(days=days))
         return {said: self.asked(moved[said]) for said in sorted(moved)}
 
     def static(self, names: Sequence[str]) -> Asked:
@@ -281,11 +289,11 @@ def harm_rows(test: EventExamples, shipped: Mapping[str, Shipped], *, quick: boo
     to tell).
     """
     names, judged = list(test.examples.queries), test.examples.judged
+    again = {called_later(name, days): judged[name] for name in names for days in LIVE}
     for name, one in shipped.items():
         yield harm_row(f"{name}: a year later", one, one.over.later.only(names), judged, at_most=HARM)
         for said, moved in one.over.weeks_later(names).items():
             bar = HARM if said == SAYS_NOT and not quick else None
-            again = {asked: judged[asked.rsplit(", ", 1)[0]] for asked in moved.queries}
             yield harm_row(f"{name}: weeks later, {said}", one, moved, again, at_most=bar)
         if isinstance(one.need, NeedClassifier):
             search, settings = one.over.searcher, one.settings

@@ -8,7 +8,7 @@ Formulas   C = softmax((Q W_q)(V W_k)^T / sqrt(d / h) + bias) (V W_v) W_o
            the query's vector is the mean over its tokens, projected where asked for, of unit length
 No event   C is 0 and the block is left out: the states are Q itself, and the vector is the plain encoder's, bit by bit
 Beginning  W_q, W_k, W_v, W_o are the identity, W_g is 0 with b_g = 1, the feed-forward layer adds 0: it then adds
-           most of the tokens of the event that fits best, which finds about what its words behind the query would
+           most of the tokens of the event that fits best
 Source     Yang et al., 2023, arXiv 2312.00372: cross-attention between query and event (its abstract; the bias, the
            gate and the beginning are ours)
 Against    concatenation puts the event's words beside the query's with nothing to weigh them by

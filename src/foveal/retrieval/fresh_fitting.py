@@ -246,21 +246,22 @@ def asked_later(news: DatedCollection, now: Mapping[str, tuple[str, datetime]]) 
     """
     until = max(moment for _, moment in now.values())
     moved = {
-        _called(name, days): (text, moment + timedelta(days=days))
+        called_later(name, days): (text, moment + timedelta(days=days))
         for days in LATER
         for name, (text, moment) in news.asked.items()
         if name in news.judged and not has_time_words(text) and moment + timedelta(days=days) <= until
     }
-    return moved or {_called(name, 365): (text, a_year_later(moment)) for name, (text, moment) in now.items()}
+    return moved or {called_later(name, 365): (text, a_year_later(moment)) for name, (text, moment) in now.items()}
 
 
 def judged_later(news: DatedCollection) -> Qrels:
     """The judgements of all questions, by their own names and by those of `asked_later`."""
-    moved = {_called(name, days): grades for days in (*LATER, 365) for name, grades in news.judged.items()}
+    moved = {called_later(name, days): grades for days in (*LATER, 365) for name, grades in news.judged.items()}
     return {**news.judged, **moved}
 
 
-def _called(name: str, days: int) -> str:
+def called_later(name: str, days: int) -> str:
+    """The name of a question that is asked again."""
     return f"{name}, {days} days later"
 
 
