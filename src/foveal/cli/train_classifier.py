@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -57,7 +56,6 @@ def classifier(
     """Train a text classifier that shows the words it looks at. Stopped with Ctrl-C, the same command goes on."""
     from foveal.nn.stream_training import fit
     from foveal.nn.text_classifier_training import CLASSIFYING, ClassifierSize, classifying
-    from foveal.training import part_by_part
 
     if papers and data:
         raise InputError("--papers learns from the home's papers, --data from files; give one of the two.")
@@ -68,8 +66,6 @@ def classifier(
         learnt = _papers(asked) if papers else _texts(data or (), text or (), label)
         tested = _texts(test_data, text or (), label) if test_data else []
         recipe = classifying(learnt, tested, size, seed=asked.seed, words_of=_words_of(words_of, asked.settings))
-    if documents:  # a batch of them may hold the words of books
-        recipe = replace(recipe, loss=part_by_part.PartByPart(recipe.loss, part_by_part.documents))
     use = 'Use it: foveal classify {} "TEXT" (--data FILE), foveal show ID --classifier {}, foveal papers show ID …'
     asked.carried_out(partial(fit, recipe, asked.loop(CLASSIFYING)), use)
 

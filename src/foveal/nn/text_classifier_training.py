@@ -31,6 +31,7 @@ from foveal.nn.text_classifier import TextClassifier, TextClassifierConfig, leng
 from foveal.nn.words import FIRST, Words
 from foveal.training import checkpoints
 from foveal.training.loop import LoopSettings
+from foveal.training.part_by_part import PartByPart, documents
 from foveal.training.report import Metrics
 
 CLASSIFYING = LoopSettings(epochs=8, batch=32, learning_rate=3e-3, warm_up=0.02, patience=3)
@@ -154,8 +155,9 @@ def classifying(
     ratings = numbers_of(classes) is not None
     told = {name: part for name, part in parts.items() if part}
     lengths = [length_of(row) for row, _ in rows]
+    in_parts = PartByPart(loss, documents) if size.hierarchical else loss  # a batch may hold the words of books
     return Recipe(
-        "classifier", model, rows, loss, lower=ratings, metric="mean absolute error" if ratings else "accuracy",
+        "classifier", model, rows, in_parts, lower=ratings, metric="mean absolute error" if ratings else "accuracy",
         measure=lambda model, part: measured(model, told[part]), parts=tuple(told), base="the most frequent class",
         baseline=lambda part: guessed(classes, learnt, told[part]), data=digest([*train, *test]), collate=collate,
         plan=lambda epoch, batch, seed: by_length(lengths, batch, seed, epoch),
