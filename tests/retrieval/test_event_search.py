@@ -31,7 +31,7 @@ from foveal.models.event_attention import (
     joined,
 )
 from foveal.models.event_reading import token_states
-from foveal.retrieval import event_encoder, event_library
+from foveal.retrieval import event_encoder, event_library, fresh_fitting
 from foveal.retrieval.dated_collections import DatedCollection
 from foveal.retrieval.event_encoder import EventEncoder
 from foveal.retrieval.event_items import Item, seconds
@@ -601,7 +601,7 @@ def test_the_weight_goes_to_what_finds_the_answers(right):
     now, later = (Asked(asked, {name: one + days * 86400 for name, one in at.items()}, {}) for days in (-9, 365))
     judged = {name: {answer: 1} for name, answer in zip(asked, answers, strict=True)}
     found = fit_fusion(search, now, later, judged)
-    assert found.weight > 0 if right == "vectors" else found.weight == 0  # of equally good ones the smallest
+    assert found.weight >= 0.5 if right == "vectors" else found.weight <= 0.5
     rows = [list(search.features(one, FreshSettings()).values()) for one in (now, later)]
     assert min(map(found.need.probability, rows[0])) > max(map(found.need.probability, rows[1]))
     first = NeedClassifier.fit([*rows[0], *rows[1]], [True] * 9 + [False] * 9)
@@ -616,8 +616,28 @@ def test_the_weight_goes_to_what_finds_the_answers(right):
             need = replace(first, bias=first.bias + moved)
             harmless = value(later, need, weight)["recall@10"] >= 0.99 * before
             values[weight, need.bias] = (harmless, sum(value(now, need, weight).values()) / 2)
-    assert values[found.weight, found.need.bias] == max(values.values())
-    assert min(values.values()) < max(values.values())
+    best = max(values.values())
+    assert min(values.values()) < best
+    chosen = values[found.weight, found.need.bias]
+    assert chosen[0] == best[0]
+    assert chosen[1] > best[1] - 0.5 / 9**0.5  # a standard error of values between 0 and 1
+
+
+def test_what_is_fitted_stays_near_what_is_set_by_hand():
+    """Among settings that no question tells apart, and among those that harm least where all do."""
+    need = NeedClassifier()
+    rows = {0.5: (0.0, [1, 0, 1, 0]), 0.6: (0.0, [1, 1, 1, 0]), 0.9: (0.0, [1, 1, 1, 1]), 1.0: (0.3, [2, 2, 2, 2])}
+    tried = [
+        fresh_fitting._Choice(Fusion(weight, need), 10 * abs(weight - 0.5), np.array(values, np.float32), lost)
+        for weight, (lost, values) in rows.items()
+    ]
+    assert fresh_fitting._steadiest(tried).fusion.weight == 0.6  # .9 is better by chance; .5 is clearly worse
+    assert fresh_fitting._steadiest(tried[:1]).fusion.weight == 0.5
+    harmful = [replace(one, lost=one.lost + 0.02 * one.steps + 0.02) for one in tried]
+    assert fresh_fitting._steadiest(harmful).fusion.weight == 0.5
+    before, after = np.array([1, 1, 0, 1], np.float32), np.array([1, 1, 0, 0], np.float32)
+    assert fresh_fitting._lost(before, before) == 0
+    assert fresh_fitting._lost(before, after) == pytest.approx((0.25 + 0.25) / 0.75)  # above the mean loss
 
 
 def test_questions_of_later_do_not_say_when_and_leave_nothing_of_the_future():

@@ -5,8 +5,9 @@
     fit_fusion(search, now, later, judged)             # the weight and the need classifier of an event model
 
 Need      questions at their moment are about something of now; months later those that do not say when are not. That
-          says in which order; how readily P comes above a half, and the weight, are what finds most of the former
-          (MRR@10 and recall@10) while the latter lose at most a hundredth of their recall to the same without time
+          says in which order. How readily P comes above a half, and the weight, stay as near to what is set without
+          questions as finds the former no worse (MRR@10 and recall@10, within a standard error of the best), while
+          the latter lose at most a hundredth of their recall to the same without time
 Questions that the model learnt from must not be given: of those it knows the answers, so its vectors would count for
           more than they will
 Against   `fresh.py` searches a library: there idf is of all documents, here of those up to the moment
@@ -20,13 +21,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from foveal.evaluation.metrics import Qrels, Run, evaluate
+from foveal.evaluation.metrics import Qrels, Run, per_query
 from foveal.retrieval.event_clusters import Encode
 from foveal.retrieval.event_encoder import EventEncoder
 from foveal.retrieval.event_examples import dated, document_text, event_texts, sweep
@@ -190,13 +190,27 @@ class _Tried:
         own = {name: judged[name] for name in asked.queries}
         return cls(search, asked, own, search.features(asked, usual), without, looked)
 
-    def values(self, need: NeedClassifier | None, settings: FreshSettings) -> dict[str, float]:
-        """`METRICS` with this need, or without time."""
+    def values(self, need: NeedClassifier | None, settings: FreshSettings) -> dict[str, Floats]:
+        """`METRICS` with this need, or without time: of each the values of all questions."""
         needs = {name: need.probability(row) if need else 0.0 for name, row in self.features.items()}
         rankings = {
             name: (self.looked if value >= settings.least_need else self.without)[name] for name, value in needs.items()
         }
-        return evaluate(self.search.joined(self.asked, rankings, needs, settings), self.judged, METRICS)
+        found = per_query(self.search.joined(self.asked, rankings, needs, settings), self.judged, METRICS)
+        return {metric: np.array(list(found[metric].values()), dtype=np.float32) for metric in METRICS}
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """A weight and a readiness, and what they bring."""
+
+    fusion: Fusion
+    steps: float
+    """How far they are from what is set without any question, in steps of `WEIGHTS` and `READINESS`."""
+    values: Floats
+    """Of each question of now."""
+    lost: float
+    """The share of recall that questions of later lose; with its standard error above it."""
 
 
 def fit_fusion(search: PastSearcher, now: Asked, later: Asked, judged: Qrels) -> Fusion:
@@ -207,21 +221,46 @@ def fit_fusion(search: PastSearcher, now: Asked, later: Asked, judged: Qrels) ->
     here, then = (_Tried.of(search, asked, judged) for asked in (now, later))
     labels = [True] * len(here.features) + [False] * len(then.features)
     first = NeedClassifier.fit([*here.features.values(), *then.features.values()], labels)
-    tried: list[tuple[bool, float, Fusion]] = []
+    tried = []
     for weight in WEIGHTS:
         settings = FreshSettings(weight=weight)
         timeless = then.values(None, settings)["recall@10"]
         for moved in READINESS:
             need = replace(first, bias=first.bias + moved)
-            lost = timeless - then.values(need, settings)["recall@10"]
-            value = fmean(here.values(need, settings).values())
-            tried.append((lost <= HARM * timeless, value, Fusion(weight, need)))
-    harmless, value, best = max(tried, key=lambda one: one[:2])  # of equally good ones the first: the least ready
+            lost = _lost(timeless, then.values(need, settings)["recall@10"])
+            steps = abs(weight - FreshSettings().weight) / 0.1 + abs(moved) / 0.5
+            values = np.mean(list(here.values(need, settings).values()), axis=0)
+            tried.append(_Choice(Fusion(weight, need), steps, values, lost))
+    chosen = _steadiest(tried)
     log.info(
-        "Words and vectors are fused by %.1f, P by %s: %.4f on %d questions, %s.",
-        best.weight, best.need, value, len(here.features), "no harm to others" if harmless else "not without harm",
+        "Words and vectors are fused by %.1f, P by %s: %.4f on %d questions; others lose %.4f.",
+        chosen.fusion.weight, chosen.fusion.need, chosen.values.mean(), len(here.features), chosen.lost,
     )  # fmt: skip
-    return best
+    return chosen.fusion
+
+
+def _lost(before: Floats, after: Floats) -> float:
+    """The share of `before` that is lost, plus its standard error."""
+    return float((before - after).mean() + _error(before - after)) / max(float(before.mean()), 1e-9)
+
+
+def _error(values: Floats) -> float:
+    """The standard error of the mean; where one question alone differs by 1, as large as the mean."""
+    return float(np.sqrt(((values - values.mean()) ** 2).sum() / max(1, len(values) - 1) / len(values)))
+
+
+def _steadiest(tried: Sequence[_Choice]) -> _Choice:
+    """Of the harmless, or the least harmful, that nearest to no fit which is not clearly worse than the best.
+
+    Clearly: by more than a standard error of their difference. Some dozens of questions tell the best from its
+    neighbours by chance alone.
+    """
+    bound = max(HARM, min(one.lost for one in tried))
+    harmless = [one for one in tried if one.lost <= bound]
+    best = max(harmless, key=lambda one: float(one.values.mean()))
+    behind = [best.values - one.values for one in harmless]
+    near = [one for one, less in zip(harmless, behind, strict=True) if less.mean() <= _error(less) + 1e-6]
+    return min(near, key=lambda one: (one.steps, -float(one.values.mean())))
 
 
 def write_fitted(news: DatedCollection, folder: Path, dev: EventExamples) -> None:
