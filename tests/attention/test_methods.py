@@ -393,7 +393,7 @@ def test_dhsa_never_looks_at_more_than_its_budget(local, sink):
 
 def test_the_budget_that_dhsa_takes_by_itself_holds_what_is_always_seen():
     """As a share of the text does; a budget that is named and does not is refused."""
-    method = DHSA(local=1500, boundaries="fixed", dense_tail=0)
+    method = DHSA(local=1500, sink=128, boundaries="fixed", dense_tail=0)
     assert method.budget_for(3000) == 47 * 32 + 128
     assert DHSA().budget_for(3000) == 1024
     keep = method.prefill(drawn(2, 3000), drawn(1, 3000, seed=1), context()).keep
@@ -635,7 +635,13 @@ def test_methods_are_found_by_name():
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("longhead", "longheads"), ("retrieval", "memory_by_name"), ("act", "load_calibration")]
+    ("name", "told"),
+    [
+        ("longhead", "longheads"),
+        ("retrieval", "memory_by_name makes it; on the command line: foveal prefill SOURCE --keep --attention retr"),
+        ("head-cache", "cache_by_name makes it; on the command line: it is for Python alone"),
+        ("act", "load_calibration makes it; on the command line: foveal read SOURCE … --attention act, or act:FILE"),
+    ],
 )
 def test_a_name_of_another_kind_of_method_is_told_of(name, told):
     with pytest.raises(UnknownName, match=told):

@@ -51,7 +51,7 @@ def test_other_methods_get_the_density_that_flexprefill_took():
     cut: Any = {"boundaries": "fixed"}  # no predictor is there for these keys
     fixed = {
         "dhsa-equal": lambda _, share: DHSA(density=share, **cut),
-        "dhsa-sink-1": lambda _, share: DHSA(density=share, sink=1, **cut),
+        "dhsa-sink-4": lambda _, share: DHSA(density=share, sink=128, **cut),
     }
     for density in (0.3, 0.6):
         for name, family in (FAMILIES | fixed).items():
@@ -60,7 +60,7 @@ def test_other_methods_get_the_density_that_flexprefill_took():
 
 
 def test_every_method_is_compared():
-    ours = {"dhsa-equal", "dhsa-sink-1", "flexprefill-equal"}
+    ours = {"dhsa-equal", "dhsa-sink-4", "flexprefill-equal"}
     with_tails = {"block-topk-tail", "random-tail"}  # as DHSA's: the tail is not what it is compared by
     assert {name.partition("@")[0] for name in (*FAMILIES, *PAIRS)} == {*METHODS, *ours, *with_tails}
     assert {*STATIC, *OTHERS} >= with_tails

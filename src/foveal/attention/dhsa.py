@@ -84,7 +84,7 @@ class DHSA(BlockMethod):
     predictor: BoundaryPredictor | None = None  # None: one that was trained here for the model, else a shipped one
     pooling: str = "sqrt_centred"  # how a vector is made of a chunk's keys, one of chunks.POOLINGS
     local: int = BLOCK  # the last keys before a query, in tokens, that are always seen
-    sink: int = BLOCK  # the first keys of the text, likewise
+    sink: int = KEY_BLOCK  # the first keys of the text, likewise
     dense_tail: int = BLOCK  # tokens at the end that look at everything
     chunk: int = KEY_BLOCK  # of fixed boundaries
     sparse_decode: bool = False  # whether new tokens go by the budget, too

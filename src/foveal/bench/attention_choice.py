@@ -215,7 +215,7 @@ def captured_mass(settings: BenchSettings, model: str, kept: Kept, *, known: boo
     """The mass that chunks of each kind keep, token by token, and how much of the way to the oracle's the predictor
     goes; then that of the kernel's blocks. `known`: of the essays that some of it was measured on before.
     """
-    method = DHSA(budget=DHSA_KEYS, dense_tail=0)
+    method = DHSA(budget=DHSA_KEYS, sink=128, dense_tail=0)  # sinks as they were measured
     oracle, fixed = replace(method, boundaries="oracle"), replace(method, boundaries="fixed")
     ways: dict[str, Keep] = {
         ORACLE: by_token(oracle),
@@ -234,6 +234,7 @@ def captured_mass(settings: BenchSettings, model: str, kept: Kept, *, known: boo
         "predicted chunks, in the kernel's blocks": partial(in_blocks, method),
         "predicted chunks, in the kernel's blocks, one of them first": partial(in_blocks, replace(method, sink=1)),
         "fixed chunks of 32, in the kernel's blocks": partial(in_blocks, fixed),
+        "fixed chunks of 32, in the kernel's blocks, one of them first": partial(in_blocks, replace(fixed, sink=1)),
         **{
             f"second version, by {one}": partial(in_blocks, DHSABlocks(DHSA_KEYS / LENGTH, one, dense_tail=0))
             for one in ("lines", "means")

@@ -91,7 +91,7 @@ def _flexprefill(_: int, share: float) -> FlexPrefill:
 FAMILIES: dict[str, Callable[[int, float], AttentionMethod]] = {
     "flexprefill-equal": _flexprefill,
     "dhsa-equal": lambda _, share: DHSA(density=share),
-    "dhsa-sink-1": lambda _, share: DHSA(density=share, sink=1),
+    "dhsa-sink-4": lambda _, share: DHSA(density=share, sink=128),
     "dhsa-blocks": lambda _, share: DHSABlocks(density=share),
     "vertical-slash": _vertical_slash,
     "block-topk": lambda _, share: BlockTopK(share),

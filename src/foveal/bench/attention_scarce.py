@@ -29,7 +29,10 @@ DENSITIES = (0.25, 0.35)
 SAME = 0.03
 """Shares of the blocks that differ by no more are called equal."""
 
-OURS = ("flexprefill-equal", "dhsa-equal", "dhsa-sink-1", "dhsa-blocks")
+OURS = ("flexprefill-equal", "dhsa-equal", "dhsa-blocks")
+BEFORE = ("dhsa-sink-4",)
+"""DHSA with four blocks of first keys, as it was."""
+
 OTHERS = ("vertical-slash", "streaming", "block-topk", "random", "block-topk-tail", "random-tail")
 
 
@@ -43,7 +46,7 @@ def scarce(settings: BenchSettings) -> Iterator[Row]:
     yield from _shown(dense)
     seen = looks(reader, reader.model.encode(samples[0].prompt))
     for density in DENSITIES[-1:] if settings.quick else DENSITIES:
-        methods: dict[str, AttentionMethod] = at_density(seen, density, (*OURS, *OTHERS))
+        methods: dict[str, AttentionMethod] = at_density(seen, density, (*OURS, *BEFORE, *OTHERS))
         cells = measured(reader, methods, samples)
         yield from _shown(cells)
         for ours in OURS:
