@@ -15,7 +15,7 @@ from foveal.attention.attach import Context
 from foveal.attention.dense import dense_attention
 from foveal.attention.masks import Mask
 from foveal.attention.memory_decoding import MethodDecoder
-from foveal.attention.sink_report import find_sinks
+from foveal.attention.sink_report import SinkReport, find_sinks
 from foveal.attention.sinks import Columns, Heads, OtherColumns, calibrated_rows, edited, looked
 from foveal.errors import InputError, UnknownName
 from foveal.models.chat import Sampling
@@ -366,6 +366,16 @@ def test_sinks_of_a_text_are_reported_and_drawn(attention_models, kind, tmp_path
     assert best[0].score == pytest.approx(float(report.means.masked_fill(~report.sinks, 0).max()))
     assert sum(times for _, times in report.kinds(99)) == int(report.counts.sum())
     assert report.picture(tmp_path / "sinks.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_of_a_long_text_sinks_are_shown_and_beside_them_what_is_looked_at_most():
+    sums = torch.tensor([[[9.0, 1.0, 7.0, 2.0, 3.0, 8.0, 1.5, 1.0]]])
+    rows = torch.tensor([[10, 10, 10, 10, 10, 10, 2, 1]])  # the last two are looked at much, by rows that are too few
+    columns = Columns(sums, rows, torch.zeros(1, dtype=torch.long), torch.tensor([8]))
+    report = SinkReport("tiny", tuple("abcdefgh"), (columns,), SinkRule(rule="least", least=0.75, min_rows=3))
+    assert report.sinks[0, 0].nonzero().flatten().tolist() == [5]
+    assert [report.shown(count) for count in (1, 2, 4, 6)] == [[0], [0, 5], [0, 2, 4, 5], [0, 1, 2, 3, 4, 5]]
+    assert report.shown(9) == list(range(8))
 
 
 def kept_weights(model, ids):

@@ -161,6 +161,14 @@ def test_the_command(tmp_path):
     assert "A decoder has its own size" in str(wrong.exception or wrong.output)
 
 
+def test_a_rank_is_of_a_decoder_that_there_is(tmp_path):
+    (tmp_path / "book.txt").write_text(TEXT, encoding="utf-8")
+    asked = ["train", "landmark", "--rank", "4", "--data", str(tmp_path / "book.txt"), "--home", str(tmp_path)]
+    wrong = CliRunner().invoke(app, asked)
+    assert wrong.exit_code == 1
+    assert "From scratch all weights learn" in str(wrong.exception or wrong.output)
+
+
 def test_a_real_decoder_reads_in_pieces_what_it_reads_at_once():
     model = LandmarkModel.from_pretrained("gemma3-270m", LandmarkSettings(block=8, train_length=64))
     ids = torch.randint(1000, 200_000, (1, 30), generator=torch.Generator().manual_seed(0))

@@ -352,7 +352,7 @@ def test_another_model_or_tokenizer_is_refused(attention_models, qwen, shelf, tm
     with pytest.raises(InputError, match="another tokenizer"):
         load(shelf, replace(qwen, folder=tmp_path / "model", cache=tmp_path))
     half = replace(qwen, model=tiny("qwen", tmp_path / "half").model.bfloat16())
-    with pytest.raises(InputError, match="layout"):
+    with pytest.raises(InputError, match=r"layout than tiny-qwen has here: dtype float32, not bfloat16\. Load"):
         load(shelf, half)
 
 

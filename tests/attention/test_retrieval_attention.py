@@ -330,6 +330,9 @@ def test_a_context_shorter_than_the_window_is_seen_whole(model):
     found, cache = steps(model, tokens(40), method, (1, 2))
     torch.testing.assert_close(found, dense(model, tokens(40), (1, 2)), atol=1e-4, rtol=1e-4)
     assert cache.statistics()["hidden"] == 0
+    shown = cache.explain()  # nothing was searched: there are no shares to tell
+    assert "%" not in shown
+    assert "nan" not in shown
 
 
 @pytest.mark.parametrize("index", ["flat", "roar", "hnsw"])

@@ -97,6 +97,8 @@ def test_examples_without_labels_are_refused(place):
     assert "has no label" in failed.said
     failed = call(place, "calibrate", str(place / "model"), "--out", "x.json", status=2)
     assert "go with --examples" in failed.said
+    failed = call(place, "calibrate", str(place / "model"), "--beta", "0.2", "--rule", "alpha", status=2)
+    assert "--beta, --rule: these go with --examples" in failed.said
     failed = call(
         place, "calibrate", str(place / "model"), "--examples", str(place / "some.jsonl"), "--alpha", "0", status=1
     )

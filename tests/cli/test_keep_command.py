@@ -56,12 +56,14 @@ def test_a_text_is_kept_asked_and_forgotten(place):
     found = json.loads(read(place, "--also", "Where is the mill?", "--json").stdout)
     assert found["document"]["title"] == "rain"
     assert len(found["also"]) == 1
+    one = json.loads(read(place, "--json").stdout)  # both questions are paid for
+    assert found["stats"]["forward_tokens"] > one["stats"]["forward_tokens"]
     text = (place / "rain.txt").read_text()
     assert found["passages"]
     for passage in found["passages"]:
         span = passage["span"]
         assert text[span["start"] : span["end"]] == passage["quote"]
-    assert "tokens in 1 windows" in read(place).stderr
+    assert "tokens in 1 window;" in read(place).stderr
     assert "is gone" in prefill(place, "--forget").stdout
     said = read(place, status=1).said
     assert "No text is kept of" in said
@@ -99,6 +101,15 @@ def test_what_does_not_go_together_is_wrong_usage(place):
     assert "opposite" in prefill(place, "--keep", "--forget", status=2).said
     assert "without them" in prefill(place, "--keep", "--compare", status=2).said
     assert "no option gama" in prefill(place, "--keep", "--set", "gama=1", status=1).said
+    for more in (("--set", "top_k=9"), ("--tokens", "300")):
+        assert "--forget removes it" in prefill(place, "--forget", *more, status=2).said
+
+
+@pytest.mark.parametrize("name", ["retrieval", "longheads"])
+def test_options_behind_the_name_of_a_kept_text_are_refused_with_where_they_belong(place, name):
+    belongs = f"--keep --attention {name} --set NAME=VALUE"
+    assert belongs in read(place, "--attention", f"{name}:top_k=5", status=2).said
+    assert belongs in call(place, "ask", "When?", "--attention", f"{name}:top_k=5", status=2).said
 
 
 @pytest.mark.parametrize("attention", ["retrieval", "longheads"])

@@ -50,7 +50,7 @@ def test_a_text_past_the_window_is_kept_asked_and_forgotten(place):
     for passage in found["passages"]:
         span = passage["span"]
         assert text[span["start"] : span["end"]] == passage["quote"]
-    assert "tokens in 1 windows" in read(place).stderr
+    assert "tokens in 1 window;" in read(place).stderr
     assert "is gone" in prefill(place, "--forget").stdout
     assert "No text is kept" in read(place, status=1).said
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -67,6 +68,17 @@ def test_json_of_branches(place, model, blocks):
     assert told["blocks"][0]["ji"] is None
 
 
+@pytest.mark.parametrize("model", ["model", "encoder"])
+def test_models_of_the_home_that_is_named_are_found(place, model):
+    """They were looked for in the usual home, whatever --home said."""
+    other = place / "another home"
+    shutil.copytree(place / model, other / "models" / f"my-{model}", dirs_exist_ok=True)
+    told = json.loads(stiff(place, "--home", str(other), "--json", model=model).stdout)
+    line = ["stiffness", f"my-{model}", "--text", str(place / "mill.txt"), "--tokens", "16", "--home", str(other)]
+    mine = json.loads(call(place, *line, "--json").stdout)
+    assert mine == {**told, "model": f"my-{model}"}
+
+
 def test_it_reads_the_manual_where_no_text_is_named(place):
     told = json.loads(
         call(place, "stiffness", str(place / "encoder"), "--tokens", "8", "--windows", "3", "--json").stdout
@@ -105,6 +117,9 @@ def test_mistakes_are_told(place):
     unknown = call(place, "stiffness", "nothing", status=1).said
     assert "No model is called 'nothing'" in unknown
     assert all(one in unknown for one in ("minilm", "qwen2.5-coder-0.5b", ".gguf"))  # decoders and encoders
+    (place / "own").mkdir(exist_ok=True)
+    (place / "own" / "config.json").write_text('{"model_type": "foveal-titans", "architectures": ["TitansLM"]}')
+    assert "is built of foveal.nn's layers (foveal-titans)" in stiff(place, model="own", status=1).said
     (place / "empty").mkdir(exist_ok=True)
     assert "holds no model" in stiff(place, model="empty", status=1).said
     missing = call(place, "stiffness", str(place / "model"), "--text", str(place / "gone.txt"), status=1)

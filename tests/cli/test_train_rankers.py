@@ -342,6 +342,33 @@ def test_two_seeds_are_measured_by_the_same_queries(asks, judged, with_headings,
     assert given[0] == given[1]
 
 
+def test_rankers_that_other_commands_train_are_named_with_them(plain):
+    for which, own in (("blockrank", "blockrank"), ("paraformer", "legal paraformer"), ("late", "late")):
+        said = refused("ranker", which, home=plain)
+        assert f"{which} has a command of its own: foveal train {own}. Here are: " in said
+    assert "No ranker is called 'nobody'" in refused("ranker", "nobody", home=plain)
+
+
+def test_a_bridge_begins_with_the_librarys_encoder(little_bert, plain, tmp_path, monkeypatch):
+    """By another one it would be trained for minutes, and then refused by the library's search."""
+    bases = []
+
+    def train_nothing(_, base, *__, **___):
+        bases.append(base)
+        raise InputError("nothing is trained here")
+
+    monkeypatch.setattr("foveal.training.lexsembridge.train_lexsembridge", train_nothing)
+    own = tmp_path / "own"
+    Library.open(own, encoder=str(little_bert)).add_documents(texts())
+    pages = [document_id(f"test:{thing}/how") for thing in THINGS]
+    (tmp_path / "qrels.tsv").write_text("".join(f"q{n}\t{page}\t1\n" for n, page in enumerate(pages)))
+    (tmp_path / "queries.tsv").write_text("".join(f"q{n}\told {thing}\n" for n, thing in enumerate(THINGS)))
+    for home, given in ((own, ()), (own, ("--base", "minilm")), (plain, ())):
+        said = refused("lexsembridge", *given, "--judgements", tmp_path / "qrels.tsv", home=home)
+        assert "nothing is trained" in said
+    assert bases == [str(little_bert.resolve()), "minilm", "minilm"]
+
+
 def test_a_bridge_learns_from_a_file_of_judgements_too(plain, tmp_path, monkeypatch):
     asked = []
 

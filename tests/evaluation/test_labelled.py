@@ -51,6 +51,7 @@ def test_a_file_is_read(tmp_path):
         ({"prompt": "x", "choices": ["a", "b"], "gold": 2}, "number 2 of 2"),
         ({"prompt": "x", "choices": ["a", "b"], "gold": "c"}, "no example"),
         ({"prompt": "x", "choices": ["a", "b"], "gold": 1.0}, "no example"),
+        ({"prompt": "x", "choices": "ab", "gold": 1}, "choices must be a list"),
     ],
 )
 def test_a_wrong_line_is_told_of(tmp_path, row, said):
@@ -192,7 +193,7 @@ def test_fields_may_be_named(tmp_path):
     ("content", "said"),
     [
         ("label,text\n,words\n", "line 2, is no labelled text (it lacks label"),
-        ("label,words\nx,y\n", "lacks its text"),
+        ("label,words\nx,y\n", "line 2, is no labelled text (it has label, words, and no text). A row is"),
         ("label,text\n", "holds no labelled text"),
     ],
 )

@@ -373,3 +373,21 @@ def test_what_a_filter_does_not_take():
     ):  # fmt: skip
         with pytest.raises(InputError):
             small_filter(**settings)
+
+
+def test_numbers_whose_products_are_none_are_named():
+    """Shares of infinite logits were NaN, and so was what came out."""
+    x = torch.full((2, 40), 3e38)
+    said = "gives no numbers: .* Normalise it first"
+    for layer in (made(), made(indexing="topk", topk=3), made(indexing="gumbel"), LinearBottleneck(40)):
+        assert torch.isfinite(layer(x * 1e-10)).all()
+        with pytest.raises(InputError, match=said):
+            layer(x)
+    torch.manual_seed(0)
+    layer = GoalFilter(GoalFilterSettings(channels=8, cells=3, goal_width=4, bottleneck="none"))
+    features, goal, mask = torch.randn(2, 3, 8), torch.randn(2, 4), torch.tensor([[True, True, False]] * 2)
+    wild = features.clone()
+    wild[:, 2] = 3e38
+    torch.testing.assert_close(layer(wild, goal, mask), layer(features, goal, mask))
+    with pytest.raises(InputError, match=f"A goal filter {said}"):
+        layer(wild, goal)

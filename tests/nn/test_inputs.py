@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from foveal.nn.codebook import CodebookSettings, LinearBottleneck, TaskCodebook
 from foveal.nn.full_attention import FullAttention, FullSettings
 from foveal.nn.gated_delta import GatedDelta, GatedDeltaSettings
 from foveal.nn.inputs import checked, require_ids, require_numbers
-from foveal.nn.neural_memory import MemorySettings, NeuralMemory
+from foveal.nn.neural_memory import MemoryDiverged, MemorySettings, NeuralMemory
 from foveal.nn.passage_memory import PassageMemory, PassageSettings
 from foveal.nn.recurrent import Recurrent, RecurrentSettings
 from foveal.nn.routing import RoutingAttention, RoutingSettings
@@ -157,7 +158,7 @@ def test_whole_numbers_are_no_vectors(name):
             layer.step(torch.ones(2, DIM, dtype=torch.int64), layer.init_state(2))
 
 
-@pytest.mark.parametrize("name", ["routing", "routing, topk", "routing, an encoder", "full"])
+@pytest.mark.parametrize("name", ["window", "blocks", "routing", "routing, topk", "routing, an encoder", "full"])
 def test_tokens_whose_products_are_no_numbers_are_named(name):
     """Each is a number, but scores of 1e40 are none, nor is the variance of a layer norm."""
     layer, x = layer_of(name), 1e20 * tokens(2, 9)
@@ -167,6 +168,31 @@ def test_tokens_whose_products_are_no_numbers_are_named(name):
         with pytest.raises(InputError, match="gives no numbers"):
             layer.step(x[:, 0], layer(tokens(2, 9))[1])
     assert torch.isfinite(layer(1e8 * tokens(2, 9))[0]).all()
+
+
+@pytest.mark.parametrize("name", ["mac", "mag"])
+def test_the_attention_beside_a_memory_answers_for_its_own_numbers(name):
+    """The memory was blamed, or was said to have got a NaN that nobody gave."""
+    layer = layer_of(name)
+    for huge in (lambda: layer(1e20 * tokens(2, 9)), lambda: layer.step(1e20 * tokens(2), layer.init_state(2))):
+        with pytest.raises(InputError, match=r"attention gives no numbers: .* Normalise it first\."):
+            huge()
+
+
+def test_a_memory_is_blamed_where_what_it_recalls_is_too_large():
+    x, recalls = tokens(2, 9), "what its memory recalls has grown too large"
+    mac = layer_of("mac")
+    state = mac.init_state(2)
+    state = replace(state, start=tuple(1e20 * one for one in state.start))
+    with pytest.raises(MemoryDiverged, match=recalls):
+        mac(x, state)
+    mal = MAL(TitansSettings(dim=DIM, variant="mal", heads=2, memory={"heads": 2, "depth": 1})).eval()
+    mal.memory.updates = False
+    with torch.no_grad():
+        mal.memory.initial[0].mul_(1e20)
+    for road in (lambda: mal(x), lambda: mal.step(x[:, 0], mal.init_state(2))):
+        with pytest.raises(MemoryDiverged, match=recalls):
+            road()
 
 
 def test_ids_are_whole_numbers_that_there_are():

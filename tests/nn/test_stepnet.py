@@ -135,6 +135,15 @@ def test_cbam_is_its_equation():
     torch.testing.assert_close(gate(r, r).scaled, left * torch.sigmoid(place)[:, None])
 
 
+@pytest.mark.parametrize("most", [1.0, 2.0])
+@pytest.mark.parametrize("kind", [CBAM, DIA, ECA, SqueezeExcitation])
+def test_no_step_is_longer_than_the_longest(kind, most):
+    """The two gates of CBAM were each as long as `most`, and their product as its square."""
+    gate, r = random_weights(kind(6, most=most)), 50 * drawn(*IMAGES)
+    steps = gate(r, r).steps
+    assert 0 <= steps.min() < steps.max() <= most
+
+
 def test_srm_is_its_equation():
     gate, r = random_weights(SRM(6)).train(), drawn(*IMAGES)
     flat = r.flatten(2)

@@ -111,7 +111,11 @@ def test_the_few_reasons_that_are_told_are_not_those_of_function_words():
     query = ("what", "is", "the", "keenest", "eye")
     matches = np.array([[float(text[a:b] == one) or 0.1 for a, b in words] for one in query])
     told = Explanation(hit("a", 0.0, text), "knrm", "how well words match", query, tuple(words), matches, adds=False)
-    assert [reason.query for reason in told.best(3)] == ["eye", "keenest", "what"]
+    assert [(reason.query, reason.text) for reason in told.best()] == [("eye", "eye"), ("keenest", "fovea")]
+    alone = replace(told, query=("what", "is"), weights=matches[:2])
+    assert [(reason.query, reason.text) for reason in alone.best()] == [("what", "what"), ("is", "is")]
+    looked = Explanation(hit("a", 0.0, text), "blockrank", "share", (), tuple(words), matches[:1] + matches[4:])
+    assert [reason.text for reason in looked.best()] == ["eye", "fovea"]
 
 
 def test_a_picture_shows_each_words_matches_before_those_of_function_words():

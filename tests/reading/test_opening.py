@@ -63,6 +63,12 @@ def test_standard_input_without_text(monkeypatch, data, said):
         opened("-")
 
 
+def test_a_file_without_text_says_what_to_do(tmp_path):
+    (tmp_path / "a.txt").write_text(" \n")
+    with pytest.raises(UnreadableSource, match=r"a\.txt holds no text: it is empty or blank\. Name a file with text"):
+        FileText(tmp_path / "a.txt")
+
+
 def test_standard_input_without_end_is_refused(monkeypatch):
     given(monkeypatch, b"x" * 1001)
     with pytest.raises(UnreadableSource, match="Standard input holds more than 1,000 bytes"):

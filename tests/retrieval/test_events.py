@@ -436,6 +436,30 @@ def test_an_entry_of_the_future_waits_once():
     assert sum(event.count for event in store.events(BASE + timedelta(hours=80))) == 2
 
 
+def test_what_waits_is_known_by_its_id_without_a_look_at_all_that_wait(tmp_path):
+    looks = 0
+
+    class Name(str):
+        def __eq__(self, other):
+            nonlocal looks
+            looks += 1
+            return str.__eq__(self, other)
+
+        __hash__ = str.__hash__
+
+    store = EventStore(EventSettings(quarantine=50))
+    for number in range(60):
+        store.add(item(Name(f"f{number}"), hours=100 - number), BASE)
+    assert looks < 60
+    assert [one.id for _, _, one in store._waiting] == [f"f{number}" for number in reversed(range(10, 60))]
+    store.add(item("f0", hours=100), BASE)  # was forgotten, and is again
+    assert store.reasons == Counter({"future": 61, "future, forgotten": 11})
+    again = EventStore.restored(store.snapshot(tmp_path / "events"), EventSettings(quarantine=50))
+    again.add(item("f20", hours=80), BASE)
+    assert again.reasons["again"] == 1
+    assert again.sizes()["waiting"] == 50
+
+
 def test_a_wrong_date_does_not_make_the_rest_of_a_stream_late():
     items = [
         item("a"),

@@ -82,7 +82,7 @@ def test_links_are_followed_once_and_loops_end(tmp_path):
         ("a.tar.gz", b"\x1f\x8b\x08", "Unpack it first"),
         ("a.unknown", b"\x89PNG\r\n\x1a\n\0\0", "not text"),
         ("a.bin", bytes(range(256)), "not text"),
-        ("a.txt", b"", "it is empty"),
+        ("a.txt", b"", "it is empty. Leave it out"),
         ("a.gz", b"not gzip", "is damaged"),
     ],
 )

@@ -207,6 +207,14 @@ def test_titles_are_phrases_of_the_segment_that_others_lack():
     assert segment_titles(["漢字の文章。"])[0] is not None
 
 
+def test_of_phrases_that_come_once_one_whose_words_come_again_is_the_title():
+    texts = [
+        "Wireless services ends early. The deposit is paid first; a late deposit refund is no refund.",
+        "A mill grinds corn. The river drives the mill.",
+    ]
+    assert segment_titles(texts)[0] == "Deposit refund"
+
+
 @pytest.mark.parametrize(
     "text", ["दिल्ली, दिल्ली। भारत", "re\u0301sume\u0301, re\u0301sume\u0301", "ที่นี่, ที่นี่"], ids=["hi", "nfd", "th"]
 )

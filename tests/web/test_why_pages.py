@@ -78,6 +78,43 @@ def test_a_ranker_that_reads_word_by_word_shows_its_match_matrix(visitor, tmp_pa
     assert {"old", "mill", "eye"} <= {head.lower() for head in heads}
 
 
+LAMP = """# The **lamp**
+
+Read [the log](log.md#oil) of *1859*: the lamp burns `oil`, 2 ** 3 litres.
+
+```sh
+# the lamp
+lamp --on "**now**"
+```
+
+The lamp is **out**.
+"""
+
+
+def test_a_passage_is_shown_without_the_marks_of_markdown(tmp_path):
+    """And what counted in it stays marked; code stands as it is."""
+    with visiting(made_app(tmp_path)) as visitor:
+        visitor.add(("lamp.md", LAMP.encode()))
+        address = links(visitor.client.get("/library", params={"q": "lamp out"}).text)[0]
+        page = visitor.client.get(address).text
+    shown = page.split('class="why-text"')[1].split("</blockquote>")[0].partition(">")[2]
+    assert re.findall(r"<mark[^>]*>(.*?)</mark>", shown) == ["lamp"] * 5 + ["out"]
+    lines = [line for line in unescape(re.sub("<[^>]+>", "", shown)).split("\n") if line]
+    assert lines == [
+        "The lamp",
+        "Read the log of *1859*: the lamp burns oil, 2 ** 3 litres.",
+        "# the lamp",
+        'lamp --on "**now**"',
+        "The lamp is out.",
+    ]
+
+
+def test_sentences_that_counted_are_told_without_marks():
+    text = "# The mill\nIt has **two** [cats](cats.md)."
+    told = explained(text, ((0, len(text)),), [[1.0]])
+    assert [one.text for one, _ in reasons(told)] == ["The mill It has two cats."]
+
+
 def test_what_is_not_there_any_more_is_not_explained(visitor):
     [first] = links(visitor.client.get("/library", params={"q": "Orsin"}).text)[:1]
     parts = urlsplit(first)
@@ -118,6 +155,16 @@ def test_nothing_that_counted_is_the_plain_text():
 def test_parts_that_overlap_show_no_letter_twice():
     told = explained("aa bb", ((0, 4), (3, 5)), [[1.0, 1.0]])
     assert "".join(one.text for one in pieces(told)) == "aa bb"
+
+
+def test_columns_are_of_the_words_that_match_what_is_asked_for():
+    """Those of function words, which match themselves in any text, come last."""
+    text = " ".join([*(f"of{number}" for number in range(20)), "of", "lamp"])
+    words = [(one.start(), one.end()) for one in re.finditer(r"\w+", text)]
+    near = [[0.5 + number / 100 for number in range(20)] + [1.0, 0.2], [0.1] * 20 + [0.3, 1.0]]
+    found = matrix(explained(text, tuple(words), near, query=("of", "lamp"), adds=False))
+    assert found is not None
+    assert (len(found.columns), found.columns[-1], "of" in found.columns) == (16, "lamp", False)
 
 
 def test_a_word_that_comes_again_is_one_column_its_best():

@@ -192,9 +192,12 @@ def _no_block_method(name: str) -> str:
     makers = {"memory_by_name": MEMORIES, "cache_by_name": CACHES, "load_calibration": EDITS}
     maker = next((maker for maker, table in makers.items() if name in table), None)
     if maker:
+        kept = f"foveal prefill SOURCE --keep --attention {name}, then foveal read SOURCE … --attention {name}"
+        edited = f"foveal read SOURCE … --attention {name}, or {name}:FILE"
+        used = {"memory_by_name": kept, "cache_by_name": "it is for Python alone", "load_calibration": edited}
         return (
-            f"{name} is no choice of blocks: foveal.attention.{maker} makes it, and on the command line it stands "
-            f"alone, without options behind it. Choices of blocks are: {', '.join(METHODS)}."
+            f"{name} is no choice of blocks: foveal.attention.{maker} makes it; on the command line: {used[maker]}. "
+            f"Choices of blocks are: {', '.join(METHODS)}."
         )
     others = ", ".join(other for table in makers.values() for other in table)
     return (

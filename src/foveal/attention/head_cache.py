@@ -20,8 +20,10 @@ A key-value head's score is the best of its query heads'. Prompts are read exact
 `make_cache` is told the number of tokens); layers with a sliding window stay as they are.
 
 Shapes    queries (1, H, Q, D), keys and values (1, G, N, D); one sequence at a time
-Source    DuoAttention (arXiv 2410.10819: deployed form; our gates are detected scores, not trained), HeadKV (arXiv
-          2410.19258), RazorAttention (arXiv 2407.15891: heads by detected scores), SnapKV (arXiv 2404.14469)
+Scores    of any kind; DuoAttention's gates are trained by head_gates.py, RazorAttention's heads are told by
+          head_repetition.py
+Source    DuoAttention (arXiv 2410.10819: deployed form), HeadKV (arXiv 2410.19258), RazorAttention (arXiv 2407.15891),
+          SnapKV (arXiv 2404.14469)
 Against   retrieval_attention.py keeps everything and searches it; this forgets
 """
 

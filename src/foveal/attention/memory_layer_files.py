@@ -30,6 +30,7 @@ from foveal.attention.longheads_layers import LongHeadsLayer
 from foveal.attention.memory_layers import MemoryLayer, Parts
 from foveal.attention.memory_parts import Hidden, Nothing, Snapped, Tail, Window
 from foveal.attention.owned_layers import SlidingLayer, Turn
+from foveal.attention.profiles import kv_heads
 from foveal.attention.retrieval_attention import AUTO, RetrievalAttention, windows
 from foveal.attention.rotation import rotations_of
 from foveal.attention.rows import Rows
@@ -55,6 +56,30 @@ def told_of_damage(folder: Path) -> Iterator[None]:
             f"The text kept in {folder} is damaged, or was being removed ({type(error).__name__}: {error}). Remove it "
             "and keep it anew."
         ) from error
+
+
+def layout_of(model: LanguageModel) -> dict[str, Any]:
+    """What keys and values hang on, beside the weights."""
+    config = model.model.config.get_text_config(decoder=True)
+    return {
+        "layers": len(windows(config)),
+        "windows": windows(config),
+        "heads": config.num_attention_heads,
+        "kv_heads": kv_heads(config),
+        "head_dim": getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
+        "dtype": str(model.dtype).removeprefix("torch."),
+    }
+
+
+def check_layout(folder: Path, kept: Mapping[str, Any], model: LanguageModel) -> None:
+    """InputError: what is kept in `folder` hangs on other than the model's, as on another type of numbers."""
+    mine = layout_of(model)
+    apart = [f"{name} {kept.get(name)}, not {value}" for name, value in mine.items() if kept.get(name) != value]
+    if apart:
+        raise InputError(
+            f"The text in {folder} has another layout than {model.name} has here: {'; '.join(apart)}. Load the model "
+            "as it was when the text was kept, or remove the text and keep it anew."
+        )
 
 
 def write_layer(making: Path, number: int, layer: MemoryLayer | LongHeadsLayer | SlidingLayer) -> None:

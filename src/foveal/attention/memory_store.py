@@ -44,6 +44,8 @@ from foveal.attention.masks import Mask
 from foveal.attention.memory_layer_files import (
     Array,
     Memory,
+    check_layout,
+    layout_of,
     open_chunks,
     open_layers,
     plain_array,
@@ -55,8 +57,7 @@ from foveal.attention.memory_layer_files import (
 from foveal.attention.memory_layers import MemoryLayer
 from foveal.attention.owned_layers import SlidingLayer, Turn
 from foveal.attention.prefill import attended
-from foveal.attention.profiles import kv_heads
-from foveal.attention.retrieval_attention import RetrievalAttention, RetrievalCache, windows
+from foveal.attention.retrieval_attention import RetrievalAttention, RetrievalCache
 from foveal.attention.roar_graph import RoarSettings
 from foveal.attention.rotation import unturned
 from foveal.errors import InputError, LibraryBusy, LibraryCorrupt, LibraryTooNew, StorageFull
@@ -305,21 +306,7 @@ def _check_model(folder: Path, manifest: Mapping[str, Any], model: LanguageModel
             f"The text in {folder} was read by {manifest['model_name']} ({manifest['fingerprint'][:12]}), which is not "
             f"{model.name} ({model.fingerprint[:12]}): other weights, or another tokenizer. Open it with that model."
         )
-    if manifest["layout"] != (mine := layout_of(model)):
-        raise InputError(f"The text in {folder} has the layout {manifest['layout']}; the model's is {mine}.")
-
-
-def layout_of(model: LanguageModel) -> dict[str, Any]:
-    """What keys and values hang on, beside the weights."""
-    config = model.model.config.get_text_config(decoder=True)
-    return {
-        "layers": len(windows(config)),
-        "windows": windows(config),
-        "heads": config.num_attention_heads,
-        "kv_heads": kv_heads(config),
-        "head_dim": getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
-        "dtype": str(model.dtype).removeprefix("torch."),
-    }
+    check_layout(folder, manifest["layout"], model)
 
 
 def _plan(model: LanguageModel, ids: Sequence[int], method: Memory, note: Mapping[str, Any]) -> dict[str, Any]:

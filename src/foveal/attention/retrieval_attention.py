@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from math import floor, inf
+from math import floor, inf, isnan, nan
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -264,10 +264,16 @@ class RetrievalCache(Cache):
         ):
             table.add_column(column, justify="right")
         for number, one in told["layers"].items():
-            measured = [f"{one[name]:.2%}" if name in one else "" for name in ("recovered", "recall")]
-            shares = [f"{one[name]:.2%}" for name in ("scanned", "window", "missed")]
-            table.add_row(str(number), f"{one['steps']:.0f}", f"{one['visited']:,.0f}", *shares, *measured)
+            shares = [_share(one, name) for name in ("scanned", "window", "missed", "recovered", "recall")]
+            visited = f"{one['visited']:,.0f}" if one["steps"] else ""
+            table.add_row(str(number), f"{one['steps']:.0f}", visited, *shares)
         return table
+
+
+def _share(told: Mapping[str, float], name: str) -> str:
+    """A mean over a layer's searches, as a person reads it: nothing where there were none, or it cannot be told."""
+    value = told.get(name, nan) if told["steps"] else nan
+    return "" if isnan(value) else f"{value:.2%}"
 
 
 def pyramid_budgets(mean: int, layers: int, steepness: float) -> list[int]:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from foveal.models.language import LanguageModel
 
 SHOWN = 40
-"""Tokens that a picture names and shows, the most looked at of a longer text."""
+"""Tokens that a picture names and shows; of a longer text those that are sinks most, and are looked at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +121,24 @@ class SinkReport:
             often[token] += times
         return [(token, times) for token, times in often.most_common(count) if times]
 
+    def shown(self, count: int) -> list[int]:
+        """The places of at most `count` tokens, in the text's order: the first, those that are sinks in most heads, and
+        of equals those that are looked at most, by enough rows to tell.
+        """
+        worth = self.sinks.float().mean(1).sum(0)
+        worth[0] = torch.inf
+        enough = torch.stack([self.rule.eligible(layer)[0].cpu() for layer in self.columns]).any(0)
+        attention = self.means.mean((0, 1)).masked_fill(~enough, -1.0)
+        by_attention = attention.argsort(descending=True, stable=True)
+        best = worth[by_attention].argsort(descending=True, stable=True)[:count]
+        return sorted(by_attention[best].tolist())
+
     def picture(self, path: Path) -> Path:
         """PNG: for each token and layer the share of heads in which it is a sink (the first token: its attention)."""
         shares = self.sinks.float().mean(1)  # (L, N)
         shares[:, 0] = self.first.mean(1)
-        places = torch.arange(len(self.tokens))
-        if len(places) > SHOWN:
-            places = shares.sum(0).topk(SHOWN).indices.sort().values
-        names = [_named(self.tokens[place], place) for place in places.tolist()]
+        places = self.shown(SHOWN)
+        names = [_named(self.tokens[place], place) for place in places]
         left_out = f", {len(names)} of {len(self.tokens)} tokens" if len(names) < len(self.tokens) else ""
         return heatmap(
             shares[:, places].numpy(),

@@ -33,7 +33,8 @@ Attention = Annotated[
     str,
     typer.Option(
         help=f"How long windows attend to themselves: auto, {', '.join(METHODS)} (docs/attention.md), with options "
-        "as in flexprefill:gamma=0.9; or act, act:FILE: the answer is by calibrated heads (docs/act.md)."
+        "as in flexprefill:gamma=0.9; or act, act:FILE: the answer is by calibrated heads (docs/act.md); or "
+        f"{', '.join(MEMORIES)}: from all of a text that foveal prefill --keep has kept (docs/retrieval-attention.md)."
     ),
 ]
 Answerer = Annotated[str | None, typer.Option(help="Model of that server.")]
@@ -81,7 +82,7 @@ def ask(
     as_json: AsJson = False,
 ) -> None:
     """Answer QUESTION from the library, with numbered citations, or say that it is not there."""
-    if attention in MEMORIES:
+    if memory_in(attention):
         raise typer.BadParameter(
             f"--attention {attention} answers from one text that is kept, not from a library's passages: "
             f"foveal prefill SOURCE --keep --attention {attention}, then foveal read SOURCE … --attention {attention}."
@@ -176,6 +177,17 @@ def places_of(library: Library, answer: Asked, hits: Sequence[Hit]) -> list[Plac
 def is_act(attention: str) -> bool:
     """Whether `--attention` names calibrated heads: "act", or "act:FILE"."""
     return attention.partition(":")[0] in EDITS
+
+
+def memory_in(attention: str | None) -> bool:
+    """Whether `--attention` names what keeps a text; wrong usage where options stand behind the name."""
+    name, colon, _ = (attention or "").partition(":")
+    if name in MEMORIES and colon:
+        raise typer.BadParameter(
+            f"--attention {attention}: options are given when a text is kept, not when it is asked: foveal prefill "
+            f"SOURCE --keep --attention {name} --set NAME=VALUE. After that --attention {name} stands alone."
+        )
+    return name in MEMORIES
 
 
 def calibrated(attention: str, chat: ChatModel | None, model: LanguageModel | None, settings: Settings) -> ChatModel:

@@ -73,8 +73,11 @@ def calibrate(
 
     settings = Settings.load(home)
     if examples is None:
-        if validation or out:
-            raise typer.BadParameter("--validation and --out go with --examples.")
+        usual = {"validation": validation is None, "out": out is None, "strategy": strategy == "halving"}
+        usual |= {"measure": measure == "nats", "scoring": scoring == "whole", "beta": beta == 0.4}
+        usual |= {"rule": rule == "max", "alpha": alpha == 5, "least": least == 0.1}
+        if given := [f"--{name}" for name, left in usual.items() if not left]:
+            raise typer.BadParameter(f"{', '.join(given)}: these go with --examples, by which sinks are calibrated.")
         _profile(model, settings, as_json)
         return
     from foveal.attention.act_search import SearchSettings

@@ -76,6 +76,8 @@ def prefill(
     if keep or forget or attention in MEMORIES:
         apart = bool(question or compare or picture or layer)
         _check_keeping(keep=keep, forget=forget, attention=attention, apart=apart)
+        if forget and (option or tokens):
+            raise typer.BadParameter("--set and --tokens say how a text is kept; --forget removes it, however it was.")
         kept = _kept(source, attention or next(iter(MEMORIES)), _options(option or []), tokens, model, home, forget)
         if as_json:
             print_json(kept)

@@ -24,6 +24,7 @@ from foveal.cli.asking import (
     calibrated,
     is_act,
     language_model,
+    memory_in,
     not_empty,
     server,
 )
@@ -33,7 +34,7 @@ from foveal.cli.reading_shown import show
 from foveal.cli.reading_sources import opened_source
 from foveal.cli.scaling import OnRay, RayAddress, on_cluster
 from foveal.errors import FovealError, InputError
-from foveal.registry import MEMORIES, READERS, lookup
+from foveal.registry import READERS, lookup
 
 if TYPE_CHECKING:
     from foveal.models.language import LanguageModel
@@ -125,12 +126,13 @@ def read(
             budget=budget, state=resume, answer=not passages_only, encoding=encoding, as_json=as_json, cite=cite,
         )  # fmt: skip
         return
-    if attention in MEMORIES:
+    from_kept = memory_in(attention)
+    if from_kept:
         own |= {"budget": budget == 1024, "url": url is None, "answerer": answerer is None, "resume": resume is None}
         own |= {"passages-only": not passages_only, "ray": not ray, "ray-address": ray_address is None}
         _require_usual(own, f"not for --attention {attention}, which answers from all of a text that was read before")
     text = opened_source(source, settings, encoding)
-    if attention in MEMORIES:
+    if from_kept:
         readings = _kept(source, text, questions, model, settings, attention)
         show(text, readings, as_json=as_json, passages_only=False, cite=cite)
         return
@@ -209,7 +211,10 @@ def _kept(
                 watch.show(event)
                 if isinstance(event, Done):
                     readings += event.readings
-    return tuple(readings)
+    every = [one.stats for one in readings]
+    spent = {name: sum(getattr(one, name) for one in every) for name in ("forward_tokens", "seconds")}
+    stats = replace(every[-1], **spent)  # each question had a pass of its own
+    return tuple(replace(one, stats=stats) for one in readings)
 
 
 def _read_settings(*, window: int, budget: int, mode: str, effort: str, follow: float | None) -> ReadSettings:

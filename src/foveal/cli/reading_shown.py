@@ -47,7 +47,8 @@ def print_readings(text: Readable, readings: Sequence[Reading]) -> None:
         if not reading.citations and reading.excerpts:
             _print_nearest(text, reading)
     stats = readings[0].stats
-    notes().print(f"{stats.tokens:,} tokens in {stats.windows:,} windows; {stats.seconds:.1f} s", style="dim")
+    windows = f"{stats.windows:,} window{'s' * (stats.windows != 1)}"
+    notes().print(f"{stats.tokens:,} tokens in {windows}; {stats.seconds:.1f} s", style="dim")
 
 
 def _print_nearest(text: Readable, reading: Reading) -> None:

@@ -24,7 +24,9 @@ def register(app: typer.Typer) -> None:
 
 
 def stiffness(
-    model: Annotated[str, typer.Argument(help="A decoder or an encoder: of `foveal models`, a folder, or a hub id.")],
+    model: Annotated[
+        str, typer.Argument(help="A decoder or an encoder: of `foveal models`, trained here, a folder, or a hub id.")
+    ],
     text: Annotated[
         Path | None, typer.Option(help="A text to read; without one, pages of Python's manual.", dir_okay=False)
     ] = None,

@@ -36,7 +36,9 @@ def landmark(
     width: Annotated[int | None, typer.Option(min=8, help="Width of the layers, from scratch (default 256).")] = None,
     heads: Annotated[int | None, typer.Option(min=1, help="Heads of a layer, from scratch (default 4).")] = None,
     vocabulary: Annotated[int | None, typer.Option(min=300, help="Tokens, from scratch (default 2048).")] = None,
-    rank: Annotated[int, typer.Option(min=0, help="Rank of what a decoder learns; 0: all of its weights learn.")] = 16,
+    rank: Annotated[
+        int | None, typer.Option(min=0, help="Rank of what a decoder learns (default 16); 0: all of its weights learn.")
+    ] = None,
     pass_keys: Annotated[
         float, typer.Option(min=0, max=1, help="Share of windows with a number that is asked for at the end.")
     ] = 0.0,
@@ -77,6 +79,10 @@ def landmark(
         raise InputError(
             "A decoder has its own size; leave out --layers, --width, --heads and --vocabulary, or --base."
         )
+    if base is None and rank is not None:
+        raise InputError(
+            "From scratch all weights learn: --rank is of what a decoder learns. Leave it out, or add --base."
+        )
     landmarks = _given(usual.landmarks, block=block, train_length=train_length, jump=jump)
     varied = bool(miss or group_dropout or masked)
     if varied:
@@ -85,7 +91,8 @@ def landmark(
         )  # fmt: skip
     chosen = replace(
         usual, landmarks=landmarks,
-        size=_given(usual.size, **size), rank=rank or None, pass_keys=pass_keys,
+        size=_given(usual.size, **size), rank=usual.rank if rank is None else rank or None,
+        pass_keys=pass_keys,
         loop=loop,
     )  # fmt: skip
     texts = training.texts_of(data, settings)

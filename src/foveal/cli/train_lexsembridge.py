@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foveal.cli import training
-from foveal.cli.output import AsJson
+from foveal.cli.output import AsJson, open_library
 
 if TYPE_CHECKING:
+    from foveal.settings import Settings
     from foveal.training.examples import Examples
 
 TASK_PASSAGES = 2000
@@ -41,8 +42,9 @@ def lexsembridge(
     spans: Annotated[int, typer.Option(min=0, help="Also ask by so many words in a row; 0: do not.")] = 16,
     passages: Annotated[int, typer.Option(min=1, help="Passages asked for so.")] = TASK_PASSAGES,
     base: Annotated[
-        str, typer.Option(help="The encoder: a name of `foveal models`, a folder, or a hub id.")
-    ] = "minilm",
+        str | None,
+        typer.Option(help="The encoder: a name of `foveal models`, a folder, or a hub id. Default: the library's."),
+    ] = None,
     name: training.Name = None,
     epochs: training.Epochs = None,
     steps: training.Steps = None,
@@ -76,6 +78,7 @@ def lexsembridge(
     loop = training.loop_of(
         defaults, epochs=epochs, steps=steps, batch=batch, learning_rate=learning_rate, seed=seed, patience=patience
     )
+    training.require_base(base, "encoder", settings)
     judged, test = training.learnt_from(
         settings,
         data=data,
@@ -87,11 +90,18 @@ def lexsembridge(
     )
     learnt, dev = parted(judged.examples)
     learnt = with_own_tasks(learnt, keywords, spans, passages, seed)
+    base = base or _own_encoder(data, settings)
     with training.progress() as on_progress:
         run = training.run_of(settings, name, on_progress, anew=anew, dev=dev, test=test)
         folder, report = train_lexsembridge(learnt, base, replace(chosen, loop=loop), run=run)
     use = f"Search through it: foveal search … --retriever lexsembridge:{report.name} {training.of_home(settings)}"
     training.told(report, folder, use, settings, as_json=as_json)
+
+
+def _own_encoder(data: Path | None, settings: Settings) -> str:
+    """The encoder that made the library's vectors; the default one where there are none."""
+    made_by = "none" if data is not None else str(open_library(settings, said=False).store.settings["encoder"])
+    return "minilm" if made_by == "none" else made_by
 
 
 def with_own_tasks(examples: Examples, keywords: int, spans: int, passages: int, seed: int) -> Examples:

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 CROSS_ENCODER = "cross-encoder"
 OF_FEATURES = ("pairwise", "coordinate-ascent", "lambdamart")
 ENGINES = ("paraformer", "attentive-cnn")
+ELSEWHERE = {
+    **{name: name for name in ("blockrank", "late", "reranker", "goal-ranker")},
+    **{engine: f"legal {engine}" for engine in ENGINES},
+}
+"""Rankers that are trained by other commands, and by which."""
 
 
 def register(app: typer.Typer) -> None:
@@ -72,6 +77,8 @@ def trained(
     """Train one of the rankers, and tell what came of it. UnknownName: there is none of that name."""
     if which not in (CROSS_ENCODER, *OF_FEATURES, *MODELS):
         known = ", ".join((CROSS_ENCODER, *OF_FEATURES, *MODELS))
+        if which in ELSEWHERE:
+            raise UnknownName(f"{which} has a command of its own: foveal train {ELSEWHERE[which]}. Here are: {known}.")
         raise UnknownName(f"No ranker is called {which!r}. There are: {known}.")
     from foveal.ranking.feature_ranker import train_features
     from foveal.ranking.judged_training import train_cross_encoder, train_neural

@@ -62,7 +62,10 @@ def read_labelled(path: Path) -> list[Labelled]:
 
 
 def _example(row: Mapping[str, Any]) -> Labelled:
-    choices, gold = tuple(str(one) for one in row.get("choices", ())), row.get("gold")
+    given, gold = row.get("choices", ()), row.get("gold")
+    if isinstance(given, str):  # its letters are no labels
+        raise TypeError(f"choices must be a list, not {given!r}")
+    choices = tuple(str(one) for one in given)
     if isinstance(gold, str):
         gold = choices.index(gold)
     gold = None if gold is None else operator.index(gold)  # 1.0 is no place
@@ -193,7 +196,10 @@ def _rows(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _labelled_text(row: Mapping[str, Any], text: Sequence[str], label: str | None) -> LabelledText:
-    return LabelledText(_text(row, text, _label_field(row, label)), _label(row, label))
+    told, called = _text(row, text, _label_field(row, label)), _label(row, label)
+    if not told.strip() or not called:
+        raise InputError(f"it has {', '.join(map(str, row))}, and no {'label' if told.strip() else 'text'}")
+    return LabelledText(told, called)
 
 
 def _label_field(row: Mapping[str, Any], label: str | None) -> str:

@@ -7,8 +7,9 @@ CBAM               a = s(MLP(mean r) + MLP(max r)) * s(a 7-wide convolution over
 SRM                a = s(BN(w1 mean r + w2 std r)), channel by channel  Lee, Kim, Nam, ICCV 2019
 DIA                a = the state of one LSTM that all blocks of a stage share, fed mean r   Huang et al., AAAI 2020
 
-s is most * sigmoid. All see the residual only; stepnet.py sees the shortcut, too. CBAM's second gate on tokens is a
-convolution along them, which is ours: a text has no other places. Shapes as in branch_gates.py.
+s is most * sigmoid; of CBAM's second gate sigmoid alone. All see the residual only; stepnet.py sees the shortcut, too.
+CBAM's second gate on tokens is a convolution along them, which is ours: a text has no other places. Shapes as in
+branch_gates.py.
 """
 
 from __future__ import annotations
@@ -87,7 +88,8 @@ class CBAM(Gate):
         seen = torch.stack([left.mean(axis), left.amax(axis)], 1)  # (B, 2, places)
         if mask is not None:
             seen = seen.masked_fill(~mask[:, None], 0)  # as without padding: the convolution adds zeros
-        place = self.length(self.convolution(seen.to(self.convolution.weight.dtype)))
+        told = self.convolution(seen.to(self.convolution.weight.dtype))
+        place = torch.sigmoid(told.to(wide(told)))  # without `most`, which their product shall not reach either
         return channel * place.movedim(1, axis), None
 
 

@@ -28,7 +28,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from foveal.errors import InputError
-from foveal.nn.inputs import require_numbers
+from foveal.nn.inputs import require_numbers, require_result
 from foveal.ranges import BELOW_ONE, COUNT, POSITIVE, require_one_of, require_settings
 
 INDEXINGS = ("softmax", "topk", "gumbel")
@@ -96,11 +96,14 @@ class TaskCodebook(nn.Module):
             self.register_buffer("codes", drawn if settings.kind == "random" else 2.0 * (drawn > 0) - 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """E (…, width) -> E' of the same shape. InputError: another width, or what is no number."""
+        """E (…, width) -> E' of the same shape. InputError: as `look`."""
         return self.look(x).output
 
     def look(self, x: Tensor) -> Looked:
-        """E (…, width) -> E' with the shares and h. InputError: another width, or what is no number."""
+        """E (…, width) -> E' with the shares and h.
+
+        InputError: another width, what is no number, or numbers so large that the shares would be none.
+        """
         shares = self.shares(x)
         code = shares @ self.codes.to(shares.dtype)
         return Looked(self.up(code.to(self.up.weight.dtype)), shares, code)
@@ -113,12 +116,12 @@ class TaskCodebook(nn.Module):
         require_numbers("A codebook", x)
         logits = self.phi(F.relu(x))
         logits = logits if logits.dtype == torch.float64 else logits.float()
+        sharp = require_result("A codebook", logits / settings.temperature)
         if settings.indexing == "gumbel" and self.training:
             return F.gumbel_softmax(logits, tau=settings.temperature, hard=True)
-        logits = logits / settings.temperature
         if settings.indexing == "gumbel":
-            return _hard(logits)
-        shares = F.dropout(logits.softmax(-1), settings.dropout, self.training)
+            return _hard(sharp)
+        shares = F.dropout(sharp.softmax(-1), settings.dropout, self.training)
         if settings.indexing == "topk":
             least = shares.topk(settings.topk, -1)
             shares = torch.zeros_like(shares).scatter(-1, least.indices, least.values)
@@ -161,12 +164,11 @@ class LinearBottleneck(nn.Module):
         self.down, self.up = nn.Sequential(*down), nn.Sequential(*up)
 
     def forward(self, x: Tensor) -> Tensor:
-        """E (…, width) -> E' of the same shape. InputError: another width, or what is no number."""
+        """E (…, width) -> E' of the same shape. InputError: another width, what is no number, or becomes none."""
         if x.dim() < 1 or x.shape[-1] != self.width:
             raise InputError(f"A bottleneck got an input of shape {tuple(x.shape)}; it needs (…, {self.width}).")
         require_numbers("A bottleneck", x)
-        y: Tensor = self.up(self.down(x))
-        return y
+        return require_result("A bottleneck", self.up(self.down(x)))
 
 
 def bottleneck_of(name: str, settings: CodebookSettings) -> nn.Module:

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from foveal.errors import InputError
 from foveal.nn.codebook import BOTTLENECKS, CodebookSettings, bottleneck_of
-from foveal.nn.inputs import require_ids, require_numbers
+from foveal.nn.inputs import require_ids, require_numbers, require_result
 from foveal.ranges import COUNT, NOT_NEGATIVE, require_one_of, require_settings
 from foveal.training import checkpoints
 from foveal.training.report import plain_settings
@@ -112,7 +112,7 @@ class GoalFilter(nn.Module):
     def forward(
         self, features: Tensor, goal: Tensor, mask: Tensor | None = None, extra: Tensor | None = None
     ) -> Tensor:
-        """E' (B, width). InputError: shapes that do not fit, or a NaN."""
+        """E' (B, width). InputError: shapes that do not fit, a NaN, or numbers so large that what they give is none."""
         filtered: Tensor = self.bottleneck(self.joint(features, goal, mask, extra))
         return filtered
 
@@ -143,7 +143,7 @@ class GoalFilter(nn.Module):
         joined = self.combine[2](self.combine[1](cells + told[:, None]))
         if mask is not None:
             joined = joined.masked_fill(~mask[:, :, None], 0)
-        flat: Tensor = joined.flatten(1)
+        flat = require_result("A goal filter", joined.flatten(1))
         return flat if extra is None else torch.cat([flat, extra.to(flat.dtype)], 1)
 
     def adapting(self) -> Iterator[nn.Parameter]:

@@ -284,7 +284,7 @@ class NeuralMemory(nn.Module):
         layer, row = lost.nonzero()[0].tolist()
         what = f"layer {layer}" if layer < len(state.drift) else "output"
         raise MemoryDiverged(
-            f"The memory's {what} of row {row} holds no numbers any more. Lower theta_max "
+            f"The memory's {what} of row {row} holds no numbers any more. Give it normalised inputs, lower theta_max "
             f"({self.settings.theta_max}) or the chunk ({self.settings.chunk}), set max_surprise, or "
             "on_nonfinite='reset'."
         )

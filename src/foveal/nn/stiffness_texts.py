@@ -10,14 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from foveal.errors import InputError, ModelUnavailable
-from foveal.models.hub import folder_of
+from foveal.errors import InputError, ModelUnavailable, UnknownName
+from foveal.models.hub import ANY, folder_of
 from foveal.models.language import load_language_model
 from foveal.models.offline import OFFLINE
 from foveal.models.quiet import quiet
 from foveal.settings import Settings
 
 LANGUAGE_MODEL, ENCODER = "language model", "encoder"
+
+OWN = "foveal-"
+"""How the kinds of models begin that Foveal gives to transformers: stream models, text classifiers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,26 +34,33 @@ class Opened:
 
 
 def opened(name: str, settings: Settings) -> Opened:
-    """The model called `name`. UnknownName, ModelUnavailable: as of any model."""
-    if _kind(name, settings) == LANGUAGE_MODEL:
-        loaded = load_language_model(name, cache=settings.cache)
+    """The model called `name`, one that was trained into the home, too. UnknownName, ModelUnavailable: as of any."""
+    kind, source = _found(name, settings)
+    if kind == LANGUAGE_MODEL:
+        loaded = load_language_model(source, cache=settings.cache)
         return Opened(name, loaded.model, loaded.tokenizer.backend_tokenizer, special=False)
-    return _encoder(name, folder_of(name, settings.cache, kind=ENCODER))
+    return _encoder(name, folder_of(source, settings.cache, kind=ENCODER))
 
 
-def _kind(name: str, settings: Settings) -> str:
-    """A decoder or an encoder, as the list of models says, or the folder's configuration."""
+def _found(name: str, settings: Settings) -> tuple[str, str]:
+    """A decoder or an encoder, as the list of models says, or the folder's configuration; and where it is."""
     if name in OFFLINE:
-        return OFFLINE[name].kind
+        return OFFLINE[name].kind, name
     if Path(name).suffix == ".gguf":
-        return LANGUAGE_MODEL
-    folder = folder_of(name, settings.cache, kind=LANGUAGE_MODEL)
+        return LANGUAGE_MODEL, name
+    folder = folder_of(name, settings.cache, kind=ANY, home=settings.home)
     try:
         told = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelUnavailable(f"{folder} holds no model: its config.json cannot be read ({error}).") from error
+    if str(told.get("model_type")).startswith(OWN):
+        raise UnknownName(
+            f"{name} is built of foveal.nn's layers ({told['model_type']}), whose blocks are not told apart; name a "
+            "decoder or an encoder of transformers."
+        )
     made_for = " ".join(told.get("architectures") or [])
-    return LANGUAGE_MODEL if "CausalLM" in made_for or "ConditionalGeneration" in made_for else ENCODER
+    decodes = "CausalLM" in made_for or "ConditionalGeneration" in made_for
+    return LANGUAGE_MODEL if decodes else ENCODER, str(folder)
 
 
 def _encoder(name: str, folder: Path) -> Opened:

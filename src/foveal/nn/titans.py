@@ -27,7 +27,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from foveal.errors import InputError
-from foveal.nn.inputs import as_it_is, checked, head_width, require_token, settings_of
+from foveal.nn.inputs import as_it_is, checked, head_width, hidden, require_result, require_token, settings_of
 from foveal.nn.memory_rule import Weights, through
 from foveal.nn.neural_memory import MemoryDiverged, MemorySettings, MemoryState, NeuralMemory
 from foveal.nn.norms import RMSNorm
@@ -141,11 +141,14 @@ class Titans(nn.Module):
         """W_o (norm(y) silu(W x)). MemoryDiverged: it is no number, as what the memory gave was too large for it."""
         projected: Tensor = self.out(self.norm(y) * F.silu(self.open(x)))
         if not (torch.compiler.is_compiling() or projected.is_meta) and bool(projected.isnan().any()):
-            raise MemoryDiverged(
-                f"Titans {self.settings.variant} gives no numbers any more: what its memory recalls has grown too "
-                "large. Give it normalised inputs, lower theta_max or the chunk, or set max_surprise."
-            )
+            raise self._diverged()
         return projected
+
+    def _diverged(self) -> MemoryDiverged:
+        return MemoryDiverged(
+            f"Titans {self.settings.variant} gives no numbers any more: what its memory recalls has grown too large. "
+            "Give it normalised inputs, lower theta_max or the chunk, or set max_surprise."
+        )
 
     def _remembered(self, batch: int) -> MemoryState:
         """A memory that has read the persistent vectors."""
@@ -251,7 +254,7 @@ class MAL(_Beside):
         memory, window = self.memory.init_state(batch), self.window.init_state(batch)
         if self.settings.persistent:
             y, memory = self.memory(self.persistent.expand(batch, -1, -1), memory)
-            _, window = self.window(y, window)
+            window = self.window.look(y, window)[1]
         return MixedState(self.layout, memory, window)
 
     def forward(
@@ -264,15 +267,15 @@ class MAL(_Beside):
         x = checked("MAL", x, self.settings.dim, mask)
         state = self._checked(state, len(x))
         m, memory = self.memory(x, state.memory, mask)
-        y, window = self.window(m, state.window, mask)
+        y, window = self.window.look(m, state.window, mask)  # if it gives no numbers, m is what was too large
         return self._projected(y, x), MixedState(self.layout, memory, window)
 
     def step(self, x: Tensor, state: MixedState) -> tuple[Tensor, MixedState]:
         """One token (B, dim)."""
         state = self._checked(state, len(x))
         m, memory = self.memory.step(x, state.memory)
-        y, window = self.window.step(m, state.window)
-        return self._projected(y, x), MixedState(self.layout, memory, window)
+        y, window = self.window.look(m[:, None], state.window)
+        return self._projected(y[:, 0], x), MixedState(self.layout, memory, window)
 
 
 class MAC(Titans):
@@ -351,8 +354,17 @@ class MAC(Titans):
         read = [_put(old, new, first) for old, new in zip(state.read, read, strict=True)]
         there = torch.cat([state.there[:, :first], mask, state.there[:, first + tokens :]], 1)
         y = self._attend(q, recalled, read, there, first)
+        if not (hidden(y) or bool(torch.isfinite(y).all())):
+            self._blame(y, recalled, read)
         parts = (recalled[0], recalled[1]), (read[0], read[1])
         return y, SegmentState(self.layout, state.memory, state.start, *parts, there, first + tokens)
+
+    def _blame(self, y: Tensor, recalled: list[Tensor], read: list[Tensor]) -> None:
+        """Of attention y that is no number. InputError: the segment is too large; MemoryDiverged: what was recalled."""
+        greatest, own = (torch.cat([one.flatten() for one in pair]).abs().max() for pair in (recalled, read))
+        if not bool(greatest <= own):  # NaN, too
+            raise self._diverged()
+        require_result("Titans mac's attention", y)
 
     def _attend(self, q: Tensor, recalled: list[Tensor], read: list[Tensor], there: Tensor, first: int) -> Tensor:
         tokens, end = q.shape[2], first + q.shape[2]

@@ -23,7 +23,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from foveal.errors import InputError
-from foveal.nn.inputs import checked, head_width, require_token
+from foveal.nn.inputs import checked, head_width, require_result, require_token
 from foveal.nn.range_attention import fits, range_attention
 from foveal.nn.states import State, own, require_state
 from foveal.ranges import COUNT, require_one_of, require_settings
@@ -98,8 +98,15 @@ class WindowAttention(nn.Module):
     ) -> tuple[Tensor, WindowState]:
         """x (B, T, dim) -> (B, T, dim) and the state. Keys where `mask` is False are not seen; a prefix is (P, dim).
 
-        InputError: wrong shapes, tokens that are no numbers, or another's state.
+        InputError: wrong shapes, tokens that are no numbers, or whose products are none, or another's state.
         """
+        y, after = self.look(x, state, mask, prefix)
+        return require_result("Window attention", y), after
+
+    def look(
+        self, x: Tensor, state: WindowState | None = None, mask: Tensor | None = None, prefix: Tensor | None = None
+    ) -> tuple[Tensor, WindowState]:
+        """As `forward`, for layers that say themselves why what came out is no number."""
         x = checked("Window attention", x, self.settings.dim, mask)
         if state is None:
             state = self.init_state(len(x))

@@ -23,10 +23,13 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal.errors import InputError
-from foveal.retrieval.words import FUNCTION_WORDS
+from foveal.retrieval.words import ASKING_WORDS, FUNCTION_WORDS
 from foveal.types import Hit
 
 Floats = npt.NDArray[np.float64]
+SMALL_WORDS = FUNCTION_WORDS | ASKING_WORDS
+"""English words that stand in any text, or that a question is asked with: they tell no passage from another."""
+
 Part = tuple[int, int]
 """Start (included) and end (excluded) character of a passage's text."""
 
@@ -66,18 +69,20 @@ class Explanation:
         return found
 
     def strongest(self, count: int) -> list[int]:
-        """The places of the `count` parts that counted most, in the text's order. Where only the strongest counts, as
-        in `best`: each word of the query gets its best matches in turn, function words come in last on either side.
+        """The places of the `count` parts that counted most (`order`), in the text's order."""
+        return sorted(self.order()[:count])
+
+    def order(self) -> list[int]:
+        """The places of the parts, those that counted most first. Where only the strongest counts each word of the
+        query gets its best matches in turn, and `SMALL_WORDS` come last on either side.
         """
         if self.adds:
-            order = np.argsort(-self.of_parts, kind="stable")
-        else:
-            asked = [row for row, word in enumerate(self.query) if word not in FUNCTION_WORDS]
-            rows = self.weights[asked or range(len(self.weights))]
-            turns = np.argsort(np.argsort(-rows, axis=1, kind="stable"), axis=1).min(0)
-            last = [self.text(part).lower() in FUNCTION_WORDS for part in self.parts]
-            order = np.lexsort((-rows.max(0), turns, last))
-        return sorted(order[:count].tolist())
+            return list(map(int, np.argsort(-self.of_parts, kind="stable")))
+        asked = [row for row, word in enumerate(self.query) if word not in SMALL_WORDS]
+        rows = self.weights[asked or range(len(self.weights))]
+        turns = np.argsort(np.argsort(-rows, axis=1, kind="stable"), axis=1).min(0)
+        last = [self.text(part).lower() in SMALL_WORDS for part in self.parts]
+        return list(map(int, np.lexsort((-rows.max(0), turns, last))))
 
     def text(self, part: Part) -> str:
         """The characters of a part."""
@@ -86,7 +91,7 @@ class Explanation:
     def best(self, count: int = 5) -> list[Reason]:
         """The strongest reasons, the same words taken together, in lower case, and sentences as they are written; a
         weight of 0 or below is none, nor is a mark. Where only the strongest counts each word of the query has one: its
-        best match; those of function words, which stand in any text, come last.
+        best match. `SMALL_WORDS` make no reason on either side, unless there is no other.
         """
         found: dict[tuple[str, str], float] = {}
         texts = [" ".join(self.text(part).split()) for part in self.parts]
@@ -98,11 +103,12 @@ class Explanation:
                 before = found.get(key, 0.0)
                 found[key] = before + weight if self.adds else max(before, weight)
         order = sorted((key for key in found if found[key] > 0), key=lambda key: -found[key])
+        order = [key for key in order if SMALL_WORDS.isdisjoint(key)] or order
         if not self.adds:
             strongest: dict[str, tuple[str, str]] = {}
             for word, text in order:
                 strongest.setdefault(word, (word, text))
-            order = sorted(strongest.values(), key=lambda key: key[0] in FUNCTION_WORDS)
+            order = list(strongest.values())
         return [Reason(word, text, found[word, text]) for word, text in order[:count]]
 
     def __str__(self) -> str:

@@ -84,7 +84,7 @@ class FileText:
         self.url: str | None = None
         head = read_head(path, SAMPLE)
         if not head.strip():
-            raise UnreadableSource(f"{path} holds no text: it is empty or blank.")
+            raise UnreadableSource(f"{path} holds no text: it is empty or blank. Name a file with text in it.")
         self._encoding = encoding or _encoding(head, path)
         try:
             text = head.decode(self._encoding, "ignore")

@@ -161,7 +161,9 @@ class Pages:
             documents = documents_of(page, Source(url, "url"), limits)
             found = next((one for one in documents if isinstance(one, Document)), None)
         if found is None or not found.text.strip():
-            raise UnreadableSource(f"{url} holds no text that can be read.")
+            raise UnreadableSource(
+                f"{url} holds no text that can be read. If a browser shows some, scripts draw it: name another page."
+            )
         stated = stated_address(page) if found.metadata.get("kind") == "html" else ""
         return replace(found, metadata={**found.metadata, "canonical": stated}) if stated else found
 

@@ -21,6 +21,7 @@ Source    Yang et al., "Event-driven Real-time Retrieval in Web Search", 2023, a
 from __future__ import annotations
 
 import math
+from bisect import insort
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -105,7 +106,8 @@ class EventStore:
         self._aware: bool | None = None
         self._latest: float | None = None  # of the evidence
         self._night: int | None = None  # day of the last midnight
-        self._waiting: list[tuple[float, int, Item]] = []
+        self._waiting: list[tuple[float, int, Item]] = []  # the soonest first
+        self._waiting_ids: set[str] = set()
         self._owner: dict[str, str] = {}  # items that NearDuplicates remembers -> their event
         self._now: dict[str, str] = {}  # merged -> the event that it is part of
 
@@ -280,6 +282,7 @@ class EventStore:
         """The store as it was written. InputError: the file is missing, damaged, or of a newer form."""
         store = cls(settings, encode=encode)
         read(store, path)
+        store._waiting_ids = {item.id for _, _, item in store._waiting}
         return store
 
     # -- parts --------------------------------------------------------------------------------------------------
@@ -302,12 +305,12 @@ class EventStore:
 
     def _quarantined(self, at: float, item: Item) -> str:
         """Let the item wait, if it does not yet; why it is no evidence."""
-        if any(one.id == item.id for _, _, one in self._waiting):
+        if item.id in self._waiting_ids:
             return "again"
-        self._waiting.append((at, self.received, item))
-        self._waiting.sort(key=lambda one: one[:2])
+        insort(self._waiting, (at, self.received, item), key=lambda one: one[:2])
+        self._waiting_ids.add(item.id)
         if len(self._waiting) > self.settings.quarantine:
-            self._waiting.pop()
+            self._waiting_ids.discard(self._waiting.pop()[2].id)
             self.reasons["future, forgotten"] += 1
         return "future"
 
@@ -315,6 +318,7 @@ class EventStore:
         """Let in what waited for its time."""
         while self._waiting and self._waiting[0][0] <= clock:
             _, _, item = self._waiting.pop(0)
+            self._waiting_ids.discard(item.id)
             self.reasons["future"] -= 1
             self._add(item, clock)
 

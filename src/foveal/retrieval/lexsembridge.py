@@ -242,7 +242,8 @@ class LexSemBridgeRetriever:
         if loaded.encoder.fingerprint != encoder.fingerprint:
             raise InputError(
                 f"The bridge was made for the encoder {loaded.encoder.name} ({loaded.encoder.fingerprint[:12]}), the "
-                f"library's vectors by {encoder.name} ({encoder.fingerprint[:12]}). Train a bridge for this library."
+                f"library's vectors by {encoder.name} ({encoder.fingerprint[:12]}). Train a bridge for this library: "
+                "foveal train lexsembridge."
             )
         if loaded.bridge.settings.fuse_passage:
             raise InputError(

@@ -168,7 +168,7 @@ def _file(path: Path, about: os.stat_result) -> Source | Skipped:
     if not stat.S_ISREG(about.st_mode):
         return Skipped(address, f"{path} is no ordinary file.")
     if about.st_size == 0:
-        return Skipped(address, f"{path} holds no text: it is empty.")
+        return Skipped(address, f"{path} holds no text: it is empty. Leave it out, or check how it was made.")
     if ending in _UNREAD:
         return Skipped(address, f"{path} {_UNREAD[ending]}")
     if ending in KINDS:

@@ -1,8 +1,11 @@
 """Titles for segments without headings: the phrase of each that tells it best from its neighbours.
 
 Candidates  one to four words in a row within a sentence, no small word at either end, as they stand in the text
-Score       tf · ln((1 + N) / df) · length, over the N segments; the best few are then compared with the segment's own
-            vector, where there is an encoder: a phrase is a title if it is rare elsewhere and means what the text means
+Score       tf^0.3 · t^0.7 · ln(1 + (1 + N) / df) · length, over the N segments. t is how often the rarest of its words
+            comes, if no more than half of the segments hold it: in a short text most phrases come once, and of these
+            one whose words come again tells more than the first one. The best few are then compared with the segment's
+            own vector, where there is an encoder: a phrase is a title if it is rare elsewhere and means what the text
+            means
 Against     training/bprop_terms.py weighs single words by a model's attention: dearer, and no phrases
 """
 
@@ -29,6 +32,9 @@ FEW = 6
 
 LENGTH = (1.0, 1.8, 1.9, 1.7)
 """What a phrase of one, two, three, four words counts: one word is seldom a title."""
+
+OWN = 0.3
+"""Exponent of how often a phrase comes; that of how often its rarest word does is the rest of 1."""
 
 READ = 6000
 """Characters of a segment that are looked through."""
@@ -110,10 +116,12 @@ def _wide(word: str) -> bool:
 
 def _best(phrases: dict[str, tuple[str, int]], holding: Counter[str], texts: int) -> list[tuple[str, float]]:
     """The FEW phrases with the highest scores, the best first; of equally good ones the one that stands first."""
-    scored = [
-        (written, count * math.log((1 + texts) / holding[key] + 1) * LENGTH[len(written.split()) - 1])
-        for key, (written, count) in phrases.items()
-    ]
+    scored = []
+    for key, (written, count) in phrases.items():
+        words = [one for one in key.split() if one in phrases]
+        comes = min((1 if holding[one] > max(1, texts / 2) else phrases[one][1] for one in words), default=count)
+        often = count**OWN * max(count, comes) ** (1 - OWN)
+        scored.append((written, often * math.log((1 + texts) / holding[key] + 1) * LENGTH[len(written.split()) - 1]))
     return sorted(scored, key=lambda one: -one[1])[:FEW]
 
 

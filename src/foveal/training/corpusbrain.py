@@ -243,7 +243,7 @@ def begun(
 
 
 def naming_model(base: str | None, cache: Path) -> TitleModel | None:
-    """The model by whose tokens titles must differ before `base` learns them (`retrieval.generative.told_apart`).
+    """The model by whose tokens titles must differ before `base` learns them (`retrieval.corpusbrain.told_apart`).
 
     None without a base: the vocabulary of a small model is of bytes, and tells all titles apart.
     """
@@ -265,7 +265,7 @@ def require_told_apart(model: TitleModel, titles: Sequence[str]) -> None:
         if ids in owners:
             raise InputError(
                 f"The titles {owners[ids]!r} and {title!r} have the same tokens, so this model cannot tell them apart. "
-                "Make them differ: retrieval.generative's told_apart sets numbers behind them."
+                "Make them differ: retrieval.corpusbrain's told_apart sets numbers behind them."
             )
         owners[ids] = title
 

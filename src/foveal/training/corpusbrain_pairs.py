@@ -124,8 +124,8 @@ class TitledCorpus:
             if len(set(values)) < len(values):
                 twice = next(value for value in values if values.count(value) > 1)
                 raise InputError(
-                    f"Two documents have the {what} {twice!r}. Name one of them anew (retrieval.generative's "
-                    "unique_titles sets numbers behind titles)."
+                    f"Two documents have the {what} {twice!r}. Name one of them anew (retrieval.corpusbrain's "
+                    "told_apart sets numbers behind titles)."
                 )
         here = {text.id for text in long}
         kept = [

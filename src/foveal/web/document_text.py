@@ -27,7 +27,7 @@ PART = 60_000
 NUMBERED, CAPITALS = 3, 6
 """Lines in a row that begin with a capital or a digit, from which on they are rows: if most hold a number, and else."""
 
-_HASHES = re.compile(r" {0,2}#{1,6}[ \t]+(?=\S)")
+HASHES = re.compile(r" {0,2}#{1,6}[ \t]+(?=\S)")
 _LINE = re.compile(r"[^\n]*\n?")
 _ITEM = re.compile(r"(?:\d{1,3}|[a-zA-Z])[.)]\s|\[\d")  # of a list: "2. ", "b) ", "[3"
 
@@ -64,7 +64,7 @@ class Slice:
     @property
     def hashes(self) -> str:
         """The `## ` that a heading's first slice begins with, which a page need not show."""
-        found = _HASHES.match(self.lines[self.opening]) if self.anchor is not None else None
+        found = HASHES.match(self.lines[self.opening]) if self.anchor is not None else None
         return found[0] if found else ""
 
 

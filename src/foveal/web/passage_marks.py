@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from foveal.retrieval.asked_words import asked_found
 from foveal.text.table_cells import CELLS_APART, rows_in_a_line
@@ -58,6 +60,18 @@ def in_a_line(text: str) -> str:
     return _CODE.sub(r"\1", _BOLD.sub(r"\1", line))
 
 
+def marks_within(text: str) -> list[tuple[int, int]]:
+    """Places of the marks around links, code and bold words, which `in_a_line` leaves out, in order; none in code."""
+    code = [one.span() for one in _CODE.finditer(text)]
+    found = [place for start, end in code for place in ((start, start + 1), (end - 1, end))]
+    begins = [start for start, _ in code]
+    for one in chain(_LINK.finditer(text), _BOLD.finditer(text)):
+        before = bisect_left(begins, one.start()) - 1
+        if before < 0 or code[before][1] <= one.start():
+            found += [(one.start(), one.start(1)), (one.end(1), one.end())]
+    return sorted(found)
+
+
 def _densest(found: list[tuple[tuple[int, int], str]], line: str, most: int) -> int:
     """Where a stretch of `most` characters holds the most different words, then the most; a little before the first."""
     if len(line) <= most or not found:
@@ -87,7 +101,7 @@ def _whole_words(line: str, start: int, end: int) -> tuple[int, int]:
     return start, min(end, len(line))
 
 
-def _apart(places: list[tuple[int, int]]) -> list[tuple[int, int]]:
+def apart(places: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """Places in order, those that overlap or touch as one: where no space parts words, pieces of words overlap."""
     found: list[tuple[int, int]] = []
     for a, b in sorted(places):
@@ -100,7 +114,7 @@ def _apart(places: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 def _pieces(line: str, places: list[tuple[int, int]], start: int, end: int) -> Iterator[Marked]:
     at = start
-    for a, b in _apart(places):
+    for a, b in apart(places):
         yield Marked(line[at:a], marked=False)
         yield Marked(line[a:b], marked=True)
         at = b

@@ -10,8 +10,11 @@ leaving out its sentences for twenty of them, and of a stranger's only so many a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -23,12 +26,13 @@ from foveal.ranking.explanation import Explanation, Reason
 from foveal.text.table_cells import barred
 from foveal.types import Document, Hit, Passage, Span
 from foveal.web.answers import where_of
-from foveal.web.document_outline import shown_of, tables_of
-from foveal.web.document_text import place_address
+from foveal.web.document_outline import code_of, headings_of, shown_of, tables_of
+from foveal.web.document_text import HASHES, place_address
 from foveal.web.documents import entry_of, place_of
 from foveal.web.library_search import LONGEST_QUERY
 from foveal.web.offered import check_ranker
 from foveal.web.pages import page
+from foveal.web.passage_marks import apart, in_a_line, marks_within
 from foveal.web.request_limits import asked_by, limited
 from foveal.web.site import site_of
 from foveal.web.small_forms import SmallForms
@@ -41,6 +45,10 @@ FAINT = 0.1
 
 REASONS, COLUMNS = 8, 16
 """Reasons in words, and words of the passage in a match matrix: the strongest."""
+
+_HEADED = re.compile(r"^#{1,6}\s+(?=\S)")
+
+Place = tuple[int, int]
 
 router = APIRouter(route_class=SmallForms, include_in_schema=False)
 
@@ -104,7 +112,7 @@ def why(
         "place": where_of(entry.pages, heading, entry.title, span),
         "address": place_address(entry.id, start, end, entry.revision),
         "told": told,
-        "pieces": pieces(told, _readable(document, start, end)),
+        "pieces": pieces(told, _readable(document, start, end), _markdown(document, start, end)),
         "reasons": reasons(told),
         "matrix": matrix(told),
     }
@@ -117,36 +125,67 @@ def _readable(document: Document, start: int, end: int) -> str:
     return barred(shown_of(document, start, end), start, cells)
 
 
+def _markdown(document: Document, start: int, end: int) -> list[Place]:
+    """Places of Markdown's marks in characters `start` to `end`, counted from `start`; none of a paper's pages."""
+    if document.pages:
+        return []
+    text = document.text
+    code = [one for one in code_of(document) if one.start < end and one.end > start]
+    hashes = [HASHES.match(text, one.start) for one in headings_of(document) if start <= one.start < end]
+    found = [one.span() for one in hashes if one]
+    found += (place for one in code for place in ((one.start, one.body), (one.stop, one.end)))
+    borders = [start, *(border for one in code for border in (one.start, one.end)), end]
+    for first, last in zip(borders[::2], borders[1::2], strict=True):
+        found += ((first + a, first + b) for a, b in marks_within(text[first:last]))
+    return apart([(max(a, start) - start, min(b, end) - start) for a, b in found if max(a, start) < min(b, end)])
+
+
 # -- what the template draws -------------------------------------------------------------------------------------------
 
 
-def pieces(told: Explanation, text: str = "") -> list[Piece]:
-    """The whole passage in pieces; together they are its text, or `text`, which stands for it one for one."""
+def pieces(told: Explanation, text: str = "", marks: Sequence[Place] = ()) -> list[Piece]:
+    """The whole passage in pieces, but for `marks`, places apart in order; together they are its text, or `text`, which
+    stands for it one for one.
+    """
     text, most = text or told.hit.passage.text, _most(told.of_parts)
     found, at = list[Piece](), 0
     for (start, end), weight in zip(told.parts, told.of_parts.tolist(), strict=True):
         first = max(at, start)
         if first < end:
-            found += [Piece(text[at:first], 0), Piece(text[first:end], strength(weight, most))]
+            found += [*_without(text, at, first, marks, 0), *_without(text, first, end, marks, strength(weight, most))]
             at = end
-    return [one for one in (*found, Piece(text[at:], 0)) if one.text]
+    return [one for one in (*found, *_without(text, at, len(text), marks, 0)) if one.text]
+
+
+def _without(text: str, start: int, end: int, marks: Sequence[Place], strength: int) -> Iterator[Piece]:
+    """The characters `start` to `end` that are no marks, in one piece."""
+    kept, at = list[str](), start
+    for first, last in marks[bisect_right(marks, start, key=itemgetter(1)) :]:
+        if first >= end:
+            break
+        kept.append(text[at:first])
+        at = last
+    yield Piece("".join((*kept, text[at:end])), strength)
 
 
 def reasons(told: Explanation) -> list[tuple[Reason, int]]:
-    """The strongest reasons with their strengths."""
+    """The strongest reasons with their strengths; sentences without Markdown's marks."""
     best = told.best(REASONS)
     most = max((one.weight for one in best), default=0.0)
-    return [(one, max(1, strength(one.weight, most))) for one in best]
+    readable = [replace(one, text=_HEADED.sub("", in_a_line(one.text))) for one in best]
+    return [(one, max(1, strength(one.weight, most))) for one in readable]
 
 
 def matrix(told: Explanation) -> Matrix | None:
     """The strongest words in the order of the text, each once; None where the query's words do not look one by one."""
     if told.adds or len(told.query) < 2 or not told.parts:
         return None
-    words = dict[str, int]()  # word -> where it matches best
+    named = [told.text(part).lower() for part in told.parts]
+    best = dict[str, int]()  # word -> where it matches best
     for number in np.argsort(-told.of_parts, kind="stable").tolist():
-        words.setdefault(told.text(told.parts[number]).lower(), number)
-    strongest = np.sort(list(words.values())[:COLUMNS])
+        best.setdefault(named[number], number)
+    words = list(dict.fromkeys(named[number] for number in told.order()))
+    strongest = np.sort([best[word] for word in words[:COLUMNS]])
     weights = told.weights[:, strongest]
     most = _most(weights)
     rows = [
