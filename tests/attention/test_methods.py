@@ -610,7 +610,7 @@ def test_random_blocks_are_the_same_for_the_same_layer_only():
         (RandomBlocks, {"dense_tail": -1}, "dense_tail -1"),
         (DHSA, {"density": 0.0}, "density"),
         (DHSA, {"budget": 100}, "cannot hold"),
-        (DHSA, {"budget": 160, "local": 32}, "own block, in blocks of 32, these are 256"),
+        (DHSA, {"budget": 150, "local": 32}, "own block, in blocks of 32, these are 160"),
         (DHSA, {"budget": 300, "local": 150, "sink": 150}, "these are 320"),
         (DHSA, {"budget": 512, "density": 0.5}, "give one"),
         (DHSA, {"boundaries": "random"}, "random"),
