@@ -601,7 +601,7 @@ def test_the_weight_goes_to_what_finds_the_answers(right):
     now, later = (Asked(asked, {name: one + days * 86400 for name, one in at.items()}, {}) for days in (-9, 365))
     judged = {name: {answer: 1} for name, answer in zip(asked, answers, strict=True)}
     found = fit_fusion(search, now, later, judged)
-    assert found.weight >= 0.5 if right == "vectors" else found.weight <= 0.5
+    assert found.weight >= 0.5 if right == "vectors" else found.weight < 0.5
     rows = [list(search.features(one, FreshSettings()).values()) for one in (now, later)]
     assert min(map(found.need.probability, rows[0])) > max(map(found.need.probability, rows[1]))
     first = NeedClassifier.fit([*rows[0], *rows[1]], [True] * 9 + [False] * 9)

@@ -44,8 +44,11 @@ log = logging.getLogger("foveal.retrieval")
 
 Floats = npt.NDArray[np.float32]
 Queries = Callable[[Sequence[str], Sequence[Sequence["EventText"]]], Floats]
-WEIGHTS = tuple(round(0.1 * step, 1) for step in range(11))
-READINESS = tuple(0.5 * step for step in range(-2, 9))
+A_WEIGHT, A_MOVE = 0.1, 0.5
+"""A step of the weights, and of the readiness."""
+
+WEIGHTS = tuple(round(A_WEIGHT * step, 1) for step in range(11))
+READINESS = tuple(A_MOVE * step for step in range(-2, 9))
 """What the bias of the need classifier is moved by."""
 
 HARM = 0.01
@@ -228,7 +231,7 @@ def fit_fusion(search: PastSearcher, now: Asked, later: Asked, judged: Qrels) ->
         for moved in READINESS:
             need = replace(first, bias=first.bias + moved)
             lost = _lost(timeless, then.values(need, settings)["recall@10"])
-            steps = abs(weight - FreshSettings().weight) / 0.1 + abs(moved) / 0.5
+            steps = abs(weight - FreshSettings().weight) / A_WEIGHT + abs(moved) / A_MOVE
             values = np.mean(list(here.values(need, settings).values()), axis=0)
             tried.append(_Choice(Fusion(weight, need), steps, values, lost))
     chosen = _steadiest(tried)
