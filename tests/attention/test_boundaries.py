@@ -8,6 +8,7 @@ from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from pydoc_data.topics import topics
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from foveal.attention import boundaries, profiles
+from foveal.attention import boundaries, boundary_training, profiles
 from foveal.attention.boundaries import (
     EPSILON,
     BoundaryPredictor,
@@ -31,6 +32,7 @@ from foveal.attention.boundary_training import (
     Sample,
     TokenText,
     capture,
+    chosen_layers,
     cosine_distance,
     fit,
     focal_loss,
@@ -557,3 +559,19 @@ def test_a_shipped_predictor_finds_what_its_model_does_in_a_text_that_was_held_o
     assert found["predictor"].overlap > 2 * max(
         found[name].overlap for name in ("random", "fixed", "sentences", "cosine")
     )
+
+
+def test_only_layers_that_see_the_whole_text_are_learnt_and_measured(attention_models, monkeypatch):
+    model, ids = attention_models["gemma"].model, text(length=70)
+    whole = [layer for layer, kind in enumerate(model.config.layer_types) if kind == "full_attention"]
+    assert chosen_layers(model) == whole == [1, 3]
+    asked = []
+    monkeypatch.setattr(
+        boundary_training, "sample_of", lambda q, k, c, **given: (asked.append(c.layer), sample_of(q, k, c, **given))[1]
+    )
+    recipe = Recipe(epochs=1, hidden=16)
+    train_boundary_predictor(model, [TokenText(ids)] * 2, held_out=[TokenText(ids)], recipe=recipe)
+    assert asked == whole * 3
+    slides = SimpleNamespace(num_hidden_layers=3, layer_types=["sliding_attention"] * 3)
+    slides.get_text_config = lambda: slides
+    assert chosen_layers(SimpleNamespace(config=slides)) == [0, 1, 2]

@@ -77,6 +77,16 @@ def test_what_is_kept_of_a_window_is_what_its_layers_show(loaded, tmp_path):
         torch.testing.assert_close(rows[number]["rho"], seen[alike[0]].rho.float())
 
 
+def test_of_a_model_that_slides_only_whole_layers_are_kept(tmp_path):
+    gemma = tiny("gemma", tmp_path / "model", merges=0)
+    texts = [TokenText(list(range(60)))]
+    rows = read_samples(gemma.model, texts, tmp_path / "rows", Recipe(layers_per_text=12), 0, lambda *_: None)
+    seen = {}
+    capture(gemma.model, texts[0].ids, lambda _, key, context: seen.update({context.layer: key.clone()}))
+    kept = [rows[number]["key"] for number in range(len(rows))]
+    assert [[layer for layer, key in seen.items() if torch.equal(key, one)] for one in kept] == [[1], [3]]
+
+
 def test_windows_that_were_read_are_not_read_again(loaded, tmp_path, monkeypatch):
     texts = [TokenText(list(range(60))), TokenText(list(range(80, 140)))]
     whole = read_samples(loaded.model, texts, tmp_path / "whole", Recipe(), 0, lambda *_: None)

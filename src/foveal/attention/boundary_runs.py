@@ -39,6 +39,7 @@ from foveal.attention.boundary_training import (
     Sample,
     TokenText,
     capture,
+    chosen_layers,
     found_in,
     measure,
     sample_loss,
@@ -110,6 +111,7 @@ def train_boundaries(
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     depends_on = {
         "what": KIND, "base": model.name, "weights": model.fingerprint, "texts": digest, KIND: without_loop(settings),
+        "layers": chosen_layers(model.model),
     }  # fmt: skip
     here = TrainingRun.opened(run, identity(depends_on, settings.loop), kind=KIND)
     done = here.report()
@@ -188,8 +190,8 @@ def read_samples(
     on_read: Callable[[int, int], None],
 ) -> Samples:
     """Let a decoder read what is not read yet. Of each window a few layers are kept, drawn by its number."""
-    layers = model.config.get_text_config().num_hidden_layers
-    count = min(layers, recipe.layers_per_text or layers)
+    layers = chosen_layers(model)
+    count = min(len(layers), recipe.layers_per_text or len(layers))
     for number, text in enumerate(texts):
         place = folder / f"{number}.safetensors"
         if not place.exists():

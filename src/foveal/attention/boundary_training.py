@@ -5,6 +5,7 @@ No text needs to be annotated. What is kept for training is the keys of the laye
 texts × layers × L × C × 2 bytes (100 texts of 2,048 tokens, 8 layers, C = 128: 420 MB).
 
 Shapes    token ids (L,), queries (1, H, L, d), keys (1, G, L, d)  ->  the keys kept, and rho (L,)
+Layers    those that see the whole text: in one that slides DHSA chooses nothing, and its labels are others
 Loss      focal binary cross-entropy, mean over the positions where rho is defined
 Source    DHSA (Xiong et al., arXiv 2510.24606): labels, loss, predictor
           ours: one step for each text and layer in shuffled order, where the published code takes one for all layers
@@ -24,6 +25,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cosine_similar
 
 from foveal.attention.attach import Context, attach
 from foveal.attention.boundaries import CUT_RATIO, BoundaryPredictor, label_boundaries
+from foveal.attention.profiles import whole_layers
 from foveal.errors import InputError
 from foveal.ranges import COUNT, NOT_NEGATIVE, POSITIVE, RATE, require_settings
 
@@ -46,7 +48,7 @@ class Recipe:
 
     epochs: int = 5  # (2, of a hundred times more text)
     length: int = 2048  # tokens read of each text, at least 4·window + 1
-    layers_per_text: int | None = None  # drawn anew for each text; None: all
+    layers_per_text: int | None = None  # drawn anew for each text, of `chosen_layers`; None: all of them
     learning_rate: float = 2e-3  # of Adam; rises over a twentieth of the steps, then falls to 0 as a cosine (1e-4)
     focus: float = 2.0  # gamma of the focal loss
     positive_weight: float = 2.0  # so that p >= 0.5 marks about as many boundaries as there are (1.3)
@@ -79,7 +81,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Found:
-    """How well boundaries were found, over all positions of all layers of the texts held out."""
+    """How well boundaries were found, over all positions of the texts held out and all layers that were measured."""
 
     precision: float
     recall: float
@@ -167,12 +169,19 @@ def sample_of(query: Tensor, key: Tensor, context: Context, *, window: int = 4) 
     return Sample(key.clone(), rho[0])
 
 
+def chosen_layers(model: Any) -> list[int]:
+    """The layers that DHSA chooses in: those that see the whole text. Of a model without any: all of them."""
+    config = model.config.get_text_config()
+    return whole_layers(config) or list(range(config.num_hidden_layers))
+
+
 def _samples(
     model: Any, texts: Sequence[TokenText], recipe: Recipe, report: Callable[[Progress], None]
 ) -> list[Sample]:
     samples: list[Sample] = []
+    layers = chosen_layers(model)
     for done, text in enumerate(texts, start=1):
-        wanted = _drawn_layers(model.config.get_text_config().num_hidden_layers, recipe.layers_per_text)
+        wanted = _drawn(layers, recipe.layers_per_text)
 
         def keep(query: Tensor, key: Tensor, context: Context, wanted: frozenset[int] = wanted) -> None:
             if context.layer in wanted:
@@ -183,8 +192,8 @@ def _samples(
     return samples
 
 
-def _drawn_layers(layers: int, count: int | None) -> frozenset[int]:
-    return frozenset(torch.randperm(layers)[: count or layers].tolist())
+def _drawn(layers: Sequence[int], count: int | None) -> frozenset[int]:
+    return frozenset(layers[place] for place in torch.randperm(len(layers))[:count].tolist())
 
 
 # learning
@@ -299,12 +308,15 @@ def measure(
     seed: int = 0,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Metrics:
-    """How well `predictor` (p >= 0.5) and the baselines find rho >= 2 in all layers of `texts`, cut at `length`."""
+    """How well `predictor` (p >= 0.5) and the baselines find rho >= 2 in `texts`, cut at `length`, in the layers that
+    DHSA chooses in."""
     counts = {name: _Count() for name in ("predictor", "random", "fixed", "sentences", "cosine")}
-    generator = torch.Generator().manual_seed(seed)
+    generator, layers = torch.Generator().manual_seed(seed), frozenset(chosen_layers(model))
     for done, text in enumerate(texts, start=1):
 
         def count(query: Tensor, key: Tensor, context: Context, text: TokenText = text) -> None:
+            if context.layer not in layers:
+                return
             sample = sample_of(query, key, context, window=predictor.window)
             valid = sample.rho > 0
             rho = sample.rho[valid]

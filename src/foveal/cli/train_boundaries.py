@@ -24,7 +24,9 @@ def boundaries(
     model: Annotated[str, typer.Option(help=f"Model whose attention is learnt from: {MODELS}.")] = DEFAULT_MODEL,
     texts: Annotated[int | None, typer.Option(min=1, help="Windows of text that are read (default 48).")] = None,
     length: Annotated[int | None, typer.Option(min=512, help="Tokens of a window (default 2048).")] = None,
-    layers: Annotated[int | None, typer.Option(min=1, help="Layers of each window, drawn (default 12).")] = None,
+    layers: Annotated[
+        int | None, typer.Option(min=1, help="Layers of each window, drawn from those that see it whole (default 12).")
+    ] = None,
     encoder: Annotated[
         str | None, typer.Option(help="What reads the keys around a cut: tokens (default), attn, stack, cnn.")
     ] = None,
