@@ -111,7 +111,7 @@ def train_boundaries(
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     depends_on = {
         "what": KIND, "base": model.name, "weights": model.fingerprint, "texts": digest, KIND: without_loop(settings),
-        "layers": chosen_layers(model.model),
+        "layers": str(chosen_layers(model.model)),
     }  # fmt: skip
     here = TrainingRun.opened(run, identity(depends_on, settings.loop), kind=KIND)
     done = here.report()
