@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING, Any
 
 from foveal.errors import InputError, LibraryError, UnknownDocument
 from foveal.models.characters import is_read, scalar
-from foveal.models.hub import require_known
+from foveal.models.hub import require_known, whole_name
 from foveal.ranking.chosen import Usual, by_now
 from foveal.registry import RETRIEVERS, SEGMENTERS, lookup, require_name
 from foveal.retrieval import tables
 from foveal.retrieval.adding import AddReport as AddReport
 from foveal.retrieval.adding import OwnWork, Work
 from foveal.retrieval.creation import create_library, is_empty
-from foveal.retrieval.encoding_anew import encode_anew, whole_name
+from foveal.retrieval.encoding_anew import encode_anew
 from foveal.retrieval.filters import DOCUMENT_COLUMNS, literal, sql
 from foveal.retrieval.indexing import Indexer, storable
 from foveal.retrieval.lexical import LexicalRetriever

@@ -181,3 +181,13 @@ def test_a_token_that_looks_like_markup_is_shown_as_it_is(capsys):
     )
     _print_sinks(report)
     assert "'[/INST]'" in capsys.readouterr().out
+
+
+def test_bars_stay_short_where_sinks_are_many(capsys):
+    counts = torch.tensor([[70.0] * HEADS, [35.0] * HEADS])
+    report = SimpleNamespace(
+        tokens=("a", "b"), strongest=lambda _: [], counts=counts, first=torch.ones(2, HEADS), share=1.0
+    )
+    _print_sinks(report)
+    bars = [line.count("█") for line in capsys.readouterr().out.splitlines() if "█" in line]
+    assert bars == [32, 16]

@@ -81,7 +81,7 @@ def test_a_text_is_forgotten_that_was_kept_before_it_changed(place, since):
     path.unlink() if since == "gone" else path.write_text("It did not rain.\n")
     assert "is gone" in call(place, *asked, "--forget").stdout
     assert not list(home.iterdir())
-    told = "No text is kept" if since == "changed" else "no file"
+    told = f"No text is kept of {path} by retrieval" if since == "changed" else "no file"
     assert told in call(place, *asked, "--forget", status=1).said
 
 

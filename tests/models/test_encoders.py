@@ -193,6 +193,14 @@ def test_a_folder_may_be_a_path_and_a_type_pytorchs_own(folder):
         load_encoder(folder / "nothing")
 
 
+def test_a_folder_is_known_by_its_whole_path(folder, tmp_path, monkeypatch):
+    """Who keeps its name, as a ranker over it does, finds it from anywhere."""
+    (tmp_path / "mine").symlink_to(folder)
+    monkeypatch.chdir(tmp_path)
+    assert load_encoder("mine").name == str(folder.resolve())
+    assert load_encoder("minilm").name == "minilm"
+
+
 def test_one_text_is_not_read_letter_by_letter(exact, peer):
     for encoder in (exact, peer):
         with pytest.raises(InputError, match=r"encode got one text, 'a fast car'; .*give \[text\]"):

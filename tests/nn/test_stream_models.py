@@ -121,6 +121,8 @@ def test_a_forecaster_learns_is_kept_and_goes_on(tmp_path):
     folder, report = fit(forecasting(waves(), settings), loop, run=RunSettings(home=tmp_path, name="waves"))
     before, after = report.measured["test"]
     assert after["mse"] < 0.3 * before["mse"]
+    seen = {step: one["mse"] for step, one in report.curves.metrics}
+    assert seen[report.curves.best_step] == min(seen.values()) == pytest.approx(report.measured["dev"][1]["mse"])
     model = load_model(folder, task="forecast")
     table = waves()
     told = model.forecast(table.values[:200])

@@ -238,6 +238,13 @@ def test_a_cascades_hits_are_explained_by_the_stage_that_saw_them_last():
 # -- the form, and the picture -----------------------------------------------------------------------------------------
 
 
+def test_marks_of_punctuation_and_of_markdown_are_no_reasons():
+    text = "` fovea | = ** 5 €"
+    parts = tuple(found.span() for found in re.finditer(r"\S+", text))
+    looked = Explanation(hit("a", 0.0, text), "blockrank", "share", (), parts, np.full((1, len(parts)), 0.1))
+    assert [reason.text for reason in looked.best()] == ["fovea", "5", "€"]
+
+
 def test_an_explanation_is_checked_and_is_plain_as_json():
     found = WORDS.explain("small fovea", HITS[0])
     plain = json.loads(json.dumps(found.as_json()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -120,6 +121,9 @@ def test_it_is_saved_and_found_by_name(tiny, tmp_path):
     told = (folder / "goal-ranker.json").read_text()
     (folder / "goal-ranker.json").write_text(told.replace(tiny.encoder.fingerprint, "0" * 64))
     with pytest.raises(ModelUnavailable, match="another"):
+        GoalRanker.load(folder)
+    (folder / "goal-ranker.json").write_text(told.replace(json.dumps(tiny.encoder.name), '"gone"'))
+    with pytest.raises(ModelUnavailable, match="mine reads by the encoder gone, which is not there"):
         GoalRanker.load(folder)
     for wrong in (told.replace('"hidden"', '"inside"'), told.replace('"weight"', '"share"')):
         (folder / "goal-ranker.json").write_text(wrong)

@@ -6,8 +6,11 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 from honest import HashedWords, Lines
 from retrieval.shelf import Words
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, models, pre_tokenizers
 from training.conftest import topic_examples
 
 from foveal.errors import InputError
@@ -34,6 +37,7 @@ from foveal.ranking.judged_training import (
     train_neural,
 )
 from foveal.ranking.legal_training import LegalForm, examples_of
+from foveal.ranking.neural.scorer import Scorer
 from foveal.ranking.neural.training import METRICS, NeuralSettings
 from foveal.retrieval import tables
 from foveal.training.articles import FROM_SCRATCH
@@ -317,6 +321,24 @@ def test_negatives_are_no_more_than_there_are():
     assert most_negatives(examples, 1) == 1
     assert most_negatives(examples, 7) == 2  # "c" says what "b" says
     assert most_negatives(Examples({"q": "?"}, {"a": "one"}, {"q": {"a": 1}}), 7) == 1
+
+
+def test_word_vectors_are_no_wider_than_the_encoder_that_they_come_from(tmp_path, monkeypatch):
+    """An encoder of six numbers, where a hundred would be taken."""
+    monkeypatch.setattr("foveal.training.report.picture", lambda _, path, **__: path)
+    topics, encoder = topic_examples(), tmp_path / "encoder"
+    pieces = ["[UNK]", *sorted({word for text in topics.corpus.values() for word in text.split()})]
+    spelling = Tokenizer(models.WordPiece({piece: n for n, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    spelling.pre_tokenizer = pre_tokenizers.Whitespace()
+    encoder.mkdir()
+    spelling.save(str(encoder / "tokenizer.json"))
+    table = torch.randn(len(pieces), 6, generator=torch.Generator().manual_seed(0))
+    save_file({"embeddings.word_embeddings.weight": table}, str(encoder / "model.safetensors"))
+    settings = NeuralSettings(depth=6, min_frequency=1, loop=LoopSettings(steps=1, batch=4))
+    judged = Judged(topics, WordSearch(topics.corpus), "words")
+    train_neural("knrm", judged, settings, run=RunSettings(home=tmp_path, name="narrow"), encoder=str(encoder))
+    (made,) = tmp_path.rglob("ranker.json")
+    assert Scorer.load(made.parent).model.vectors.dimension == 6
 
 
 @pytest.mark.slow

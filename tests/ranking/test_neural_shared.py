@@ -202,6 +202,8 @@ def test_what_is_no_encoder_is_refused(vocabulary, tmp_path):
     tiny_encoder(tmp_path / "encoder")
     with pytest.raises(InputError, match="of 9 numbers were asked for"):
         WordVectors.from_encoder(tmp_path / "encoder", vocabulary, 9)
+    with pytest.raises(InputError, match="can spell none of the 1 words"):
+        WordVectors.from_encoder(tmp_path / "encoder", Vocabulary.of_texts(["Пример"], min_frequency=1), 1)
     with pytest.raises(ModelUnavailable, match="holds no tokenizer"):
         WordVectors.from_encoder(tmp_path, vocabulary, 2)
     save_file({"x": torch.zeros(2)}, str(tmp_path / "encoder" / "model.safetensors"))

@@ -152,6 +152,16 @@ def test_a_refusal_is_no_answer(answer):
     assert (found.found, found.text, found.citations, found.unsupported) == (False, NOT_FOUND, (), ())
 
 
+def test_the_question_given_back_is_no_answer():
+    """Its words stand in the text, and so would be borne out."""
+    asked = "Who is the keeper of the mill?"
+    for answer in (asked, "Who is the keeper of the mill? [1]", " who is the keeper of the mill"):
+        found = check(answer, asked)
+        assert (found.found, found.text, found.citations) == (False, NOT_FOUND, ())
+    assert check("The keeper of the mill is Orsin Vale.", asked).found
+    assert check("The keeper of the mill is Orsin Vale.", "The keeper of the mill is Orsin Vale.").found
+
+
 @pytest.mark.parametrize(
     "answer",
     [

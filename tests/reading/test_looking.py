@@ -146,6 +146,15 @@ def test_a_method_that_has_nothing_to_choose_in_windows_so_short_says_so_once(qw
     assert "begins at 2,049 tokens" in told
 
 
+def test_a_text_whose_last_window_is_too_short_for_the_method_is_not_told_of(qwen, caplog):
+    look_module._say_once.cache_clear()
+    look = Looking(qwen, looking(qwen).profile, attention="streaming")
+    ids = tuple(qwen.encode("It rained by the mill. ")) * 60
+    for count in (300, 40):
+        look.scores([[Sentence(0, count, "rain", ids[:count])]], QUESTIONS[:1])
+    assert caplog.records == []
+
+
 def test_no_layer_is_run_below_the_deepest_head(qwen):
     look, run = looking(qwen, heads=((1, 0),)), []
     hooks = [layer.register_forward_pre_hook(lambda *_: run.append(1)) for layer in qwen.model.base_model.layers]

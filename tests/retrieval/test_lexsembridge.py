@@ -490,6 +490,11 @@ def test_a_bridge_of_another_encoder_is_refused(bert, tmp_path):
     other = load_encoder(str(make_encoder(tmp_path / "other", seed=5)), dtype="float32")
     with pytest.raises(InputError, match="was made for the encoder"):
         LexSemBridge.load(folder, encoder=other)
+    shutil.rmtree(folder / "encoder")
+    about = folder / "lexsembridge.json"
+    about.write_text(json.dumps({**json.loads(about.read_text()), "encoder": "gone"}))
+    with pytest.raises(ModelUnavailable, match="saved reads by the encoder gone, which is not there"):
+        LexSemBridge.load(folder)
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------

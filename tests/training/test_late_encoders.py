@@ -107,7 +107,7 @@ def test_a_window_beyond_the_positions_is_refused_before_a_run_begins(topics, ti
 
 
 def test_a_head_wider_than_the_encoder_is_refused(tiny_encoder):
-    with pytest.raises(InputError, match="has 16 to give"):
+    with pytest.raises(InputError, match=r"has 16 to give. Ask for at most 16"):
         late_model(tiny_encoder, replace(FAST, dimension=32))
 
 

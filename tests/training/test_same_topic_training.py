@@ -294,6 +294,8 @@ def test_a_model_of_another_encoder_or_damaged_is_refused(tmp_path):
         SameTopicModel.load(folder, HashedWords(dimension=8, salt="other"))
     with pytest.raises(ModelUnavailable, match="foveal train segmenter"):
         SameTopicModel.load(tmp_path, encoder)
+    with pytest.raises(ModelUnavailable, match="reads by the encoder hashed-words, which is not there"):
+        SameTopicModel.load(folder, None)
     (folder / "same_topic.safetensors").write_bytes(b"\0" * 40)
     with pytest.raises(ModelUnavailable, match="damaged"):
         SameTopicModel.load(folder, encoder)
@@ -330,9 +332,10 @@ SETTINGS = SameTopicSettings(
 )
 
 
-def test_frozen_heads_learn_topics_of_companies_never_seen(tiny_encoder, tmp_path):
+def test_frozen_heads_learn_topics_of_companies_never_seen(tiny_encoder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tiny_encoder.parent)
     folder, report = train_same_topic(
-        documents(), str(tiny_encoder), SETTINGS, credit="made up", run=RunSettings(home=tmp_path, name="mine")
+        documents(), tiny_encoder.name, SETTINGS, credit="made up", run=RunSettings(home=tmp_path, name="mine")
     )
     before, after = report.measured["dev"]
     assert report.kept
@@ -343,6 +346,7 @@ def test_frozen_heads_learn_topics_of_companies_never_seen(tiny_encoder, tmp_pat
     model = SameTopicModel.load(folder, encoder)
     assert set(model.heads) == {"vectors", "topics", "layout"}
     assert model.card["credit"] == "made up"
+    assert model.card["encoder"] == str(tiny_encoder.resolve())  # it is found from anywhere
     same, other = model.heads["vectors"].score(Paragraphs(["a3 f1 b3", "a3 f5 b3", "a4 f5 b4"]), 1)
     assert same > other
     again = train_same_topic(

@@ -132,6 +132,8 @@ def test_settings_of_the_web_app_are_checked(tmp_path: Path) -> None:
         WebSettings(log="xml")
     with pytest.raises(UnknownName, match=r"'act'\. There are: auto, dense, .*flexprefill"):
         WebSettings(attention="act")
+    with pytest.raises(InputError, match="window got 63; a document is read by 64 tokens at once"):
+        WebSettings(window=63)
 
 
 def test_spans_name_routes_and_jobs_and_nothing_else(tmp_path: Path) -> None:

@@ -122,6 +122,15 @@ def test_a_document_is_read_by_the_attention_of_the_site_and_a_library_asked_by_
             asked.clear()
 
 
+def test_windows_are_as_long_as_the_site_says(tmp_path: Path, model):
+    """The story is one window of those by default."""
+    (tmp_path / "foveal.toml").write_text("[web]\nwindow = 64\n", encoding="utf-8")
+    with visiting(made_app(tmp_path, OwnModels(Scripted("He has two cats."), model))) as visitor:
+        visitor.add(("mill.md", STORY.encode()))
+        page = visitor.waited(visitor.post(f"/library/{visitor.only()}/read", question="What has he?"))
+        assert re.search(r"tokens in [2-9] windows", text_of(page))
+
+
 def test_parts_of_the_picture_come_while_it_is_read_and_cancel_ends_it(tmp_path: Path, model):
     app = made_app(tmp_path, OwnModels(Quoter(), model))
     with visiting(app) as visitor:

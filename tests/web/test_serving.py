@@ -81,6 +81,8 @@ def test_a_site_reads_by_the_attention_that_is_asked_for(serve):
     assert serve(toml='[web]\nattention = "streaming"\nstreams = 7').web.attention == "streaming"
     site = serve("--attention", "dhsa", toml='[web]\nattention = "streaming"\nstreams = 7')
     assert (site.web.attention, site.web.streams) == ("dhsa", 7)
+    assert (site.web.window, serve("--window", "4096").web.window) == (768, 4096)
+    assert serve(toml="[web]\nwindow = 3072").web.window == 3072
     with pytest.raises(UnknownName, match=r"'flash'\. There are: auto, dense, streaming"):
         serve("--attention", "flash")
 

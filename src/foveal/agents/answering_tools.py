@@ -157,7 +157,8 @@ def _reader(place: Place, effort: str) -> InfiniRetri:
     from foveal.reading import InfiniRetri, ReadSettings
     from foveal.reading.answering import settings_for
 
-    chosen = ReadSettings(answer=settings_for(chat), attention=place.attention, **EFFORTS[effort])
+    how: dict[str, Any] = {"attention": place.attention, "window": place.window, **EFFORTS[effort]}
+    chosen = ReadSettings(answer=settings_for(chat), **how)
     return InfiniRetri(model, chosen, answerer=chat, home=place.settings.home)
 
 

@@ -44,6 +44,7 @@ class HomePlace:
     models: Models
     allowed: Allowed = field(default_factory=Allowed)
     attention: str = "auto"
+    window: int = 768
     rankers: RankersByName = field(default_factory=Rankers)
     _parts: dict[str, Any] = field(default_factory=dict, repr=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)

@@ -70,6 +70,11 @@ class Place(Protocol):
         ...
 
     @property
+    def window(self) -> int:
+        """Tokens of a text that are read at once."""
+        ...
+
+    @property
     def library(self) -> Library:
         """LibraryError: there is none yet."""
         ...

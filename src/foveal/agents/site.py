@@ -78,6 +78,11 @@ class SitePlace:
         return self.site.web.attention
 
     @property
+    def window(self) -> int:
+        """Likewise."""
+        return self.site.web.window
+
+    @property
     def library(self) -> Library:
         """LibraryError: nothing was added yet."""
         if not self.site.has_library:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 SHOWN = 12
 """Heads, or sinks, that are listed."""
 
+BAR = 32
+"""Signs of the longest bar: a loose rule finds dozens of sinks a head."""
+
 Beta = Annotated[float, typer.Option(min=0, max=1, help="What a sink keeps of its attention.")]
 RuleName = Annotated[str, typer.Option("--rule", help="A sink gets more than: alpha / tokens, least, or max of both.")]
 Alpha = Annotated[float, typer.Option(help="Times an even spread from which a column is a sink.")]
@@ -253,9 +256,10 @@ def _print_sinks(report: SinkReport) -> None:
         often = ", ".join(f"{token!r} {times}" for token, times in report.kinds(SHOWN))
         console.print(f"Most often, over heads and places: {often}", markup=False)
     bars = Table("layer", "sinks a head", "", "first token", box=None, pad_edge=False)
-    for layer in range(layers):
-        count, first = float(report.counts[layer].float().mean()), float(report.first[layer].mean())
-        bars.add_row(str(layer), f"{count:.2f}", "█" * round(4 * count), f"{first:.0%}")
+    counts = report.counts.float().mean(1).tolist()
+    unit = min(4, BAR / max(*counts, 1))
+    for layer, count in enumerate(counts):
+        bars.add_row(str(layer), f"{count:.2f}", "█" * round(unit * count), f"{float(report.first[layer].mean()):.0%}")
     console.print(bars)
 
 

@@ -188,8 +188,13 @@ def _forget(source: str, attention: str, reader: LanguageModel, settings: Settin
         # All that comes by standard input has one id: only this text of it is meant.
         every = [] if source == "-" else revisions_of(text.document_id, reader, settings.home, attention)
         folders = every or [own]
-    for folder in folders:
-        forget(folder)
+    try:
+        for folder in folders:
+            forget(folder)
+    except InputError as none:
+        raise InputError(
+            f"No text is kept of {source} by {attention} for {reader.name}, so there is nothing to forget."
+        ) from none
 
 
 def _said_of_kept(kept: dict[str, Any], model: str) -> str:

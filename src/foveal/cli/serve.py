@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -84,6 +84,14 @@ def serve(
             f"{', '.join(METHODS)} (docs/attention.md; default: as foveal.toml says, else auto)."
         ),
     ] = None,
+    window: Annotated[
+        int | None,
+        typer.Option(
+            min=64,
+            help="Tokens of a document that are read at once; a method may begin at more (default: as foveal.toml "
+            "says, else 768).",
+        ),
+    ] = None,
     mcp: Annotated[
         bool, typer.Option("--mcp", help="Offer the library, reader and papers as tools of assistants, at /mcp.")
     ] = False,
@@ -136,8 +144,8 @@ def serve(
         sign_up=not invited_only,
         demo=demo,
     )
-    if attention is not None:
-        web = replace(web, attention=attention)
+    given: dict[str, Any] = {"attention": attention, "window": window}
+    web = replace(web, **{name: one for name, one in given.items() if one is not None})
     models: Models = LocalModels(
         cache=settings.cache, url=answerer_url, answerer=answerer, timeout_s=settings.chat_timeout_s,
         kept_mb=web.memory_mb,

@@ -11,11 +11,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foveal.errors import ModelUnavailable
+from foveal.errors import ModelUnavailable, UnknownName
 from foveal.models.characters import has_known_token, require_several, scalar
 from foveal.models.dtypes import dtype_name, native_bfloat16
 from foveal.models.folders import fingerprint, written_at
-from foveal.models.hub import folder_of
+from foveal.models.hub import folder_of, whole_name
 from foveal.models.quiet import in_a_line, quiet
 from foveal.registry import require
 from foveal.settings import Settings
@@ -46,7 +46,19 @@ def load_encoder(
     name, dtype = str(name), dtype_name(dtype, DTYPES, kind="an encoder")
     folder = folder_of(name, cache or Settings.load().cache, kind="encoder", home=home)
     written = written_at(folder)
-    return _loaded(folder, name, dtype, written)
+    return _loaded(folder, whole_name(name) or name, dtype, written)
+
+
+def encoder_of(made: Path, name: str, *, cache: Path | None = None) -> Encoder:
+    """The encoder called `name`, which the model in the folder `made` reads by. ModelUnavailable: it is gone, or as of
+    `load_encoder`.
+    """
+    try:
+        return load_encoder(name, cache=cache)
+    except UnknownName as gone:
+        raise ModelUnavailable(
+            f"What was trained in {made} reads by the encoder {name}, which is not there. Put it back, or train anew."
+        ) from gone
 
 
 @lru_cache(maxsize=4)

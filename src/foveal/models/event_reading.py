@@ -90,7 +90,7 @@ def read_event_model(folder: Path, encoder: Encoder | None = None) -> tuple[Even
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from foveal.models import load_encoder
+    from foveal.models.encoders import encoder_of, load_encoder
 
     try:
         about: dict[str, Any] = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
@@ -105,7 +105,7 @@ def read_event_model(folder: Path, encoder: Encoder | None = None) -> tuple[Even
         ) from error
     if (folder / ENCODER).is_dir():
         encoder = load_encoder(str(folder / ENCODER))
-    encoder = encoder or load_encoder(name)
+    encoder = encoder or encoder_of(folder, name)
     if encoder.fingerprint != stated:
         raise InputError(
             f"The event model in {folder} was trained with the encoder {name} ({stated[:12]}); {encoder.name} is "

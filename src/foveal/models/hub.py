@@ -38,6 +38,12 @@ def folder_of(
     return folder
 
 
+def whole_name(name: str | None) -> str | None:
+    """A model's name; a folder by its whole path, so that it is found from anywhere."""
+    folder = existing(name) if name and name not in OFFLINE else None
+    return str(folder.resolve()) if folder and folder.is_dir() else name
+
+
 def require_known(name: str, *, kind: str, home: Path | None = None) -> None:
     """UnknownName: no model of that kind is called so. ModelUnavailable: a folder that holds none.
 

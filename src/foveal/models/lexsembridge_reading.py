@@ -302,7 +302,7 @@ def read_bridge(folder: Path, encoder: Encoder | None = None) -> tuple[Bridge, U
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from foveal.models import load_encoder
+    from foveal.models.encoders import encoder_of
 
     try:
         about: dict[str, Any] = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
@@ -318,7 +318,7 @@ def read_bridge(folder: Path, encoder: Encoder | None = None) -> tuple[Bridge, U
         ) from error
     if encoder is None:
         inside = folder / ENCODER
-        encoder = load_encoder(str(inside) if inside.is_dir() else name)
+        encoder = encoder_of(folder, str(inside) if inside.is_dir() else name)
     if encoder.fingerprint != stated:
         raise InputError(
             f"The bridge in {folder} was made for the encoder {name} ({stated[:12]}), not for {encoder.name} as it is "

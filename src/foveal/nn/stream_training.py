@@ -75,16 +75,17 @@ class Recipe:
         return plain_settings(self.model.settings) if self.settings is None else dict(self.settings)
 
     def job(self, loop: LoopSettings) -> Job:
-        """For the loop: its metric rises."""
-        sign, plan = -1 if self.lower else 1, self.plan
+        """For the loop."""
+        plan = self.plan
         plain = json.dumps(self.plain, sort_keys=True)
         return Job(
             self.model,
             self.rows,
             self.loss,
             identity={"what": self.task, "data": self.data, "model": plain, **self.depends_on},
-            evaluate=lambda model: {self.metric: sign * self.measure(model, DEV)[self.metric]},
+            evaluate=lambda model: {self.metric: self.measure(model, DEV)[self.metric]},
             metric=self.metric,
+            lower=self.lower,
             collate=self.collate,
             plan=None if plan is None else lambda epoch: plan(epoch, loop.batch, loop.seed),
         )

@@ -30,6 +30,9 @@ Floats = npt.NDArray[np.float64]
 SMALL_WORDS = FUNCTION_WORDS | ASKING_WORDS
 """English words that stand in any text, or that a question is asked with: they tell no passage from another."""
 
+MARKS = ("P", "Sk", "Sm")
+"""Unicode's categories of what is no word: punctuation, and such as "`", "|" and "=" of Markdown."""
+
 Part = tuple[int, int]
 """Start (included) and end (excluded) character of a passage's text."""
 
@@ -97,7 +100,7 @@ class Explanation:
         texts = [" ".join(self.text(part).split()) for part in self.parts]
         for word, row in zip(self.query or ("",), self.weights.tolist(), strict=True):
             for text, weight in zip(texts, row, strict=True):
-                if all(category(one).startswith("P") for one in text):
+                if all(category(one).startswith(MARKS) for one in text):
                     continue
                 key = word, text if " " in text else text.lower()
                 before = found.get(key, 0.0)

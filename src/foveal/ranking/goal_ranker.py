@@ -29,6 +29,7 @@ from foveal.errors import InputError, ModelUnavailable
 from foveal.models import load_encoder
 from foveal.models.bert import BertEncoder
 from foveal.models.chat import Cancel
+from foveal.models.encoders import encoder_of
 from foveal.nn.goal_filter import REMEDY
 from foveal.nn.text_filter import TextFilter, TextFilterSettings, padded
 from foveal.retrieval.fusion import weighted_sum
@@ -37,7 +38,7 @@ from foveal.retrieval.pipeline import followed_by
 from foveal.settings import expanded
 from foveal.training import checkpoints
 from foveal.training.report import plain_settings
-from foveal.types import Hit, require_hits
+from foveal.types import Encoder, Hit, require_hits
 
 TOLD, WEIGHTS = "goal-ranker.json", "model.safetensors"
 BATCH = 64
@@ -67,9 +68,15 @@ class TokenStates:
     @classmethod
     def of(cls, name: str, tokens: int, cache: Path | None = None) -> TokenStates:
         """By the encoder called `name`. ModelUnavailable: its tokens' vectors cannot be had."""
-        encoder = load_encoder(name, cache=cache)
+        return cls.by(load_encoder(name, cache=cache), tokens)
+
+    @classmethod
+    def by(cls, encoder: Encoder, tokens: int) -> TokenStates:
+        """ModelUnavailable: as of `of`."""
         if not isinstance(encoder, BertEncoder):
-            raise ModelUnavailable(f"{name} is no sentence encoder of the BERT family; name one, such as minilm.")
+            raise ModelUnavailable(
+                f"{encoder.name} is no sentence encoder of the BERT family; name one, such as minilm."
+            )
         return cls(encoder, min(tokens, encoder.max_tokens))
 
     def texts(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -162,7 +169,7 @@ class GoalRanker:
         with checkpoints.as_was_made(place, "goal ranker", REMEDY):
             model = TextFilter(TextFilterSettings(**told["settings"]))
             encoder, fingerprint, weight = (told[one] for one in ("encoder", "fingerprint", "weight"))
-        states = TokenStates.of(encoder, model.settings.tokens)
+        states = TokenStates.by(encoder_of(place, encoder), model.settings.tokens)
         if states.encoder.fingerprint != fingerprint:
             raise ModelUnavailable(
                 f"{place} was trained with another {encoder} than the one that is here. Train it anew."

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from foveal.models.language import LanguageModel
     from foveal.ranking.blockrank_prompt import Layout
     from foveal.ranking.legal_training import Aside, LegalForm
+    from foveal.ranking.neural.inputs import Vocabulary
     from foveal.ranking.neural.training import NeuralSettings
     from foveal.training.articles import ArticleTraining
     from foveal.training.blockrank import BlockRankSettings, RankingList
@@ -100,8 +101,7 @@ def train_neural(
         test, lost = _findable(test, test_found)
         notes = (*notes, *(f"test: {note}" for note in lost))
     vocabulary = vocabulary_of(learnt, settings)
-    room = len(vocabulary.words) if encoder else vocabulary.known
-    dimension = max(1, min(settings.dimension, room // 2))
+    dimension = max(1, min(settings.dimension, _room(vocabulary, encoder, run.cache_at)))
     dimension -= dimension % 10 if dimension > 10 else 0  # TK's heads part the vectors
     settings = replace(settings, negatives=most_negatives(learnt, settings.per_row), dimension=dimension)
     if encoder is None:
@@ -113,6 +113,17 @@ def train_neural(
     run = run.measured_by(dev, test)
     folder, report = train_ranker(name, learnt, found, settings, run=run, test_found=test_found, words=words)
     return folder, _with_notes(report, judged, notes)
+
+
+def _room(vocabulary: Vocabulary, encoder: str | None, cache: Path) -> int:
+    """Most numbers of a word vector: half as many as there are words to make them of, no more than the encoder has."""
+    if encoder is None:
+        return vocabulary.known // 2
+    from foveal.models.hub import folder_of
+    from foveal.models.word_vectors import word_vectors
+
+    spelt, width = word_vectors(folder_of(encoder, cache, kind="encoder"), vocabulary.words)[1].shape
+    return min(spelt // 2, width)
 
 
 def _findable(examples: Examples, found: Run) -> tuple[Examples, tuple[str, ...]]:

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from foveal.errors import InputError, ModelUnavailable
 from foveal.models import load_encoder
+from foveal.models.encoders import encoder_of
 from foveal.models.folders import fingerprint
 from foveal.models.hub import folder_of
 from foveal.ranges import POSITIVE, SEED, require_one_of, require_settings
@@ -281,7 +282,7 @@ class Paraformer(nn.Module):
         about = saved_about(folder, cls.kind)
         inside = about["encoder"] == ""
         name = str(folder / "encoder") if inside else about["encoder"]
-        found = encoder or load_encoder(name, cache=cache)
+        found = encoder or encoder_of(folder, name, cache=cache)
         has = fingerprint(folder / "encoder") if inside and encoder is None else found.fingerprint
         if has != about["fingerprint"]:
             raise ModelUnavailable(

@@ -47,6 +47,7 @@ _OPEN, _CLOSE = "\ue000", "\ue001"  # of the private use area: in no text that i
 _RANGE = re.compile(r"(\d+)\s*(?:[–-]|to)\s*(\d+)|(\d+)")
 _ROUND = re.compile(r"(.{1,40}?)\1{7,}$", re.DOTALL)
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
+_WORD = re.compile(r"\w+")
 _ASKED = re.compile(r"(?<![^.!?…“”„«»\"])[^.!?…“”„«»\"]*[?？]")
 _SAYS = (
     r"say|state|mention|contain|provide|specify|hold|tell|give|include|answer|explain|describe|reveal|indicate|discuss"
@@ -286,7 +287,7 @@ def checked(
     given = (question, *(part for one in evidence for part in (one.heading, one.head, one.excerpt.text)))
     verbatim = {one.group() for text in given for one in _GLUED.finditer(text) if one["before"]}
     answer = _GLUED.sub(lambda found: _hidden(found, verbatim, len(evidence)), answer)
-    if not answer or (_REFUSAL.match(answer) and len(answer) < 160):
+    if not answer or (_REFUSAL.match(answer) and len(answer) < 160) or _is_asked_again(answer, question):
         return Drafted(NOT_FOUND, (), (), found=False)
     citations: list[Citation] = []
     unsupported: list[str] = []
@@ -301,6 +302,14 @@ def checked(
         parts.append(_with_citation(said, support, citations))
     grounded = ground.grounded if ground else None
     return Drafted(_shown("".join(parts).strip()), tuple(citations), tuple(map(_shown, unsupported)), True, grounded)
+
+
+def _is_asked_again(answer: str, question: str) -> bool:
+    """Whether the answer is the question, word for word, as a small model gives it back."""
+    if not question.rstrip().endswith(("?", "？")):
+        return False
+    said, asked = (_WORD.findall(text.casefold()) for text in (_CITED.sub("", answer), question))
+    return said == asked
 
 
 def _hidden(found: re.Match[str], verbatim: Collection[str], count: int) -> str:

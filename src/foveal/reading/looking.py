@@ -75,6 +75,7 @@ class Looking:
         self.profile = profile
         self.tokens = PlainTokens(model)
         self.prompt = prompt_of(model, self.tokens, template)
+        self._by_method = False  # whether any window was as long as its method needs
 
     @property
     def rough(self) -> bool:
@@ -100,8 +101,10 @@ class Looking:
         lengths = torch.tensor([len(text) for text in texts], device=self.model.device)
         longest = max(map(len, texts))
         method = method_for(self.attention, longest)
-        if method is not None and longest < method.least:
-            _say_once(self.attention, method.least)
+        if method is not None:
+            self._by_method = self._by_method or longest >= method.least
+            if not self._by_method:  # a text's last window may be short, and most are not
+                _say_once(self.attention, method.least)
         layout = SharedPrefix(lengths, longest, [len(tail) for tail in tails], method=method)
         paid = self._attention(texts, tails, layout)
         if content_free:
@@ -133,8 +136,8 @@ class Looking:
 @cache
 def _say_once(name: str, least: int) -> None:
     log.warning(
-        "Windows are read densely: %s begins at %s tokens, and they are shorter. Take larger ones (foveal read "
-        "--window), or leave the method out (docs/attention.md).",
+        "%s begins at %s tokens; windows that have fewer are read densely. In a text that is as long take larger ones "
+        "(foveal read --window), or leave the method out (docs/attention.md).",
         name,
         f"{least:,}",
     )

@@ -5,8 +5,8 @@ create_library(settings, "minilm", "headings")      # in the place that the sett
 
 from __future__ import annotations
 
+from foveal.models.hub import whole_name
 from foveal.retrieval import tables
-from foveal.retrieval.encoding_anew import whole_name
 from foveal.retrieval.store import Store
 from foveal.settings import Settings
 from foveal.text.segmenter_by_name import make_segmenter

@@ -21,24 +21,16 @@ import pyarrow as pa
 
 from foveal import faults
 from foveal.errors import FovealError
-from foveal.models.offline import OFFLINE
 from foveal.retrieval import indexing, lance_indexes, tables
 from foveal.retrieval.filters import literal
 from foveal.retrieval.lance_indexes import chosen_index
 from foveal.retrieval.store import INDEX_FROM, READ, Store
-from foveal.settings import expanded
 from foveal.types import Encoder
 
 if TYPE_CHECKING:
     from lancedb.table import LanceTable
 
 Progress = Callable[[int, int], None]
-
-
-def whole_name(encoder: str | None) -> str | None:
-    """An encoder's name; a folder by its whole path, so that it is found from anywhere."""
-    folder = expanded(encoder) if encoder else None
-    return str(folder.resolve()) if folder and folder.is_dir() and encoder not in OFFLINE else encoder
 
 
 def encode_anew(store: Store, encoder: Encoder, name: str, *, on_progress: Progress = lambda _done, _of: None) -> int:

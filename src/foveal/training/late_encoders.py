@@ -71,7 +71,10 @@ def late_model(folder: Path, settings: LateEncoderSettings) -> Any:
         transformer.query_expansion = {"strategy": "fixed", "attend": False, "length": settings.query_tokens}
     width = int(transformer.get_embedding_dimension())
     if settings.dimension > width:
-        raise InputError(f"Token vectors of {settings.dimension} numbers were asked for; {folder} has {width} to give.")
+        raise InputError(
+            f"Token vectors of {settings.dimension} numbers were asked for; {folder} has {width} to give. Ask for at "
+            f"most {width} (--dimension), or take a wider encoder."
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.loop.seed)
         weights = nn.init.orthogonal_(torch.empty(settings.dimension, width))

@@ -49,7 +49,8 @@ class Job:
     """What is trained on what.
 
     `rows` has a length, and rows by number; `plan` gives the batches (default: shuffled), `collate` makes a batch of
-    rows where the model's own way does not. `metric` is the one of `evaluate` that chooses the best weights.
+    rows where the model's own way does not. `metric` is the one of `evaluate` that chooses the best weights; `lower`
+    says that less of it is better.
     `identity` says in words or hashes what the run depends on, besides the settings.
     """
 
@@ -59,6 +60,7 @@ class Job:
     identity: Mapping[str, str] = field(default_factory=dict)
     evaluate: Evaluate | None = None
     metric: str = "ndcg@10"
+    lower: bool = False
     plan: Plan | None = None
     collate: Callable[[list[Any]], Any] | None = None
     hooks: Sequence[Hook] = ()
@@ -238,8 +240,8 @@ def _trainer(job: Job, settings: LoopSettings, folder: Path, on_progress: Callab
         disable_tqdm=True, dataloader_pin_memory=False, remove_unused_columns=False, **options,
     )  # fmt: skip
     watch = Watch(
-        job.model, settings, folder, evaluate=job.evaluate, metric=job.metric, per_epoch=len(batches),
-        on_progress=on_progress, hooks=job.hooks,
+        job.model, settings, folder, evaluate=job.evaluate, metric=job.metric, lower=job.lower,
+        per_epoch=len(batches), on_progress=on_progress, hooks=job.hooks,
     )  # fmt: skip
     made = _resuming(base)(job, watch, batches, args)
     if job.optimizer:

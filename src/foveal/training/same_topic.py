@@ -142,7 +142,7 @@ def train_same_topic(
         parts, held, settings, base=folder_of(base, cache, kind="encoder"), folder=here.folder, identity=depends_on,
         on_progress=run.on_progress,
     )  # fmt: skip
-    card = {"encoder": base, "fingerprint": encoder.fingerprint, "documents": len(learnt), "credit": credit}
+    card = {"encoder": encoder.name, "fingerprint": encoder.fingerprint, "documents": len(learnt), "credit": credit}
     model = calibrated(heads, held, reaches=settings.reaches, card=card)
     plain = calibrated({"cosine": cosine_head(encoder)}, held, reaches=(1,), card={})
     measured = {kind: (measure(plain, of), measure(model, of)) for kind, of in (("dev", held), ("test", tested)) if of}

@@ -27,6 +27,7 @@ from safetensors.numpy import load_file, save_file
 from foveal.errors import InputError, ModelUnavailable
 from foveal.evaluation.files import whole_file
 from foveal.models import load_encoder
+from foveal.models.encoders import encoder_of
 from foveal.training import checkpoints, model_folders
 from foveal.training.same_topic_fitting import Platt
 from foveal.training.same_topic_heads import (
@@ -156,8 +157,10 @@ class SameTopicModel:
 
 
 def fitting_encoder(card: Mapping[str, Any], encoder: Encoder | None, folder: Path) -> Encoder:
-    """`encoder`, or the one that the card names. InputError: it is not the one that the heads were trained over."""
-    base = encoder or load_encoder(card["encoder"])
+    """`encoder`, or the one that the card names. InputError: it is not the one that the heads were trained over.
+    ModelUnavailable: it is gone.
+    """
+    base = encoder or encoder_of(folder, card["encoder"])
     if base.fingerprint != card["fingerprint"]:
         raise InputError(
             f"The same-topic model in {folder} was trained over the vectors of {card['encoder']}, and {base.name} "

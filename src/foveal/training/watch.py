@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from foveal.training.loop_settings import LoopSettings
 
 Evaluate = Callable[[Any], Mapping[str, float]]
-"""Model -> metrics; higher is better."""
+"""Model -> metrics; of the one that chooses, higher is better, where the job does not say that less is."""
 
 
 REMEDY = "Lower the learning rate or raise the temperature; in bfloat16, try without."
@@ -66,7 +66,7 @@ class Seen:
     losses: list[tuple[int, float]] = field(default_factory=list)  # step, mean since the one before
     metrics: list[tuple[int, dict[str, float]]] = field(default_factory=list)  # step 0 is the untrained model
     best_step: int | None = None
-    best: float = -math.inf
+    best: float = -math.inf  # of the metric that chooses, with its sign turned where less is better
     worse: int = 0  # evaluations since the best one
 
 
@@ -81,12 +81,14 @@ class Watch(TrainerCallback):
         *,
         evaluate: Evaluate | None,
         metric: str,
+        lower: bool,
         per_epoch: int,
         on_progress: Callable[[Progress], None],
         hooks: Sequence[Hook],
     ) -> None:
         self.module, self.settings, self.folder = module, settings, folder
         self.evaluate, self.metric, self.hooks, self.on_progress = evaluate, metric, hooks, on_progress
+        self.sign = -1 if lower else 1
         self.every = settings.evaluate_every or per_epoch
         self.save_every = settings.checkpoint_every or self.every
         self.seen = Seen()
@@ -137,8 +139,9 @@ class Watch(TrainerCallback):
         self.module.train(training)
         seen = self.seen
         seen.metrics.append((step, metrics))
-        if metrics[self.metric] > seen.best:
-            seen.best, seen.best_step, seen.worse = metrics[self.metric], step, 0
+        worth = self.sign * metrics[self.metric]
+        if worth > seen.best:
+            seen.best, seen.best_step, seen.worse = worth, step, 0
             checkpoints.save_weights(self.module, checkpoints.best_file(self.folder, step))
         else:
             seen.worse += 1

@@ -66,6 +66,7 @@ class ReadWork:
     effort: str = "normal"
     lane: str = MODEL
     attention: str = "auto"
+    window: int = 768
     best: str = ""  # the best sentence so far
     words: str = ""  # of the answer, as they come
     strip: Strip | None = None
@@ -77,7 +78,8 @@ class ReadWork:
     @classmethod
     def remade(cls, site: Site, asked: Mapping[str, Any], result: Mapping[str, Any] | None) -> ReadWork:
         """From what the database has of it."""
-        work = cls(models=site.models, library=lambda: site.library, attention=site.web.attention, **asked)
+        known = {"attention": site.web.attention, "window": site.web.window, **asked}
+        work = cls(models=site.models, library=lambda: site.library, **known)
         if result is not None and result["text"] is not None:
             from foveal.reading.events import Reading, ReadStats
             from foveal.web.heat_strip import Strip
@@ -150,7 +152,7 @@ class ReadWork:
                 "start `foveal serve` with one, or ask the library instead."
             )
         chosen: ReadSettings = ReadSettings(
-            answer=settings_for(chat), attention=self.attention, **EFFORTS[self.effort][1]
+            answer=settings_for(chat), attention=self.attention, window=self.window, **EFFORTS[self.effort][1]
         )
         return InfiniRetri(model, chosen, answerer=chat, home=library.settings.home)
 
@@ -222,7 +224,8 @@ def read_work(site: Site, which: str, title: str, question: str, effort: str = "
         raise InputError(f"No effort is called {effort[:40]!r}. There are: {', '.join(EFFORTS)}.")
     asked = checked_question(question)
     lane = READER if is_served(site.models) else MODEL
-    return ReadWork(which, title, asked, site.models, lambda: site.library, effort, lane, site.web.attention)
+    web = site.web
+    return ReadWork(which, title, asked, site.models, lambda: site.library, effort, lane, web.attention, web.window)
 
 
 def _document(request: Request, which: str) -> Document:

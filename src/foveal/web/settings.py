@@ -37,6 +37,7 @@ class WebSettings:
     metrics_token: str = ""  # whoever sends it as a bearer token may read /metrics; without one this machine alone
     memory_mb: int = 512  # what the model has read, kept for prompts that begin alike; prompts and documents of all
     attention: str = "auto"  # how windows attend to themselves when they are read: by their length, or a method's name
+    window: int = 768  # tokens of a document that are read at once; a method may begin at more (docs/attention.md)
     pages_at_once: int = 6  # pages that are made side by side: they share one interpreter
     pages_waiting: int = 256  # more are refused with 503
     searches_at_once: int = 2  # searches, which keep the processor busy
@@ -49,7 +50,7 @@ class WebSettings:
     shared_addresses: str = ""  # "203.0.113.7, 10.0.0.0/8": where many people come from, as from an office
 
     def __post_init__(self) -> None:
-        """InputError: a way of logging, or of attending, that is none."""
+        """InputError: a way of logging, or of attending, that is none, or a number out of its range."""
         checked_writers(self.writers)
         if self.log not in LOGS:
             raise InputError(f"[web] log got {self.log!r}. There are: {', '.join(LOGS)}.")
@@ -58,6 +59,8 @@ class WebSettings:
                 f"A site reads by no attention called {self.attention!r}. There are: {', '.join(ATTENTION)} "
                 "(docs/attention.md)."
             )
+        if self.window < 64:
+            raise InputError(f"[web] window got {self.window}; a document is read by 64 tokens at once, or more.")
         if self.ranking_s < 0:
             raise InputError(f"[web] ranking_s got {self.ranking_s}; it needs seconds, or 0 for as long as it takes.")
         for name, given in (("trusted_proxies", self.proxies), ("shared_addresses", self.shared)):

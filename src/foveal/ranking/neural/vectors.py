@@ -94,14 +94,20 @@ class WordVectors(nn.Module):
         """Each word of the vocabulary by the pieces it has in the encoder's table, brought to `dimension`.
 
         A word that the encoder cannot spell, and ids of unseen words, get random vectors of like length.
-        ModelUnavailable: the folder holds no tokenizer and table. InputError: a dimension above that of the encoder.
+        ModelUnavailable: the folder holds no tokenizer and table. InputError: a dimension above that of the encoder,
+        or it can spell none of the words.
         """
         places, means = word_vectors(encoder_folder, vocabulary.words)
+        if not places:
+            raise InputError(
+                f"The encoder in {encoder_folder} can spell none of the {len(vocabulary.words)} words. Take one of "
+                "their language, or learn the vectors from the texts (`trained_on`; --base none)."
+            )
         most = min(means.shape)
         if not 1 <= dimension <= most:
             raise InputError(
                 f"Word vectors of {dimension} numbers were asked for; {len(places)} words and an encoder of "
-                f"{means.shape[1]} numbers give at least 1 and at most {most}."
+                f"{means.shape[1]} numbers give at least 1 and at most {most}. Take no more, or a wider encoder."
             )
         rows = [place + 1 for place in places]
         return cls(_filled(vocabulary, rows, principal(means, dimension), seed), unit=unit, trained=trained)
