@@ -71,7 +71,10 @@ def needles(reader: PromptReader, length: int) -> dict[Sample, int]:
 
 
 def two_needles(reader: PromptReader, length: int) -> dict[Sample, int]:
-    """Two numbers of one name for each depth, that of the first; the other stands half a text further, or before."""
+    """Two numbers of one name for each depth, that of the first; the other stands half a text further, or before.
+
+    The question says that there are two: asked for "all", dense attention itself tells one, and the rest is no test.
+    """
     text, made = _haystack(reader, length - 30), {}  # twice as much is planted
     for number, depth in enumerate(depths_of(reader)):
         draw = random.Random(f"two {reader.settings.seed} {number}")
@@ -79,8 +82,8 @@ def two_needles(reader: PromptReader, length: int) -> dict[Sample, int]:
         numbers = tuple(str(one) for one in draw.sample(range(10**6, 10**7), 2))
         depths = sorted((float(depth), (depth + 50.0) % 100))
         told = Needle("two", tuple(f"One magic number of {name} is {one}." for one in numbers), "", "")
-        question = f"What are all the magic numbers of {name} by the text above?"
-        prefix = f"According to the text, the magic numbers of {name} are"
+        question = f"What are the two magic numbers of {name}, by the text above?"
+        prefix = f"According to the text, the two magic numbers of {name} are"
         context = plant(text, told, depths).text
         tokens = reader.count(f"{context}\n\n{question}\n{prefix}")
         made[Sample("niah_multivalue", context, question, numbers, prefix, length, tokens, number)] = depth
