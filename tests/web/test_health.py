@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 
 from foveal.cli.output import JsonLines
 from foveal.errors import InputError, UnknownName
+from foveal.reading import ReadSettings
 from foveal.settings import Settings
 from foveal.web import tracing
 from foveal.web.app import create_app
@@ -132,6 +133,7 @@ def test_settings_of_the_web_app_are_checked(tmp_path: Path) -> None:
         WebSettings(log="xml")
     with pytest.raises(UnknownName, match=r"'act'\. There are: auto, dense, .*flexprefill"):
         WebSettings(attention="act")
+    assert WebSettings().window == ReadSettings().window
     with pytest.raises(InputError, match="window got 63; a document is read by 64 tokens at once"):
         WebSettings(window=63)
 

@@ -26,6 +26,7 @@ from foveal.web.models import is_served
 from foveal.web.pages import page
 from foveal.web.rights import Needs, whose_job
 from foveal.web.safety import guarded
+from foveal.web.settings import WebSettings
 from foveal.web.site import Site, site_of
 from foveal.web.small_forms import SmallForms
 from foveal.web.streams import shown
@@ -66,7 +67,7 @@ class ReadWork:
     effort: str = "normal"
     lane: str = MODEL
     attention: str = "auto"
-    window: int = 768
+    window: int = WebSettings.window
     best: str = ""  # the best sentence so far
     words: str = ""  # of the answer, as they come
     strip: Strip | None = None
