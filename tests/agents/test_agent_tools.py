@@ -16,11 +16,13 @@ from reading.speakers import Quoter
 from tiny import tiny
 from web.reading_site import FACT, STORY, Held, OwnModels, pdf, wait_for
 
+from foveal.agents.home import HomePlace
 from foveal.agents.server import Calls
 from foveal.agents.tools import DATA, TOOLS
 from foveal.bench.research_world import Rules, RulesModel
 from foveal.library import Library
 from foveal.models.threads import with_threads
+from foveal.reading import ReadSettings
 from foveal.settings import Settings
 from foveal.types import Document
 
@@ -181,6 +183,11 @@ def test_what_is_not_in_the_library_is_told_and_a_wrong_name_before_a_model_is_a
     assert refused(calls, "search", query="mill", k=51).startswith("search cannot be called so. k: Input should be")
     assert "Its arguments: query, k" in refused(calls, "search", words="mill")
     assert "fresh" in refused(calls, "search", query="mill", as_of="2024-01-01", retriever="lexical")
+
+
+def test_windows_are_the_readers_own(tmp_path: Path) -> None:
+    place = HomePlace(Settings(home=tmp_path, cache=tmp_path), OwnModels(Quoter()))
+    assert (place.window, place.attention) == (ReadSettings().window, ReadSettings().attention)
 
 
 def test_a_file_is_read_by_pages_only_if_its_folder_was_allowed(tmp_path: Path, model: Any) -> None:

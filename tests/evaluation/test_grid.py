@@ -7,6 +7,7 @@ import pytest
 from foveal.errors import InputError, UnknownName
 from foveal.evaluation.grid import Cell, Outcome, Summary, differences, run, summary, trade_off
 from foveal.evaluation.likelihood import paired
+from foveal.evaluation.plots import mark_of
 from foveal.evaluation.ruler import make
 
 
@@ -182,3 +183,9 @@ def test_what_cannot_be_drawn_is_an_error_and_leaves_no_file(tmp_path):
         with pytest.raises(InputError, match=message):
             trade_off(cells, tmp_path / name, against)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_two_methods_look_alike_however_many():
+    marks = [tuple(mark_of(index).values()) for index in range(49)]
+    assert len(set(marks)) == 49
+    assert len({colour for colour, _ in marks[:7]}) == 7

@@ -22,7 +22,7 @@ from statistics import fmean
 
 from foveal.errors import InputError, UnknownName
 from foveal.evaluation.files import stored_lines, write_lines
-from foveal.evaluation.plots import COLOURS, MARKERS, blank, plain, saved
+from foveal.evaluation.plots import COLOURS, blank, mark_of, plain, saved
 from foveal.evaluation.ruler import Sample, accuracy
 
 MEASURES = {
@@ -152,15 +152,17 @@ def trade_off(cells: Sequence[Cell], path: Path, against: str = "density", *, ti
     figure = blank(8, 5)
     axis = figure.subplots()
     for index, (method, points) in enumerate(_points(cells, against).items()):
-        style = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
         x, y, names = zip(*points, strict=True)
-        axis.plot(x, y, label=plain(method), linewidth=1.2, markersize=6, **style)
+        axis.plot(x, y, label=plain(method), linewidth=1.2, markersize=6, **mark_of(index))
         for place in zip(x, y, names, strict=True):
             axis.annotate(plain(place[2]), place[:2], xytext=(5, 4), textcoords="offset points", fontsize=8)
     axis.set(title=plain(title or f"Accuracy and {against}"), xlabel=MEASURES[against], ylabel=MEASURES["correct"])
     axis.set(ylim=(-0.03, 1.05))
     axis.grid(visible=True, alpha=0.3)
-    axis.legend(frameon=False, loc="lower right")  # looking more helps, so that corner is free
+    if len(axis.lines) <= len(COLOURS):
+        axis.legend(frameon=False, loc="lower right")  # looking more helps, so that corner is free
+    else:
+        axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
     return saved(figure, path)
 
 

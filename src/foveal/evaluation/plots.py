@@ -35,6 +35,12 @@ SMALL_LETTERS, LEAST_LETTERS = 12, 6
 """Of a name above a picture: those that fit into an inch, and how few of one still say something."""
 
 
+def mark_of(index: int) -> dict[str, str]:
+    """Colour and marker of line number `index`: no two alike up to 49 lines."""
+    colour, again = index % len(COLOURS), index // len(COLOURS)
+    return {"color": COLOURS[colour], "marker": MARKERS[(colour + again) % len(MARKERS)]}
+
+
 def bars(rows: Sequence[Row], path: Path, *, title: str) -> Path:
     """One panel for each metric, one bar for each system; a row that fell short is hatched and says so."""
     metrics = list(dict.fromkeys(row.metric for row in rows))
@@ -70,8 +76,7 @@ def lines(
     figure = blank(8, 5)
     axis = figure.subplots()
     for index, (name, values) in enumerate(series.items()):
-        style = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
-        axis.plot(x, values, label=plain(name), linewidth=1.8, markersize=5, **style)
+        axis.plot(x, values, label=plain(name), linewidth=1.8, markersize=5, **mark_of(index))
     if all(value == int(value) for values in series.values() for value in values if math.isfinite(value)):
         _whole(axis.yaxis)  # no half documents
     for name in logarithmic:
