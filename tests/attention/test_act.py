@@ -203,6 +203,21 @@ def test_texts_that_take_turns_or_are_cut_back_keep_their_sums():
     torch.testing.assert_close(again, mine[1], atol=0, rtol=0)
 
 
+def test_a_text_is_gone_back_to_after_an_answer_of_any_length():
+    q, k, v = drawn(1, 48, 48)
+    rule = SinkRule(rule="least", least=0.05, min_rows=3)
+
+    def step(method, start, end):
+        return attended(method, q[:, :, start:end], k[:, :, :end], v[:, :, :end])
+
+    method, fresh = ACT({0: range(4)}, rule=rule), ACT({0: range(4)}, rule=rule)
+    step(method, 0, 20)
+    for place in range(20, 40):  # an answer, token by token
+        step(method, place, place + 1)
+    step(fresh, 0, 20)
+    torch.testing.assert_close(step(method, 20, 26), step(fresh, 20, 26), atol=0, rtol=0)  # another question
+
+
 def test_what_was_moved_is_counted():
     q, k, v = drawn(2, 60, 60)
     rule = RULES[2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from tiny import CACHE
 
 from foveal.attention import MaskHeads, attach
-from foveal.attention.head_ablation import AblationSettings, ablate
+from foveal.attention.head_ablation import TOGETHER, AblationSettings, _needles, ablate
 from foveal.attention.retrieval_heads import HeadScores
 from foveal.errors import InputError
 
@@ -116,3 +117,13 @@ def test_an_ablation_masks_the_strongest_and_others(attention_models):
         AblationSettings(counts=())
     with pytest.raises(InputError, match="4096 positions"):
         ablate(model, scores, replace(settings, length=4200), texts=HOST)
+
+
+def test_nobody_has_two_codes_in_one_text(monkeypatch):
+    monkeypatch.setattr("foveal.attention.head_ablation.GIVEN_NAMES", ("Ada", "Ben"))
+    monkeypatch.setattr("foveal.attention.head_ablation.FAMILY_NAMES", ("Holm", "Moor"))
+    asked = [needle.question for needle, _ in _needles(40, random.Random(0))]
+    assert len(asked) == 40
+    texts = [asked[start : start + TOGETHER] for start in range(0, 40, TOGETHER)]
+    assert all(len(set(own)) == len(own) for own in texts)
+    assert len({tuple(own) for own in texts}) > 5

@@ -220,6 +220,7 @@ def test_the_least_of_three_seeds_is_none_where_one_of_them_diverged(monkeypatch
 
 def test_what_changes_nothing_is_no_gain(monkeypatch):
     """A memory whose updates do nothing, a writer that ignores what it learns from, sets of heads that rank alike."""
+    monkeypatch.setattr(nn_titans, "count_of", lambda _: 1)
     monkeypatch.setattr(nn_titans, "clozes", lambda *_: [])
     monkeypatch.setattr(nn_titans, "cloze_share", lambda *_: 0.1)
     monkeypatch.setattr(nn_titans, "measured", lambda _, model: {"": 2.0, ", updates off": 2.0} if model else {"": 2.1})

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 from torch import nn, tensor
 
-from foveal.bench.code import code_digest, digest_of
+from foveal.bench.code import code_digest, digest_of, native_digest
 from foveal.bench.settings import BenchSettings
 from foveal.bench.trained_arms import trained
 from foveal.nn.lama import LamaSettings, LowRankAttention
@@ -51,6 +51,14 @@ def test_code_is_known_by_what_it_does(package):
     assert code_digest("madecode.first") != before
 
 
+def test_compiled_sources_are_known_by_what_they_hold():
+    one, other = "attention/native/roar_graph.cpp", "attention/native/grouped_softmax.cpp"
+    assert native_digest(one) == native_digest(one) != native_digest(other)
+    assert native_digest(one, other) not in (native_digest(one), native_digest(other, one))
+    with pytest.raises(FileNotFoundError):
+        native_digest("attention/native/none.cpp")
+
+
 def test_what_it_imports_of_a_package_counts_if_asked_for(package):
     package(first=FIRST, other="B = 2\n")
     alone, whole = code_digest("madecode.first"), code_digest("madecode.first", within="madecode")
@@ -82,6 +90,26 @@ def test_a_model_is_known_by_the_modules_of_its_parts():
 
 def summed(model, batch):
     return model(batch["ids"]).sum()
+
+
+def test_an_arm_is_back_on_the_processor(tmp_path, monkeypatch):
+    """Where there is a GPU a training leaves its model there, and what is measured reads rows that are not."""
+
+    class Anywhere(nn.Linear):
+        place = "processor"
+
+        def cpu(self):
+            self.place = "processor"
+            return super().cpu()
+
+    def on_a_gpu(job, *_):
+        job.model.place = "GPU"
+
+    monkeypatch.setattr("foveal.bench.trained_arms.train", on_a_gpu)
+    model = Anywhere(2, 1)
+    trained(BenchSettings(cache=tmp_path), "made", "arm", model, [], summed, lambda _: [[0]], LoopSettings(), {})
+    assert model.place == "processor"
+    assert not model.training
 
 
 def test_an_arm_is_trained_anew_by_other_code(tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from foveal.bench import bprop, bprop_training
 from foveal.bench.bprop_training import NONE, ORDER, Arms, Scale, Task, by_chance
 from foveal.bench.retrieval_fusion import Judged
 from foveal.bench.settings import BenchSettings
+from foveal.errors import InputError
 from foveal.evaluation.metrics import evaluate
 from foveal.models.hub import folder_of
 from foveal.models.quiet import quiet
@@ -178,3 +179,20 @@ def test_hits_are_ordered_and_none_is_lost(settings, base):
     assert evaluate(run, task.test.judged, ["recall@100"]) == evaluate(
         task.found(task.test, 3), task.test.judged, ["recall@100"]
     )
+
+
+def test_arms_of_other_code_are_trained_anew(settings, base, monkeypatch):
+    """Their names tell of texts and settings alone: by other code the same name is another model."""
+    homes = []
+
+    def nothing(_, __, ___, *, run):
+        homes.append(run.home)
+        raise InputError("nothing is trained here")
+
+    monkeypatch.setattr(bprop_training, "pretrain_bprop", nothing)
+    arms = Arms(Task.scifact(Judged.of(settings), TINY, 0), settings, TINY, base=base)
+    for digest in ("one", "one", "two"):
+        monkeypatch.setattr(bprop_training, "code_digest", lambda *_, now=digest: now)
+        with pytest.raises(InputError, match="nothing is trained"):
+            arms.pretrained("B-PROP")
+    assert homes[0] == homes[1] != homes[2]

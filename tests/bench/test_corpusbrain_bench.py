@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from honest import HashedWords
 from reading.speakers import Quoter
 from title_models import TINY, TITLES, title_model
@@ -17,6 +18,7 @@ from foveal.bench.corpusbrain_decoder import dict_bytes, forced_share, nested, o
 from foveal.bench.known_sets import SIZES
 from foveal.bench.retrieval_fusion import Judged
 from foveal.bench.settings import BenchSettings
+from foveal.errors import InputError
 from foveal.retrieval import title_trie
 from foveal.retrieval.title_trie import TitleTrie
 from foveal.settings import Settings as UserSettings
@@ -316,3 +318,55 @@ def test_whole_texts_are_what_words_search(settings):
     best = {name: float((encoder.encode(list(parts)) @ query).max()) for name, parts in texts.items()}
     for name, score in run["0"].items():
         assert score == pytest.approx(best[name], abs=1e-5)
+
+
+class Elsewhere:
+    """A causal model of titles on another device, as on a GPU: it reads nothing that does not lie there."""
+
+    device = torch.device("meta")
+
+    def __init__(self, real):
+        self.real, self.end, self.model = real, real.end, self
+        self.read = {}
+
+    def collate(self, queries, targets):
+        self.read = self.real.collate(queries, targets)
+        return dict(self.read)
+
+    def __call__(self, *, input_ids, attention_mask, use_cache):
+        assert input_ids.device == attention_mask.device == self.device
+        given = {name: self.read[name] for name in ("input_ids", "attention_mask")}
+        return self.real.model(**given, use_cache=use_cache)
+
+    def generate(self, *, input_ids, attention_mask, **_):
+        assert input_ids.device == attention_mask.device == self.device
+        return input_ids.shape
+
+
+def test_the_plain_definition_and_the_peer_run_where_the_model_lies(tmp_path):
+    model = title_model("qwen", tmp_path / "qwen")
+    ids = model.title_ids(TITLES[:3])
+    far = Elsewhere(model)
+    np.testing.assert_array_equal(one_by_one(far, "water", ids), one_by_one(model, "water", ids))
+    read = len(model._prompts(["water"])[0])
+    assert tuple(corpusbrain_decoder.generated(far, nested(ids), "water", 4)) == (1, read)
+
+
+def test_models_of_other_code_are_trained_anew(settings, monkeypatch):
+    """Both where what is learned of a collection lies, and where an end-to-end run looks for its own."""
+    homes = []
+
+    def nothing(*_, run, **__):
+        homes.append(run.home)
+        raise InputError("nothing is trained here")
+
+    for module in (corpusbrain, corpusbrain_ask):
+        monkeypatch.setattr(module, "train_corpusbrain", nothing)
+    shown = corpusbrain_ask.Shown.of(settings.data / "r1searcher" / "hotpotqa", 4)
+    for digest in ("one", "two"):
+        monkeypatch.setattr(corpusbrain_ask, "code_digest", lambda *_, now=digest: now)
+        with pytest.raises(InputError, match="nothing is trained"):
+            corpusbrain.learned(None, [], settings, corpusbrain.small_training(1, settings))
+        with pytest.raises(InputError, match="nothing is trained"):
+            corpusbrain_ask.learned_brain(shown, settings)
+    assert homes[0] == homes[1] != homes[2] == homes[3]

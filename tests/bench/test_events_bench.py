@@ -436,3 +436,24 @@ def test_the_whole_bench_goes_through_its_parts(settings, monkeypatch):
         monkeypatch.setattr(bench, name, lambda given, name=name: iter(called.append((name, given)) or ()))
     assert list(bench.events(settings)) == []
     assert called == [(name, settings) for name in ("stream", "search", "labels", "switch")]
+
+
+def test_arms_of_other_code_are_trained_anew(settings, monkeypatch):
+    """The rival that concatenates, too."""
+    homes, news = [], News(settings)
+
+    def nothing(*_, run, **__):
+        homes.append(run.home)
+        raise InputError("nothing is trained here")
+
+    for module in (events_arms, events_search_concatenation):
+        monkeypatch.setattr(module, "train_events", nothing)
+    for digest in ("one", "two"):
+        monkeypatch.setattr(events_arms, "code_digest", lambda *_, now=digest: now)
+        for train in (
+            lambda: events_arms.trained(news, events_arms.MAIN),
+            lambda: events_search_concatenation.trained_to_concatenate(news, 1),
+        ):
+            with pytest.raises(InputError, match="nothing is trained"):
+                train()
+    assert homes[0] == homes[1] != homes[2] == homes[3]

@@ -12,6 +12,7 @@ import pytest
 import torch
 from tiny import tiny
 
+from foveal.attention.act import ACT
 from foveal.attention.act_controls import OURS, PLAIN
 from foveal.attention.act_files import Calibration, HeadGain
 from foveal.attention.attach import Context
@@ -21,7 +22,7 @@ from foveal.attention.sinks import SinkRule
 from foveal.bench import heads_act_gain
 from foveal.bench.heads_act_cost import LOST, given_row, harm_row, memory_rows
 from foveal.bench.heads_act_data import SEARCH, TEST, examples, search_parts, words
-from foveal.bench.heads_act_exact import _compared, _drawn, by_definition
+from foveal.bench.heads_act_exact import _compared, _drawn, by_definition, still_rows
 from foveal.bench.heads_act_gain import (
     OTHERS,
     SINKS,
@@ -34,6 +35,7 @@ from foveal.bench.heads_act_gain import (
     histogram,
     spread_of,
     strongest,
+    trials_of,
 )
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.labelled import Labelled
@@ -111,6 +113,35 @@ def test_the_definition_is_the_papers_for_a_case_made_by_hand():
     assert _compared(*_drawn(2, 40, torch.Generator().manual_seed(0)))[0] < 1e-5
 
 
+class FirstPassAlone(ACT):
+    """A fake that calibrates whole texts, and no token that comes behind one."""
+
+    def attend(self, query, key, value, context):
+        return None if query.shape[2] < key.shape[2] else super().attend(query, key, value, context)
+
+
+class EveryHead(ACT):
+    """A fake that calibrates heads which nobody chose."""
+
+    def __init__(self, heads, **how):
+        super().__init__({layer: range(4) for layer in heads}, **how)
+
+
+@pytest.mark.parametrize(
+    ("method", "wrong"),
+    [
+        (ACT, None),
+        (FirstPassAlone, "a text in pieces, against at once"),
+        (EveryHead, "heads 0 and 3 of 4 chosen"),
+    ],
+)
+def test_what_must_stay_as_it_is_is_held_to_that(monkeypatch, method, wrong):
+    monkeypatch.setattr("foveal.bench.heads_act_exact.ACT", method)
+    rows = list(still_rows(torch.Generator().manual_seed(0)))
+    assert len(rows) == 4
+    assert [row.system for row in rows if not row.ok] == ([wrong] if wrong else [])
+
+
 def test_cells_go_on_where_they_were_stopped(model, settings, monkeypatch):
     monkeypatch.setattr(heads_act_gain, "_arms", lambda _, model, made: {PLAIN: None, OURS: made.method(model)})
     made = calibration(model)
@@ -140,6 +171,13 @@ def test_a_gain_is_held_against_chance_and_drawn_heads():
 def head_gain(head: int, gain: float, p: float, width: float, count: int = 9) -> HeadGain:
     low, high = gain - width, gain + width
     return HeadGain(layer=2, head=head, gain=gain, low=low, high=high, p=p, shrunk=gain / 2, accuracy=0.0, count=count)
+
+
+def test_trials_of_other_code_are_not_taken_for_ones_own(settings, monkeypatch):
+    before = trials_of(settings, "search-abc")
+    assert trials_of(settings, "search-abc") == before
+    monkeypatch.setattr(heads_act_gain, "code_digest", lambda name, within: f"other {name} {within}")
+    assert trials_of(settings, "search-abc") != before
 
 
 def test_gains_are_drawn_beside_their_controls(model, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,9 +13,10 @@ from tiny import HEADS, tiny
 
 from foveal.attention.head_ablation import Ablated
 from foveal.attention.head_cache import HeadCache
+from foveal.attention.head_detection import DetectionSettings
 from foveal.attention.head_repetition import RepeatSettings
 from foveal.attention.head_tracing import Trace, TracedToken
-from foveal.attention.retrieval_heads import HeadScores
+from foveal.attention.retrieval_heads import HeadScores, random_heads
 from foveal.bench.heads_attribution import Told, _both, _copied
 from foveal.bench.heads_compression import (
     OURS,
@@ -23,16 +25,19 @@ from foveal.bench.heads_compression import (
     _cells,
     _grid_methods,
     _methods,
+    asked_text,
     grid_rows,
+    less,
     repeat_scores,
 )
 from foveal.bench.heads_data import ReadText, answered, keys, read_text
-from foveal.bench.heads_detect import PUBLISHED, _alike, _counted, _few_runs, _stable, published_rows
-from foveal.bench.heads_masking import _needle_bars, _short, _solved, _story, sum_rows
+from foveal.bench.heads_detect import PUBLISHED, _alike, _counted, _few_runs, _stable, published_rows, runs_of
+from foveal.bench.heads_masking import _needle_bars, _short, _solved, _story, reasoning_rows, sum_rows
 from foveal.bench.heads_ranking import order_rows
 from foveal.bench.settings import BenchSettings
 from foveal.errors import InputError
 from foveal.evaluation.files import stored_lines
+from foveal.evaluation.likelihood import paired
 from foveal.evaluation.needles import Needle
 from foveal.models.chat import Sampling
 from foveal.models.decoding import Decoder, tokens
@@ -98,10 +103,26 @@ def test_cells_go_on_where_they_were_stopped(text, tmp_path, monkeypatch):
     assert made["full cache"][0].share == 1 > made["duo (gates)"][0].share
 
 
+def cells(name: str, right: int, count: int) -> list[Cell]:
+    return [Cell(name, f"question {number}", number < right, 1.0, 0.4, 10) for number in range(count)]
+
+
+def test_what_a_cache_is_ahead_by_comes_with_how_sure_that_is():
+    ours, one, other = cells("ours", 18, 24), cells("one", 12, 24), cells("other", 6, 24)
+    row = less("ours less drawn", ours, [one, other], at_least=0.01)
+    apart = [0.0] * 6 + [0.5] * 6 + [1.0] * 6 + [0.0] * 6
+    sure = paired(apart, seed=0)
+    assert row.value == pytest.approx(37.5)
+    assert row.note == f"0.750, 0.375; 24 questions, 95 %: {100 * sure.low:+.1f} to {100 * sure.high:+.1f}"
+    assert row.ok
+
+
 def test_bars_are_met_or_not():
-    right = {"full cache": 0.8, "razor (gates)": 0.79, "snapkv": 0.5, "streaming": 0.8, "random heads, draw 1": 0.3}
-    right |= {"razor (repeats)": 0.3}
-    assert [row.ok for row in _bars(right)] == [True, True, False, True, False]
+    right = {"full cache": 80, "razor (gates)": 79, "snapkv": 50, "streaming": 80, "random heads, draw 1": 30}
+    right |= {"razor (repeats)": 30}
+    rows = list(_bars({name: cells(name, count, 100) for name, count in right.items()}))
+    assert [row.ok for row in rows] == [True, True, False, True, False]
+    assert [round(row.value, 6) for row in rows] == [-1, 29, -1, 49, 0]
     mine, others = Ablated("10 strongest", 10, 0.2, 1.0), [0.9, 0.8]
     assert [row.ok for row in _needle_bars(17, 0.9, mine, others)] == [True, True, True, True]
     assert [row.ok for row in _needle_bars(10, 0.9, mine, others)] == [True, None, True, True]
@@ -131,6 +152,12 @@ def test_shorter_texts_have_rows_of_bytes_and_bars_over_their_lengths(model, set
     assert not any(row.ok for row in rows[:20] if not row.value)  # where it answers nothing, nothing is behind it
     assert all(row.bar == "≥ 0.01" for row in rows[20:])
     assert "4 questions" in rows[20].note
+
+
+def test_nothing_is_asked_that_the_default_was_chosen_by(model, settings):
+    asked = {one.needle.question for one in asked_text(settings, model, 300, 3).keys}
+    assert len(asked) == 3
+    assert not asked & {one.needle.question for one in keys(24, settings.seed)}
 
 
 def test_heads_by_repetition_are_measured_once(model, settings, monkeypatch):
@@ -190,6 +217,15 @@ def test_head_scores_of_any_models_are_counted(tmp_path):
         list(published_rows(BenchSettings(data=tmp_path / "none")))
 
 
+def test_runs_are_known_by_their_texts_and_by_the_code(model, settings, monkeypatch):
+    grid = DetectionSettings(lengths=(300,), texts=1)
+    first = runs_of(settings, model, grid, ["The mill is old."])
+    assert first == runs_of(settings, model, grid, ["The mill is old."])
+    assert first != runs_of(settings, model, grid, ["The mill is new."])  # else the bench would stop with an error
+    monkeypatch.setattr("foveal.bench.heads_detect.code_digest", lambda *_, **__: "other")
+    assert first != runs_of(settings, model, grid, ["The mill is old."])
+
+
 def test_sums_have_one_answer(model):
     draw = random.Random(1)
     for _ in range(20):
@@ -208,6 +244,24 @@ def test_sums_that_nobody_solves_cannot_show_that_nothing_was_lost():
     assert [row.ok for row in sum_rows(hard, "")] == [True, False, True, True, True, True]
     assert [row.ok for row in sum_rows(found | {("strongest", False): 0.7}, "")][3] is False
     assert [row.ok for row in sum_rows(found | {("strongest", True): 0.85}, "")][2] is False
+
+
+@pytest.mark.parametrize(("quick", "draws"), [(True, 1), (False, 3)])
+def test_sums_are_held_against_several_draws_of_other_heads(settings, monkeypatch, quick, draws):
+    masked = []
+
+    def solved(model, method, examples, story, *, steps):
+        masked.append(method and tuple((layer, head) for layer, own in method.heads.items() for head in own))
+        return method is None or masked[-1] not in others[:1]  # all but the first draw do no harm
+
+    scores = HeadScores(torch.cat([torch.ones(1, 1, 10), torch.zeros(1, 5, 10)], 1))
+    others = [tuple(sorted(random_heads(scores, 10, draw))) for draw in range(draws)]
+    monkeypatch.setattr("foveal.bench.heads_masking._solved", solved)
+    rows = {row.system: row for row in reasoning_rows(replace(settings, quick=quick), None, scores)}
+    assert set(masked) == {None, tuple((0, head) for head in range(10)), *others}
+    lost = 100 / draws
+    assert rows["sums with steps, 10 others masked"].value == pytest.approx(lost)
+    assert rows["sums at once, nothing masked"].note.endswith(f"others: {draws} draws")
 
 
 def test_an_answer_points_at_the_sentence_that_got_its_votes():

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from foveal.attention import LandmarkSettings, ReadSettings
+from foveal.attention import LandmarkModel, LandmarkSettings, ReadSettings
 from foveal.attention.landmark_training import DecoderSize, own_decoder
 from foveal.bench import heads_landmark_records as bench_records
-from foveal.bench.heads_landmark import _other_ways, novels, perplexity
+from foveal.bench.heads_landmark import _other_ways, novels, opened_rows, perplexity
 from foveal.bench.heads_landmark_arms import (
     ASK,
     RECORD,
@@ -142,6 +142,33 @@ def test_a_sliding_window_is_held_against_chance_where_it_cannot_have_seen():
     row = bench_records.sliding_row(lucky, 1024, reach=100)
     assert (round(row.value, 2), row.ok) == (0.2, False)
     assert bench_records.by_chance(96) == pytest.approx(0.137, abs=0.001)
+
+
+def test_positions_that_are_fetched_are_those_of_all_that_a_chunk_opens():
+    model = LandmarkModel(own_decoder(SIZE, 300, 0, positions=48), TINY.landmarks).eval()
+    held = torch.randint(300, (400,), generator=torch.Generator().manual_seed(0))
+    each, head, token = opened_rows(model, held)
+    assert [row.system for row in (each, head, token)] == [
+        "k 4, 400 tokens", "k 4, the same for all tokens, 400 tokens", "k 4, the same for all heads, 400 tokens",
+    ]  # fmt: skip
+    assert each.note.endswith("that are kept; 16 for a token and head")
+    assert 16 <= head.value <= 2 * 16  # two heads, each with one choice
+    assert head.value <= each.value
+    cache = model.make_cache(ReadSettings(top_k=4))
+    cache.watch()
+    model.read(held[None], cache)
+    fetched = [len(set(one.blocks.flatten().tolist())) for one in cache.trace() if one.first >= 5 * 4]
+    assert each.value == pytest.approx(4 * sum(fetched) / len(fetched))
+
+
+@pytest.mark.slow
+def test_blocks_that_are_shut_must_be_missed(tmp_path):
+    """The full run asks that a text read without its blocks is foretold no better, the quick one leaves some room."""
+    books = _books(tmp_path / "data")
+    for quick, bar in ((True, "≥ 0.99"), (False, "≥ 1")):
+        settings = BenchSettings(data=books, cache=tmp_path / "cache", quick=quick)
+        rows = {row.system: row for row in variants(Novels(settings, TINY), perplexity)}
+        assert rows["context-miss token, cutoff 1 / 0"].bar == bar
 
 
 @pytest.mark.slow

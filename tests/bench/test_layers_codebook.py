@@ -125,6 +125,23 @@ def test_agents_that_were_trained_are_not_trained_again(tmp_path, monkeypatch):
     moved = layers_codebook_agents._adapted(settings, "linear", 0)
     assert moved["learnt"] < 60_000
     assert np.isfinite(moved["after"]["success"])
+    place = layers_codebook_agents._place(settings, "reach", "linear", 0)
+    assert (place.parent / "told.json").is_file()
+    assert (place / "agent.json").is_file()
+
+
+def test_the_agent_that_is_adapted_is_that_of_its_cell(tmp_path, monkeypatch):
+    """Trained otherwise, or by other code, it lies elsewhere: figures and agents would else be mixed."""
+    from foveal.nn.agent_training import AgentTraining
+
+    settings, form = BenchSettings(cache=tmp_path), {"bottleneck": "linear"}
+    places = []
+    for episodes, code in ((2, "before"), (3, "before"), (2, "mended")):
+        made = AgentTraining(form=form, episodes=episodes)
+        monkeypatch.setattr(layers_codebook_agents, "training_of", lambda *_, made=made: made)
+        monkeypatch.setattr(layers_codebook_agents, "_code", lambda code=code: code)
+        places.append(layers_codebook_agents._place(settings, "reach", "linear", 0))
+    assert len(set(places)) == 3
 
 
 def test_agents_are_trained_and_looked_at_as_specified():

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -159,6 +160,37 @@ def test_what_also_answers_a_claim_is_no_negative():
         for row, places in enumerate(counted)
     ) / 3  # fmt: skip
     assert float(layers_lama_tokens.claim_loss(model, batch)) == pytest.approx(expected, rel=1e-4)
+
+
+@torch.no_grad()
+def test_claims_are_learnt_where_the_model_is():
+    """Told by "meta", which mixes with the processor as little as a GPU does."""
+    claims = torch.zeros(2, 3, 384, device="meta")
+    mask, right = (torch.ones(shape, dtype=torch.bool, device="meta") for shape in ((2, 3), (2, 2)))
+    batch = {"q": claims, "q_mask": mask, "d": claims, "d_mask": mask, "right": right}
+    model = layers_lama_tokens.Vectors(heads=False, mapped=True).to("meta")
+    assert layers_lama_tokens.claim_loss(model, batch).is_meta
+
+
+def test_weights_that_say_nothing_fall_short(settings):
+    """Nothing is lost without them, and a bar at 0 would let that pass."""
+    found = [Batch(torch.ones(3, 2), torch.ones(3, 2), torch.zeros(3), torch.zeros(3, 1, 2))] * 2
+    every = [(None, found)] * 3
+    assert 0 < layers_lama_words.least_of(replace(settings, quick=False), every) <= 1 / 18
+    assert layers_lama_words.least_of(settings, every) < 0
+
+
+def test_what_weights_are_worth_is_asked_of_all_seeds():
+    """An accuracy is over the texts of every model."""
+    batch = Batch(torch.ones(2, 2), torch.ones(2, 2), torch.tensor([0, 1]), torch.zeros(2, 1, 2))
+
+    def told(model, one):
+        return torch.nn.functional.one_hot(torch.full((2,), model.label), 2).float()
+
+    models = [SimpleNamespace(label=label, train=lambda _: None) for label in (0, 0, 0)]
+    assert layers_lama_words._share([(model, [batch]) for model in models], told) == 0.5
+    right = Batch(batch.ids, batch.mask, torch.tensor([0, 0]), batch.attention)
+    assert layers_lama_words._share([(models[0], [batch]), (models[1], [right])], told) == 0.75
 
 
 @pytest.mark.slow

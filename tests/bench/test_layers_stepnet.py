@@ -6,7 +6,9 @@ import csv
 import gzip
 import io
 import tarfile
+from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -122,6 +124,24 @@ def test_arms_learn_as_long_as_specified_and_peers_are_as_strong():
     assert layers_stepnet.most_of("x and f") == 2e-5
     assert 0.1436 < layers_stepnet.most_of("f") < 0.147
     assert layers_stepnet.most_of("nothing: 1") is None
+
+
+def test_a_stripe_falls_short(monkeypatch):
+    """Steps that are the same for all images lose nothing, whichever way they are replaced."""
+    monkeypatch.setattr(layers_stepnet, "stiffness", lambda *_: SimpleNamespace(steps={}))
+    monkeypatch.setattr(layers_stepnet, "steps_replaced", lambda *_: nullcontext())
+    seen = iter([0.5, 0.5, 0.5] * 2 + [0.5, 0.5, 0.499] * 2)
+
+    def told(quick):
+        arms = SimpleNamespace(
+            scale=SimpleNamespace(seeds=1), settings=BenchSettings(quick=quick), learnt=[], held=range(1000),
+            batches=lambda _: [], arm=lambda *_: None, accuracy=lambda _: next(seen),
+        )  # fmt: skip
+        rows = {row.system: row for row in layers_stepnet.stripe(arms)}
+        return rows["images: StepNet pair, steps of another image"].ok
+
+    assert told(quick=False) is False
+    assert told(quick=False) is True
 
 
 def test_a_gain_is_called_one_where_it_is_twice_its_error():

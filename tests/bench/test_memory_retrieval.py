@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+from itertools import pairwise
+
 import pytest
 import torch
 from tiny import tiny
 
 from foveal.attention.memory_decoding import MemoryDecoder
 from foveal.attention.memory_parts import Scores, Snapped
+from foveal.attention.memory_store import load
 from foveal.attention.roar_graph import RoarSettings
+from foveal.bench import memory_retrieval_data, memory_retrieval_search
 from foveal.bench.code import code_digest
-from foveal.bench.memory_retrieval import _at_long, exact_rows
-from foveal.bench.memory_retrieval_data import KINDS, Case, read_text
+from foveal.bench.memory_retrieval import _at_long, _beside_peers, _over_lengths, exact_rows
+from foveal.bench.memory_retrieval_data import KINDS, Case, kept_by, read_text
 from foveal.bench.memory_retrieval_search import (
+    BEAMS,
+    PROBES,
+    SEARCHES,
     K,
     _over,
     _read,
@@ -21,7 +30,7 @@ from foveal.bench.memory_retrieval_search import (
     visits_for,
     within_scan,
 )
-from foveal.bench.memory_retrieval_speed import UNSEEN, _layer, _stepper, against_flat, looked_bytes
+from foveal.bench.memory_retrieval_speed import UNSEEN, _layer, _stepper, against_flat, fast_row, looked_bytes
 from foveal.bench.memory_retrieval_tasks import TOP_K, answer_rows, opened, stepped
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.files import stored_lines, write_lines
@@ -64,6 +73,44 @@ def test_peers_are_held_against_the_graph_at_the_longest_length_that_they_are_bu
         assert row.bar == bar
         assert row.note.startswith("median of 2 pairs; not reached by")
     assert rows["RetrievalAttention, 900 hidden"].bar == "≤ 0.05"
+
+
+def test_a_recall_that_the_graph_does_not_reach_is_no_gain(made):
+    short = [(100.0, 0.5), (200.0, 0.9)]
+    never = [replace(one, curves=one.curves | {"roar": short, "hnsw": [(5000.0, 0.5)]}) for one in made]
+    row = next(_beside_peers(never, "two pairs"))
+    assert row.system == "keys for recall 0.95, roar / hnsw"
+    assert row.value == math.inf
+    assert row.ok is False
+    assert row.note.endswith("not reached by hnsw in 2 (the most tried counts), by roar in 2")
+
+
+def test_keys_over_length_are_told_for_one_recall_too(made):
+    """At one setting a graph visits as many keys in any text, and finds less in a long one."""
+    lengths, needs = (1200, 3900, 14_700), (150.0, 150 * 8**0.5, 1200.0)
+
+    def grown(*curves):
+        return [
+            replace(one, hidden=length - 300, length=length, curves={"roar": curve})
+            for length, curve in zip(lengths, curves, strict=True)
+            for one in made
+        ]
+
+    cells = grown(*([(100.0, 0.5), (keys, 0.95)] for keys in needs))
+    rows = {(row.system, row.metric): row for row in _over_lengths(cells, lengths)}
+    assert rows["roar, 900 hidden", "share visited for recall 0.95"].value == pytest.approx(150 / 900)
+    assert rows["roar, 14,400 hidden", "share visited for recall 0.95"].value == pytest.approx(1200 / 14_400)
+    exponent = rows["keys for recall 0.95 over length", "exponent"]
+    assert exponent.value == pytest.approx(0.75)  # eight times the keys in sixteen times the text
+    assert exponent.ok is False
+    *_, last = _over_lengths(grown([(150.0, 0.95)], [(400.0, 0.95)], [(100.0, 0.5)]), lengths)
+    assert math.isnan(last.value)
+    assert last.ok is False
+
+
+@pytest.mark.parametrize("efforts", [BEAMS, SEARCHES, PROBES], ids=["graph", "hnsw", "ivf"])
+def test_no_index_is_tried_in_wider_steps_than_another(efforts):
+    assert all(one < other <= 1.5 * one for one, other in pairwise(efforts))
 
 
 def test_cells_come_back_from_their_file(made, tmp_path):
@@ -154,6 +201,20 @@ def test_cells_are_known_by_the_text_and_by_the_code(tmp_path):
     assert code_digest("foveal.attention.roar_graph") != code_digest("foveal.attention.key_index")
 
 
+def test_what_is_kept_is_known_by_the_compiled_code_too(text, tmp_path, monkeypatch):
+    """A graph that another walk found, or that was built otherwise, is another."""
+    cells, read = store_of(tmp_path / "one"), kept_by()
+    for module in (memory_retrieval_data, memory_retrieval_search):
+        monkeypatch.setattr(module, "native_digest", lambda _: "other")
+    assert store_of(tmp_path / "one") != cells
+    assert kept_by() != read
+    monkeypatch.setattr(memory_retrieval_data, "keep", lambda *_, **__: None)
+    settings = BenchSettings(data=tmp_path, cache=tmp_path)
+    again = read_text(settings, 3000, layers=(), index="roar", model=text.model)
+    assert again.ids == text.ids
+    assert again.folder.name != text.folder.name
+
+
 # -- speed -------------------------------------------------------------------------------------------------------------
 
 
@@ -196,6 +257,22 @@ def test_a_graph_is_timed_beside_all_keys():
     assert row.bar == "≥ 1"
     assert row.value > 0
     assert layer.tally.steps == 4  # the graph's own, and no others
+
+
+def test_what_each_step_reads_whole_does_not_grow_with_a_kept_text(text):
+    settings = BenchSettings(data=text.folder.parent, cache=text.folder.parent.parent)
+    with with_threads(1):
+        shorter = read_text(settings, 2200, layers=(), index="flat", model=text.model)
+    row = fast_row([text, shorter])
+    assert row.system == f"fast memory, kept texts of {text.tokens:,} / {shorter.tokens:,} tokens"
+    assert (row.value, row.ok) == (1.0, True)
+    memory = load(text.folder, text.model)
+    assert row.note.startswith(f"{memory.statistics()['fast_bytes'] / 1e6:.2f} MB")
+    for layer in memory.memories:  # a window that holds as much again shows
+        held = layer.sequences[0].window
+        held.append(held.keys, held.values)
+    few = load(shorter.folder, shorter.model).statistics()["fast_bytes"]
+    assert memory.statistics()["fast_bytes"] / few > 1.5
 
 
 @pytest.mark.parametrize("index", ["flat", "roar"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from foveal.bench import nn_aaren, nn_aaren_recall, nn_aaren_tables, nn_routing
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.event_sequences import Events
 from foveal.nn.scan import SCANS
+from foveal.training.loop import LoopSettings
 
 
 def test_the_exact_checks():
@@ -45,6 +47,19 @@ def test_the_true_rate_is_integrated():
     assert abs(nn_aaren_tables.true_nats([one]) - told / 2) < 1e-4
 
 
+def test_what_is_below_the_true_rate_has_seen_what_it_foretells(monkeypatch):
+    monkeypatch.setattr(nn_aaren_tables, "is_set", lambda *_: True)
+    monkeypatch.setattr(nn_aaren_tables, "true_nats", lambda _: 0.5)
+    told = {"nll": 0.49, "time_nll": 0.49, "mark_nll": 0.0, "rmse": 1.0, "accuracy": 1.0, "streamed": 0, "mean gap": 1}
+    found = {
+        name: [{"told": {**told, "time_nll": nats}, "baseline": told}]
+        for name, nats in (("aaren", 0.51), ("attention", 0.49), ("gru", 0.3))
+    }
+    rows = {row.system: row for row in nn_aaren_tables._event_rows("hawkes", found, [])}
+    met = [rows[f"hawkes, {name} less the true rate"].ok for name in found]
+    assert met == [True, True, False]
+
+
 def test_pairs_ask_for_what_was_said():
     tokens, answers = nn_aaren_recall.Pairs(10, 0)[3]
     said = {int(tokens[2 * at]): int(tokens[2 * at + 1]) - 16 for at in range(4)}
@@ -61,9 +76,27 @@ def test_a_cell_is_made_once(tmp_path):
         return {"x": 1.5}
 
     for _ in range(2):
-        assert nn_aaren_recall.cell(settings, "one", {"a": 1}, make) == {"x": 1.5}
-    nn_aaren_recall.cell(settings, "one", {"a": 2}, make)
+        assert nn_aaren_recall.cell(settings, "one", {"a": 1}, make, code="c") == {"x": 1.5}
+    nn_aaren_recall.cell(settings, "one", {"a": 2}, make, code="c")
     assert len(made) == 2
+    nn_aaren_recall.cell(settings, "one", {"a": 2}, make, code="mended")
+    assert len(made) == 3
+
+
+def test_cells_of_other_code_are_made_anew(tmp_path, monkeypatch):
+    """What a mended layer reaches is not what is told of the layer before."""
+    settings, table = BenchSettings(cache=tmp_path), nn_aaren_tables
+    recipe = SimpleNamespace(
+        model=torch.nn.Linear(1, 1), loss=None, job=lambda _: SimpleNamespace(identity={}),
+        measure=lambda *_: {"mse": 1.0}, baseline=lambda _: {},
+    )  # fmt: skip
+    trainings = []
+    monkeypatch.setattr(table, "train", lambda *_: trainings.append(1))
+    for code in ("before", "before", "mended"):
+        monkeypatch.setattr(table, "digest_of", lambda *_, code=code: code)
+        told = table.trained(settings, "x", lambda _: recipe, LoopSettings(), 0)
+        assert told["told"] == {"mse": 1.0}
+    assert len(trainings) == 2
 
 
 def test_bits_of_a_stream_in_pieces_are_those_at_once():

@@ -10,8 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from foveal.bench import nn_peers, nn_routing, nn_routing_arms, nn_routing_encoder, nn_titans
-from foveal.bench.nn_language import Novels, Scale, clozes
+from foveal.bench import (
+    nn_peers,
+    nn_routing,
+    nn_routing_arms,
+    nn_routing_encoder,
+    nn_routing_images,
+    nn_titans,
+    nn_titans_reader,
+)
+from foveal.bench.nn_language import Novels, Scale, clozes, count_of, expansion_for
 from foveal.bench.nn_tasks import MOTIFS, Motifs, Needles, Recall, learn, right_share
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.series import Table
@@ -235,15 +243,31 @@ def test_the_memory_and_its_controls_learn_for_as_long(monkeypatch):
         told = bars(nn_titans.motifs(BenchSettings(quick=quick)))
         for name in ("lmm, updates off", "window"):
             assert told[f"lmm - {name}, DNA motifs", "right"] == ("≥ -0.1" if quick else "≥ 0.05")
+    asked = [seed for told, every in steps.items() if told.startswith("lmm, ((32,") for _, seed, _ in every]
+    assert sorted(set(asked)) == [0, 1, 2]
+
+
+def test_mag_and_a_window_are_compared_by_three_seeds(monkeypatch):
+    seen = []
+    monkeypatch.setattr(Novels, "arm", lambda arms, name: seen.append((arms.settings.seed, name)) or name)
+    monkeypatch.setattr(Novels, "window_bits", lambda _, model: {"mag": 1.0, "window": 2.0}[model])
+    assert list(nn_titans._again(Novels(BenchSettings(seed=4), Scale()))) == [0.5, 0.5]
+    assert seen == [(5, "mag"), (5, "window"), (6, "mag"), (6, "window")]
+    assert list(nn_titans._again(Novels(BenchSettings(quick=True), Scale()))) == []
 
 
 @pytest.mark.parametrize("quick", [True, False])
 def test_needles_are_told_by_depth(monkeypatch, quick):
-    untrained(monkeypatch, nn_titans)
+    steps = untrained(monkeypatch, nn_titans)
     monkeypatch.setattr(nn_titans, "right_share", lambda _, rows, *__, **___: rows.depth)
     arms = SimpleNamespace(learnt=FILLER, held=FILLER)
     rows = list(nn_titans.needles(BenchSettings(quick=quick), arms))
     found = {row.system: row for row in rows}
+    seeds = {
+        name: sorted({seed for told, every in steps.items() if told.startswith(f"{name},") for _, seed, _ in every})
+        for name in ("mag", "window")
+    }
+    assert seeds == {"mag": [0] if quick else [0, 1, 2], "window": [0]}
     assert found["window, a key in 256 bytes"].value == pytest.approx(0.25)  # of depths 0, 0.25, 0.5
     assert "by depth 0: 0.00, 0.25: 0.25, 0.5: 0.50; chance" in found["window, a key in 256 bytes"].note
     asleep, awake = ("≤ 0.3", "≥ 0.15") if quick else ("≤ 0.2", "≥ 0.9")
@@ -285,8 +309,120 @@ def test_random_buckets_go_by_place_alone():
     means = model.blocks[1].mixer.routed.means
     one, other = torch.randn(2, 1, 20, 8), torch.randn(2, 1, 20, 8)
     assert torch.equal(means.nearest(one), means.nearest(other))
-    model(torch.randint(31, (2, 20)))
+    ids = torch.randint(31, (2, 20))
+    told = model(ids, labels=ids)
     assert int(means.updates) == 0
+    alone = torch.nn.functional.cross_entropy(told.logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+    assert told.loss.item() == pytest.approx(alone.item())  # nothing draws queries to a bucket's centroid
+
+
+def test_random_buckets_are_others_in_each_head_and_layer_and_the_same_in_longer_texts():
+    mixer = {"heads": 4, "routing_heads": 2, "clusters": 16}
+    size = LanguageSize(layers=4, width=32, heads=4, window=8, mixer=mixer)
+    model = nn_routing_arms.routed_model("random", size, 31, 0)
+    means = [block.mixer.routed.means for block in model.blocks if block.mixer.routed is not None]
+    buckets = torch.cat([one.nearest(torch.zeros(1, 2, 200, 8))[0] for one in means])
+    assert len(buckets) == 4
+    for one in range(4):
+        for other in range(one):
+            assert (buckets[one] == buckets[other]).float().mean() < 0.2
+    shorter = torch.cat([one.nearest(torch.zeros(1, 2, 90, 8))[0] for one in means])
+    assert torch.equal(shorter, buckets[:, :90])
+
+
+def test_arms_of_the_novels_are_equally_large(monkeypatch):
+    arms = Novels(BenchSettings(), nn_titans.QUICK_NOVELS)
+    monkeypatch.setattr(Novels, "learn", lambda *given: given[2:])
+    names = ("window", "full", "gru", "delta", "lmm", "mag", "mac", "mal")
+    found = {name: arms.arm(name) for name in names}
+    counts = {name: count_of(model) for name, (model, _) in found.items()}
+    assert max(counts.values()) / min(counts.values()) < 1.01
+    assert found["mag"][0].config.expansion == pytest.approx(8 / 3, rel=0.01)
+    assert found["window"][0].config.expansion > 3
+    told = found["window"][1]
+    assert "MLPs times" in told  # an arm of another width is another arm
+    assert told != found["mag"][1]
+
+
+def test_a_peers_mlps_may_be_as_wide_as_makes_it_equally_large():
+    mixers = [torch.nn.Linear(16, 16) for _ in range(2)]
+    usual = nn_peers.peer_model(mixers, width=16, vocabulary=31, seed=0)
+    wide = expansion_for(usual, 20_000)
+    assert count_of(nn_peers.peer_model(mixers, width=16, vocabulary=31, seed=0, expansion=wide)) == pytest.approx(
+        20_000, rel=0.01
+    )
+
+
+def test_peers_begin_the_same_and_as_large_as_asked(monkeypatch):
+    monkeypatch.setattr(nn_peers, "TitansPeer", lambda **_: torch.nn.Linear(32, 32))
+    size = LanguageSize(layers=2, width=32, heads=2)
+    one, other = (nn_peers.titans_model(size, 60_000, seed=3) for _ in range(2))
+    assert count_of(one[0]) == pytest.approx(60_000, rel=0.01)
+    assert all(torch.equal(*pair) for pair in zip(one[0].parameters(), other[0].parameters(), strict=True))
+    assert one[1] == other[1]
+    monkeypatch.setattr(nn_routing, "RoutingPeer", lambda *, dim, **_: torch.nn.Linear(dim, 5 * dim))
+    mixer = {"window": 16, "clusters": 4, "local_window": 16}
+    arms = Novels(BenchSettings(), Scale(size=LanguageSize(layers=2, width=32, heads=2, mixer=mixer)))
+    ours = nn_routing_arms.routed_model("routing", arms.scale.size, 256, 0)
+    assert count_of(nn_routing.peer(arms)[0]) == pytest.approx(count_of(ours), rel=0.01)
+
+
+def test_a_memory_that_other_code_trained_is_trained_anew(tmp_path, monkeypatch):
+    homes = []
+
+    def train_reader(*_, run):
+        homes.append(run.home)
+        return tmp_path, SimpleNamespace(kept=True)
+
+    monkeypatch.setattr(nn_titans_reader, "train_reader", train_reader)
+    monkeypatch.setattr(nn_titans_reader, "load_memory", lambda *_: None)
+    for code in ("before", "before", "mended"):
+        monkeypatch.setattr(nn_titans_reader, "digest_of", lambda *_, code=code: code)
+        nn_titans_reader._trained(BenchSettings(cache=tmp_path), "", SimpleNamespace(dimension=64))
+    assert homes[0] == homes[1] != homes[2]
+
+
+def test_a_peers_better_rate_counts(monkeypatch):
+    """Our rate was chosen with our layers."""
+    scale = Scale(size=LanguageSize(layers=1, width=16, heads=2), rate=3e-3)
+    bits = {3e-3: 2.5, 1e-3: 2.0}
+    monkeypatch.setattr(nn_titans, "there", lambda _: True)
+    monkeypatch.setattr(nn_titans, "titans_model", lambda *_: (torch.nn.Linear(2, 2), "peer"))
+    monkeypatch.setattr(Novels, "learn", lambda arms, *_: arms.scale.rate)
+    monkeypatch.setattr(Novels, "window_bits", lambda _, rate: bits[round(rate, 6)])
+    rows = {row.system: row for row in nn_titans._peer(Novels(BenchSettings(), scale), {"lmm": 2.1})}
+    assert rows["peer: titans-pytorch"].value == 2.0
+    assert "2.500 and 2.000" in rows["peer: titans-pytorch"].note
+    assert rows["novels: lmm / titans-pytorch"].ok is False  # it had been met by the worse rate
+    monkeypatch.setattr(nn_routing, "there", lambda _: True)
+    monkeypatch.setattr(nn_routing, "peer", lambda _: (None, "peer"))
+    monkeypatch.setattr(nn_routing, "one_by_one", lambda rate, _: bits[round(rate, 6)])
+    monkeypatch.setattr(nn_routing, "bytes_a_second", lambda *_: 1.0)
+    arms = Novels(BenchSettings(), scale)
+    arms.__dict__["data"] = b"a"
+    monkeypatch.setattr(Novels, "windows", lambda _: None)
+    rows = {row.system: row for row in nn_routing._peer_bits(arms, 1.0, None)}
+    assert rows["peer: routing-transformer, token by token"].value == pytest.approx(2.0 / math.log(2))
+
+
+def test_a_memorys_speed_stands_beside_a_gru_and_a_window(monkeypatch):
+    ran = []
+    monkeypatch.setattr(nn_titans, "trained_once", lambda layer, x: ran.append((type(layer).__name__, *x.shape)))
+    monkeypatch.setattr(nn_titans, "there", lambda _: False)
+    found = {row.system for row in nn_titans.speed(BenchSettings(quick=True)) if row.metric == "tokens/s"}
+    names = ("GRU of 128", "attention, window 64", "memory, chunks of 64")
+    assert found == {f"{name}, forward and backward of 4,096" for name in names}
+    assert set(ran) == {(name, 1, 4096, 128) for name in ("Recurrent", "WindowAttention", "NeuralMemory")}
+
+
+def test_bytes_are_counted_behind_bytes_of_their_colour():
+    """Each colour goes on as it was: then the one before tells all, but at a row's beginning."""
+    learnt = torch.tensor([[one, 100 + one, 200 + one] * 20 for one in (1, 2)] * 500)
+    bits = nn_routing_images.counted_bits(learnt, learnt[:2])
+    assert 0 < bits < 0.2
+    assert nn_routing_images.counted_bits(learnt, learnt[:2], apart=1) == pytest.approx(bits, abs=0.1)
+    other = torch.tensor([[1, 101, 201, 2, 102, 202]])
+    assert nn_routing_images.counted_bits(learnt, other) > 3
 
 
 def test_a_peer_that_is_not_installed_says_so():

@@ -19,6 +19,26 @@ def test_a_layer_streams_and_does_not_leak():
     assert named["32 pairs, depth 2, updates off"] < 0.1
 
 
+@torch.no_grad()
+def test_roads_that_part_a_little_are_seen_in_float64(monkeypatch):
+    def off(layer, x):
+        return layer(x)[0] + 1e-7
+
+    monkeypatch.setattr(nn_exact, "token_by_token", off)
+    rows = {row.system: row.ok for row in nn_exact.streaming("Aaren, 3 layers", BenchSettings(quick=True))}
+    assert rows["Aaren, 3 layers, token by token"] is True
+    assert rows["Aaren, 3 layers, token by token, float64"] is False
+    assert rows["Aaren, 3 layers, in pieces, float64"] is True
+
+
+@torch.no_grad()
+def test_all_layers_stream_in_float64():
+    settings = BenchSettings(quick=True)
+    rows = [row for name in nn_exact.LAYERS for row in nn_exact.streaming(name, settings)]
+    assert [row.system for row in rows if row.ok is not True] == []
+    assert len(rows) == 4 * len(nn_exact.LAYERS)
+
+
 def test_a_layer_that_looks_ahead_is_seen():
     def ahead(x):
         return (x.flip(1).cumsum(1).flip(1),)
@@ -64,6 +84,9 @@ def test_the_memory_is_known_in_special_cases():
     told = {(row.system, row.metric): row for row in rows}
     assert told["32 pairs, depth 2, chunk 16, eta 0.9, theta 0.2", "found"].bar == "≤ 0.5"
     assert told["32 pairs, depth 2, chunk 16, eta 0.5, theta 0.05", "found"].bar == "≥ 1"
+    assert told["32 pairs, depth 2, chunk 16, eta 0.5, theta 0.2", "found"].bar == "≥ 0.9"
+    assert told["32 pairs, depth 2, chunk 16, eta 0.5, theta 0.5", "found"].bar == "≤ 0.75"
+    assert told["32 pairs, depth 2, chunk 16, eta 0.9, theta 0.05", "found"].bar == "≥ 0.85"
     assert told["32 pairs after all was forgotten towards 0", "norm of what is read"].value < 1e-12
     assert told["32 pairs after all was forgotten towards its first weights", "found"].value == 1
     assert sum("outer gradient" in system for system, _ in told) == 3

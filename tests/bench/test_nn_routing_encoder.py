@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -38,6 +39,31 @@ def test_each_arm_is_asked_of_the_last_tenths(monkeypatch, tmp_path):
     below = rows["encoder, routing less full attention"]
     assert below.value == rows["encoder, routing"].value - rows["encoder, full attention"].value
     assert below.bar == "≥ -0.1"
+    ahead = rows["encoder, routing less local heads alone"]
+    assert ahead.value == rows["encoder, routing"].value - rows["encoder, local heads alone"].value
+    assert ahead.bar == "≥ -0.1"
+    shares = [row.value for name, row in rows.items() if name.startswith("encoder, cluster")]
+    assert len(shares) == bench.SHAPE["clusters"]
+    assert abs(sum(shares) - 1) < 1e-6
+
+
+def test_clusters_are_told_by_the_letters_that_they_took():
+    ids = torch.tensor(list(b"abababab" * 8))
+    asked = [{"bytes": ids}]
+
+    class Parted(torch.nn.Module):
+        """Its clusters take the letters a, and b."""
+
+        embedding, places, encoder = torch.nn.Embedding(256, 4), 0, torch.nn.Module()
+
+    def read_together(_):
+        read = torch.stack([ids == ord("a"), ids == ord("b")])[None, None]
+        return SimpleNamespace(read=read)
+
+    model = Parted()
+    model.encoder.read_together = read_together
+    rows = list(bench.took(model, asked, count=1))
+    assert [(row.value, row.note) for row in rows] == [(0.5, "above all 'a'"), (0.5, "above all 'b'")]
 
 
 def test_full_attention_sees_the_whole_excerpt():

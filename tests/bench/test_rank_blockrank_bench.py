@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import defaultdict
 from dataclasses import replace
 from itertools import pairwise
 
@@ -35,6 +36,7 @@ from foveal.bench.rank_blockrank_data import (
 from foveal.bench.settings import BenchSettings
 from foveal.errors import InputError
 from foveal.evaluation.metrics import evaluate
+from foveal.ranking.blockrank_prompt import Prompter
 from foveal.ranking.listwise import RetrievalHeads
 
 pytest.importorskip("bm25s")
@@ -196,10 +198,52 @@ def test_collections_come_as_the_first_stage_found_them(settings):
         assert len(listed.documents) > 2
 
 
+def test_a_mixed_task_has_the_same_candidates_in_no_order(settings):
+    task = collection_task(settings, "cranfield", queries=5, depth=6)
+    mixed = task.mixed(0)
+    assert mixed == task.mixed(0) != task
+    assert mixed.given() == task.given()
+    assert [one.names for one in mixed.asked] != [one.names for one in task.asked]
+
+
+def test_no_list_of_another_collection_tells_what_bm25_thinks_of_it(settings, monkeypatch):
+    """An ID is a place in the list: in BM25's order a model that favours the first ID would be as good as BM25."""
+    ranked = {}
+
+    def run(self, what, task, scores, arm, *, layout=None):
+        ranked[task.name] = task
+        return {one.id: dict.fromkeys(one.names, 0.0) for one in task.asked}
+
+    monkeypatch.setattr(arms_module.Arms, "run", run)
+    monkeypatch.setattr(transfer_module.Trained, "of", classmethod(lambda cls, arms: cls(arms, 1, defaultdict(str))))
+    monkeypatch.setattr(transfer_module, "learnt_rows", lambda *_, **__: [])
+    trained = transfer_module.Trained.of(arms_module.Arms(settings))
+    for part in (transfer_module.cranfield_rows, transfer_module.scifact_rows):
+        for row in part(trained, SIZES):
+            assert row.metric == "ndcg@10"
+    for name in ("cranfield", "scifact"):
+        falling = [[hit.score for hit in one.hits] for one in ranked[name].asked]
+        assert any(scores != sorted(scores, reverse=True) for scores in falling)
+
+
 def test_questions_without_an_answer_are_left_out(settings):
     lists = wikiqa_lists(settings, TEST, 99)
     assert [one.id for one in lists] == [f"test{n}" for n in range(4)]
     assert all(len(one.documents) == 4 and len(one.answers) == 1 for one in lists)
+
+
+def test_a_sentences_place_in_the_file_is_not_seen(tmp_path, settings):
+    """Right ones stand first there; an ID is a place in the list, and names break ties."""
+    (tmp_path / "wikiqa").mkdir()
+    rows = (
+        {"qid": f"q{n}", "question": f"asked {n}?", "doc": f"sentence {place} of {n}", "label": int(not place)}
+        for n in range(20)
+        for place in range(4)
+    )
+    (tmp_path / "wikiqa" / f"{TEST}.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    lists = wikiqa_lists(replace(settings, data=tmp_path), TEST, 99)
+    assert {one.positives()[0] for one in lists} == {0, 1, 2, 3}
+    assert {name.rpartition("/")[2] for one in lists for name in one.answers} == {"0", "1", "2", "3"}
 
 
 def test_words_are_counted_over_the_whole_corpus(settings):
@@ -450,9 +494,26 @@ def test_ablations_differ_in_one_thing(settings):
     systems = {system for system, metric in found if metric == "mrr@10"}
     assert "ablation: both losses, decode" in systems
     assert "ablation: no completion loss, query right behind, attention" in systems
+    assert "ablation: no completion loss, query not before, attention" in systems
+    assert (
+        "no completion loss, attention, less no completion loss, query not before, attention",
+        "precision@1",
+    ) in found
     gain = found["both losses, attention, less both losses, decode", "mrr@10"]
     both = found["ablation: both losses, attention", "mrr@10"]
     assert gain == pytest.approx(both - found["ablation: both losses, decode", "mrr@10"])
+
+
+def test_no_document_is_cut_where_the_query_stands_right_behind(settings, model):
+    """Neither of those that are learnt from nor of those that are measured, though these may be longer."""
+    task = XQuad.of(settings).task(TEST, 4, documents=5)
+    (first, *_) = quality_module.training_lists(settings)
+    short = replace(first, documents=tuple(replace(one, text="short") for one in first.documents))
+    offset = quality_module.right_behind(Arms(settings), [short], task)
+    tight = Prompter(model, replace(arms_module.LAYOUT, query_offset=offset))
+    for one in task.asked:
+        whole = Prompter(model, arms_module.LAYOUT).segments(one.query, one.texts)
+        assert tight.segments(one.query, one.texts).documents == whole.documents
 
 
 @pytest.mark.slow

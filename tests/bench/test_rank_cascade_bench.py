@@ -265,6 +265,38 @@ def test_blockrank_learns_from_lists_and_keeps_its_blocks(parts, qwen, monkeypat
     assert ranker.cache.bytes == size > 0
 
 
+def test_what_is_trained_is_known_by_its_code(parts, settings, monkeypatch):
+    again = Parts(parts.judged, settings, SIZES)
+    monkeypatch.setattr(rank_cascade_parts, "code_digest", lambda *_, **__: "other")
+    other = Parts(parts.judged, settings, SIZES)
+    assert parts.home == again.home != other.home
+
+
+class Backwards:
+    """What stands for token vectors: the other way round."""
+
+    def rank(self, _, hits):
+        return [replace(hit, score=-float(place)) for place, hit in enumerate(reversed(hits))]
+
+
+def test_blocks_are_kept_of_all_that_a_cascade_may_give_to_blockrank(parts, qwen, monkeypatch, tmp_path):
+    """Whatever stands before it: else a cascade would pay for reading, within the budget that chooses among them."""
+    ranker = BlockRank(qwen, layout=KEPT, cache=BlockCache(tmp_path))
+    monkeypatch.setattr(Parts, "blockrank", property(lambda _: ranker))
+    stages = {LEARNED: Stage(rank_cascade.Given(), 20), LATE: Stage(Backwards(), 20), LATE_FIRST: Stage(Backwards(), 9)}
+    taught = OverlapRanker()
+    found = {row.metric: row for row in rank_cascade.block_rows(parts, stages, taught)}
+    assert "3 order(s)" in found["bytes"].note
+    size = ranker.cache.bytes
+    for examples, first in ((parts.test, stages), (parts.dev, rank_cascade.with_taught(stages, taught))):
+        for names in ((LEARNED,), (LEARNED, LATE), (LATE_FIRST,)):
+            for text in examples.queries.values():
+                hits = rank_cascade.behind(parts, [first[name] for name in names]).run(text, 6).hits
+                assert len(hits) == 6
+                ranker.keep(hits)
+    assert ranker.cache.bytes == size == found["bytes"].value
+
+
 def test_what_stages_took_is_told():
     def report(counts):
         runs = tuple(StageRun(name, 9, count, 1.0, 1.0) for name, count in zip("ab", counts, strict=True))

@@ -217,6 +217,30 @@ def test_a_control_is_chosen_by_no_label(law, monkeypatch):
         assert (asked["learnt"].judged == law.part(24).judged) == (not shuffled)
 
 
+def test_models_of_other_code_are_trained_and_scored_anew(settings, monkeypatch):
+    """Their names tell of data and settings alone: by other code the same name is another model."""
+    homes, scored = [], []
+
+    def watched(model, learnt, training, *, run, **_):
+        homes.append(run.home)
+        raise InputError("nothing is trained here")
+
+    def ordered(model, asked, found, depth):
+        scored.append(model)
+        return {query: dict.fromkeys(found[query], 1.0) for query in asked.queries}
+
+    monkeypatch.setattr(rank_legal_runs, "train_articles", watched)
+    monkeypatch.setattr(rank_legal_runs, "ordered", ordered)
+    for digest in ("one", "one", "two"):
+        monkeypatch.setattr(rank_legal_runs, "code_digest", lambda *_, now=digest, **__: now)
+        law = rank_legal.obliqa(settings, SIZES)
+        with pytest.raises(InputError, match="nothing is trained"):
+            law.trained("Attentive CNN", 24)
+        law.scores("paraformer-12345678", lambda now=digest: now)
+    assert homes[0] == homes[1] != homes[2]
+    assert scored == ["one", "two"]
+
+
 def test_words_leave_bm25_as_it_is(law):
     """BM25's own system: any weight gives its order."""
     systems = Systems(law)
@@ -289,7 +313,7 @@ def test_towers_that_begin_alike_find_the_same_words():
         scores = [[one.score for one in model.weighed(article[0], encoded)] for article in articles]
         firsts[start] = np.mean(np.argmax(scores, axis=1) == np.arange(40))
     assert firsts["alike"] > 0.9 > firsts["apart"] + 0.6
-    with pytest.raises(InputError, match="start='near'; there are alike, apart"):
+    with pytest.raises(InputError, match="start = 'near'; there are: alike, apart"):
         AttentiveCNNSettings(start="near")
 
 

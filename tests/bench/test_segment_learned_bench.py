@@ -171,6 +171,15 @@ def test_a_second_run_trains_nothing(settings, base, monkeypatch):
         np.testing.assert_array_equal(one, other)
 
 
+def test_heads_of_other_code_are_trained_anew(settings, base, monkeypatch):
+    arms = Arms(Policies.of(settings, TINY, only_topics=True), TINY, base)
+    head = partial(arms.fine_tuned, "cross", 0, pairs=24, epochs=1.0)
+    before = head().path
+    assert head().path == before
+    monkeypatch.setattr(segment_learned_arms, "code_digest", lambda *_: "other code")
+    assert head().path != before
+
+
 def test_companies_are_apart_and_test_documents_teach_nothing(settings):
     policies = Policies.of(settings, TINY, only_topics=True)
     groups = [{one.group for one in part} for part in (policies.learnt, policies.dev, policies.test)]

@@ -11,6 +11,7 @@ from tiny import tiny
 from foveal.attention import RetrievalAttention
 from foveal.attention.memory_decoding import MemoryDecoder
 from foveal.attention.memory_store import load
+from foveal.cli.prefill import by_home
 from foveal.models import load_language_model
 from foveal.models.threads import with_threads
 from foveal.reading import DocumentText
@@ -68,6 +69,14 @@ def test_a_text_is_kept_asked_and_forgotten(place):
     said = read(place, status=1).said
     assert "No text is kept of" in said
     assert f"--keep --attention retrieval --model {place / 'model'}" in said
+
+
+def test_in_another_home_the_next_command_names_it(place):
+    home = place / "another home"
+    named = f" --home '{home}'"
+    assert read(place, "--home", str(home), status=1).said.rstrip().endswith(named)
+    assert prefill(place, *KEEP, "--home", str(home)).stdout.rstrip().endswith(named)
+    assert by_home(None) == ""  # in the usual home it is found without
 
 
 @pytest.mark.parametrize("since", ["changed", "gone"])

@@ -25,8 +25,10 @@ from foveal.nn.language_training import (
     stream_nats,
     train_language,
     window_nats,
+    without_updates,
 )
-from foveal.training.loop import LoopSettings
+from foveal.nn.passage_memory import PassageMemory, PassageSettings
+from foveal.training.loop import LoopSettings, undecayed
 from foveal.training.runs import RunSettings
 
 TEXT = " ".join(f"The keeper of mill {number} réads and keeps the river in mind." for number in range(120))
@@ -42,6 +44,31 @@ def test_bytes_are_tokens():
     assert decoded(torch.tensor([65, 0xC3])) == "A\ufffd"
     with pytest.raises(InputError, match="empty"):
         encoded("")
+
+
+def test_weight_decay_leaves_a_memorys_rest_and_norms_alone():
+    """What is forgotten towards is part of the memory's rule, and would itself be forgotten."""
+    model = made(config_of("mag", SIZE), 0)
+    left, every = undecayed(model), {name for name, _ in model.named_parameters()}
+    rests = {name for name in every if ".initial." in name}
+    assert len(rests) == 2
+    norms = {f"{name}.weight" for name, one in model.named_modules() if isinstance(one, torch.nn.RMSNorm)}
+    assert len(norms) == 6
+    assert left == rests | norms
+    assert {"initial.0"} == undecayed(PassageMemory(PassageSettings(vector=64, codes=64)))
+
+
+def test_memories_write_again_if_they_did_before():
+    model = made(config_of("mag", SIZE), 0)
+    memory = model.blocks[0].mixer.memory
+    for wrote in (True, False):  # one that was asleep in training stays so
+        model.set_updates(wrote)
+        with without_updates(model) as has_any:
+            assert has_any
+            assert not memory.updates
+        assert memory.updates is wrote
+    with without_updates(made(config_of("gru", SIZE), 0)) as has_any:
+        assert not has_any
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -215,6 +215,10 @@ def test_a_run_by_name(tmp_path, unseen, undrawn_reports):
     assert report.measured["dev"][0]["macro F1"] < 0.4 < 0.9 < report.measured["test"][1]["macro F1"]
     again, same = train_headline_judge(learnt, run=RunSettings(home=settings.home, name="mine", test=unseen))
     assert (again, same) == (folder, report)
+    loop = replace(JudgeSettings().pairs.loop, bfloat16=True)  # it may go on where that is faster
+    mixed = JudgeSettings(pairs=replace(JudgeSettings().pairs, loop=loop))
+    run = RunSettings(home=settings.home, name="mine", test=unseen)
+    assert train_headline_judge(learnt, mixed, run=run) == (folder, report)
     assert load_judge("mine", settings).licence == "Do not ship."
     with pytest.raises(UnknownName, match="There are: mine"):
         load_judge("other", settings)

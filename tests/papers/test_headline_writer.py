@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from tiny import tiny
@@ -86,6 +87,11 @@ def test_it_is_kept_with_what_it_was_trained_on(model, tmp_path, monkeypatch):
     loaded = load_writer("mine", Settings(home=home, cache=tmp_path / "cache"))
     assert loaded.write("the keeper of 3 is in the mill. the key is here.")[0].text == "the key"
     assert train_headline_writer(learnt(), str(model.folder), SETTINGS, run=RunSettings(home=home, name="mine")) == (
+        folder,
+        report,
+    )
+    mixed = replace(SETTINGS, loop=replace(SETTINGS.loop, bfloat16=not SETTINGS.loop.bfloat16))  # it may go on so
+    assert train_headline_writer(learnt(), str(model.folder), mixed, run=RunSettings(home=home, name="mine")) == (
         folder,
         report,
     )

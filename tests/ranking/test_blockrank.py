@@ -676,23 +676,23 @@ def test_an_ids_likelihood_is_that_of_decoding_it_token_by_token(qwen):
     segments = ranker.prompter.segments(QUERY, texts)
     names = {str(n): n for n in range(12)}
     ids = {name: tuple(ranker.prompter.plain(name)) for name in names}
-    end = ranker.prompter.plain("]")[0]
+    ends = {ranker.prompter.plain("]")[0], ranker.prompter.plain("1, 1")[1]}  # the list ends, or names another one
+    assert set(ranker.prompter.ends) == ends
+    assert len(ends) == 2
 
     def walked(before, chance):
         """Every way on from here, by a pass of its own for each token."""
-        allowed = sorted({(*one, end)[len(before)] for one in ids.values() if one[: len(before)] == before})
-        if len(allowed) == 1:
-            shares = torch.ones(1)
-        else:
-            logits, _ = by_definition(qwen.model, replace(segments, query=(*segments.query, *before)), [0])
-            shares = logits[-1, allowed].softmax(0)
-        for token, share in zip(allowed, shares.tolist(), strict=True):
-            if token == end:
-                yield before, chance * share
+        further = {one[len(before)] for one in ids.values() if one[: len(before)] == before and one != before}
+        allowed = sorted(further | (ends if before in ids.values() else set()))
+        logits, _ = by_definition(qwen.model, replace(segments, query=(*segments.query, *before)), [0])
+        for token, share in zip(allowed, logits[-1, allowed].softmax(0).tolist(), strict=True):
+            if token in ends:
+                expected[before] = expected.get(before, 0.0) + chance * share
             else:
-                yield from walked((*before, token), chance * share)
+                walked((*before, token), chance * share)
 
-    expected = dict(walked((), 1.0))
+    expected = {}
+    walked((), 1.0)
     found = ranker.scores(QUERY, hits_of(texts))
     assert sum(found) == pytest.approx(1, abs=1e-5)
     for name, place in names.items():

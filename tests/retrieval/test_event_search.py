@@ -120,8 +120,28 @@ def test_need_is_learnt_from_both_kinds():
     assert has_time_words("latest election result")
     assert not has_time_words("why is the sky blue")
     assert need_features("who won today", [], 0.5, 0.25) == [0.0, 0.0, 0.5, 1.0, 0.25]
+    years = {"who won in 2019": -1, "who won in 2022": 0, "who won in 2019 and today": 1, "who wins in 2024": 1}
+    assert {query: need_features(query, [], 0.5, 0.25, year=2023)[3] for query in years} == years
     assert best_of([1.0, 2.0], [8.0, 2.0]) == 0.25
     assert best_of([], [8.0]) == best_of([3.0], []) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("query", "since", "says"),
+    [
+        ("new rate of the central bank", None, True),
+        ("mills of New York", None, False),
+        ("the new york office and its new head", None, True),
+        ("the crisis of 2008", None, True),
+        ("the crisis of 2008", 2023, False),
+        ("the crisis of 2008 this week", 2023, True),
+        ("选举2023年", 2023, True),
+        ("part gpt2023x", None, False),
+    ],
+)
+def test_a_name_with_new_and_a_year_gone_by_are_no_words_of_now(query, since, says):
+    """Who names 2008 in 2023 asks for what is old, and no recency may push it down."""
+    assert has_time_words(query, since) is says
 
 
 def gradient(fitted, features, labels, penalty=1.0):
@@ -382,6 +402,9 @@ def test_fresh_finds_what_is_new_and_nothing_of_the_future(library):
     assert "undated" in past
     before = titles(library, library.search("striker", 9, retriever="fresh", at=BASE - timedelta(days=3000)))
     assert before == ["undated"]
+    plain = library.retriever("fresh", at="2023-05-21", events=False)
+    gone, present = plain.explained(["striker of 2019", "striker of 2023"], 3)
+    assert gone.need < present.need  # else alike
     found = library.retriever("fresh", at="2023-05-21").explained([query], 3)[0]
     assert found.matches[0].event.text.startswith("Striker")
     assert found.need > 0.3
@@ -602,6 +625,9 @@ def test_the_weight_goes_to_what_finds_the_answers(right):
     judged = {name: {answer: 1} for name, answer in zip(asked, answers, strict=True)}
     found = fit_fusion(search, now, later, judged)
     assert found.weight >= 0.5 if right == "vectors" else found.weight < 0.5
+    years = {"then": "striker of 2023", "gone": "striker of 2019"}
+    named = search.features(Asked(years, dict.fromkeys(years, seconds(BASE)), {}), FreshSettings())
+    assert [row[3] for row in named.values()] == [1.0, -1.0]
     rows = [list(search.features(one, FreshSettings()).values()) for one in (now, later)]
     assert min(map(found.need.probability, rows[0])) > max(map(found.need.probability, rows[1]))
     first = NeedClassifier.fit([*rows[0], *rows[1]], [True] * 9 + [False] * 9)

@@ -203,6 +203,18 @@ def test_the_product_is_made_in_float32():
     assert fused(vectors, v).norm() == pytest.approx(1)
 
 
+@pytest.mark.parametrize("method", ["SLR", "LLR", "CLR"])
+def test_in_mixed_precision_it_is_nearly_the_same(generator, method):
+    """As a training in bfloat16 has it: sums over W take weights of its own kind only."""
+    bridge, asked = random_bridge(generator, method=method), reading(generator)
+    with torch.no_grad():
+        expected = bridge(asked)
+        with torch.autocast("cpu", torch.bfloat16):
+            made = bridge(asked)
+    assert made.dtype == torch.float32
+    assert torch.cosine_similarity(made, expected).min() > 0.99
+
+
 def test_the_reach_bounds_how_far_log_v_spreads(generator):
     logits = torch.randn(4, 64, generator=generator) * torch.tensor([[0.01], [0.3], [3.0], [0.0]])
     made = bounded(logits, 0.5)

@@ -294,6 +294,17 @@ def test_lists_of_one_query_stay_together():
         split(lists[::5], share=0.2)
 
 
+def test_the_place_in_a_held_out_list_does_not_tell_the_answer():
+    """In files the answer stands first, and a model may favour the first ID: a layer is chosen by such lists."""
+    documents = tuple(ListedDocument(str(n), f"text {n}") for n in range(4))
+    lists = [RankingList(f"query {n}", documents, frozenset({"0"}), str(n)) for n in range(40)]
+    train, dev = split(lists, share=0.5)
+    assert {one.positives()[0] for one in dev} == {0, 1, 2, 3}
+    assert all(sorted(one.documents, key=lambda document: document.id) == list(documents) for one in dev)
+    assert (train, dev) == split(lists, share=0.5)
+    assert {one.id for one in train} | {one.id for one in dev} == {one.id for one in lists}
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [

@@ -209,6 +209,36 @@ def test_negatives_are_of_the_kind_they_are_said_to_be():
         event_negatives(only, query[:0], vectors, topics)
 
 
+def test_no_document_is_looked_at_behind_the_last_that_is_taken():
+    """Of a hundred thousand, each would be asked four times for each query."""
+    data = news()
+
+    class Counted(dict):
+        asked = 0
+
+        def __getitem__(self, name):
+            self.asked += 1
+            return super().__getitem__(name)
+
+    names = list(data.examples.corpus)
+    only = data.only(["q5-0"])
+    facts = Counted({name: replace(data.facts[name], moment=1.0, event=f"of {name}") for name in names})
+    query, vectors = np.linspace(1, 0.1, len(names), dtype=np.float32)[None], np.eye(len(names), dtype=np.float32)
+    found = event_negatives(replace(only, facts=facts), query, vectors, [0] * len(names), kinds=("type",), depth=2)
+    assert found["type"]["q5-0"] == ["d0-0", "d0-1"]
+    assert facts.asked < len(names)
+
+
+def test_a_run_may_go_on_where_bfloat16_is_not_as_fast():
+    data = news()
+    told = [
+        events._identity(replace(FAST, first=replace(LOOP, bfloat16=mixed)), "base", data, None, data, None)
+        for mixed in (True, False)
+    ]
+    assert told[0] == told[1]
+    assert told[0] != events._identity(replace(FAST, first=replace(LOOP, steps=9)), "base", data, None, data, None)
+
+
 # -- training ---------------------------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -145,3 +146,24 @@ def test_wrong_input_is_refused(model, tmp_path):
         train_writer(model, ROWS, TextRows(()), SETTINGS, folder=tmp_path / "run")
     with pytest.raises(InputError, match="beams = 0"):
         replace(SETTINGS, beams=0)
+
+
+def test_dev_headlines_are_read_where_the_model_lies(prompts):
+    """As the batches of a training on a GPU: the loop moves those, and these come from here."""
+    seen = []
+
+    class Loss:
+        model = SimpleNamespace(device=torch.device("meta"))
+
+        def __call__(self, _, batch):
+            seen.extend(part.device.type for part in batch.values())
+            return torch.tensor(2.0)
+
+    assert mean_loss(Loss(), prompts, ROWS.rows[:5]) == 2
+    assert set(seen) == {"meta"}
+
+
+@pytest.mark.parametrize("mixed", [True, False])
+def test_it_trains_in_mixed_precision_where_that_is_faster(mixed, monkeypatch):
+    monkeypatch.setattr("foveal.training.headline_writers.mixed_precision", lambda: mixed)
+    assert WriterSettings().loop.bfloat16 is mixed

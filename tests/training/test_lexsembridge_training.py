@@ -374,6 +374,17 @@ def test_other_corpora_and_damaged_bases_are_refused(topics, tiny_encoder, tmp_p
 # -- the command ------------------------------------------------------------------------------------------------------
 
 
+def written(topics, folder):
+    """The collection in BEIR's layout."""
+    (folder / "qrels").mkdir(parents=True)
+    for name, texts in (("corpus", topics.corpus), ("queries", topics.queries)):
+        lines = (json.dumps({"_id": one, "text": text}) + "\n" for one, text in texts.items())
+        (folder / f"{name}.jsonl").write_text("".join(lines))
+    judged = [f"{q}\t{d}\t{grade}\n" for q, found in topics.judged.items() for d, grade in found.items()]
+    (folder / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(judged))
+    return folder
+
+
 def test_the_command_trains_on_a_collection(topics, tiny_encoder, tmp_path):
     """From a folder in BEIR's layout; its tasks join the judged queries."""
     import typer
@@ -382,13 +393,7 @@ def test_the_command_trains_on_a_collection(topics, tiny_encoder, tmp_path):
 
     app = typer.Typer()
     app.command()(lexsembridge)
-    folder = tmp_path / "topics"
-    (folder / "qrels").mkdir(parents=True)
-    for name, texts in (("corpus", topics.corpus), ("queries", topics.queries)):
-        lines = (json.dumps({"_id": one, "text": text}) + "\n" for one, text in texts.items())
-        (folder / f"{name}.jsonl").write_text("".join(lines))
-    judged = [f"{q}\t{d}\t{grade}\n" for q, found in topics.judged.items() for d, grade in found.items()]
-    (folder / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(judged))
+    folder = written(topics, tmp_path / "topics")
     asked = ["--data", folder, "--base", tiny_encoder, "--name", "mine", "--steps", "8", "--batch", "8", "--json"]
     asked += ["--home", tmp_path / "home", "--spans", "3", "--keywords", "1"]
     done = CliRunner().invoke(app, list(map(str, asked)), catch_exceptions=False)
@@ -399,3 +404,25 @@ def test_the_command_trains_on_a_collection(topics, tiny_encoder, tmp_path):
     assert (told["model"] is None) == (not told["kept"])
     if told["model"]:
         assert LexSemBridge.load(Path(told["model"])).units.kind == "words"
+
+
+def test_the_command_trains_an_encoder_in_mixed_precision_where_that_is_faster(topics, tmp_path, monkeypatch):
+    import typer
+
+    from foveal.cli import train_lexsembridge as command
+
+    seen = []
+
+    def nothing(_, __, settings, **___):
+        seen.append((settings.encoder, settings.loop.bfloat16))
+        raise InputError("nothing is trained here")
+
+    monkeypatch.setattr("foveal.training.lexsembridge.train_lexsembridge", nothing)
+    monkeypatch.setattr("foveal.training.precision.mixed_precision", lambda: True)
+    folder = written(topics, tmp_path / "topics")
+    app = typer.Typer()
+    app.command()(command.lexsembridge)
+    for more in ((), ("--train-encoder",)):
+        asked = ["--data", folder, "--home", tmp_path / "home", "--spans", "3", "--keywords", "1", *more]
+        assert "nothing is trained" in str(CliRunner().invoke(app, list(map(str, asked))).exception)
+    assert seen == [("frozen", False), ("both", True)]

@@ -19,7 +19,7 @@ from torch import nn
 from foveal import faults
 from foveal.errors import InputError, StorageFull
 from foveal.training import checkpoints
-from foveal.training.loop import Job, LoopSettings, PlannedBatches, fitted, identity, train
+from foveal.training.loop import Job, LoopSettings, PlannedBatches, fitted, identity, train, undecayed
 from foveal.training.watch import Progress, TrainingFailed
 
 SETTINGS = LoopSettings(epochs=3, batch=4, learning_rate=0.05, checkpoint_every=2, evaluate_every=2)
@@ -50,6 +50,31 @@ def closeness(model: nn.Module) -> dict[str, float]:
 def job(model: nn.Module | None = None, **options: object) -> Job:
     basis = {"data": "points", "base": "line"}
     return Job(model or Line(), points(), identity=basis, evaluate=closeness, metric="closeness", **options)
+
+
+class Resting(nn.Module):
+    """A loss without a slope: weight decay alone moves what it touches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before, self.line = nn.RMSNorm(3), nn.Linear(3, 3)
+        self.inner = nn.Module()
+        self.inner.undecayed = ("initial",)
+        self.inner.initial = nn.ParameterList([torch.ones(3, 3)])
+        self.inner.other = nn.Parameter(torch.ones(3, 3))
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"loss": 0 * (sum(one.sum() for one in self.parameters()) + x.sum() + y.sum())}
+
+
+def test_weight_decay_leaves_alone_what_it_must(tmp_path):
+    model = Resting()
+    first = {name: one.clone() for name, one in model.named_parameters()}
+    settings = replace(SETTINGS, weight_decay=0.5, evaluate_every=None, checkpoint_every=None)
+    train(Job(model, points(), identity={"data": "points"}), settings, tmp_path)
+    moved = {name for name, one in model.named_parameters() if not torch.equal(one, first[name])}
+    assert moved == {"line.weight", "inner.other"}
+    assert undecayed(model) == {"before.weight", "inner.initial.0"}
 
 
 def test_it_learns_and_reports(tmp_path):

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from foveal.errors import InputError, ModelUnavailable
 from foveal.training.loop import LoopSettings
-from foveal.training.pair_classifiers import ClassedPairs, PairClassifier, PairSettings, macro_f1, train_pairs
+from foveal.training.pair_classifiers import (
+    ClassedPairs,
+    PairClassifier,
+    PairSettings,
+    class_loss,
+    macro_f1,
+    train_pairs,
+)
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 FILL = " ".join(["f1 f2 f3 f4 f5"] * 12)
@@ -74,3 +85,37 @@ def test_wrong_input_is_refused(rows, tiny_encoder, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelUnavailable, match="could not be loaded"):
         PairClassifier.load(tmp_path / "empty")
+
+
+class Elsewhere(nn.Module):
+    """A model whose weights lie on another device, as on a GPU: what it is given has to lie there, too."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.weight, self.config = nn.Parameter(torch.zeros(3, device="meta")), config
+
+    def forward(self, **given):
+        assert {part.device.type for part in given.values()} == {"meta"}
+        return SimpleNamespace(logits=self.weight.expand(len(given["input_ids"]), 3))
+
+
+class Fetched(Elsewhere):
+    """The same; its numbers can be read once they are fetched."""
+
+    def forward(self, **given):
+        fetched = torch.zeros(len(super().forward(**given).logits), 3)
+        return SimpleNamespace(logits=SimpleNamespace(float=lambda: SimpleNamespace(cpu=lambda: fetched)))
+
+
+def test_a_model_on_another_device_is_given_what_lies_there(classifier):
+    model = Fetched(classifier.model.config)
+    far = PairClassifier(model, classifier.tokenizer, tokens=24)
+    assert far.device.type == "meta"
+    assert far.decisions([("a1", f"{FILL} b1"), ("a2", "b2")]).shape == (2, 3)
+
+
+def test_the_classes_weights_lie_where_the_labels_do(classifier):
+    batch = {name: part.to("meta") for name, part in classifier.batch([("a1", "b1"), ("a2", "b2")]).items()}
+    batch["labels"] = torch.tensor([0, 2], device="meta")
+    loss = class_loss(Elsewhere(classifier.model.config), batch, weights=torch.ones(3))
+    assert (loss.device.type, loss.shape) == ("meta", ())

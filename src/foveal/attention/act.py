@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 
 BETA = 0.4
 REMEMBERED = 8
-"""Texts whose sums are kept for each layer."""
+"""Texts whose sums are kept for each layer, and as many single tokens behind them: an answer may be longer, and what it
+answers is gone back to, for another question."""
 
 
 @dataclass
@@ -94,7 +95,7 @@ class ACT:
         self.beta, self.rule = beta, rule or SinkRule()
         self.columns: Chooser = columns or self.rule
         self.counts: dict[tuple[int, int], Count] = {}
-        self._texts: dict[int, deque[_Text]] = {}
+        self._texts: dict[tuple[int, bool], deque[_Text]] = {}  # by layer, and whether a single row ended them
         self._lock = Lock()
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor | None:
@@ -132,15 +133,19 @@ class ACT:
     def _so_far(self, context: Context, key: Tensor, seen: Looked, past: int) -> Columns:
         """The columns of these rows and of those that this text had before; they are kept for the next."""
         with self._lock:
-            texts = self._texts.setdefault(context.layer, deque(maxlen=REMEMBERED))
-            window = context.mask.window
-            found = next((one for one in texts if past and _same(one, key[:, :, :past], window)), None)
-            columns = seen.columns
-            if found:
-                columns = columns.behind(found.columns, past)
-                texts.remove(found)  # and to the front: it may be gone on from more than once
-                texts.appendleft(found)
-            texts.appendleft(_Text(key[:, :, -1].clone(), _total(key, window), columns))
+            whole, steps = (
+                self._texts.setdefault((context.layer, single), deque(maxlen=REMEMBERED)) for single in (False, True)
+            )
+            window, columns = context.mask.window, seen.columns
+            for texts in (whole, steps):
+                found = next((one for one in texts if past and _same(one, key[:, :, :past], window)), None)
+                if found:
+                    columns = columns.behind(found.columns, past)
+                    texts.remove(found)  # and to the front: it may be gone on from more than once
+                    texts.appendleft(found)
+                    break
+            mine = steps if past and key.shape[2] - past == 1 else whole
+            mine.appendleft(_Text(key[:, :, -1].clone(), _total(key, window), columns))
             return columns
 
     def _count(self, layer: int, chosen: Sequence[int], heads: Heads, sinks: Tensor, taken: Tensor) -> None:

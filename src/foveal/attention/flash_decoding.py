@@ -39,7 +39,7 @@ def every_key(query: Tensor, key: Tensor, value: Tensor, *, scale: float) -> tup
     even = key.shape[2] // parts * parts
     folded = query.reshape(1, key.shape[1], -1, query.shape[3]).expand(parts, -1, -1, -1)
     far = [part[0, :, :even].view(key.shape[1], parts, -1, part.shape[3]).transpose(0, 1) for part in (key, value)]
-    blocks = _every_block(folded.shape[2], even // parts)
+    blocks = _every_block(folded.shape[2], even // parts, query.device)
     outputs, sums = block_attention(folded, far[0], far[1], blocks, scale=scale)
     output, total = merge(list(zip(torch.split(outputs, 1), torch.split(sums, 1), strict=True)))
     found = output.reshape(*query.shape[:3], -1), total.reshape(query.shape[:3])
@@ -59,8 +59,8 @@ def within(query: Tensor, key: Tensor, value: Tensor, seen: Tensor, *, scale: fl
 
 
 @lru_cache(maxsize=16)
-def _every_block(rows: int, keys: int) -> Blocks:
+def _every_block(rows: int, keys: int, device: torch.device) -> Blocks:
     """All of them; kept, because every layer asks for the same."""
     block = -(-rows // -(-rows // ROWS))
-    keep = torch.ones(1, 1, -(-rows // block), -(-keys // BLOCK), dtype=torch.bool)
+    keep = torch.ones(1, 1, -(-rows // block), -(-keys // BLOCK), dtype=torch.bool, device=device)
     return Blocks(keep, rows, keys, query_block=block, is_causal=False)

@@ -123,7 +123,7 @@ def _masks(scores: HeadScores, settings: AblationSettings) -> Iterator[tuple[str
 
 def _questions(model: LanguageModel, settings: AblationSettings, texts: Sequence[str] | None) -> Iterator[_Asked]:
     draw = random.Random(f"codes {settings.seed}")
-    needles = [_needle(draw) for _ in range(settings.needles)]
+    needles = _needles(settings.needles, draw)
     hosts = list(texts or manual())
     for start in range(0, len(needles), TOGETHER):
         own = needles[start : start + TOGETHER]
@@ -137,6 +137,17 @@ def _questions(model: LanguageModel, settings: AblationSettings, texts: Sequence
             for needle, prefix in own
         ]
         yield _Asked(model.encode(head), codes)
+
+
+def _needles(count: int, draw: random.Random) -> list[tuple[Needle, str]]:
+    """So many codes; nobody has two in one text, of which either would be right."""
+    made: list[tuple[Needle, str]] = []
+    while len(made) < count:
+        told = {needle.question for needle, _ in made[len(made) // TOGETHER * TOGETHER :]}
+        one = _needle(draw)
+        if one[0].question not in told:
+            made.append(one)
+    return made
 
 
 def _needle(draw: random.Random) -> tuple[Needle, str]:

@@ -88,7 +88,7 @@ class Window:
         folded = queries.float().reshape(len(keys), -1, width)
         found = scores(folded @ keys.transpose(1, 2)).view(len(keys), -1, each, keys.shape[1])
         if each > 1:
-            later = torch.ones(each, each, dtype=torch.bool).triu(1)
+            later = torch.ones(each, each, dtype=torch.bool, device=found.device).triu(1)
             found[..., keys.shape[1] - each :] = found[..., keys.shape[1] - each :].masked_fill(later, -math.inf)
         sums = found.logsumexp(-1)
         weights = (found - sums[..., None]).exp().view(len(keys), -1, keys.shape[1])
@@ -199,7 +199,7 @@ def exact(queries: Tensor, keys: Rows, values: Rows, scores: Scores) -> Part:
     parts = []
     for held, read in zip(keys.parts, values.parts, strict=True):
         shape = -(-queries.shape[1] // BLOCK), -(-held.shape[1] // BLOCK)
-        keep = torch.ones(1, 1, *shape, dtype=torch.bool)
+        keep = torch.ones(1, 1, *shape, dtype=torch.bool, device=queries.device)
         blocks = Blocks(keep, queries.shape[1], held.shape[1], is_causal=False)
         asked = queries.to(held.dtype)[None]
         out, sums = block_attention(asked, held[None], read[None], blocks, scale=scores.scale, softcap=scores.softcap)

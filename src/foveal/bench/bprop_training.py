@@ -172,7 +172,7 @@ class Arms:
 
     def pretrained(self, arm: str) -> tuple[Path, Report]:
         """The folder of an arm, trained now or before; also of one that was not kept."""
-        home = self.settings.cache / "training"
+        home = self.settings.cache / "training" / f"bprop-{trained_by()}"
         chosen = self.scale.arms[arm]
         chosen = replace(chosen, loop=replace(chosen.loop, seed=self.settings.seed))
         folder, report = pretrain_bprop(self.task.texts, self.base, chosen, run=RunSettings(home=home))
@@ -235,6 +235,13 @@ class Arms:
             found = make()
             checkpoints.write(path, found)
         return found
+
+
+def trained_by() -> str:
+    """The code by which word sets are drawn and learnt: by other code arms are trained anew."""
+    return code_digest(
+        *(f"foveal.training.bprop{part}" for part in ("", "_attention", "_model", "_pairs", "_sampling"))
+    )
 
 
 def pretraining_rows(arms: Arms) -> Iterator[Row]:

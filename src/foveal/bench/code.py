@@ -32,6 +32,13 @@ def code_digest(*modules: str, within: str | None = None) -> str:
     return hashlib.sha256("\n".join(f"{name} {found[name]}" for name in sorted(found)).encode()).hexdigest()[:16]
 
 
+def native_digest(*sources: str) -> str:
+    """A hash of compiled sources, by their paths in the package, which `code_digest` does not see."""
+    spec = find_spec(OWN)
+    folder = Path(spec.origin if spec and spec.origin else "").parent
+    return hashlib.sha256(b"\0".join((folder / one).read_bytes() for one in sources)).hexdigest()[:16]
+
+
 def digest_of(model: nn.Module, *called: Callable[..., Any]) -> str:
     """`code_digest` of the classes of ours that a model is made of, of what is called with it, and of what these import
     of their own packages. A benchmark's own modules count by themselves."""

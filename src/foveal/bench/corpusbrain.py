@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from foveal.bench import corpusbrain_ask
-from foveal.bench.corpusbrain_ask import asking, small_training
+from foveal.bench.corpusbrain_ask import asking, home_of, small_training
 from foveal.bench.corpusbrain_decoder import decoder, exact_rows, speed_rows, wikipedia_titles
 from foveal.bench.known_sets import all_held_to, is_set
 from foveal.bench.parts import each
@@ -143,12 +143,12 @@ def learned(
         corpusbrain_ask.BASE if base is None else str(base),
         chosen,
         judge=title_metrics,
-        run=RunSettings(dev=dev, home=settings.cache / "training"),
+        run=RunSettings(dev=dev, home=home_of(settings)),
     )
     note = f"{report.curves.steps} steps, the best after {report.curves.best_step}, {report.curves.seconds:.0f} s"
     if folder is None:
         note += f"; no better on dev pairs{'' if base is None else ': what it began with'}"
-    return folder or base or settings.cache / "training" / "runs" / "train" / report.name / "rejected", note
+    return folder or base or home_of(settings) / "runs" / "train" / report.name / "rejected", note
 
 
 # -- wiki_toy --------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from foveal.bench.code import code_digest
 from foveal.bench.quality import bm25s_run
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.answers import contains
@@ -107,6 +108,12 @@ def small_training(steps: int, settings: BenchSettings, *, learning_rate: float 
     return CorpusBrainSettings(max_query=MAX_QUERY, dev_pairs=200, frozen_encoder=True, small=SMALL, loop=loop)
 
 
+def home_of(settings: BenchSettings) -> Path:
+    """Where what this bench trains lies, by the code that teaches it: by other code it is trained anew."""
+    teaching = ("foveal.training.corpusbrain", "foveal.training.corpusbrain_pairs", "foveal.training.small_seq2seq")
+    return settings.cache / "training" / f"corpusbrain-{code_digest(*teaching, 'foveal.models.title_models')}"
+
+
 def learned_brain(shown: Shown, settings: BenchSettings) -> tuple[CorpusBrain, str]:
     """A small model that learned the passages, and what it took."""
     documents = shown.passages
@@ -124,9 +131,9 @@ def learned_brain(shown: Shown, settings: BenchSettings) -> tuple[CorpusBrain, s
         BASE,
         small_training(steps, settings),
         judge=title_metrics,
-        run=RunSettings(dev=dev, home=settings.cache / "training"),
+        run=RunSettings(dev=dev, home=home_of(settings)),
     )
-    place = folder or settings.cache / "training" / "runs" / "train" / report.name / "rejected"
+    place = folder or home_of(settings) / "runs" / "train" / report.name / "rejected"
     note = f"{report.curves.steps} steps, {report.curves.seconds:.0f} s"
     return CorpusBrain.of(load_title_model(place), corpus.titles), note
 

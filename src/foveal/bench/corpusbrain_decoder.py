@@ -127,10 +127,10 @@ def one_by_one(model: TitleModel, query: str, sequences: Sequence[Sequence[int]]
     batch = model.collate([query] * len(sequences), sequences)
     labels = batch.pop("labels")
     if isinstance(model, Seq2SeqTitles):
-        before = padded([[model.start, *one[:-1]] for one in sequences], model.end)
-        logits = model.model(**batch, decoder_input_ids=before, use_cache=False).logits
-    else:
-        logits, labels = model.model(**batch, use_cache=False).logits[:, :-1], labels[:, 1:]
+        batch["decoder_input_ids"] = padded([[model.start, *one[:-1]] for one in sequences], model.end)
+    logits = model.model(**_where(model, batch), use_cache=False).logits.cpu()
+    if not isinstance(model, Seq2SeqTitles):
+        logits, labels = logits[:, :-1], labels[:, 1:]
     scores = []
     for row, target in zip(logits, labels, strict=True):
         at = target != IGNORED
@@ -218,7 +218,7 @@ def generated(model: TitleModel, tree: dict[int, Any], query: str, longest: int)
     `longest`: tokens of the longest title.
     """
     batch = model.collate([query], [[model.end]])
-    given: dict[str, Any] = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+    given: dict[str, Any] = _where(model, {name: batch[name] for name in ("input_ids", "attention_mask")})
     opening = 1
     if isinstance(model, Seq2SeqTitles):
         given["decoder_start_token_id"] = model.start
@@ -236,6 +236,11 @@ def generated(model: TitleModel, tree: dict[int, Any], query: str, longest: int)
     options |= {"do_sample": False, "eos_token_id": model.end, "pad_token_id": model.end, "length_penalty": 1.0}
     with torch.no_grad():
         return model.model.generate(**given, prefix_allowed_tokens_fn=allowed, **options)
+
+
+def _where(model: TitleModel, given: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What a model is given, where its weights lie."""
+    return {name: part.to(model.device) for name, part in given.items()}
 
 
 def _seconds(call: Callable[[], object]) -> float:

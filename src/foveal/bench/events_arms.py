@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
+from foveal.bench.code import code_digest
 from foveal.bench.events_data import News
 from foveal.errors import InputError
 from foveal.models.event_attention import EventAttentionSettings
@@ -85,7 +87,7 @@ def trained(news: News, arm: str, *, fine: EventExamples | None = None, called: 
     learnt = fine or learnt
     if arm == "no events":
         learnt, dev = learnt.without_events(), dev.without_events()
-    home = news.settings.cache / "training"
+    home = home_of(news)
     base = str(getattr(news.encoder, "folder", news.encoder.name))
     coarse = news.coarse.without_events() if arm == "no events" else news.coarse
     encoded = partial(news.vectors_by, name=f"events-{(called or arm).replace(' ', '-')}")
@@ -94,6 +96,12 @@ def trained(news: News, arm: str, *, fine: EventExamples | None = None, called: 
     )
     model = EventEncoder.load(folder or home / "runs" / "train" / report.name / "rejected")
     return Arm(arm, model, encoded(model.encoder, news.texts), report)
+
+
+def home_of(news: News) -> Path:
+    """Where trained arms lie, by the code that trains them: by other code they are trained anew."""
+    training = (f"foveal.training.event{part}" for part in ("s", "_losses", "_model", "_negatives", "_rows"))
+    return news.settings.cache / "training" / f"events-{code_digest(*training, 'foveal.models.event_attention')}"
 
 
 def learning_sides(news: News) -> tuple[EventExamples, EventExamples]:

@@ -62,7 +62,7 @@ def trained_to_concatenate(news: News, count: int) -> Arm:
         whole, attention=replace(whole.attention, query_tokens=tokens), dropout=0.0, query_event=0.0, event_document=0.0
     )
     learnt, dev = (behind(side, count) for side in learning_sides(news))
-    home, name = news.settings.cache / "training", f"events-concatenating-{count}"
+    home, name = events_arms.home_of(news), f"events-concatenating-{count}"
     encoded = partial(news.vectors_by, name=name)
     base = str(getattr(news.encoder, "folder", news.encoder.name))
     folder, report = train_events(

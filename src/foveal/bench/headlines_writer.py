@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from time import perf_counter
 
 import numpy as np
+from torch import Tensor
 
 from foveal.bench.code import code_digest
 from foveal.bench.headlines_data import Parts, by_body, fnc
@@ -134,11 +135,7 @@ class Writing:
 
     def written(self, name: str, writer: HeadlineWriter, n: int = 1) -> dict[str, list[str]]:
         """Article -> its candidates; what was written before is read from the cache."""
-        state = (
-            b""
-            if writer.learned is None
-            else b"".join(value.float().numpy().tobytes() for value in writer.learned.state_dict().values())
-        )
+        state = b"" if writer.learned is None else bytes_of(writer.learned.state_dict().values())
         names = list(self.articles)[: self.sizes.judged if n > 1 else None]
         articles = [(one, self.articles[one]) for one in names]  # ids are mere numbers: another set has the same
         told = json.dumps([name, n, articles, asdict(writer.settings), self.model.fingerprint, _code()])
@@ -187,6 +184,11 @@ def writer_rows(settings: BenchSettings, model: LanguageModel | None = None) -> 
 def _code() -> str:
     """What a writer is, and how it is taught."""
     return code_digest("foveal.papers.headline_writer", "foveal.training.headline_writers")
+
+
+def bytes_of(weights: Iterable[Tensor]) -> bytes:
+    """All of them, wherever they lie, in float32."""
+    return b"".join(one.float().cpu().numpy().tobytes() for one in weights)
 
 
 def lead(article: str) -> str:

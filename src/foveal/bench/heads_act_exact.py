@@ -1,7 +1,7 @@
 """bench heads-act, exact and sinks: ACT against its N×N definition; how many sinks there are, by rule and by length.
 
 exact    outputs in float32 against float64 matrices, row by row: drawn tensors (groups, a window, padding on the left)
-         and a real prompt; rows that sum to 1; the first token; what must stay identical
+         and a real prompt; rows that sum to 1; the first token; what must stay identical; a text in pieces
 sinks    three pieces of essays in Qwen at 256 tokens, as measured when the method was written down (no least number of
          rows); then columns a head against the length, for both rules, in two models; sinks a layer
 """
@@ -21,7 +21,7 @@ from foveal.attention.dense import dense_attention
 from foveal.attention.masks import Mask
 from foveal.attention.memory_decoding import MethodDecoder
 from foveal.attention.sink_report import SinkReport, find_sinks
-from foveal.attention.sinks import SinkRule
+from foveal.attention.sinks import Columns, SinkRule
 from foveal.bench.attention_models import GEMMA, QWEN, PromptReader
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.plots import lines
@@ -65,7 +65,41 @@ def exact_rows(settings: BenchSettings, model: LanguageModel) -> Iterator[Row]:
         yield Row.of(kind, "largest error", error, at_most=CLOSE, note=f"{count} sinks; 4 heads in 2 groups, float32")
         yield Row.of(kind, "rows less 1, largest", sums, at_most=CLOSE)
         yield Row.of(kind, "attention that the first token lost, largest", first, at_most=1e-6)
+    yield from still_rows(draw)
     yield from _real_rows(settings, model)
+
+
+def still_rows(draw: torch.Generator) -> Iterator[Row]:
+    """What must stay as it is: heads that were not chosen, a text without sinks; and a text that comes in pieces, the
+    last ones token by token, with its sinks told beforehand, against all of it at once.
+    """
+    q, k, v = _drawn(3, 300, draw)
+    rule = SinkRule(rule="least", min_rows=2)
+    plain, told = (_attended(method, q, k, v) for method in (None, ACT({0: (0, 3)}, beta=BETA, rule=rule)))
+    name = "heads 0 and 3 of 4 chosen"
+    yield Row.of(name, "numbers that differ in others", int((told != plain)[:, [1, 2]].sum()), at_most=0)
+    moved = float((told - plain)[:, [0, 3]].abs().max())
+    yield Row.of(name, "largest change in these", moved, at_least=1e-3, note="or nothing was calibrated at all")
+    none = _attended(ACT({0: range(4)}, beta=BETA, rule=replace(rule, least=0.99)), q, k, v)
+    yield Row.of("a text without sinks", "numbers that differ", int((none != plain).sum()), at_most=0)
+
+    def given(columns: Columns) -> Tensor:
+        places = torch.arange(columns.sums.shape[2])
+        return torch.isin(places, torch.tensor([60, 100, 150])).expand_as(columns.sums)
+
+    whole = _attended(ACT({0: range(4)}, beta=BETA, columns=given), q, k, v)
+    method, ends = ACT({0: range(4)}, beta=BETA, columns=given), [0, 170, 260, *range(261, 301)]
+    pieces = [_attended(method, q[:, :, start:end], k[:, :, :end], v[:, :, :end]) for start, end in pairwise(ends)]
+    far = float((torch.cat(pieces, 2) - whole).abs().max())
+    note = "two pieces, then 40 tokens one by one; the same sinks"
+    yield Row.of("a text in pieces, against at once", "largest error", far, at_most=CLOSE, note=note)
+
+
+def _attended(method: ACT | None, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """What a layer's attention gives under the method, dense where that leaves it alone."""
+    mask = Mask.causal(len(q), q.shape[2], k.shape[2])
+    told = method.attend(q, k, v, Context(0, torch.nn.Identity(), mask, SCALE)) if method else None
+    return dense_attention(q, k, v, mask, scale=SCALE) if told is None else told
 
 
 def _real_rows(settings: BenchSettings, model: LanguageModel) -> Iterator[Row]:

@@ -102,8 +102,14 @@ def searched(settings: BenchSettings, model: LanguageModel) -> Calibration:
     each, validation = (8, 24) if settings.quick else (SEARCHED, 80)
     own, others = search_parts(settings, each, validation)
     asked = SearchSettings(seed=settings.seed, strategy="halving" if settings.quick else "exhaustive")
-    store = settings.cache / "act" / f"search-{search_key(model, own, asked)}-{asked.strategy}.jsonl"
+    store = trials_of(settings, f"search-{search_key(model, own, asked)}-{asked.strategy}")
     return search_heads(model, own, others, asked, store=store)
+
+
+def trials_of(settings: BenchSettings, name: str) -> Path:
+    """The file of a search's trials: by other code heads are tried anew."""
+    code = code_digest("foveal.attention.act_search", within="foveal.attention")
+    return settings.cache / "act" / f"{name}-{code}.jsonl"
 
 
 def _search_rows(made: Calibration) -> Iterator[Row]:
@@ -144,7 +150,7 @@ def _drawn_gains(settings: BenchSettings, model: LanguageModel, own: Sequence[La
     found = {}
     for name, chosen in ((SINKS, None), (OTHERS, OtherColumns(rule=asked.rule))):
         way = replace(asked, columns=chosen)
-        store = settings.cache / "act" / f"drawn-{len(heads)}-{search_key(model, own, way)}.jsonl"
+        store = trials_of(settings, f"drawn-{len(heads)}-{search_key(model, own, way)}")
         found[name] = head_gains(tried(model, own, heads, way, store=store), heads, way)
     return found
 

@@ -40,6 +40,7 @@ from foveal.bench.code import code_digest
 from foveal.bench.heads_data import Key, Observed, ReadText, answered, read_text
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.files import stored_lines, write_lines
+from foveal.evaluation.likelihood import paired
 from foveal.evaluation.plots import bars
 from foveal.evaluation.tables import Row
 from foveal.models.key_values import rewind
@@ -56,6 +57,8 @@ LENGTHS, SHARES, FEWER = (2_000, 4_000, 8_000), (0.5, 0.25), 12
 ANSWERED = 0.001
 """What the full cache must answer: where it answers nothing, no smaller one is behind."""
 POLICIES = {"razor": OURS, "duo": "duo (gates)", "headkv": "headkv (gates)"}
+FRESH = 1000
+"""What is added to the seed of texts and questions: which policy is the default was seen on those of the seed."""
 
 
 @dataclass(frozen=True)
@@ -75,27 +78,32 @@ def compression(settings: BenchSettings) -> Iterator[Row]:
     model = load_language_model(QWEN)
     gates, copy = find_scores(model, "gates") or train_gates(model), head_scores(model)
     repeats = repeat_scores(settings, model, RepeatSettings(tokens=QUICK_REPEATED) if settings.quick else None)
-    text = read_text(settings, model, QUICK if settings.quick else LONG, KEYS, settings.seed)
+    text = asked_text(settings, model, QUICK if settings.quick else LONG, KEYS)
     systems = {"full cache": None, **dict(_methods(gates, copy, repeats, draws=1 if settings.quick else 2))}
     store = settings.cache / "heads" / f"compression-{_digest(text, (gates, copy, repeats), KEEP)}.jsonl"
     where = f"{len(text.ids):,} tokens, {KEYS} questions"
-    right: dict[str, float] = {}
+    cells: dict[str, list[Cell]] = {}
     made: list[Row] = []
     share = 1.0
     for name, own in _cells(text, systems, store):
-        right[name] = fmean(cell.right for cell in own)
+        cells[name], right = own, fmean(cell.right for cell in own)
         note = f"{fmean(cell.nats for cell in own):.3f} nats a token; {own[0].held / 1e6:.0f} MB"
-        made.append(_answers(name, f"{name}, {where}" if name == "full cache" else name, right[name], note))
+        made.append(_answers(name, f"{name}, {where}" if name == "full cache" else name, right, note))
         yield made[-1]
         share = own[0].share if name == OURS else share
     yield Row.of(OURS, "times as small as the full cache", 1 / share, at_least=2.5)
-    yield from _bars(right)
+    yield from _bars(cells)
     title = f"Answers at {KEEP:.1%} of the cache, {where}"
     bars(made, settings.cache / "pictures" / "heads-compression.png", title=title)
     if not settings.quick:
         own_way = fmean(float(_own_setting(text, key)) for key in text.keys)
         yield Row.of("snapkv, the question read before it chooses", "answers", own_way)
         yield from grid_rows(settings, model, gates, copy)
+
+
+def asked_text(settings: BenchSettings, model: LanguageModel, length: int, count: int) -> ReadText:
+    """A text and its questions, none of which anything was chosen by."""
+    return read_text(settings, model, length, count, settings.seed + FRESH)
 
 
 def repeat_scores(settings: BenchSettings, model: LanguageModel, asked: RepeatSettings | None) -> HeadScores:
@@ -110,7 +118,7 @@ def grid_rows(settings: BenchSettings, model: LanguageModel, gates: HeadScores, 
     """Shorter texts at a half and a quarter of the cache: found heads beside drawn ones and a window, in bytes held."""
     every: dict[float, dict[str, list[Cell]]] = {keep: {} for keep in SHARES}
     for length in LENGTHS:
-        text = read_text(settings, model, length, FEWER, settings.seed)
+        text = asked_text(settings, model, length, FEWER)
         for keep, told in every.items():
             systems = {"full cache": None, **dict(_grid_methods(gates, keep))}
             store = settings.cache / "heads" / f"compression-{_digest(text, (gates, copy), keep)}-grid.jsonl"
@@ -152,15 +160,19 @@ def _answers(name: str, system: str, right: float, note: str) -> Row:
 
 def grid_bars(cells: Mapping[str, list[Cell]], where: str) -> Iterator[Row]:
     """Over all lengths: found heads less drawn ones by the same policy, and the default less the window."""
-    right = {name: fmean(cell.right for cell in own) for name, own in cells.items()}
     for policy, name in POLICIES.items():
-        drawn = fmean(value for other, value in right.items() if other.startswith(f"{policy} (drawn"))
-        note = f"{len(cells[name])} questions: {right[name]:.3f}, drawn heads {drawn:.3f}"
-        ahead = 100 * (right[name] - drawn)
-        yield Row.of(f"{name} less drawn heads, {where}", "points", ahead, at_least=0.01, note=note)
-    note = f"streaming {right['streaming']:.3f}; full cache {right['full cache']:.3f}"
-    ahead = 100 * (right[OURS] - right["streaming"])
-    yield Row.of(f"{OURS} less streaming, {where}", "points", ahead, at_least=0.01, note=note)
+        drawn = [own for other, own in cells.items() if other.startswith(f"{policy} (drawn")]
+        yield less(f"{name} less drawn heads, {where}", cells[name], drawn, at_least=0.01)
+    yield less(f"{OURS} less streaming, {where}", cells[OURS], [cells["streaming"]], at_least=0.01)
+
+
+def less(system: str, ours: Sequence[Cell], others: Sequence[Sequence[Cell]], *, at_least: float) -> Row:
+    """Points of answers ahead of others, of which the mean counts, question by question; and how sure that is."""
+    apart = [one.right - fmean(other.right for other in same) for one, *same in zip(ours, *others, strict=True)]
+    found = paired(apart, seed=0)
+    mine, theirs = (fmean(cell.right for own in every for cell in own) for every in ([ours], others))
+    note = f"{mine:.3f}, {theirs:.3f}; {found.count} questions, 95 %: {100 * found.low:+.1f} to {100 * found.high:+.1f}"
+    return Row.of(system, "points", 100 * found.mean, at_least=at_least, note=note)
 
 
 def _digest(text: ReadText, scores: Sequence[HeadScores], keep: float) -> str:
@@ -180,14 +192,13 @@ def _cells(text: ReadText, systems: Mapping[str, HeadCache | None], store: Path)
         yield name, [cell for cell in done if cell.system == name]
 
 
-def _bars(found: dict[str, float]) -> Iterator[Row]:
-    ours = found[OURS]
-    yield Row.of(f"{OURS} less full", "points", 100 * (ours - found["full cache"]), at_least=-2)
+def _bars(cells: Mapping[str, Sequence[Cell]]) -> Iterator[Row]:
+    yield less(f"{OURS} less full", cells[OURS], [cells["full cache"]], at_least=-2)
     for other in ("snapkv", "streaming"):
-        yield Row.of(f"{OURS} less {other}", "points", 100 * (ours - found[other]), at_least=0.01)
-    drawn = [value for name, value in found.items() if name.startswith("random")]
+        yield less(f"{OURS} less {other}", cells[OURS], [cells[other]], at_least=0.01)
+    drawn = [own for name, own in cells.items() if name.startswith("random")]
     for name in (OURS, REPEATS):
-        yield Row.of(f"{name} less random heads", "points", 100 * (found[name] - fmean(drawn)), at_least=0.01)
+        yield less(f"{name} less random heads", cells[name], drawn, at_least=0.01)
 
 
 def _methods(

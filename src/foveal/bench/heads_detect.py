@@ -24,6 +24,7 @@ from foveal.attention.head_detection import DetectionSettings, answered_without,
 from foveal.attention.head_needles import retrieval_needles
 from foveal.attention.retrieval_heads import RETRIEVAL, STRONG, HeadScores, find_scores, load_scores
 from foveal.bench.attention_models import GEMMA, QWEN
+from foveal.bench.code import code_digest
 from foveal.bench.heads_data import essays
 from foveal.bench.known_sets import held_to
 from foveal.bench.settings import BenchSettings
@@ -31,7 +32,7 @@ from foveal.errors import InputError
 from foveal.evaluation.classification import spearman
 from foveal.evaluation.plots import heatmap, lines
 from foveal.evaluation.tables import Row
-from foveal.models.language import load_language_model
+from foveal.models.language import LanguageModel, load_language_model
 
 PUBLISHED = {
     "llama-2-7b-80k": (1024, 586, 70.2, 26.6, 2.6, 0.6),
@@ -171,10 +172,9 @@ def model_rows(settings: BenchSettings, name: str) -> Iterator[Row]:
     """Detection on fresh sentences in essays."""
     model = load_language_model(name)
     grid = DetectionSettings(lengths=(LENGTHS[name],), texts=2 if settings.quick else 8, seed=SEED)
-    store = settings.cache / "heads" / f"essays-{store_name(model, grid)}"
     total = grid.texts * grid.per_text
-    needles = retrieval_needles(total, SEED)
-    found = detect(model, grid, texts=essays(settings), needles=needles, store=store)
+    needles, texts = retrieval_needles(total, SEED), essays(settings)
+    found = detect(model, grid, texts=texts, needles=needles, store=runs_of(settings, model, grid, texts))
     where = f"{name}, {LENGTHS[name]:,} tokens"
     known = answered_without(model, needles[:ASKED_WITHOUT])
     note = f"{len(known)} questions"
@@ -194,6 +194,12 @@ def model_rows(settings: BenchSettings, name: str) -> Iterator[Row]:
     if shipped is not None:
         together = spearman(found.scores.flatten().tolist(), shipped.scores.flatten().tolist())
         yield Row.of(f"{where}, beside the shipped scores", "Spearman", together, at_least=0.7, note="other sentences")
+
+
+def runs_of(settings: BenchSettings, model: LanguageModel, grid: DetectionSettings, texts: Sequence[str]) -> Path:
+    """The file of a detection's runs: other texts have another, and so has other code."""
+    code = code_digest("foveal.attention.head_detection", within="foveal.attention")
+    return settings.cache / "heads" / f"essays-{code}-{store_name(model, grid, texts=texts)}"
 
 
 def _stable(where: str, found: HeadScores) -> Iterator[Row]:

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from math import exp
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -106,6 +107,7 @@ def novels(arms: Novels) -> Iterator[Row]:
     ratio, most = far[lengths[2]] / far[lengths[1]], 1.01 if quick else 1.0
     note = "longer is no worse"
     yield Row.of(f"landmarks, {lengths[2]:,} / {lengths[1]:,}", "perplexity", ratio, at_most=most, note=note)
+    yield from opened_rows(model, held[: lengths[-1]])
     yield from _other_ways(model, held, lengths, far, quick=quick)
     yield from _transformer_xl(arms, lengths, far)
     _picture(arms, lengths, far)
@@ -123,6 +125,23 @@ def at_once(model: LandmarkModel, ids: Tensor) -> Tensor:
     assert logits is not None
     told: Tensor = logits[:, :-1].float().log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]
     return told
+
+
+def opened_rows(model: LandmarkModel, held: Tensor) -> Iterator[Row]:
+    """The positions that are fetched for a chunk of a text (tokens,) in a layer, of all that its tokens and heads open:
+    chunks behind which blocks are left out.
+    """
+    block = model.settings.block
+    ways = {"token_and_head": "k 4", "head": "k 4, the same for all tokens", "token": "k 4, the same for all heads"}
+    for selection, name in ways.items():
+        cache = model.make_cache(ReadSettings(top_k=4, selection=selection))
+        cache.watch()
+        model.read(held[None], cache)
+        noted = [one for one in cache.trace() if one.first // block > 4]
+        fetched = [block * len(set(one.blocks.flatten().tolist())) for one in noted]
+        kept = fmean(one.first // block * block for one in noted)
+        note = f"in a layer, at most {max(fetched):,}, of {kept:,.0f} that are kept; {4 * block} for a token and head"
+        yield Row.of(f"{name}, {len(held):,} tokens", "positions fetched for a chunk", fmean(fetched), note=note)
 
 
 def _other_ways(

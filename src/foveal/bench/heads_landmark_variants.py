@@ -39,11 +39,12 @@ def variants(arms: Novels, perplexity: Perplexity) -> Iterator[Row]:
     plain, model = arms.landmark, context_miss(arms)
     before = perplexity(plain.logprobs, held, length)
     whole, _ = _read(model, held, length, 0.0, perplexity)
+    shut_costs = 0.99 if arms.settings.quick else 1.0  # where next to nothing was learnt, blocks are worth as much
     name, note = f"context-miss token / none, {length:,} tokens, k 4", f"{whole:.2f}; the paper's 1.006"
     yield Row.of(name, "perplexity", whole / before, at_most=1.06, note=note)
     for cutoff in CUTOFFS:
         got, shut = _read(model, held, length, cutoff, perplexity)
-        bars = {"at_least": 0.99} if cutoff == 1 else {"at_most": 1.05} if cutoff == CUTOFFS[0] else {}
+        bars = {"at_least": shut_costs} if cutoff == 1 else {"at_most": 1.05} if cutoff == CUTOFFS[0] else {}
         note = f"{shut:.0%} of the looks at blocks dropped"
         yield Row.of(f"context-miss token, cutoff {cutoff:g} / 0", "perplexity", got / whole, note=note, **bars)
 

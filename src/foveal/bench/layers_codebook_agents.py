@@ -20,8 +20,9 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 
-from foveal.bench.layers_codebook_views import ARMS, BENCH, FORMS, of_arm
-from foveal.bench.nn_aaren_recall import Told, cell
+from foveal.bench.code import code_digest
+from foveal.bench.layers_codebook_views import ARMS, BENCH, FORMS
+from foveal.bench.nn_aaren_recall import Told, cell, cell_folder
 from foveal.bench.nn_aaren_tables import seeds_of, spread
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.tables import Row
@@ -115,13 +116,19 @@ def to_reach(curve: Sequence[tuple[int, float]], height: float) -> int | None:
 
 
 def _place(settings: BenchSettings, family: str, arm: str, seed: int) -> Path:
-    size = "quick" if settings.quick else "full"
-    return settings.cache / BENCH / "agents" / f"{family}-{arm}-{seed}-{size}"
+    """Of a cell's agent: in the cell's own folder, so that what is adapted is the agent whose figures stand there."""
+    known_by = _known_by(training_of(settings, arm, seed), family)
+    return cell_folder(settings, f"{family}-{arm}-{seed}", known_by, code=_code(), bench=BENCH) / "agent"
 
 
 def _known_by(training: AgentTraining, family: str) -> dict[str, object]:
-    own = of_arm(training.form["bottleneck"])
-    return {"training": plain_settings(training), "environment": FAMILIES[family], **own}
+    return {"training": plain_settings(training), "environment": FAMILIES[family]}
+
+
+def _code() -> str:
+    """A hash of agents, their worlds and how they learn."""
+    own = code_digest("foveal.nn.agent_training", within="foveal.nn")
+    return f"{own} {code_digest('foveal.training.ppo')}"
 
 
 def _cell(settings: BenchSettings, family: str, arm: str, seed: int) -> Told:
@@ -142,7 +149,7 @@ def _cell(settings: BenchSettings, family: str, arm: str, seed: int) -> Told:
         shutil.rmtree(folder)
         return told
 
-    return cell(settings, f"{family}-{arm}-{seed}", _known_by(training, family), made, bench=BENCH)
+    return cell(settings, f"{family}-{arm}-{seed}", _known_by(training, family), made, code=_code(), bench=BENCH)
 
 
 def _curve(curves: Curves) -> list[tuple[int, float]]:
@@ -183,4 +190,4 @@ def _adapted(settings: BenchSettings, arm: str, seed: int) -> Told:
         return {"before": before, "after": after, "learnt": learnt}
 
     known_by = {**_known_by(training, REACH), "agent": plain_settings(usual), "look": LOOK}
-    return cell(settings, f"look-{arm}-{seed}", known_by, made, bench=BENCH)
+    return cell(settings, f"look-{arm}-{seed}", known_by, made, code=_code(), bench=BENCH)

@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from foveal.bench.code import digest_of
 from foveal.bench.layers_codebook_views import (
     ARMS,
     BATCH,
@@ -30,7 +31,6 @@ from foveal.bench.layers_codebook_views import (
     FORMS,
     GRADIENT,
     RATE,
-    of_arm,
     probed,
     used_by,
     used_note,
@@ -133,13 +133,18 @@ def _cell(settings: BenchSettings, arm: str, seed: int) -> Told:
     known_by = {
         "arm": arm, "seed": seed, "sizes": sizes, "rate": RATE, "data": settings.seed, "form": FORMS[arm],
         "encoder": settings.encoder().fingerprint, "posts": digest(settings),
-        **of_arm(arm),
     }  # fmt: skip
+    code = digest_of(_model(1, arm), _trained, LinearProbe.fit)
 
     def made(_: Path) -> Told:
         return _found(*_data(settings, sizes[:2]), arm, seed, sizes[2])
 
-    return cell(settings, f"text-{arm}", known_by, made, bench=BENCH)
+    return cell(settings, f"text-{arm}", known_by, made, code=code, bench=BENCH)
+
+
+def _model(width: int, arm: str) -> TextFilter:
+    """Of an arm, over token states of that width."""
+    return TextFilter(TextFilterSettings(channels=width, goal_width=width, tokens=CELLS, **FORMS[arm]))
 
 
 def _files(settings: BenchSettings) -> list[Path]:
@@ -186,8 +191,7 @@ def _rows(data: Halves, mixes: Mixes, rows: Tensor) -> tuple[Tensor, Tensor, Ten
 def _found(learnt: Halves, held: Halves, arm: str, seed: int, epochs: int) -> Told:
     """A trained arm's accuracy, probes, usage, and the cosine's accuracy."""
     torch.manual_seed(seed)
-    width = learnt.tokens.shape[-1]
-    model = TextFilter(TextFilterSettings(channels=width, goal_width=width, tokens=CELLS, **FORMS[arm]))
+    model = _model(learnt.tokens.shape[-1], arm)
     _trained(model, learnt, seed, epochs)
     mixes = mixed(learnt.groups, PROBED, seed), mixed(held.groups, HELD, seed)
     (e, filtered, _), (e_held, filtered_held, logits) = (

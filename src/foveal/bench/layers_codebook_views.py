@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
+from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from foveal.bench.code import digest_of
 from foveal.bench.nn_aaren_recall import Told, cell
 from foveal.bench.nn_aaren_tables import seeds_of, spread
 from foveal.bench.settings import BenchSettings
@@ -60,11 +62,6 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "random codes": {"kind": "random"}, "binary codes": {"kind": "binary"}, "top 16": {"indexing": "topk"},
     "gumbel": {"indexing": "gumbel"},
 }  # fmt: skip
-
-
-def of_arm(bottleneck: str) -> dict[str, str]:
-    """What a cell of an arm is known by besides its settings, for its code is not hashed."""
-    return {"linear": "of relu(E)"} if bottleneck == "linear" else {}
 
 
 class Views(NamedTuple):
@@ -204,10 +201,14 @@ def _views(settings: BenchSettings) -> Views:
 def _cell(settings: BenchSettings, arm: str, book: Mapping[str, Any], seed: int) -> Told:
     known_by = {
         "arm": arm, "book": dict(book), "seed": seed, "views": VIEWS, "learnt": LEARNT, "epochs": EPOCHS, "rate": RATE,
-        "probes": "F1 balanced", "data": settings.seed, "held": "other episodes",
-        **of_arm(arm),
+        "data": settings.seed,
     }  # fmt: skip
-    return cell(settings, f"views-{arm}", known_by, lambda _: _found(_views(settings), arm, book, seed), bench=BENCH)
+    code = digest_of(Finder(arm, book, seed), LinearProbe.fit)
+
+    def made(_: Path) -> Told:
+        return _found(_views(settings), arm, book, seed)
+
+    return cell(settings, f"views-{arm}", known_by, made, code=code, bench=BENCH)
 
 
 def _found(data: Views, arm: str, book: Mapping[str, Any], seed: int) -> Told:

@@ -165,8 +165,9 @@ Claim = tuple[Tensor, int, frozenset[int]]
 def claim_loss(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
     """Which abstract of the batch belongs to a claim; `right` (B, B): others that do are no negatives."""
     scores = late(model(batch["q"], batch["q_mask"]), model(batch["d"], batch["d_mask"])) / TEMPERATURE
-    own = torch.eye(len(scores), dtype=torch.bool)
-    return F.cross_entropy(scores.masked_fill(batch["right"] & ~own, -torch.inf), torch.arange(len(scores)))
+    own = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+    places = torch.arange(len(scores), device=scores.device)
+    return F.cross_entropy(scores.masked_fill(batch["right"] & ~own, -torch.inf), places)
 
 
 @torch.no_grad()

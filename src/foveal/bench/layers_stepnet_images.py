@@ -157,7 +157,7 @@ class Arms:
             image_loss, lambda epoch: shuffled(len(self.learnt), self.scale.batch, seed, epoch=epoch), loop, told,
             together=together, optimizer=descent,
         )  # fmt: skip
-        return model.cpu()
+        return model
 
     def accuracy(self, model: nn.Module) -> float:
         """The share of held-out photographs that are told right."""

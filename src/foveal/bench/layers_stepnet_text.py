@@ -145,7 +145,7 @@ def _learned(settings: BenchSettings, kind: str, classes: int, seed: int, learnt
         settings, "layers", f"stepnet-r8-{'-'.join(kind.replace(',', '').split()).lower()}-{seed}", model, learnt,
         text_loss, lambda epoch: shuffled(len(learnt), BATCH, seed, epoch=epoch), loop, told, together=together,
     )  # fmt: skip
-    return model.cpu()
+    return model
 
 
 @torch.no_grad()

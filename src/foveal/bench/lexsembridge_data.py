@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from foveal.bench.code import code_digest
 from foveal.bench.quality import bm25s_run
 from foveal.bench.retrieval_fusion import Judged
 from foveal.bench.settings import BenchSettings
@@ -40,9 +41,20 @@ ARMS: Mapping[str, LexSemBridgeSettings] = {
     "CLR": LexSemBridgeSettings(
         bridge=BridgeSettings(method="CLR", reach=REACH), units="tokens", init_mlm_head=True, from_corpus=False
     ),
+    "SLR, published form": LexSemBridgeSettings(bridge=BridgeSettings(), units="tokens", from_corpus=False),
     "control, words exchanged": LexSemBridgeSettings(shuffled=True),
 }
-CONTROL = "control, words exchanged"
+METHODS = ("SLR", "LLR", "CLR")
+"""What bars are about. SLR and LLR are over words and begin with what the collection says of these; no bridge but the
+published form is unbounded."""
+PUBLISHED, CONTROL = "SLR, published form", "control, words exchanged"
+"""Over tokens, W = 0 at first, log v as far apart as it comes: what is ours in SLR is what that lacks."""
+
+
+def trained_by() -> str:
+    """The code by which bridges are trained: by other code they are trained anew."""
+    training = (f"foveal.training.lexsembridge{part}" for part in ("", "_both", "_frozen", "_losses"))
+    return code_digest(*training, "foveal.models.lexsembridge", "foveal.models.lexsembridge_reading")
 
 
 class FineGrained:
@@ -59,7 +71,7 @@ class FineGrained:
         tasks = self._tasks(self.open, settings.seed + 1)
         self.learnt, self.dev = with_tasks(train, tasks).split(dev=0.1, seed=settings.seed)
         self.tasks = [*self._tasks(self.held, settings.seed), self._claims()]
-        self.home = settings.cache / "training"
+        self.home = settings.cache / "training" / f"lexsembridge-{trained_by()}"
 
     @cached_property
     def queries(self) -> dict[str, str]:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from foveal.bench.lexsembridge_data import trained_by
 from foveal.bench.settings import BenchSettings
 from foveal.errors import InputError
 from foveal.evaluation.fine_grained import SHARES, crop, recall_at_1
@@ -148,7 +149,7 @@ def trained(
         steps=steps, batch=128, learning_rate=3e-3, seed=settings.seed, evaluate_every=max(1, steps // 6)
     )
     name = f"images-{len(learnt)}-{steps}-{settings.seed}" + ("-shuffled" if shuffled else "")
-    digest = hashlib.sha256(vectors.tobytes() + codebook.centroids.tobytes()).hexdigest()
+    digest = hashlib.sha256(vectors.tobytes() + codebook.centroids.tobytes() + trained_by().encode()).hexdigest()
     fit_on_vectors(
         made.bridge, readings, [*range(cut)] * len(SHARES), vectors[:cut], loop,
         settings.cache / "training" / "runs" / "lexsembridge" / f"{name}-{digest[:8]}",

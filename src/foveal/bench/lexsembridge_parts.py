@@ -17,7 +17,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from foveal.bench.known_sets import held_to, is_collection_of
-from foveal.bench.lexsembridge_data import ARMS, CONTROL, DEPTH, FineGrained
+from foveal.bench.lexsembridge_data import ARMS, DEPTH, METHODS, FineGrained
 from foveal.bench.people import people
 from foveal.bench.quality import bm25s_run
 from foveal.bench.retrieval_late import limit
@@ -248,7 +248,7 @@ def limit_bridges(data: FineGrained) -> Iterator[Row]:
     collection = load_beir(data.settings.folder("limit-small", ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv")))
     texts = [record.whole for record in collection.corpus.values()]
     plain = data.encoder.encode(texts)
-    for arm in (arm for arm in ARMS if arm != CONTROL):
+    for arm in (arm for arm in ARMS if arm in METHODS):
         bridge = data.bridge(*data.trained(arm))
         queries = bridge.encode_query(list(collection.queries.values()))
         for sides, documents in (("queries only", plain), ("both sides", bridge.encode_query(texts))):

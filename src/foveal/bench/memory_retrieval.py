@@ -14,6 +14,7 @@ GPU, the paper's seconds a token are not compared.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import inf, nan
 from pathlib import Path
 from statistics import fmean, median
 
@@ -28,7 +29,7 @@ from foveal.attention.roar_graph import Found
 from foveal.attention.rows import Rows
 from foveal.bench.memory_retrieval_data import LAYERS, LONG, QUICK_LAYERS, SHORT, ReadText, read_text
 from foveal.bench.memory_retrieval_search import PEERS, HeadCell, cells, store_of, visits_for, within_scan
-from foveal.bench.memory_retrieval_speed import opening_rows, step_rows, whole_step_rows
+from foveal.bench.memory_retrieval_speed import fast_row, opening_rows, step_rows, whole_step_rows
 from foveal.bench.memory_retrieval_tasks import OTHER, likelihood_rows, needle_rows
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.needle import growth
@@ -56,9 +57,12 @@ def retrieval(settings: BenchSettings) -> Iterator[Row]:
     if settings.quick:
         yield from needle_rows(text, ("flat",))
     else:
+        texts = [text]
         for length in (SHORT, 32_256):  # with room for a question within what the model was made for
             text = read_text(settings, length, index="roar")
+            texts.append(text)
             yield from needle_rows(text, ("roar", "flat"))
+        yield fast_row(texts)
         yield from opening_rows(text)
         yield from whole_step_rows(text, steps=32)
     yield from likelihood_rows(settings)
@@ -159,13 +163,21 @@ def _at_short(made: Sequence[HeadCell], *, quick: bool) -> Iterator[Row]:
 
 
 def _beside_peers(made: Sequence[HeadCell], where: str, length: str = "") -> Iterator[Row]:
-    """Keys visited for the same recall; `length` stands in the rows' names."""
+    """Keys visited for the same recall; `length` stands in the rows' names.
+
+    What a peer does not reach counts as reached by the most that it visited, which is kind to it; what the graph does
+    not reach takes as many as you like.
+    """
     ours = [visits_for(one.curves["roar"]) for one in made]
     for kind, most in {**dict.fromkeys(PEERS), "hnsw": 1 / 3}.items():
         theirs = [visits_for(one.curves[kind]) for one in made]
-        ratios = [mine[0] / other[0] for mine, other in zip(ours, theirs, strict=True)]
+        ratios = [
+            visited / other[0] if reached else inf for (visited, reached), other in zip(ours, theirs, strict=True)
+        ]
         missed = sum(not reached for _, reached in theirs), sum(not reached for _, reached in ours)
-        note = f"median of {where}; not reached by {kind} in {missed[0]}, by roar in {missed[1]}: the most tried counts"
+        note = (
+            f"median of {where}; not reached by {kind} in {missed[0]} (the most tried counts), by roar in {missed[1]}"
+        )
         name = f"keys for recall 0.95, roar / {kind}{length}"
         yield Row.of(name, "ratio", median(ratios), at_most=most, note=note)
 
@@ -230,8 +242,8 @@ def _build_row(made: Sequence[HeadCell], text: ReadText) -> Iterator[Row]:
 
 
 def _over_lengths(made: Sequence[HeadCell], lengths: Sequence[int]) -> Iterator[Row]:
-    """Keys visited at one setting as the text grows."""
-    visited, hidden = [], []
+    """Keys visited as the text grows: at one setting, by which less is found the longer it is, and for one recall."""
+    visited, needed, hidden = [], [], []
     for length in lengths:
         mine = [one for one in made if one.length == length]
         hidden.append(mine[0].hidden)
@@ -239,7 +251,14 @@ def _over_lengths(made: Sequence[HeadCell], lengths: Sequence[int]) -> Iterator[
         note = f"{len(mine)} pairs; {visited[-1]:,.0f} keys, recall {fmean(one.recall for one in mine):.3f}"
         share, most = visited[-1] / hidden[-1], 0.03 if length > LONG - 2048 else None
         yield Row.of(f"roar, {hidden[-1]:,} hidden", "share visited", share, at_most=most, note=note)
+        told = [visits_for(one.curves["roar"]) for one in mine]
+        needed.append(median(keys if reached else inf for keys, reached in told))
+        note = f"{len(mine)} pairs, the median; not reached in {sum(not reached for _, reached in told)}"
+        name = f"roar, {hidden[-1]:,} hidden"
+        yield Row.of(name, "share visited for recall 0.95", needed[-1] / hidden[-1], at_most=most, note=note)
     yield Row.of("keys visited over length", "exponent", growth(hidden, visited), at_most=0.5)
+    exponent = growth(hidden, needed) if inf not in needed else nan
+    yield Row.of("keys for recall 0.95 over length", "exponent", exponent, at_most=0.5)
 
 
 def _at_long(made: Sequence[HeadCell], middle: Sequence[HeadCell]) -> Iterator[Row]:

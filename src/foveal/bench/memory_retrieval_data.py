@@ -31,6 +31,8 @@ from foveal.attention import FlexPrefill, RetrievalAttention
 from foveal.attention.attach import Context
 from foveal.attention.memory_layers import OBSERVED, owner_of
 from foveal.attention.memory_store import forget, keep
+from foveal.attention.roar_graph import SOURCE
+from foveal.bench.code import code_digest, native_digest
 from foveal.bench.heads_data import keys
 from foveal.bench.memory_longheads_heads import KEY
 from foveal.bench.settings import BenchSettings
@@ -49,6 +51,9 @@ TESTS, SINKS, LOCAL = 256, 128, 512
 SHORT, LONG = 12_288, 131_072
 DENSE_UP_TO = 32_768
 """Tokens up to which a text is read densely; a longer one is read by FlexPrefill, which says so in the notes."""
+
+KEEPING = ("flexprefill", "key_index", "memory_layers", "memory_parts", "roar_graph")
+"""Modules of `foveal.attention` that what is kept depends on."""
 
 NEEDLES, KEYS = 6, 4
 DEPTHS = (10, 25, 40, 55, 70, 85)
@@ -145,7 +150,8 @@ def read_text(
     planted = _planted(settings, length, plain)
     ids = [*prompt.head, *plain.encode(planted[0].text)][:length]
     dense = length <= DENSE_UP_TO
-    read_by = f"{model.fingerprint} {layers} {asdict(recording(Path(), layers, dense=dense, index=index))}"
+    method = asdict(recording(Path(), layers, dense=dense, index=index))
+    read_by = f"{model.fingerprint} {layers} {method} {kept_by()}"
     key = hashlib.sha256(read_by.encode() + np.asarray(ids, np.int64).tobytes()).hexdigest()[:16]
     folder, queries = (settings.cache / "memory" / f"{length}-{key}{end}" for end in ("", "-queries"))
     queries.mkdir(parents=True, exist_ok=True)
@@ -155,6 +161,12 @@ def read_text(
         forget(folder)  # somebody has removed what was asked
     keep(model, ids, folder, recording(queries, layers, dense=dense, index=index))
     return ReadText(model, folder, queries, ids, planted, prompt, len(ids), dense)
+
+
+def kept_by() -> str:
+    """A hash of the code that a text is read and indexed by: by other code it is read anew."""
+    modules = (f"foveal.attention.{one}" for one in KEEPING)
+    return f"{code_digest(__name__, *modules)}-{native_digest(SOURCE)}"
 
 
 def _planted(settings: BenchSettings, length: int, plain: PlainTokens) -> list[Planted]:

@@ -26,17 +26,20 @@ from foveal.attention import RetrievalAttention
 from foveal.attention.kernel import merge
 from foveal.attention.key_index import IndexSettings, build
 from foveal.attention.memory_parts import Part, Scores, Tail, Window, read_found
-from foveal.attention.roar_graph import Found, RoarSettings, best_keys, link, recall, spread
+from foveal.attention.roar_graph import SOURCE, Found, RoarSettings, best_keys, link, recall, spread
 from foveal.attention.roar_graph import RoarGraph as Graph
 from foveal.attention.rows import Rows
-from foveal.bench.code import code_digest
+from foveal.bench.code import code_digest, native_digest
 from foveal.bench.memory_retrieval_data import HEADS, Case, ReadText
 from foveal.evaluation.files import stored_lines, write_lines
 
 K = 100
-BEAMS = (100, 150, 200, 300, 450)
-SEARCHES = (100, 200, 400, 800, 1600, 3200)
-PROBES = (4, 8, 16, 24, 32, 48, 64, 96)
+BEAMS = (100, 150, 200, 250, 300, 350, 450, 600, 800)
+SEARCHES = (100, 150, 200, 300, 400, 600, 800, 1200, 1600, 2400, 3200)
+PROBES = (4, 6, 8, 12, 16, 20, 24, 28, 32, 40, 48, 64, 96)
+"""Efforts that are tried, none more than half as much again as the one before: of an index with wider steps the best
+one below a number of keys may lie far below it.
+"""
 LEAST = 0.95
 PEERS = ("hnsw", "hnsw, centred", "ivf", "ivf, centred")
 """As they come, and given keys less their mean, which is half of what the graph's coordinates do."""
@@ -72,7 +75,8 @@ class HeadCell:
 def store_of(folder: Path) -> Path:
     """Where the cells of a kept text lie: beside it, and by the code that searches."""
     searching = (f"foveal.attention.{one}" for one in SEARCHING)
-    return folder.with_name(f"{folder.name}-{code_digest(__name__, *searching)}-cells.jsonl")
+    code = f"{code_digest(__name__, *searching)}-{native_digest(SOURCE)}"
+    return folder.with_name(f"{folder.name}-{code}-cells.jsonl")
 
 
 def cells(

@@ -11,7 +11,7 @@ some 5 to 15 minutes of the processor; the text of 131k tokens is kept with the 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from statistics import median
 from typing import Any
@@ -197,6 +197,14 @@ def whole_step_rows(text: ReadText, *, steps: int) -> Iterator[Row]:
     where = f"a whole step behind {text.tokens:,} tokens ({told['index']})"
     yield Row.of(where, "ms", ms, note=note)
     yield Row.of(where, "times its physical limit", ms / 1000 / (read / rate))
+
+
+def fast_row(texts: Sequence[ReadText]) -> Row:
+    """Bytes that each step reads whole behind the longest of kept texts, over those behind the next in length."""
+    held = sorted((one.tokens, load(one.folder, one.model).statistics()["fast_bytes"]) for one in texts)
+    (short, few), (long, many) = held[-2:]
+    where, note = f"fast memory, kept texts of {long:,} / {short:,} tokens", f"{many / 1e6:.2f} MB, all layers"
+    return Row.of(where, "ratio", many / few, at_most=1.001, note=note)
 
 
 def looked_bytes(memory: RetrievalCache) -> float:

@@ -25,7 +25,7 @@ from foveal.attention.memory_decoding import MemoryDecoder
 from foveal.attention.memory_parts import Scores, Snapped
 from foveal.attention.memory_store import keep, load
 from foveal.attention.retrieval_attention import RetrievalCache
-from foveal.bench.memory_retrieval_data import KINDS, LOCAL, SINKS, ReadText
+from foveal.bench.memory_retrieval_data import KINDS, LOCAL, SINKS, ReadText, kept_by
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.answers import contains
 from foveal.evaluation.tables import Row
@@ -105,7 +105,7 @@ def likelihood_rows(settings: BenchSettings) -> Iterator[Row]:
     length, steps = (6_000, 32) if settings.quick else (16_000, 200)
     ids = loaded.encode("\n\n".join(topics.values()))[: length + steps]
     method = RetrievalAttention(index="roar", n_sink=SINKS, n_local=LOCAL, exact_every=4)
-    read = f"{loaded.fingerprint} {method} {ids[:length]}"  # another Python has another manual
+    read = f"{loaded.fingerprint} {method} {ids[:length]} {kept_by()}"  # another Python has another manual
     key = hashlib.sha256(read.encode()).hexdigest()[:16]
     folder = settings.cache / "memory" / f"{OTHER}-{length}-{key}"
     keep(loaded, ids[:length], folder, replace(method, exact_every=0))

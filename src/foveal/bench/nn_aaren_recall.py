@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from foveal.bench.code import digest_of
 from foveal.bench.read import text_of, texts_of
 from foveal.bench.settings import BenchSettings
 from foveal.errors import InputError
@@ -37,16 +38,29 @@ FORGETS, SOLVES = 0.4, 0.95
 Told = dict[str, Any]
 
 
+def cell_folder(
+    settings: BenchSettings, name: str, known_by: Mapping[str, Any], *, code: str, bench: str = "nn-aaren"
+) -> Path:
+    """Where what was told under this name and of this is kept; `code`: a hash of what makes it (code.py)."""
+    told = {**known_by, "code": code, "torch": torch.__version__}
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    return settings.cache / bench / f"{name}-{digest}"
+
+
 def cell(
     settings: BenchSettings,
     name: str,
     known_by: Mapping[str, Any],
     make: Callable[[Path], Told],
+    *,
+    code: str,
     bench: str = "nn-aaren",
 ) -> Told:
-    """What was told under this name and of this, from the cache, or made in a folder in which a training may go on."""
-    digest = hashlib.sha256(json.dumps(dict(known_by), sort_keys=True, default=str).encode()).hexdigest()[:16]
-    folder = settings.cache / bench / f"{name}-{digest}"
+    """What was told under this name and of this, from the cache, or made in a folder in which a training may go on.
+
+    By other code it is made anew: a mend in a layer is not to be hidden by figures from before.
+    """
+    folder = cell_folder(settings, name, known_by, code=code, bench=bench)
     kept = checkpoints.read(folder / "told.json")
     if kept is None:
         kept = make(folder / "run")
@@ -128,8 +142,8 @@ def recall(settings: BenchSettings) -> Iterator[Row]:
         seed=settings.seed,
     )  # fmt: skip
     for mixer in ("aaren", "attention", "gru", "window"):
-        made = partial(_recalled, mixer, loop)
-        told = cell(settings, f"recall-{mixer}", {"loop": loop, "mixer": mixer}, made)
+        made, code = partial(_recalled, mixer, loop), digest_of(Recaller(mixer, loop.seed))
+        told = cell(settings, f"recall-{mixer}", {"loop": loop, "mixer": mixer}, made, code=code)
         bounds = {"aaren": {"at_most": FORGETS}, "attention": {"at_least": SOLVES}}.get(mixer, {})
         note = "the negative control: more would be attention in disguise" if mixer == "aaren" else ""
         yield Row.of(f"recall of 4 pairs, {mixer}", "accuracy", told["accuracy"], **bounds, note=note)
@@ -141,6 +155,7 @@ def _recalled(mixer: str, loop: LoopSettings, folder: Path) -> Told:
         model, Pairs((loop.steps or 1) * loop.batch, loop.seed), _asked, {"what": f"recall {mixer}"}, collate=_pairs
     )
     train(job, loop, folder)
+    model.cpu()  # the loop may leave it on a GPU
     held = _pairs([Pairs(2000, loop.seed + 1)[place] for place in range(2000)])
     with torch.no_grad():
         told = model(held["tokens"]).argmax(-1)
@@ -180,7 +195,7 @@ class ByteModel(nn.Module):
         """(B, T) -> logits (B, T, 256) and the state."""
         x = self.embed(ids)
         if self.settings.mixer == "attention":
-            x = x + positions(ids.shape[1], self.settings.dim)
+            x = x + positions(ids.shape[1], self.settings.dim).to(x.device)
         y, state = self.encoder(x, state)
         return self.head(y), state
 
@@ -223,9 +238,10 @@ def novel(settings: BenchSettings) -> Iterator[Row]:
             rows = Bytes(text[:-held], length, steps * loop.batch, loop.seed)
             job = Job(model, rows, _next_byte, {"what": f"bytes {stream}"}, collate=_stacked)
             train(job, loop, folder)
-            return {"bits": bits(model, text[-held:].long(), length)}
+            return {"bits": bits(model.cpu(), text[-held:].long(), length)}
 
-        told = cell(settings, f"bytes-{stream.mixer}", known_by, made)
+        code = digest_of(ByteModel(stream, loop.seed))
+        told = cell(settings, f"bytes-{stream.mixer}", known_by, made, code=code)
         note = f"{steps * loop.batch * length:,} bytes learnt from, {held:,} streamed"
         yield Row.of(f"{title}, {name}", "bits a byte", told["bits"], note=note)
 

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from foveal.bench.code import digest_of
 from foveal.bench.known_sets import is_set
 from foveal.bench.nn_aaren_recall import Told, cell
 from foveal.bench.parts import each
@@ -61,13 +62,14 @@ def trained(
 
     def made(folder: Path) -> Told:
         train(recipe.job(loop), loop, folder)
-        recipe.model.eval()
+        recipe.model.cpu().eval()  # the loop may leave it on a GPU
         with torch.no_grad():
             told = {**recipe.measure(recipe.model, TEST), **more(recipe.model)}
         count = sum(one.numel() for one in recipe.model.parameters())
         return {"told": told, "baseline": dict(recipe.baseline(TEST)), "parameters": count}
 
-    return cell(settings, name, {**recipe.job(loop).identity, "loop": loop}, made)
+    code = digest_of(recipe.model, recipe.loss)
+    return cell(settings, name, {**recipe.job(loop).identity, "loop": loop}, made, code=code)
 
 
 def with_mixer(usual: StreamSettings, mixer: str) -> StreamSettings:
@@ -229,15 +231,19 @@ def _event_cells(
 def _event_rows(name: str, found: Mapping[str, Sequence[Told]], test: Sequence[Events]) -> Iterator[Row]:
     peer, plain = _mean(found["attention"], "nll"), found["aaren"][0]["baseline"]
     yield Row.of(f"{name}, constant rate", "nats an event", plain["nll"], note=_event_note(plain))
+    true = None
     if name == "hawkes" and is_set("Hawkes", len(test), sum(len(one.times) for one in test)):
-        unit = found["aaren"][0]["told"]["mean gap"]
+        true = true_nats(test) - float(np.log(found["aaren"][0]["told"]["mean gap"]))
         note = "of gaps in mean gaps; its marks say nothing"
-        yield Row.of("hawkes, the true rate", "nats an event", true_nats(test) - float(np.log(unit)), note=note)
+        yield Row.of("hawkes, the true rate", "nats an event", true, note=note)
     for arm, cells in found.items():
         most = peer + NATS if arm == "aaren" else None
         told = {metric: _mean(cells, metric) for metric in ("nll", "time_nll", "mark_nll", "rmse", "accuracy")}
         note = f"{_event_note(told)}; {spread([one['told']['nll'] for one in cells])}"
         yield Row.of(f"{name}, {arm}", "nats an event", told["nll"], at_most=most, note=note)
+        if true is not None:  # far below it nothing can be but what sees the event that it foretells
+            gap = told["time_nll"] - true
+            yield Row.of(f"{name}, {arm} less the true rate", "nats of a gap", gap, at_least=-NATS)
         if arm == "aaren":
             apart = largest(*(one["told"]["streamed"] for one in cells))
             yield Row.of(f"{name}, Aaren, event by event", "largest difference in nats", apart, at_most=1e-4)

@@ -1,4 +1,4 @@
-"""bench nn, language: byte by byte on two novels, the same bytes, steps and blocks for every mixer.
+"""bench nn, language: byte by byte on two novels, the same bytes, steps and numbers learnt for every mixer.
 
 Where the novels are not in text/, its longest other texts stand in.
 
@@ -17,7 +17,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -48,6 +48,24 @@ BOOKS = ("war_and_peace.txt", "moby_dick.txt")
 LEAST_APART = 64
 """Bytes between a word and its only place before, at least."""
 WORD = re.compile(rb"[A-Za-z]{5,}")
+
+
+AS_LARGE = "mag"
+"""The arm whose numbers all have; the others' MLPs are made wider or narrower."""
+
+
+def count_of(model: torch.nn.Module) -> int:
+    """Numbers that are learnt."""
+    return sum(one.numel() for one in model.parameters())
+
+
+def expansion_for(model: StreamLM, numbers: int) -> float:
+    """The MLPs' inner width over dim at which a model of this one's config has about so many numbers."""
+    config = model.config
+    inner = round(config.expansion * config.hidden_size)
+    more = (numbers - count_of(model)) / (3 * config.hidden_size * config.num_hidden_layers)  # of a unit of all MLPs
+    expansion: float = max(1, inner + round(more)) / config.hidden_size
+    return expansion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,12 +119,26 @@ class Novels:
         """Of a nat per byte, in bits per character."""
         return len(self.data) / len(self.data.decode()) / math.log(2)
 
+    @cached_property
+    def numbers(self) -> int:
+        """Of the arm that all arms are as large as."""
+        return count_of(made(config_of(AS_LARGE, self.scale.size), self.settings.seed))
+
     def arm(self, name: str, **mixer: Any) -> StreamLM:
-        """A model by its name (`language_training.MODELS`), trained or found trained."""
+        """A model by its name (`language_training.MODELS`), trained or found trained.
+
+        Its MLPs are as wide as makes it as large as the others: a memory adds to what an arm can learn by heart.
+        """
         size = LanguageSize(**{**asdict(self.scale.size), "mixer": {**self.scale.size.mixer, **mixer}})
-        model = made(config_of(name, size), self.settings.seed)
-        learnt: StreamLM = self.learn(name, model, repr(sorted(mixer.items())))
+        config = config_of(name, size)
+        config.expansion = expansion_for(made(config, self.settings.seed), self.numbers)
+        model = made(config, self.settings.seed)
+        learnt: StreamLM = self.learn(name, model, f"{sorted(mixer.items())}, MLPs times {config.expansion:g}")
         return learnt
+
+    def at(self, times: float) -> Novels:
+        """The same books, learnt from at so many times the rate."""
+        return replace(self, scale=replace(self.scale, rate=times * self.scale.rate))
 
     def learn(self, name: str, model: Any, told: str) -> Any:
         """Train a model on the books; `told` says what of its mixers its name and the scale do not."""

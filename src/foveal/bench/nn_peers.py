@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
@@ -23,13 +23,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from foveal.bench.nn_language import expansion_for
 from foveal.evaluation.tables import Row
 from foveal.nn.baseline_models import BaselineConfig
 from foveal.nn.language_models import StreamLM
-from foveal.nn.language_training import made
+from foveal.nn.language_training import LanguageSize, made
 
 TITANS = ("titans_pytorch", "not run: pip install titans-pytorch")
 ROUTING = ("routing_transformer", "not run: pip install routing-transformer")
+
+PEER_RATES = (1.0, 1 / 3)
+"""Times the rate of our arms. Ours was chosen with our layers: a peer learns at both, and its better result counts."""
 
 
 def there(peer: tuple[str, str]) -> bool:
@@ -98,11 +102,40 @@ def _updated(means: Any) -> None:
     means.new_means, means.num_new_means = None, 0
 
 
-def peer_model(mixers: list[nn.Module], *, width: int, vocabulary: int, seed: int) -> StreamLM:
-    """One of our language models with these mixers, a block each."""
+def told_of(found: Sequence[float]) -> str:
+    """What a peer reached at each rate, for a note."""
+    return " and ".join(f"{one:.3f}" for one in found)
+
+
+def titans_model(size: LanguageSize, numbers: int, seed: int) -> tuple[StreamLM, str]:
+    """titans-pytorch in our blocks, with about so many numbers to learn; and what it is."""
+
+    def made_with(expansion: float | None) -> StreamLM:
+        def mixer(_: int) -> nn.Module:
+            return TitansPeer(dim=size.width, heads=size.heads, depth=2, expansion=2.0, chunk=16)
+
+        mixers = drawn_from(seed, mixer, size.layers)
+        return peer_model(mixers, width=size.width, vocabulary=256, seed=seed, expansion=expansion)
+
+    wide = expansion_for(made_with(None), numbers)
+    return made_with(wide), f"peer, depth 2, expansion 2, chunk 16, MLPs times {wide:g}"
+
+
+def drawn_from(seed: int, mixer: Callable[[int], nn.Module], layers: int) -> list[nn.Module]:
+    """The mixer of each layer, its weights drawn from the seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return [mixer(layer) for layer in range(layers)]
+
+
+def peer_model(
+    mixers: list[nn.Module], *, width: int, vocabulary: int, seed: int, expansion: float | None = None
+) -> StreamLM:
+    """One of our language models with these mixers, a block each; `expansion` of its MLPs, None: the usual one."""
     config = BaselineConfig(
         kind="gru", vocab_size=vocabulary, hidden_size=width, num_hidden_layers=len(mixers), mixer={}
     )
+    config.expansion = config.expansion if expansion is None else expansion
     model = made(config, seed)
     for block, mixer in zip(model.blocks, mixers, strict=True):
         block.mixer = mixer

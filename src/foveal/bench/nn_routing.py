@@ -35,8 +35,18 @@ from torch import Tensor
 
 from foveal.bench import nn_exact
 from foveal.bench.nn_aaren_tables import seeds_of, spread
-from foveal.bench.nn_language import Novels, Scale
-from foveal.bench.nn_peers import ROUTING, RoutingPeer, not_run, peer_model, quietly, there
+from foveal.bench.nn_language import Novels, Scale, count_of, expansion_for
+from foveal.bench.nn_peers import (
+    PEER_RATES,
+    ROUTING,
+    RoutingPeer,
+    drawn_from,
+    not_run,
+    peer_model,
+    quietly,
+    there,
+    told_of,
+)
 from foveal.bench.nn_routing_arms import routed_model
 from foveal.bench.nn_routing_encoder import encoder
 from foveal.bench.nn_routing_exact import routed_exactly
@@ -305,29 +315,42 @@ def _peer_bits(arms: Novels, own: float, windows: Tensor) -> Iterator[Row]:
     if not there(ROUTING):
         yield not_run(ROUTING, metric)
         return
-    size, length = arms.scale.size, arms.scale.length
-    mixers: list[Any] = [
-        RoutingPeer(
-            dim=size.width, heads=size.heads, local=size.heads if layer < size.layers // 2 else size.heads // 2,
-            length=length, window=128, local_window=64,
-        )
-        for layer in range(size.layers)
-    ]  # fmt: skip
+    found: list[tuple[float, float]] = []  # by prefixes, and at once
     with quietly():
-        model = arms.learn(
-            "routing-transformer", peer_model(mixers, width=size.width, vocabulary=256, seed=arms.settings.seed), "peer"
-        )
-        at_once = arms.window_bits(model)
-        honest = arms.bits * one_by_one(model, windows)
+        for slower in PEER_RATES:
+            learning = arms.at(slower)
+            model = learning.learn("routing-transformer", *peer(arms))
+            found.append((arms.bits * one_by_one(model, windows), arms.window_bits(model)))
         rate = bytes_a_second(model, arms.windows())
+    honest, at_once = min(found)
     note = "no likelihood: its selection sees what is to come"
     yield Row.of("peer: routing-transformer, at once", metric, at_once, note=note)
-    note = "each prefix read by itself, as it would write"
+    both = told_of([one for one, _ in found])
+    note = f"each prefix read by itself, as it would write; the better of two rates, {both}"
     yield Row.of("peer: routing-transformer, token by token", metric, honest, note=note)
     yield Row.of("peer: routing-transformer", "bytes a second, learning", rate)
     note = f"{own:.3f} at the same places, as each would write"
     most = 1.1 if arms.settings.quick else 1
     yield Row.of("novels: routing / routing-transformer", metric, own / honest, at_most=most, note=note)
+
+
+def peer(arms: Novels) -> tuple[Any, str]:
+    """routing-transformer in our blocks, untrained, as large as our routing; and what it is."""
+    size, seed = arms.scale.size, arms.settings.seed
+
+    def mixer(layer: int) -> Any:
+        local = size.heads if layer < size.layers // 2 else size.heads // 2
+        length = arms.scale.length
+        return RoutingPeer(
+            dim=size.width, heads=size.heads, local=local, length=length, window=128, local_window=64
+        )  # fmt: skip
+
+    def made(expansion: float | None) -> Any:
+        mixers = drawn_from(seed, mixer, size.layers)
+        return peer_model(mixers, width=size.width, vocabulary=256, seed=seed, expansion=expansion)
+
+    wide = expansion_for(made(None), count_of(routed_model("routing", size, 256, seed)))
+    return made(wide), f"peer, MLPs times {wide:g}"
 
 
 def bytes_a_second(model: Any, windows: Tensor, runs: int = 3) -> float:

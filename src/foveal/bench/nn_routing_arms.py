@@ -12,13 +12,23 @@ from foveal.nn.language_training import LanguageSize, config_of, made
 
 
 class RandomBuckets(OnlineMeans):
-    """Clusters by place, drawn once: what tells routing by content from any sparse pattern."""
+    """Clusters by place, drawn once: what tells routing by content from any sparse pattern.
+
+    Each head of each layer has its own. Were they the same in all, a text would have that many fewer ways to hand a
+    token on, and the control would be weaker than a sparse pattern need be.
+    """
+
+    def __init__(self, *, layer: int, heads: int, clusters: int, width: int) -> None:
+        super().__init__(heads=heads, clusters=clusters, width=width)
+        self.layer = layer
 
     def nearest(self, x: Tensor) -> Tensor:
-        """x (B, H, T, D) -> a drawn cluster for each place, the same for every row."""
-        draw = torch.Generator().manual_seed(1)
-        ids = torch.randint(self.clusters, (self.heads, x.shape[2]), generator=draw)
-        return ids.expand(len(x), -1, -1)
+        """x (B, H, T, D) -> a drawn cluster for each place, the same for every row and in longer texts."""
+        ids = []
+        for head in range(self.heads):
+            draw = torch.Generator().manual_seed(1000 * (self.layer + 1) + head)
+            ids.append(torch.randint(self.clusters, (x.shape[2],), generator=draw))
+        return torch.stack(ids).to(x.device).expand(len(x), -1, -1)
 
 
 def routed_model(name: str, size: LanguageSize, vocabulary: int, seed: int, *, tied: bool = True) -> Any:
@@ -31,12 +41,16 @@ def routed_model(name: str, size: LanguageSize, vocabulary: int, seed: int, *, t
         mixer |= {"routing_heads": 0}
     if name == "topk":
         mixer |= {"selection": "topk"}
+    if name == "random":
+        mixer |= {"commitment": 0.0}  # to the centroid of a bucket of places queries would be drawn for nothing
     sized = LanguageSize(layers=size.layers, width=size.width, heads=size.heads, window=size.window, mixer=mixer)
     model = _made(config_of("routing", sized, vocabulary=vocabulary), seed, tied=tied)
-    for routed in (block.mixer.routed for block in model._stack if block.mixer.routed is not None):
+    for layer, routed in enumerate(block.mixer.routed for block in model._stack):
+        if routed is None:
+            continue
         if name == "random":
-            old = routed.means
-            routed.means = RandomBuckets(heads=old.heads, clusters=old.clusters, width=old.means.shape[-1])
+            old, width = routed.means, routed.means.means.shape[-1]
+            routed.means = RandomBuckets(layer=layer, heads=old.heads, clusters=old.clusters, width=width)
         routed.frozen = name in ("random", "frozen")
     return model
 

@@ -3,11 +3,13 @@
 Excerpts of the first nine tenths of two novels, Shakespeare's plays and Wikipedia are learnt from, of the last tenth
 asked. Arms: routing and local heads, local heads alone, full attention; equal width, layers, steps and bytes. Beside
 them letters alone (a linear model of byte counts, of the same excerpts), which is how much of it needs no order at all.
+What the last layer's clusters took of the excerpts is told letter by letter.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -93,9 +95,10 @@ def encoder(settings: BenchSettings) -> Iterator[Row]:
     )  # fmt: skip
     found = {"letters alone": _letters(learnt, asked, steps * BATCH)}
     texts = _digest(learnt)
+    models: dict[str, Any] = {}
     for name, options in ARMS.items():
         torch.manual_seed(settings.seed)
-        model = Told(**options)
+        models[name] = model = Told(**options)
         plan = _plan(BATCH)
         told = {"arm": name, "shape": SHAPE | options, "layers": LAYERS, "length": LENGTH, "texts": texts}
         arm = f"encoder-{name.replace(' ', '-')}"
@@ -105,6 +108,24 @@ def encoder(settings: BenchSettings) -> Iterator[Row]:
         yield Row.of(f"encoder, {name}", "accuracy", value, note=f"{ASKED} excerpts of {LENGTH:,} bytes, 4 texts")
     below = found["routing"] - found["full attention"]
     yield Row.of("encoder, routing less full attention", "accuracy", below, at_least=-near, note=f"{steps} steps")
+    ahead, least = found["routing"] - found["local heads alone"], -near if settings.quick else 0.0
+    yield Row.of("encoder, routing less local heads alone", "accuracy", ahead, at_least=least, note="what routing adds")
+    yield from took(models["routing"], asked)
+
+
+@torch.no_grad()
+def took(model: Any, asked: Excerpts, count: int = 16) -> Iterator[Row]:
+    """A row for each cluster of the last layer's first head: its share of what clusters took, and of which letters."""
+    ids = torch.stack([asked[number]["bytes"] for number in range(count)])
+    read = model.encoder.read_together(model.embedding(ids) + model.places).read[:, 0]  # (B, clusters, T)
+    often = Counter(ids.flatten().tolist())
+    for cluster in range(read.shape[1]):
+        own = Counter(ids[read[:, cluster]].tolist())
+        least = max(1, own.total() // 50)  # what comes seldom says little
+        more = sorted((byte for byte in own if own[byte] >= least), key=lambda byte: -own[byte] / often[byte])
+        letters = " ".join(repr(chr(byte)) if byte < 128 else f"byte {byte}" for byte in more[:6])
+        share = own.total() / max(1, int(read.sum()))
+        yield Row.of(f"encoder, cluster {cluster + 1}", "share of what was taken", share, note=f"above all {letters}")
 
 
 def _read(settings: BenchSettings, name: str) -> Tensor:

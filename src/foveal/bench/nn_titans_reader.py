@@ -22,6 +22,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
+from foveal.bench.code import digest_of
 from foveal.bench.nn_language import BOOKS, Novels
 from foveal.bench.read import text_of
 from foveal.bench.settings import BenchSettings
@@ -101,7 +102,9 @@ def _trained(settings: BenchSettings, text: str, encoder: Encoder) -> PassageMem
     chosen = usual
     if settings.quick:
         chosen = replace(usual, stretch=64, before=256, loop=replace(usual.loop, steps=50, batch=2, seed=settings.seed))
-    place, report = train_reader([text], encoder, chosen, run=RunSettings(home=settings.cache / "nn" / "reader"))
+    code = digest_of(PassageMemory(PassageSettings(vector=encoder.dimension)), train_reader)  # a run knows no code
+    home = settings.cache / "nn" / f"reader-{code}"
+    place, report = train_reader([text], encoder, chosen, run=RunSettings(home=home))
     return load_memory(place if report.kept else place.parents[1] / "runs/train" / report.name / "rejected", encoder)
 
 

@@ -4,16 +4,18 @@ xquad       a paragraph, cut to 420 characters, is a document; of its questions 
             Candidates of a question: its paragraph, the others of the article, then those that MiniLM finds nearest.
             48 articles: 36 to train on, 6 of these held out to choose by, and 12 to test on; candidates come from the
             question's own part, so no document of one part is seen in another
-collections SciFact and Cranfield: what BM25 finds, in its order, whether or not the answer is among it
+collections SciFact and Cranfield: what BM25 finds, whether or not the answer is among it; in its order, which bench
+            rank-blockrank mixes (`Task.mixed`), or an ID would tell what BM25 thinks
 wikiqa      the candidate sentences of a question; questions with only right or only wrong ones are left out
-Order       candidates of lists are shuffled: their place says nothing
+Order       candidates of lists are shuffled, WikiQA's too, of which the right ones tend to come first in its files: IDs
+            are places in the list, and names break ties, so that both must say nothing
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -82,6 +84,14 @@ class Task:
         """The first `count` queries."""
         asked = self.asked[:count]
         return Task(self.name, asked, {one.id: self.qrels[one.id] for one in asked}, self.corpus)
+
+    def mixed(self, seed: int) -> Task:
+        """The same, the candidates of each query in an order drawn from the seed; their scores stay with them."""
+        asked = []
+        for number, one in enumerate(self.asked):
+            order = np.random.default_rng([seed, number]).permutation(len(one.hits))
+            asked.append(replace(one, hits=tuple(one.hits[place] for place in order)))
+        return replace(self, asked=tuple(asked))
 
     def given(self) -> Run:
         """The candidates by the scores that they came with."""
@@ -284,9 +294,10 @@ def _collection(settings: BenchSettings, name: str, split: str) -> Collection:
 
 
 def wikiqa_lists(settings: BenchSettings, split: str, count: int) -> list[RankingList]:
-    """`count` questions of a split, drawn by the seed, with all their candidate sentences."""
+    """`count` questions of a split, drawn by the seed, with all their candidate sentences, in an order drawn, too."""
     folder = settings.folder("wikiqa", (f"{split}.jsonl",))
-    questions = load_answer_selection(folder, split).clean().questions
+    generator = np.random.default_rng([settings.seed, 3])
+    questions = load_answer_selection(folder, split).clean().mixed(generator).questions
     order = np.random.default_rng(settings.seed).permutation(len(questions))[:count]
     return [_of_choice(questions[number]) for number in sorted(order)]
 

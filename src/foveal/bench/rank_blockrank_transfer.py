@@ -41,6 +41,7 @@ def cranfield_rows(trained: Trained, sizes: Sizes) -> Iterator[Row]:
     """Out of domain, and nothing of it trained on."""
     arms = trained.arms
     task = collection_task(arms.settings, "cranfield", queries=sizes.cranfield, depth=CRANFIELD_DEPTH)
+    task = task.mixed(arms.settings.seed)
     arm = trained[KEPT]
     runs = {BM25: task.given(), MINILM: task.dense(arms.settings), KEPT: kept_run(trained, task, arm)}
     yield from _rows(runs, task, NDCG, asked=(KEPT,))
@@ -56,6 +57,7 @@ def scifact_rows(trained: Trained, sizes: Sizes) -> Iterator[Row]:
     """In domain after XQuAD: scientific claims."""
     arms = trained.arms
     task = collection_task(arms.settings, "scifact", queries=sizes.scifact, depth=SCIFACT_DEPTH)
+    task = task.mixed(arms.settings.seed)
     arm = scifact_arm(trained)
     runs = {BM25: task.given(), MINILM: task.dense(arms.settings), BEFORE: untrained_run(trained, task)}
     runs[KEPT] = kept_run(trained, task, trained[KEPT])

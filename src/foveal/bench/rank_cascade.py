@@ -1,7 +1,8 @@
 """bench rank-cascade: SciFact's test claims, whole abstracts, ranked within 300 ms a claim by a cascade.
 
 alone      the first stage, then each ranker over its candidates: nDCG@10, median and 95th percentile of a claim's time
-blocks     what BlockRank's kept blocks take on disk, and what they save
+blocks     what BlockRank's kept blocks take on disk, and what they save; kept is what each order that may stand before
+           BlockRank puts first, so that none of the cascades pays for reading in its milliseconds
 chosen     the stages of the cascade, by the dev claims within 300 ms
 cascade    the chosen one at 50, 100, 300 and 1,000 ms, its times foretold as it runs; the same order again by counts
 Bars       above 0.772 nDCG@10, the best before (codes that learn with the queries, `retrieval-index`;
@@ -75,7 +76,7 @@ def cascade(settings: BenchSettings) -> Iterator[Row]:
         yield from over(parts, stages, LATE, alone.run)
     stages[CROSS] = weighed(parts, parts.reranker, CROSS, tuning)
     yield from over(parts, stages, CROSS, alone.run)
-    yield from block_rows(parts, learned, tuning)
+    yield from block_rows(parts, stages, taught)
     stages[BLOCK] = weighed(parts, parts.blockrank, BLOCK, tuning)
     yield from over(parts, stages, BLOCK, alone.run)
     chosen = yield from chosen_stages(parts, stages, taught)
@@ -196,19 +197,32 @@ def over(parts: Parts, stages: Mapping[str, Stage], name: str, learned: Run) -> 
     yield from rows(f"{name}, weighed beside learned", found, parts, note=note, against=learned)
 
 
-def block_rows(parts: Parts, learned: LearnedRanker, tuning: Mapping[str, Sequence[Hit]]) -> Iterator[Row]:
-    """Read the blocks of all that BlockRank will meet; their bytes; its time on some claims without them."""
+def met(parts: Parts, stages: Mapping[str, Stage], examples: Examples) -> dict[tuple[str, ...], list[list[Hit]]]:
+    """What BlockRank is given for each claim, by what stands first: the names of these stages -> the best hits."""
+    found = {}
+    for names in firsts(stages):
+        search = behind(parts, [stages[name] for name in names])
+        found[names] = [search.run(text, parts.sizes.best).hits for _, text in asked(examples)]
+    return found
+
+
+def block_rows(parts: Parts, stages: Mapping[str, Stage], taught: LearnedRanker) -> Iterator[Row]:
+    """Read the blocks of all that BlockRank will meet; their bytes; its time on some claims without them.
+
+    `taught`: what learned from the claims that are not the dev claims' and orders these.
+    """
     ranker, best = parts.blockrank, parts.sizes.best
-    tested = [learned.rank(text, parts.first.search([text], parts.sizes.ranked)[0]) for _, text in asked(parts.test)]
-    met = [hit for hits in (*tuning.values(), *tested) for hit in hits[:best]]
-    done = max(kept_blocks(ranker, met), default=0)
+    by_test, by_dev = met(parts, stages, parts.test), met(parts, with_taught(stages, taught), parts.dev)
+    tested = by_test[LEARNED,]
+    seen = [hit for orders in (by_test, by_dev) for lists in orders.values() for hits in lists for hit in hits]
+    done = max(kept_blocks(ranker, seen), default=0)
     cache = ranker.cache
     assert cache is not None
     each = cache.bytes / max(1, done)
     note = (
-        f"{done:,} abstracts, the learned best {best} of {len(tested)} test and {len(tuning)} dev claims, up to "
-        f"{parts.sizes.document_tokens} tokens each; all {len(parts.judged.texts):,} would take "
-        f"{each * len(parts.judged.texts) / 1e9:.1f} GB"
+        f"{done:,} abstracts, the best {best} of {len(tested)} test and {len(parts.dev.queries)} dev claims by "
+        f"{len(by_test)} order(s), up to {parts.sizes.document_tokens} tokens each; all "
+        f"{len(parts.judged.texts):,} would take {each * len(parts.judged.texts) / 1e9:.1f} GB"
     )
     yield Row.of("blockrank, kept blocks", "bytes", cache.bytes, note=note)
     yield Row.of("blockrank, kept blocks", "bytes an abstract", each)
@@ -230,7 +244,7 @@ def chosen_stages(
     parts: Parts, stages: Mapping[str, Stage], taught: LearnedRanker
 ) -> Generator[Row, None, tuple[str, ...]]:
     """The names of the stages that do best on the dev claims within the budget; of equal ones the fewest."""
-    fitted = {**stages, LEARNED: replace(stages[LEARNED], ranker=taught)}
+    fitted = with_taught(stages, taught)
     values: dict[tuple[str, ...], float] = {}
     for names in ways(fitted):
         found = measured(parts, behind(parts, [fitted[name] for name in names], BUDGET), parts.dev)
@@ -240,11 +254,21 @@ def chosen_stages(
     return max(values, key=lambda names: (round(values[names], 6), -len(names)))
 
 
+def with_taught(stages: Mapping[str, Stage], taught: LearnedRanker) -> dict[str, Stage]:
+    """The stages as dev claims have to meet them: the learned one did not learn from these."""
+    return {**stages, LEARNED: replace(stages[LEARNED], ranker=taught)}
+
+
+def firsts(stages: Collection[str]) -> list[tuple[str, ...]]:
+    """What may stand first in a cascade of these stages."""
+    found: list[tuple[str, ...]] = [(LEARNED,), (LEARNED, LATE), (LATE_FIRST,)]
+    return [names for names in found if set(names) <= set(stages)]
+
+
 def ways(stages: Collection[str]) -> list[tuple[str, ...]]:
     """The cascades that are tried: what stands first, and then none, one or both of the dear ones."""
-    firsts: list[tuple[str, ...]] = [(LEARNED,), (LEARNED, LATE), (LATE_FIRST,)]
     dear: list[tuple[str, ...]] = [(), (CROSS,), (BLOCK,), (CROSS, BLOCK)]
-    return [(*first, *last) for first in firsts if set(first) <= set(stages) for last in dear]
+    return [(*first, *last) for first in firsts(stages) for last in dear]
 
 
 def sweep(parts: Parts, stages: Sequence[Stage], first: Measured, learned: Run) -> Iterator[Row]:

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from foveal.bench.code import code_digest
 from foveal.bench.retrieval_fusion import DEPTH, Judged
 from foveal.bench.retrieval_late import claims_model, claims_vectors, token_vectors
 from foveal.bench.settings import BenchSettings
@@ -242,7 +243,7 @@ class Parts:
         self.taught, self.dev = known.split(dev=self.sizes.dev, seed=self.settings.seed)
         test = Examples.of(self.judged.test)
         self.test = test.only(list(test.queries)[: self.sizes.asked])
-        self.home = self.settings.cache / "training"
+        self.home = self.settings.cache / "training" / f"cascade-{trained_by()}"
 
     # -- learning to rank ----------------------------------------------------------------------------------------------
 
@@ -351,7 +352,7 @@ class Parts:
             layout=layout,
             run=RunSettings(home=self.home, dev=self._lists(dev, self.sizes.documents)),
         )
-        cache = BlockCache(self.settings.cache / "blocks" / report.name)
+        cache = BlockCache(self.settings.cache / "blocks" / f"{report.name}-{trained_by()}")
         before, after = (values["mrr@10"] for values in report.measured["dev"])
         used = "" if folder else "; not used"
         self.notes[BLOCK] = (
@@ -366,6 +367,12 @@ class Parts:
         found = top_negatives(run_of(self.first, examples, 2 * wrong), examples, depth=2 * wrong)
         found = {query: names[:wrong] for query, names in found.items()}
         return lists_of(examples, filled(found, examples, wrong, seed=self.settings.seed))
+
+
+def trained_by() -> str:
+    """The code by which the cross-encoder and BlockRank are trained: by other code both are trained anew."""
+    losses = ("foveal.training.rerankers", "foveal.training.list_losses", "foveal.training.blockrank")
+    return code_digest(*losses, "foveal.ranking.blockrank_training", within="foveal.ranking")
 
 
 def kept_blocks(ranker: BlockRank, hits: Iterable[Hit], at_once: int = 32) -> Iterator[int]:

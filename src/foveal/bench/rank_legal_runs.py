@@ -3,7 +3,8 @@
 Parts        training questions; dev questions, which choose among steps and tune the weight; test questions
 Candidates   BM25S (Lù, 2024) with k1 1.2 and b 0.75 over words in lower case, found once for all questions
 Articles     those that a question's candidates or answers hold; of each the first `SENTENCES` sentences
-Kept         candidates, vectors, trained models and their scores lie in the bench's cache by hashes of what made them
+Kept         candidates, vectors, trained models and their scores lie in the bench's cache by hashes of what made them,
+             the code among it
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -104,12 +106,23 @@ class Law:
             first_stage=self._search,
             first_stage_name=f"BM25S, k1 {K1}, b {B}, {self._digest(self.learnt, self.dev)}",
             last=shuffled,
-            run=RunSettings(home=self.settings.cache / "training", dev=dev),
+            run=RunSettings(home=self.home, dev=dev),
         )
-        home = self.settings.cache / "training"
-        place = home / "models" / report.name if report.kept else home / "runs" / "train" / report.name / "rejected"
+        rejected = self.home / "runs" / "train" / report.name / "rejected"
+        place = self.home / "models" / report.name if report.kept else rejected
         options = {} if arm.learns or isinstance(arm.model, AttentiveCNNSettings) else {"encoder": self.encoder}
         return report, load_article_model(place, **options)
+
+    @cached_property
+    def code(self) -> str:
+        """The code by which models are trained, and score: by other code both are made anew."""
+        engines = ("foveal.ranking.paraformer", "foveal.ranking.attentive_cnn")
+        return code_digest("foveal.training.articles", *engines, within="foveal.ranking")
+
+    @property
+    def home(self) -> Path:
+        """Where the trained models lie, each under a name that tells of data and settings."""
+        return self.settings.cache / "training" / f"legal-{self.code}"
 
     def fresh(self, name: str) -> Paraformer | AttentiveCNN:
         """The model of an arm before it is trained on all questions."""
@@ -149,8 +162,7 @@ class Law:
         asked = Examples(
             {**self.dev.queries, **self.test.queries}, corpus or self.corpus, {**self.dev.judged, **self.test.judged}
         )
-        code = code_digest("foveal.ranking.paraformer", "foveal.ranking.attentive_cnn", within="foveal.ranking")
-        made_by = f"{name} {self._digest(self.dev, self.test)} {asked.fingerprint} {code}"
+        made_by = f"{name} {self._digest(self.dev, self.test)} {asked.fingerprint} {self.code}"
         digest = hashlib.sha256(made_by.encode()).hexdigest()
         path = self.settings.cache / "legal" / f"scores-{digest[:24]}.npy"
         if not path.is_file():

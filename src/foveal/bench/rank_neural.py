@@ -150,7 +150,7 @@ class Questions:
         folder = settings.folder(name, [f"{split}.jsonl" for split in SPLITS])
         generator = np.random.default_rng(seed)
         splits = {split: load_answer_selection(folder, split).clean() for split in SPLITS}
-        return cls(name, seed, {split: reordered(one, generator) for split, one in splits.items()})
+        return cls(name, seed, {split: one.mixed(generator) for split, one in splits.items()})
 
     @cached_property
     def examples(self) -> dict[str, Examples]:
@@ -174,16 +174,6 @@ class Questions:
         """The words of all candidates, and of the questions but for those of the test."""
         asked = [text for split in ("train", "dev") for text in self.splits[split].queries.values()]
         return Words.of(self.candidates, asked)
-
-
-def reordered(selection: AnswerSelection, generator: np.random.Generator) -> AnswerSelection:
-    """The same questions, the candidates of each in an order drawn from the generator."""
-    questions = []
-    for one in selection.questions:
-        order = generator.permutation(len(one.candidates))
-        texts, labels = ([kept[place] for place in order] for kept in (one.candidates, one.labels))
-        questions.append(replace(one, candidates=tuple(texts), labels=tuple(labels)))
-    return replace(selection, questions=tuple(questions))
 
 
 # -- what needs no training -------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from foveal.bench.code import code_digest
 from foveal.bench.segment_learned_data import (
     Policies,
     Scale,
@@ -79,6 +80,7 @@ class Arms:
             "pairs": hashlib.sha256(np.stack([few.left, few.right, few.same]).tobytes()).hexdigest(),
             "dev": fingerprint([one.document for one in self.dev]),
             "base": self.data.encoder.fingerprint,
+            "code": code_digest("foveal.training.same_topic_tuned", "foveal.training.same_topic_heads"),
         }
         loop = self.scale.loop(seed, epochs)
         digest = hashlib.sha256(json.dumps([known, kind, self.scale.window, str(loop)]).encode()).hexdigest()[:24]

@@ -32,7 +32,7 @@ def trained(
     optimizer: Callable[[nn.Module], torch.optim.Optimizer] | None = None,
 ) -> Curves:
     """Train an arm of a bench in place, or find it trained, by the hash of what it depends on: the code of its model
-    and loss, and what `told` says; what the rows are, too (`data_digest`).
+    and loss, and what `told` says; what the rows are, too (`data_digest`). The model is on the CPU afterwards.
 
     `together` makes a batch of rows, `optimizer` what the loop uses instead of its own.
     """
@@ -42,7 +42,7 @@ def trained(
     folder = settings.cache / bench / f"{name}-{digest}"
     job = Job(model, rows, loss, identity=known_by, plan=plan, collate=together, optimizer=optimizer)
     curves = train(job, loop, folder)
-    model.eval()
+    model.cpu().eval()  # a run leaves it on a GPU where there is one; a run that is found does not
     return curves
 
 

@@ -82,7 +82,7 @@ def prefill(
         if as_json:
             print_json(kept)
         else:
-            results().print(_said_of_kept(kept, model), markup=False, highlight=False, soft_wrap=True)
+            results().print(_said_of_kept(kept, model, home), markup=False, highlight=False, soft_wrap=True)
         return
     if layer and not picture:
         raise typer.BadParameter("--layer chooses what --picture shows: give --picture, too.")
@@ -197,19 +197,24 @@ def _forget(source: str, attention: str, reader: LanguageModel, settings: Settin
         ) from none
 
 
-def _said_of_kept(kept: dict[str, Any], model: str) -> str:
+def _said_of_kept(kept: dict[str, Any], model: str, home: Path | None) -> str:
     if kept.get("forgotten"):
         return f"What was kept of {kept['source']} is gone."
     asked = shlex.quote(kept["source"])
     return (
         f"{kept['tokens']:,} tokens are kept, {kept['bytes'] / 1e6:,.0f} MB, in {kept['seconds']:.1f} s. Ask by:\n"
-        f'foveal read {asked} "…" --attention {kept["method"]}{by_model(model)}'
+        f'foveal read {asked} "…" --attention {kept["method"]}{by_model(model)}{by_home(home)}'
     )
 
 
 def by_model(model: str) -> str:
     """What a command needs besides, to mean the same model: what one keeps of a text, another cannot read."""
     return "" if model == DEFAULT_MODEL else f" --model {shlex.quote(model)}"
+
+
+def by_home(home: Path | None) -> str:
+    """What a command needs besides, to look in the same home: nothing, where none was named."""
+    return "" if home is None else f" --home {shlex.quote(str(home))}"
 
 
 def _options(given: Sequence[str]) -> dict[str, object]:

@@ -133,7 +133,7 @@ def read(
         _require_usual(own, f"not for --attention {attention}, which answers from all of a text that was read before")
     text = opened_source(source, settings, encoding)
     if from_kept:
-        readings = _kept(source, text, questions, model, settings, attention)
+        readings = _kept(source, text, questions, model, settings, attention, home)
         show(text, readings, as_json=as_json, passages_only=False, cite=cite)
         return
     chat = server(url, answerer, settings)
@@ -186,13 +186,19 @@ def _require_usual(usual: dict[str, bool], why: str) -> None:
 
 
 def _kept(
-    source: str, text: Readable, questions: Sequence[str], model: str, settings: Settings, attention: str
+    source: str,
+    text: Readable,
+    questions: Sequence[str],
+    model: str,
+    settings: Settings,
+    attention: str,
+    home: Path | None,
 ) -> tuple[Reading, ...]:
     """Answers from the text as `foveal prefill --keep` has kept it; nothing of it is read again.
 
     InputError: it is not kept, by this method, for this model.
     """
-    from foveal.cli.prefill import by_model
+    from foveal.cli.prefill import by_home, by_model
     from foveal.reading import Done
     from foveal.reading.kept import KeptText, folder_of
 
@@ -201,7 +207,7 @@ def _kept(
     if not folder.is_dir():
         raise InputError(
             f"No text is kept of {source}, as it is now, by {attention} for {reader.name}. Keep it by:\n"
-            f"foveal prefill {shlex.quote(source)} --keep --attention {attention}{by_model(model)}"
+            f"foveal prefill {shlex.quote(source)} --keep --attention {attention}{by_model(model)}{by_home(home)}"
         )
     kept = KeptText(reader, text, folder, home=settings.home)
     readings: list[Reading] = []

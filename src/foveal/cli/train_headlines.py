@@ -58,7 +58,7 @@ def headline_judge(
     )  # fmt: skip
     loop = training.loop_of(
         chosen.pairs.loop, epochs=epochs, steps=steps, batch=batch, learning_rate=learning_rate, seed=seed,
-        patience=patience,
+        patience=patience, mixed=kind == "encoder",
     )  # fmt: skip
     chosen = replace(chosen, pairs=replace(chosen.pairs, loop=loop), fit=replace(chosen.fit, seed=seed))
     training.require_base(chosen.encoder, "encoder", settings)

@@ -76,8 +76,9 @@ def lexsembridge(
     )
     defaults = replace(chosen.loop, batch=32, learning_rate=1e-5) if train_encoder else chosen.loop
     loop = training.loop_of(
-        defaults, epochs=epochs, steps=steps, batch=batch, learning_rate=learning_rate, seed=seed, patience=patience
-    )
+        defaults, epochs=epochs, steps=steps, batch=batch, learning_rate=learning_rate, seed=seed, patience=patience,
+        mixed=train_encoder,
+    )  # fmt: skip
     training.require_base(base, "encoder", settings)
     judged, test = training.learnt_from(
         settings,

@@ -10,6 +10,7 @@ Ids        candidates have none: the id is "<qid>/<number>", from 0, in the orde
 Clean      a question with only right or only wrong candidates says nothing about a ranker, and moves MAP up or down:
            published figures are over the others (WikiQA test 237 of 243, TREC QA test 68 of 95). MatchZoo's WikiQA
            figures leave out the questions without a wrong one, too
+Mixed      in the files right candidates tend to come first, which an id or a tie would tell a ranker: mix them first
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from foveal.errors import InputError
 from foveal.evaluation.files import json_lines
@@ -50,6 +53,15 @@ class AnswerSelection:
     def clean(self) -> AnswerSelection:
         """The same without questions whose candidates are all right or all wrong."""
         return replace(self, questions=tuple(one for one in self.questions if len(set(one.labels)) == 2))
+
+    def mixed(self, generator: np.random.Generator) -> AnswerSelection:
+        """The same, the candidates of each question in an order drawn from the generator, by which their ids go."""
+        questions = []
+        for one in self.questions:
+            order = generator.permutation(len(one.candidates))
+            texts, labels = ([kept[place] for place in order] for kept in (one.candidates, one.labels))
+            questions.append(replace(one, candidates=tuple(texts), labels=tuple(labels)))
+        return replace(self, questions=tuple(questions))
 
     @property
     def queries(self) -> dict[str, str]:

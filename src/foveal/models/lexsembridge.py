@@ -195,8 +195,8 @@ class Bridge(nn.Module):
     def places(self, reading: Reading) -> Tensor:
         """What LLR has learnt of each place (B, L), 0 or more. InputError: the reading holds no states."""
         assert self.place is not None
-        found: Tensor = self.place(_given(reading.states, "LLR").float()).squeeze(-1).relu()
-        return found
+        said: Tensor = self.place(_given(reading.states, "LLR").float())
+        return said.squeeze(-1).float().relu()  # in mixed precision the layer says it in bfloat16; W is in float32
 
     def _kept(self, ids: Tensor) -> Tensor:
         """The ids without those that get no weight; a place at least, so that sums have something to run over."""

@@ -38,6 +38,7 @@ from foveal.nn.language_models import (
     TitansConfig,
     TitansLM,
 )
+from foveal.nn.neural_memory import NeuralMemory
 from foveal.ranges import COUNT, INSIDE, Range, require_settings
 from foveal.training import checkpoints
 from foveal.training.loop import Job, LoopSettings, identity, train
@@ -196,16 +197,16 @@ def bits_of(text: Tensor) -> float:
 
 @contextmanager
 def without_updates(model: StreamLM) -> Iterator[bool]:
-    """Inside, the model's memories do not write; yields whether it has any."""
-    switch = getattr(model, "set_updates", None)
-    if switch is None:
-        yield False
-        return
-    switch(False)
+    """Inside, the model's memories do not write; yields whether it has any. Afterwards each does as it did before."""
+    memories = [one for one in model.modules() if isinstance(one, NeuralMemory)]
+    before = [one.updates for one in memories]
     try:
-        yield True
+        for one in memories:
+            one.updates = False
+        yield bool(memories)
     finally:
-        switch(True)
+        for one, wrote in zip(memories, before, strict=True):
+            one.updates = wrote
 
 
 # -- training ----------------------------------------------------------------------------------------------------------

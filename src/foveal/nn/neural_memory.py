@@ -122,6 +122,8 @@ class NeuralMemory(nn.Module):
     `updates` can be switched off: then nothing is written, and the first weights are read as a plain network.
     """
 
+    undecayed = ("initial",)  # by weight decay in training: what is forgotten towards would itself be drawn to 0
+
     def __init__(self, settings: MemorySettings) -> None:
         """Weights are drawn from torch's generator."""
         super().__init__()

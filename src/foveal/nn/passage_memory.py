@@ -95,6 +95,8 @@ class PassageMemory(nn.Module):
     places as values are ours.
     """
 
+    undecayed = ("initial",)  # by weight decay, as those of `NeuralMemory`
+
     def __init__(self, settings: PassageSettings, *, seed: int = 0) -> None:
         """The weights of layers before the last are drawn from the seed; all else begins the same."""
         super().__init__()

@@ -14,7 +14,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from foveal.errors import InputError
@@ -48,7 +48,9 @@ def train_headline_judge(
     if dev is None:
         learnt, dev = split_by_article(learnt, share=settings.dev_share, seed=settings.fit.seed)
     _require_classes(learnt.labelled(taxonomy, settings.view))
-    depends_on = _identity("headline judge", learnt, dev, test, json.dumps([asdict(settings), list(taxonomy.primary)]))
+    loop = replace(settings.pairs.loop, bfloat16=False)  # whatever it is: a run may go on where that is not as fast
+    plain = asdict(replace(settings, pairs=replace(settings.pairs, loop=loop)))
+    depends_on = _identity("headline judge", learnt, dev, test, json.dumps([plain, list(taxonomy.primary)]))
     here = TrainingRun.opened(run, depends_on, kind=f"headline-judge-{settings.kind}")
     if (done := here.done()) is not None:
         return done
@@ -121,7 +123,8 @@ def train_headline_writer(
     if dev is None:
         learnt, dev = split_by_article(learnt, share=DEV_SHARE, seed=settings.loop.seed)
     model = load_language_model(base, cache=run.cache)
-    told = json.dumps([asdict(settings), list(train_on), model.fingerprint])
+    plain = asdict(replace(settings, loop=replace(settings.loop, bfloat16=True)))  # whatever it is, as above
+    told = json.dumps([plain, list(train_on), model.fingerprint])
     depends_on = _identity("headline writer", learnt, dev, None, told)
     here = TrainingRun.opened(run, depends_on, kind=f"{Path(base).name}-headlines")
     if (done := here.done()) is not None:

@@ -42,7 +42,7 @@ ASK = (
 REQUEST = "Print the ID of the document that is the most relevant to the query."
 QUESTION = "Query:{query}\nThe following document(s) can help answer the query:"
 CLOSE = f"\n====== Now let's start! ======\n{REQUEST}\n\n{QUESTION}"
-ANSWER, OPEN, END = "Final Answer:", " [", "]"
+ANSWER, OPEN, NEXT, END = "Final Answer:", " [", ", ", "]"
 
 _DOCUMENTS, _QUERY = "\ue000DOCUMENTS\ue000", "\ue000QUERY\ue000"
 
@@ -177,9 +177,10 @@ class Prompter:
         return ids
 
     @cached_property
-    def end(self) -> int:
-        """The token that ends a list of IDs."""
-        return self.plain(END)[0]
+    def ends(self) -> tuple[int, ...]:
+        """The tokens that may follow an ID: the one that ends the list, and the one before its next ID."""
+        one, two = self.plain("1"), self.plain(NEXT.join("11"))
+        return tuple(dict.fromkeys([self.plain(END)[0], *two[len(one) : len(one) + 1]]))
 
     def instruction(self, query: str) -> tuple[int, ...]:
         """The first segment."""
@@ -192,7 +193,7 @@ class Prompter:
 
     def completion(self, numbers: Sequence[str]) -> list[int]:
         """What follows " [" where these IDs are the answer."""
-        return [*self.plain(", ".join(numbers)), *self.plain(END)]
+        return [*self.plain(NEXT.join(numbers)), *self.plain(END)]
 
     def document(
         self, number: str, text: str, heading: str | None = None, *, room: int | None = None

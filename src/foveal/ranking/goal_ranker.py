@@ -124,8 +124,14 @@ class GoalScorer:
         found: list[float] = []
         for at in range(0, len(pairs), BATCH):
             goals, texts = zip(*pairs[at : at + BATCH], strict=True)
-            found += self.model(*self.states.texts(texts), self.states.goals(goals)).tolist()
+            given = (*self.states.texts(texts), self.states.goals(goals))
+            found += self.model(*(one.to(self.device) for one in given)).tolist()
         return found
+
+    @property
+    def device(self) -> torch.device:
+        """Where the filter's weights lie."""
+        return next(self.model.parameters()).device
 
     @torch.no_grad()
     def features(self, goal: str, texts: Sequence[str]) -> Floats:
@@ -133,12 +139,12 @@ class GoalScorer:
         if not texts:
             raise InputError("Features were asked of no texts; give at least one.")
         self.model.eval()
-        goals = self.states.goals([goal])
+        goals = self.states.goals([goal]).to(self.device)
         made = []
         for at in range(0, len(texts), BATCH):
-            tokens, mask = self.states.texts(texts[at : at + BATCH])
+            tokens, mask = (one.to(self.device) for one in self.states.texts(texts[at : at + BATCH]))
             made.append(self.model.code(tokens, mask, goals.expand(len(tokens), -1)))
-        features: Floats = torch.cat(made).numpy()
+        features: Floats = torch.cat(made).cpu().numpy()
         return features
 
 

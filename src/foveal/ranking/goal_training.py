@@ -181,7 +181,8 @@ def _usage(scorer: GoalScorer, job: Job, settings: GoalTraining) -> tuple[str, .
     """How the codebook is used over a few batches, and its alarms."""
     rows = [job.rows[place] for place in range(min(len(job.rows), 8 * settings.loop.batch))]
     batch = job.rows.joined(rows)
-    found = usage_in(scorer.model.eval(), [(batch["tokens"], batch["mask"], batch["goals"])])
+    given = (batch[name].to(scorer.device) for name in ("tokens", "mask", "goals"))
+    found = usage_in(scorer.model.eval(), [tuple(given)])
     if found is None:
         return ()
     return (f"Codes in use: {found.perplexity_marginal:.1f} of {found.codes} (perplexity).", *found.alarms())

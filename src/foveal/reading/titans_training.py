@@ -101,6 +101,10 @@ class Vectors:
         """Some of them, in order."""
         return Vectors(self.passages[some], self.without[some], self.questions[some], self.places[some])
 
+    def to(self, device: torch.device) -> Vectors:
+        """The same, there."""
+        return Vectors(*(one.to(device) for one in (self.passages, self.without, self.questions, self.places)))
+
 
 def pairs_of(texts: Sequence[str], encoder: Encoder, settings: ReaderTraining) -> list[Pair]:
     """Passages of the texts that have a sentence that can ask; windows are counted on from text to text."""
@@ -200,6 +204,7 @@ def _episode_loss(memory: PassageMemory, episode: Mapping[str, Tensor]) -> Tenso
 @torch.no_grad()
 def found_share(memory: PassageMemory, written: Vectors, asked: Vectors, *, best: int = RECALLED) -> float:
     """Of the questions of `asked`, the share whose window is among the `best` recalled after `written` was written."""
+    written, asked = (one.to(next(memory.parameters()).device) for one in (written, asked))
     state = memory.write(written.passages, written.places)
     places = torch.unique(written.places)
     scores = memory.recall(asked.questions, places, state)

@@ -140,10 +140,15 @@ def _event_text(cluster: Cluster, phrase: str, burst: float, clock: float, simil
 # -- whether a query needs events -------------------------------------------------------------------------------------
 
 FEATURES = ("best match", "burst", "fresh share", "words of time", "best fresh")
+_PLACES = (
+    "amsterdam|brunswick|caledonia|delhi|england|guinea|hampshire|haven|jersey|mexico|orleans|south wales|testament|"
+    "york|zealand"
+)
 _TIME = re.compile(
-    r"\b(?:today|tonight|yesterday|now|currently|current|latest|recent(?:ly)?|breaking|just|ongoing|upcoming|new"
+    r"\b(?:today|tonight|yesterday|now|currently|current|latest|recent(?:ly)?|breaking|just|ongoing|upcoming"
+    rf"|new(?! (?:{_PLACES})\b)"
     r"|(?:this|last|past|next) (?:week|month|year|weekend|night|summer|winter|spring|fall)"
-    r"|(?:mon|tues|wednes|thurs|fri|satur|sun)day|20[0-4]\d"
+    r"|(?:mon|tues|wednes|thurs|fri|satur|sun)day"
     r"|heute|gestern|jetzt|derzeit|aktuell\w*|neueste[nrs]?|kürzlich|jüngst"
     r"|(?:diese[mnrs]?|letzte[mnrs]?|vergangene[mnrs]?) (?:woche|monats?|jahr(?:es)?|wochenende|nacht)"
     r"|aujourd['’]hui|maintenant|actuel(?:le)?(?:ment|s)?|récent(?:e|es|s|emment)?|dernières nouvelles"
@@ -153,23 +158,40 @@ _TIME = re.compile(
     r"|今天|昨天|现在|現在|目前|最近|最新|[今去昨]年|本周|上周|[今昨]日|[今先]週|[今先]月",
     re.IGNORECASE,
 )
-"""Words of time in the six languages of `research.asked_dates`."""
+"""Words of time in the six languages of `research.asked_dates`; "new" within a name is none."""
+
+_YEAR = re.compile(r"(?<![0-9A-Za-z])20[0-4]\d(?![0-9A-Za-z])")
 
 
-def has_time_words(query: str) -> bool:
-    """Whether a query says when, in so many words."""
-    return bool(_TIME.search(query))
+def has_time_words(query: str, since: int | None = None) -> bool:
+    """Whether a query says when, in so many words; with `since` no year before that one counts."""
+    return bool(_TIME.search(query)) or any(since is None or year >= since for year in _years(query))
 
 
-def need_features(query: str, matches: Sequence[Match], fresh_share: float, best_fresh: float) -> list[float]:
+def _years(query: str) -> list[int]:
+    return list(map(int, _YEAR.findall(query)))
+
+
+def words_of_time(query: str, year: int | None) -> float:
+    """1 where a query of that year (None: of any) says that it is about now; -1 where it names years from before the
+    last one, and nothing else: who names 2008 in 2023 asks for what is old; 0 where it says neither.
+    """
+    if has_time_words(query, year):
+        return 1.0
+    return -1.0 if year is not None and _years(query) and max(_years(query)) < year - 1 else 0.0
+
+
+def need_features(
+    query: str, matches: Sequence[Match], fresh_share: float, best_fresh: float, *, year: int | None = None
+) -> list[float]:
     """The numbers of `FEATURES`.
 
     `fresh_share` is that of the last 14 days among the first 20 by words; `best_fresh` the highest score by words of
-    the last 14 days over the highest of all; both 0 to 1.
+    the last 14 days over the highest of all; both 0 to 1. `year`: in which it is asked (None: any may be meant).
     """
     best = max(matches, key=lambda match: match.similarity, default=None)
     similarity, burst = (best.similarity, math.log1p(best.event.burst)) if best else (0.0, 0.0)
-    return [similarity, burst, fresh_share, float(has_time_words(query)), best_fresh]
+    return [similarity, burst, fresh_share, words_of_time(query, year), best_fresh]
 
 
 def best_of(fresh: Iterable[float], every: Iterable[float]) -> float:

@@ -178,7 +178,7 @@ class FreshRetriever:
         ages = self._ages([hit.passage.span.document_id for hit in every[:LOOKED_AT]], at)
         share = sum(age is not None and age <= self.settings.fresh_days for age in ages.values()) / max(1, len(ages))
         best = best_of((hit.score for hit in fresh), (hit.score for hit in every))
-        return self.need.probability(need_features(query, matches, share, best))
+        return self.need.probability(need_features(query, matches, share, best, year=at.year))
 
     def _fused(
         self, lists: Sequence[Sequence[Hit]], need: float, ages: dict[str, float | None], *, expanded: bool

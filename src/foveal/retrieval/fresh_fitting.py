@@ -123,7 +123,8 @@ class PastSearcher:
             fresh = self.pages.words(text, at, 1, since=at - settings.fresh_days * DAY)
             share = sum(self.pages.age(page, at) <= settings.fresh_days for page in every) / max(1, len(every))
             best = best_of(fresh.values(), every.values())
-            found[name] = need_features(text, asked.matches.get(name, ()), share, best)
+            year = datetime_of(at, aware=True).year
+            found[name] = need_features(text, asked.matches.get(name, ()), share, best, year=year)
         return found
 
     def needs(self, asked: Asked, need: NeedClassifier | float, settings: FreshSettings) -> dict[str, float]:

@@ -111,6 +111,11 @@ class RankingList:
         """The places of the answers."""
         return [place for place, one in enumerate(self.documents) if one.id in self.answers]
 
+    def mixed(self, *seed: int) -> RankingList:
+        """The same with its documents in an order drawn from the seed: IDs are places, and must not tell the answer."""
+        order = np.random.default_rng(seed).permutation(len(self.documents))
+        return replace(self, documents=tuple(self.documents[place] for place in order))
+
 
 Reading = Callable[[Any, RankingList], tuple[Tensor, Tensor | None]]
 """Model and list -> each document's score, and the completion's loss where it is wanted."""
@@ -226,7 +231,10 @@ def _text(record: Mapping[str, Any], name: str) -> str:
 
 
 def lists_of(examples: Examples, negatives: Negatives) -> list[RankingList]:
-    """A list for each query: its relevant documents, the highest grade first, then its negatives, the hardest first."""
+    """A list for each query: its relevant documents, the highest grade first, then its negatives, the hardest first.
+
+    To measure by such lists mix them (`RankingList.mixed`): a model that favours the first ID would be right.
+    """
     return [
         RankingList(
             text,
@@ -326,13 +334,15 @@ def measured(model: Any, reading: Reading, lists: Sequence[RankingList]) -> dict
 
 
 def split(lists: Sequence[RankingList], *, share: float, seed: int = 0) -> tuple[list[RankingList], list[RankingList]]:
-    """Lists to train on, and a share to look at; those of one query stay together."""
+    """Lists to train on, and a share to look at, whose documents are mixed: in files answers tend to come first, and an
+    ID says its place. Lists of one query stay together.
+    """
     texts = list(dict.fromkeys(" ".join(one.query.split()) for one in lists))
     if len(texts) < 2:
         raise InputError("There are fewer than two different queries, so none can be held out. Give more lists.")
     order = np.random.default_rng(seed).permutation(len(texts))
     held = {texts[place] for place in order[: max(1, min(len(texts) - 1, round(share * len(texts))))]}
-    dev = [one for one in lists if " ".join(one.query.split()) in held]
+    dev = [one.mixed(seed, row) for row, one in enumerate(lists) if " ".join(one.query.split()) in held]
     return [one for one in lists if " ".join(one.query.split()) not in held], dev
 
 

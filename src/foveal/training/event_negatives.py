@@ -12,6 +12,7 @@ Source     the kinds are ours: Yang et al., 2023, arXiv 2312.00372, name hard ne
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -52,17 +53,17 @@ def event_negatives(
             f"Negatives got {len(queries)} vectors for {len(data.examples.queries)} queries, and {len(documents)} and "
             f"{len(topics)} topics for {len(names)} documents; each needs one."
         )
-    moments = np.array([data.facts[name].moment for name in names])
+    places = {name: row for row, name in enumerate(names)}
     found: dict[str, Negatives] = {kind: {} for kind in kinds}
     for number, query in enumerate(data.examples.queries):
         order = np.argsort(-(documents @ queries[number]), kind="stable")
-        right = _Right(data, query, names, moments, topics)
+        right = _Right(data, query, names, places, topics)
         for kind in kinds:
             ordered = order[::-1] if kind == "off-topic" else order
-            pool = [names[row] for row in ordered.tolist() if right.is_kind(kind, row)][
-                : depth if teacher is None else 2 * depth
-            ]
-            found[kind][query] = pool
+            pool = (names[row] for row in ordered.tolist() if right.is_kind(kind, row))
+            found[kind][query] = list(
+                islice(pool, depth if teacher is None else 2 * depth)
+            )  # no row behind is looked at
     if teacher is not None:
         found = {kind: _guarded(pools, data, teacher, margin) for kind, pools in found.items()}
     return {kind: {query: pool[:depth] for query, pool in pools.items()} for kind, pools in found.items()}
@@ -72,16 +73,15 @@ class _Right:
     """What the answers of a query are like, and how a document differs from them."""
 
     def __init__(
-        self, data: EventExamples, query: str, names: Sequence[str], moments: np.ndarray, topics: Sequence[int]
+        self, data: EventExamples, query: str, names: Sequence[str], places: Mapping[str, int], topics: Sequence[int]
     ) -> None:
-        self.data, self.query, self.names, self.moments, self.topics = data, query, names, moments, topics
+        self.data, self.query, self.names, self.topics = data, query, names, topics
         answers = data.examples.positives[query]
         self.asked = data.asked[query]
         self.events = {data.facts[name].event for name in answers} - {""}
         self.entities = frozenset[str]().union(*(data.facts[name].entities for name in answers))
         self.earliest = min(data.facts[name].moment for name in answers)
-        rows = {name: row for row, name in enumerate(names)}
-        self.kinds = {topics[rows[name]] for name in answers}
+        self.kinds = {topics[places[name]] for name in answers}
 
     def is_kind(self, kind: str, row: int) -> bool:
         name = self.names[row]

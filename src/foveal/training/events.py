@@ -322,7 +322,8 @@ def _identity(
     dev: EventExamples,
     test: EventExamples | None,
 ) -> dict[str, str]:
-    chosen = asdict(replace(settings, second=LoopSettings()))
+    first = replace(settings.first, bfloat16=True)  # whatever it is: a run may go on where that is not as fast
+    chosen = asdict(replace(settings, first=first, second=LoopSettings()))
     sides: Sequence[tuple[str, EventExamples | None]] = (
         ("fine", learnt),
         ("coarse", coarse),

@@ -31,6 +31,7 @@ from foveal.training.loop import Curves, Job, LoopSettings, train
 from foveal.training.loop_settings import without_loop
 from foveal.training.low_rank import add_low_rank, merge_low_rank
 from foveal.training.pair_classifiers import ClassedPairs
+from foveal.training.precision import mixed_precision
 from foveal.training.watch import Progress
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class WriterSettings:
     no_repeat: int = 3  # tokens in a row that come once in a headline
     dev_pairs: int = 64  # looked at while training
     loop: LoopSettings = field(
-        default_factory=lambda: LoopSettings(epochs=2, batch=4, learning_rate=5e-4, seed=42, bfloat16=True)
+        default_factory=lambda: LoopSettings(epochs=2, batch=4, learning_rate=5e-4, seed=42, bfloat16=mixed_precision())
     )
 
     def __post_init__(self) -> None:
@@ -212,7 +213,8 @@ def mean_loss(loss: WriterLoss, prompts: Prompts, rows: Sequence[tuple[str, str]
     total = 0.0
     for first in range(0, len(rows), batch):
         part = rows[first : first + batch]
-        total += len(part) * float(loss(loss.model, prompts.batch(part)))
+        given = {name: value.to(loss.model.device) for name, value in prompts.batch(part).items()}
+        total += len(part) * float(loss(loss.model, given))
     return total / len(rows)
 
 

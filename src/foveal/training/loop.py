@@ -5,7 +5,8 @@
 What it adds to them: batches are a function of the epoch, so that a run that was killed goes on with exactly the
 batches, weights and random numbers that it would have had; only whole checkpoints count; a checkpoint of another
 model, data or settings is refused; Ctrl-C saves and stops; the dev metric chooses the weights that are left in the
-model; nothing is printed. A loss's own weights and buffers (a memory bank, say) are in the checkpoints, too.
+model; nothing is printed. A loss's own weights and buffers (a memory bank, say) are in the checkpoints, too. Weight
+decay leaves alone what a module says that it must not touch (`undecayed`).
 
 Models     SentenceTransformer, CrossEncoder, SparseEncoder, MultiVectorEncoder: `loss(columns, labels)` as theirs
            any other module: `loss(model, batch) -> Tensor`, or None where the model itself gives its loss
@@ -264,11 +265,19 @@ def _kind(model: nn.Module) -> tuple[Any, Any]:
     return transformers.Trainer, transformers.TrainingArguments
 
 
+class _Sparing:
+    """A trainer whose weight decay leaves `undecayed` alone."""
+
+    def get_decay_parameter_names(self, model: Any) -> list[str]:
+        """The others that the trainer would decay."""
+        return list(set(super().get_decay_parameter_names(model)) - undecayed(model))  # type: ignore[misc]
+
+
 def _resuming(base: Any) -> Any:
     """A subclass of a Trainer whose batches are planned and whose checkpoints are whole, and the loss's, too."""
     own = base.__module__.startswith("transformers")
 
-    class Resuming(base):  # type: ignore[misc]
+    class Resuming(_Sparing, base):  # type: ignore[misc]
         def __init__(self, job: Job, watch: Watch, batches: PlannedBatches, args: Any) -> None:
             self._job, self._watch, self._batches = job, watch, batches
             options: dict[str, Any] = {} if own else {"loss": job.loss}
@@ -309,6 +318,20 @@ def _resuming(base: Any) -> Any:
                 checkpoints.seal(made, self._watch.kept())
 
     return Resuming
+
+
+def undecayed(model: nn.Module) -> set[str]:
+    """Names of parameters that weight decay leaves alone, besides biases and what is called a norm.
+
+    Those of a root-mean-square norm, whatever it is called; and those that a module names: `undecayed` holds beginnings
+    of its own parameters' names.
+    """
+    found: set[str] = set()
+    for place, module in model.named_modules():
+        begins = ("weight",) if isinstance(module, nn.RMSNorm) else tuple(getattr(module, "undecayed", ()))
+        own = (name for name, _ in module.named_parameters() if begins and name.startswith(begins))
+        found.update(f"{place}.{name}" if place else name for name in own)
+    return found
 
 
 def _rated(optimizer: Any, job: Job) -> None:

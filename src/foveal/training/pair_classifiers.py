@@ -18,6 +18,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,12 @@ class PairClassifier:
             ) from error
         return cls(model.eval(), tokenizer, **settings)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        device: torch.device = next(self.model.parameters()).device
+        return device
+
     def save(self, folder: Path) -> Path:
         """Write model and tokenizer; the folder must be new."""
         with quiet():
@@ -161,8 +168,8 @@ class PairClassifier:
 
     def _scores(self, pairs: Sequence[Pair], batch: int) -> Iterator[Tensor]:
         for first in range(0, len(pairs), batch):
-            features = self.batch(pairs[first : first + batch])
-            yield from self.model(**features).logits.float()
+            features = {name: part.to(self.device) for name, part in self.batch(pairs[first : first + batch]).items()}
+            yield from self.model(**features).logits.float().cpu()
 
 
 def train_pairs(
@@ -196,13 +203,8 @@ def train_pairs(
         cut = [(first, classifier.windows_of(first, second)[0]) for (first, second), _ in rows]
         return {**classifier.batch(cut), "labels": torch.tensor([one for _, one in rows])}
 
-    def loss(model: Any, batch: dict[str, Tensor]) -> Tensor:
-        given = dict(batch)
-        labels = given.pop("labels")
-        return F.cross_entropy(model(**given).logits.float(), labels, weights)
-
     job = Job(
-        model=classifier.model, rows=learnt, loss=loss, metric=METRIC, collate=collate,
+        model=classifier.model, rows=learnt, loss=partial(class_loss, weights=weights), metric=METRIC, collate=collate,
         identity={
             "what": "pairs", "base": fingerprint(place), "pairs": learnt.fingerprint, "dev": dev.fingerprint,
             "pair settings": without_loop(settings),
@@ -211,6 +213,14 @@ def train_pairs(
     )  # fmt: skip
     curves = train(job, settings.loop, folder, on_progress=on_progress, anew=anew)
     return classifier, curves
+
+
+def class_loss(model: Any, batch: dict[str, Tensor], *, weights: Tensor | None) -> Tensor:
+    """Cross entropy of a batch of `collate`, by the classes' weights (count,)."""
+    given = dict(batch)
+    labels = given.pop("labels")
+    own = None if weights is None else weights.to(labels.device)
+    return F.cross_entropy(model(**given).logits.float(), labels, own)
 
 
 def macro_f1(classifier: PairClassifier, rows: Sequence[tuple[Pair, int]], count: int) -> float:
