@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,14 @@ from foveal.attention import (
 from foveal.attention.flash_decoding import last_queries
 from foveal.attention.retrieval_heads import HeadScores
 from foveal.nn.gating import attach as gate
+from foveal.nn.next_tokens import drawn
 from foveal.nn.text_filter import TextFilter, TextFilterSettings
 from foveal.ranking.goal_ranker import GoalScorer
 from foveal.reading.titans_training import Vectors, found_share
+from foveal.research.planner_training import Likelihood, row
+from foveal.research.query_writer import QueryWriter
+from foveal.research.transcripts import Transcript, TranscriptSettings
+from foveal.training.upper_layers import Parts
 
 Computed = Callable[[str], list[Tensor]]
 """A device's name -> what is computed there, brought to the processor."""
@@ -276,6 +282,32 @@ def test_a_readers_memory_measured_where_it_was_trained():
         passages = normalize(torch.randn(20, 16), dim=-1)
         some = Vectors(passages, passages, passages + 0.05 * torch.randn(20, 16), torch.arange(20))
         return [torch.tensor(found_share(memory.to(device), some, some, best=3))]
+
+    same(computed)
+
+
+def test_upper_layers_and_what_is_written_by_them(tmp_path: Path):
+    """A planner as it is trained, and a query as it is written, by a model that lies elsewhere."""
+    here = tiny("qwen", tmp_path / "model")
+
+    def computed(device: str) -> list[Tensor]:
+        model = copy.deepcopy(here.model).to(device)
+        parts = Parts.of(model, 1, range(5, 90))
+        parts.learn(rank=2, alpha=4)
+        rows = [row(parts, list(range(10, 10 + count)), [3, 5, count - 1]) for count in (9, 12)]
+        loss = Likelihood(parts).of(rows)
+        writer = QueryWriter(replace(here, model=model), parts.model(), TranscriptSettings(), only=range(5, 90))
+        written = writer.write([Transcript("Who owns the mill?")], must_search=True, temperature=0.7, seeds=[3])
+        return [torch.tensor(loss), torch.tensor([len(written), *map(ord, written[0].query or "")])]
+
+    same(computed)
+
+
+def test_a_token_is_drawn_by_a_seed_of_the_processor():
+    logits = torch.randn(4, 50, generator=torch.Generator().manual_seed(0))
+
+    def computed(device: str) -> list[Tensor]:
+        return [drawn(logits.to(device), 0.8, 10, torch.Generator().manual_seed(1)).cpu()]
 
     same(computed)
 

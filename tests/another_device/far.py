@@ -7,7 +7,7 @@ As on a GPU, an operation that gets tensors of two devices fails, a tensor must 
 and what a kernel of ours wants of the processor's memory it cannot have. Numbers come out as the processor's do. What a
 GPU alone can show, its own kernels and its rounding, this does not.
 
-It is for a process of its own: PyTorch takes one such device, and keeps it.
+It is for a process of its own, and imported before what it tests: PyTorch takes one such device, and keeps it.
 """
 
 from __future__ import annotations
@@ -29,6 +29,16 @@ BETWEEN = {"aten::_to_copy", "aten::copy_", "aten::set_data"}
 
 INDEXED = {f"aten::{name}" for name in ("index", "index_put", "index_put_", "_unsafe_index", "_index_put_impl_")}
 """What takes indices of the processor for a tensor that lies elsewhere; values must lie where it does."""
+
+
+def _without_gradients(mode: Any = True) -> Any:
+    """In place of `torch.inference_mode`, in which views of such a tensor cannot be had."""
+    if callable(mode):
+        return torch.no_grad()(mode)
+    return torch.no_grad() if mode else torch.enable_grad()
+
+
+torch.inference_mode = _without_gradients  # type: ignore[assignment, misc]  # before anything is decorated with it
 
 
 class _Module(backend_registration._DummyBackendModule):
@@ -94,6 +104,14 @@ class FarTensor(Tensor):
     def __reduce_ex__(self, protocol: Any) -> Any:
         return self.near.__reduce_ex__(protocol)  # as a file holds it
 
+    def __deepcopy__(self, memo: Any) -> FarTensor:
+        if id(self) not in memo:
+            memo[id(self)] = FarTensor(self.near.detach().clone(), requires_grad=self.requires_grad)
+            if isinstance(self, torch.nn.Parameter):
+                memo[id(self)] = torch.nn.Parameter(memo[id(self)], requires_grad=self.requires_grad)
+        made: FarTensor = memo[id(self)]
+        return made
+
     def tolist(self) -> Any:
         return self.near.tolist()
 
@@ -120,6 +138,9 @@ def _run(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     near = any(not isinstance(one, FarTensor) and one.dim() for one in given)
     if far and near and name not in BETWEEN and not (name in INDEXED and _may_index(args)):
         raise RuntimeError(f"{name} got tensors of two devices, {DEVICE} and cpu")
+    draws = [one for one in tree_leaves((args, kwargs)) if isinstance(one, torch.Generator)]
+    if far and draws:
+        raise RuntimeError(f"{name} was to draw on {DEVICE} by a generator of the processor")
     wanted = None if kwargs.get("device") is None else torch.device(kwargs["device"])
     if wanted is not None and wanted.type == NAME:
         kwargs = {**kwargs, "device": torch.device("cpu")}
@@ -197,6 +218,12 @@ class Far(ExitStack):
 
     def __enter__(self) -> Far:
         super().__enter__()
+        # a module that is converted gets new parameters: what holds the old one's numbers cannot be put in its place
+        self.callback(
+            torch.__future__.set_overwrite_module_params_on_conversion,
+            torch.__future__.get_overwrite_module_params_on_conversion(),
+        )
+        torch.__future__.set_overwrite_module_params_on_conversion(True)
         self.enter_context(_Calls())
         self.enter_context(_Operations())
         return self

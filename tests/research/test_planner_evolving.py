@@ -185,7 +185,7 @@ def test_training_by_name_keeps_a_planner_and_its_report(recorded, tmp_path):
         recorded, str(folder), SURE, BY, OWN, run=RunSettings(home=tmp_path, name="mills", cache=tmp_path)
     )
     assert again == (made, report)
-    with pytest.raises(InputError, match="another run"):
+    with pytest.raises(InputError, match="is there already"):
         train_planner(world(11), str(folder), SURE, BY, run=RunSettings(home=tmp_path, name="mills", cache=tmp_path))
 
 

@@ -51,4 +51,7 @@ def drawn(logits: Tensor, temperature: float, top_k: int | None, generator: torc
         least = logits.topk(min(top_k, logits.shape[-1])).values[:, -1:]
         logits = logits.masked_fill(logits < least, -torch.inf)
     behind = logits.float() - logits.float().amax(-1, keepdim=True)  # of a cold draw no quotient may be infinite
-    return torch.multinomial((behind / temperature).softmax(-1), 1, generator=generator)[:, 0]
+    shares = (behind / temperature).softmax(-1)
+    if generator is not None:  # a seed of the processor's serves logits of a GPU, too
+        shares = shares.to(generator.device)
+    return torch.multinomial(shares, 1, generator=generator)[:, 0].to(logits.device)

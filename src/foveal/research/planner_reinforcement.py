@@ -120,7 +120,7 @@ class GroupLoss:
         self.rewards.means[self.rewards.step + 1] = fmean(value for _, value, _ in valued)
         moving = [(plan, gain) for plan, _, gain in valued if gain]
         if not moving:  # all plans of each question alike: nothing is learnt from them
-            return sum((one.sum() for one in module.parameters()), torch.zeros(())) * 0.0
+            return torch.stack([one.sum() for one in module.parameters()]).sum() * 0.0
         return self.loss([self.row(plan) for plan, _ in moving], [gain for _, gain in moving])
 
     def drawn(self, run: Trajectory, place: int) -> list[Explored]:
@@ -161,8 +161,8 @@ class GroupLoss:
         now = chosen_log_probabilities(self.parts, batch)
         with torch.no_grad():
             before = chosen_log_probabilities(self.reference, batch)
-        counts = torch.tensor([len(one.targets) for one in rows])
-        gain = torch.tensor(gains).repeat_interleave(counts)
+        counts = torch.tensor([len(one.targets) for one in rows], device=now.device)
+        gain = torch.tensor(gains, device=now.device).repeat_interleave(counts)
         share = 1.0 / (len(rows) * counts).repeat_interleave(counts)
         apart = before - now
         divergence = apart.exp() - apart - 1
@@ -172,7 +172,7 @@ class GroupLoss:
 def chosen_log_probabilities(parts: Parts, batch: Mapping[str, Tensor]) -> Tensor:
     """The log-probability of each token that was written, (M,)."""
     logits = parts.logits(batch["states"], batch["places"])
-    return torch.log_softmax(logits, -1).gather(1, batch["targets"][:, None])[:, 0]
+    return torch.log_softmax(logits, -1).gather(1, batch["targets"].to(logits.device)[:, None])[:, 0]
 
 
 def reinforce(

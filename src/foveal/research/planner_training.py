@@ -132,7 +132,8 @@ def vocabulary(form: Format, recorded: Recorded, runs: Sequence[Trajectory] = ()
 def row(parts: Parts, ids: Sequence[int], learnt: Sequence[int]) -> Row:
     """A transcript as the upper layers read it; a token is foretold at the place before its own."""
     states = parts.states(ids[: learnt[-1]])  # nothing behind the last learnt token matters
-    return Row(states, torch.tensor(learnt) - 1, parts.classes(torch.tensor([ids[place] for place in learnt])))
+    targets = parts.classes(torch.tensor([ids[place] for place in learnt]))
+    return Row(states.cpu(), torch.tensor(learnt) - 1, targets.cpu())  # all rows are kept: not on a GPU
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +179,8 @@ class Likelihood:
     parts: Parts
 
     def __call__(self, _: nn.Module, batch: Batch) -> Tensor:
-        return F.cross_entropy(self.parts.logits(batch["states"], batch["places"]), batch["targets"])
+        logits = self.parts.logits(batch["states"], batch["places"])
+        return F.cross_entropy(logits, batch["targets"].to(logits.device))
 
     @torch.no_grad()
     def of(self, rows: Rows | Sequence[Row], batch: int = 8) -> float:
@@ -274,7 +276,7 @@ def weights_digest(learned: nn.ModuleDict) -> str:
     """SHA-256 over changes."""
     digest = hashlib.sha256()
     for value in learned.state_dict().values():
-        digest.update(value.detach().float().numpy().tobytes())
+        digest.update(value.detach().float().cpu().numpy().tobytes())
     return digest.hexdigest()
 
 

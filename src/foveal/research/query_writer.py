@@ -105,7 +105,8 @@ class QueryWriter:
         while True:
             if cancel:
                 cancel.check()
-            ids = [one.next(state.logits[number]) for number, one in enumerate(lines)]
+            logits = state.logits.cpu()
+            ids = [one.next(logits[number]) for number, one in enumerate(lines)]
             if all(one.over for one in lines):
                 return
             self.decoder.step(state, [[one] for one in ids])
@@ -154,7 +155,7 @@ class Line:
         self.over = False
 
     def next(self, logits: Tensor) -> int:
-        """The token that follows, by the logits (vocabulary,); 0 behind the end."""
+        """The token that follows, by the logits (vocabulary,), on the processor; 0 behind the end."""
         if self.over:
             return 0
         token = self._forced() if self._forced() is not None else self._chosen(logits)

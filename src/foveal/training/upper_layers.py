@@ -50,18 +50,25 @@ class Parts:
         top.layers = copy.deepcopy(top.layers).float()
         top.norm = copy.deepcopy(top.norm).float()
         size = model.lm_head.out_features
-        known = torch.tensor(sorted(set(range(size) if vocabulary is None else vocabulary)), dtype=torch.long)
+        allowed = sorted(set(range(size) if vocabulary is None else vocabulary))
+        known = torch.tensor(allowed, dtype=torch.long, device=model.lm_head.weight.device)
         return cls(model, lower.eval(), top.eval().requires_grad_(False), _head(model.lm_head, known), known)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the layers lie, and what they are given must."""
+        return self.vocabulary.device
 
     @torch.no_grad()
     def states(self, ids: Sequence[int]) -> Tensor:
         """What the lower layers make of one text: (tokens, d), of the model's own type."""
-        output = self.lower(input_ids=torch.tensor([list(ids)]), use_cache=False)
+        output = self.lower(input_ids=torch.tensor([list(ids)], device=self.device), use_cache=False)
         found: Tensor = output.last_hidden_state[0]
         return found
 
     def logits(self, states: Tensor, places: Tensor) -> Tensor:
-        """Logits (M, V) of the next token at `places` (M,), counted over the flattened states (B, L, d)."""
+        """Logits (M, V) of the next token at `places` (M,), over the flattened states (B, L, d), wherever they lie."""
+        states, places = states.to(self.device), places.to(self.device)
         output = self.upper(inputs_embeds=states.float(), use_cache=False)
         chosen = output.last_hidden_state.flatten(0, 1)[places]
         logits: Tensor = self.head(chosen)
@@ -69,6 +76,7 @@ class Parts:
 
     def classes(self, tokens: Tensor) -> Tensor:
         """Tokens (M,) as columns of the logits. InputError: one that may not come."""
+        tokens = tokens.to(self.device)
         found = torch.searchsorted(self.vocabulary, tokens).clamp(max=len(self.vocabulary) - 1)
         if not torch.equal(self.vocabulary[found], tokens):
             raise InputError("A token is to be learnt that the vocabulary lacks. Give a vocabulary of all texts.")
