@@ -55,15 +55,14 @@ def event_negatives(
         )
     places = {name: row for row, name in enumerate(names)}
     found: dict[str, Negatives] = {kind: {} for kind in kinds}
+    most = depth if teacher is None else 2 * depth
     for number, query in enumerate(data.examples.queries):
         order = np.argsort(-(documents @ queries[number]), kind="stable")
         right = _Right(data, query, names, places, topics)
         for kind in kinds:
             ordered = order[::-1] if kind == "off-topic" else order
             pool = (names[row] for row in ordered.tolist() if right.is_kind(kind, row))
-            found[kind][query] = list(
-                islice(pool, depth if teacher is None else 2 * depth)
-            )  # no row behind is looked at
+            found[kind][query] = list(islice(pool, most))  # no row behind is looked at
     if teacher is not None:
         found = {kind: _guarded(pools, data, teacher, margin) for kind, pools in found.items()}
     return {kind: {query: pool[:depth] for query, pool in pools.items()} for kind, pools in found.items()}
