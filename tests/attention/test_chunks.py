@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from foveal.attention.chunks import POOLINGS, block_scores, chunk_means, chunk_of_token, top_tokens, upsample
+from foveal.attention.chunks import POOLINGS, block_vectors, chunk_means, chunk_of_token, top_tokens, upsample
 from foveal.errors import InputError
 
 
@@ -75,12 +75,13 @@ def test_a_token_has_its_chunks_score(bounds):
         assert torch.equal(tokens[:, token], scores[:, chunk])
 
 
-@given(cuts(), st.sampled_from([1, 8, 32]), st.sampled_from(["mean", "max"]))
-def test_a_blocks_score_is_that_of_its_tokens(bounds, key_block, reduce):
-    scores = torch.randn(3, 2, len(bounds) - 1, dtype=torch.float64)
-    pieces = upsample(scores, bounds, int(bounds[-1])).split(key_block, dim=-1)
-    expected = torch.stack([piece.mean(-1) if reduce == "mean" else piece.amax(-1) for piece in pieces], dim=-1)
-    torch.testing.assert_close(block_scores(scores, bounds, key_block, reduce=reduce), expected)
+@given(cuts(), st.sampled_from([1, 8, 32]))
+def test_a_blocks_product_is_the_mean_of_its_tokens_scores(bounds, key_block):
+    vectors = torch.randn(2, len(bounds) - 1, 5, dtype=torch.float64)
+    queries = torch.randn(2, 3, 5, dtype=torch.float64)
+    tokens = upsample(queries @ vectors.transpose(-1, -2), bounds, int(bounds[-1]))
+    expected = torch.stack([piece.mean(-1) for piece in tokens.split(key_block, dim=-1)], dim=-1)
+    torch.testing.assert_close(queries @ block_vectors(vectors, bounds, key_block).transpose(-1, -2), expected)
 
 
 class Largest(TorchDispatchMode):
@@ -94,12 +95,12 @@ class Largest(TorchDispatchMode):
         return made
 
 
-def test_blocks_are_scored_without_token_scores():
-    rows, length = 64, 16_384
+def test_blocks_have_vectors_without_one_for_each_token():
+    width, length = 64, 16_384
     bounds, largest = torch.arange(0, length + 1, 16), Largest()
     with largest:
-        block_scores(torch.randn(rows, length // 16), bounds)
-    assert largest.numbers <= rows * length // 8
+        block_vectors(torch.randn(length // 16, width), bounds)
+    assert largest.numbers <= width * length // 8
 
 
 def kept_by_definition(scores, budget, row, block, local, sink, window) -> set[int]:
@@ -141,13 +142,11 @@ def test_what_has_no_answer_is_refused():
     bounds = torch.tensor([0, 4, 9])
     with pytest.raises(InputError, match="There are: sqrt_centred, sqrt, mean, max"):
         chunk_means(torch.zeros(1, 1, 9, 2), bounds, pooling="median")
-    with pytest.raises(InputError, match="There are: mean, max"):
-        block_scores(torch.zeros(2), bounds, reduce="median")
     with pytest.raises(InputError, match="A key block of 0 tokens"):
-        block_scores(torch.zeros(2), bounds, 0)
+        block_vectors(torch.zeros(2, 3), bounds, 0)
     with pytest.raises(InputError, match="Boundaries of 0 tokens must"):
-        block_scores(torch.zeros(0), bounds[:0])
-    with pytest.raises(InputError, match="3 chunk scores came with the boundaries of 2 chunks"):
-        block_scores(torch.zeros(3), bounds)
+        block_vectors(torch.zeros(0, 3), bounds[:0])
+    with pytest.raises(InputError, match="came with the boundaries of 2 chunks"):
+        block_vectors(torch.zeros(3, 3), bounds)
     with pytest.raises(InputError, match="A budget of 20 keys cannot hold 16 local and 8 first"):
         top_tokens(torch.zeros(1, 9), 20, local=16, sink=8)

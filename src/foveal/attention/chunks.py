@@ -5,14 +5,13 @@ their noise averages out. But keys share a large offset, which the root turns in
 softmax does not see it, so "sqrt_centred" takes each head's mean key off first.
 
 Shapes    vectors (B, H, L, d), boundaries (n + 1,) int64 with 0 first and L last  ->  (B, H, n, d) float32
-          chunk scores (…, n)  ->  token scores (…, L), or key blocks' scores (…, ceil(L / key_block))
+          chunk scores (…, n)  ->  token scores (…, L)
+          chunk vectors (…, n, d)  ->  key blocks' vectors (…, ceil(L / key_block), d)
 Source    DHSA (Xiong et al., arXiv 2510.24606), sections "chunk aggregation" to "token selection"; centring: ours
 Against   boundaries.py says where the chunks lie; here nothing is learned
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -20,10 +19,6 @@ from torch import Tensor
 from foveal.errors import InputError
 
 POOLINGS = ("sqrt_centred", "sqrt", "mean", "max")
-_REDUCE: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-    "mean": lambda total, piece, share: torch.addcmul(total, piece, share),
-    "max": lambda best, piece, _: torch.maximum(best, piece),
-}
 
 
 def check_boundaries(bounds: Tensor, length: int) -> None:
@@ -68,25 +63,27 @@ def upsample(scores: Tensor, bounds: Tensor, length: int) -> Tensor:
     return scores[..., chunk_of_token(bounds)]
 
 
-def block_scores(chunk_scores: Tensor, bounds: Tensor, key_block: int = 32, *, reduce: str = "mean") -> Tensor:
-    """Chunk scores (…, n) to scores of the key blocks (…, ceil(L / key_block)): `reduce` of their tokens' scores.
+def block_vectors(vectors: Tensor, bounds: Tensor, key_block: int = 32) -> Tensor:
+    """Chunk vectors (…, n, d) to key blocks' vectors (…, ceil(L / key_block), d), of which a query's products are scores.
 
-    The mean of the last block is over the tokens it has. A block meets only a few chunks, so token scores are never
-    made. InputError: another reduction, or boundaries that do not fit the scores.
+    A block's product is the mean of its tokens' scores, each its chunk's (of the last block, of the tokens it has): the
+    mean of products is the product of the mean, so neither tokens nor chunks are scored. InputError: boundaries that do
+    not fit the vectors, or no block size.
     """
-    if reduce not in _REDUCE:
-        raise InputError(f"No reduction is called {reduce!r}. There are: {', '.join(_REDUCE)}.")
     check_boundaries(bounds, int(bounds[-1]) if bounds.numel() else 0)
     if key_block < 1:
         raise InputError(f"A key block of {key_block} tokens was asked for; it needs at least 1.")
-    if chunk_scores.shape[-1] != len(bounds) - 1:
-        raise InputError(f"{chunk_scores.shape[-1]} chunk scores came with the boundaries of {len(bounds) - 1} chunks.")
+    if vectors.dim() < 2 or vectors.shape[-2] != len(bounds) - 1:
+        raise InputError(
+            f"Chunk vectors {tuple(vectors.shape)} came with the boundaries of {len(bounds) - 1} chunks; give (…, "
+            f"{len(bounds) - 1}, d)."
+        )
     chunks, share = _chunks_of_blocks(bounds, key_block)
-    share = share.to(chunk_scores.dtype)
-    scores = chunk_scores[..., chunks[0]] * (1 if reduce == "max" else share[0])
+    share = share.to(vectors.dtype)[..., None]
+    found = vectors[..., chunks[0], :] * share[0]
     for chunk, part in zip(chunks[1:], share[1:], strict=True):
-        scores = _REDUCE[reduce](scores, chunk_scores[..., chunk], part)
-    return scores
+        found = torch.addcmul(found, vectors[..., chunk, :], part)
+    return found
 
 
 def _chunks_of_blocks(bounds: Tensor, key_block: int) -> tuple[Tensor, Tensor]:
@@ -115,7 +112,7 @@ def top_tokens(
     Row b of N stands for the queries b·block …; it may look at keys before (b + 1)·block, on a layer that slides by
     `window` from the first query's left edge on. Of these it keeps the last `local`, the first `sink`, and by score as
     many as make `budget` (at most `window`) in all, or all if there are fewer. Equal scores: the earlier key. The exact
-    reference of the method's first version; a block mask is made from `block_scores`.
+    reference of the method's first version; a block mask is made from `block_vectors`.
     InputError: a budget below local + sink.
     """
     budget = budget if window is None else min(budget, window)

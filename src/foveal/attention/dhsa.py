@@ -42,7 +42,7 @@ from torch import Tensor
 
 from foveal.attention.blocks import BLOCK, Blocks
 from foveal.attention.boundaries import BoundaryPredictor, boundaries_from, fixed_boundaries, label_boundaries
-from foveal.attention.chunks import POOLINGS, block_scores, chunk_means, top_tokens, upsample
+from foveal.attention.chunks import POOLINGS, block_vectors, chunk_means, top_tokens, upsample
 from foveal.attention.dhsa_sharing import BOUNDS, CHOICE, of_first_layer
 from foveal.attention.dhsa_step import Held, Spans, known_by, looked_at
 from foveal.attention.estimates import block_means, check_finite, check_pair, largest
@@ -213,7 +213,8 @@ class DHSA(BlockMethod):
         asked = block_means(query, self.query_block, lead=self.lead(query, key))
         folded = asked.view(1, key.shape[1], -1, asked.shape[3])  # the heads of a group share its keys
         check_finite(query, key, asked, vectors)
-        scores = block_scores((folded @ vectors.transpose(-1, -2)).view(*asked.shape[:3], -1), bounds, self.key_block)
+        blocks = block_vectors(vectors, bounds, self.key_block)
+        scores = (folded @ blocks.transpose(-1, -2)).view(*asked.shape[:3], -1)
         rows, columns = self.grid(query, key)
         last = rows + self.query_block // self.key_block - 1
         causal = columns <= last[:, None]

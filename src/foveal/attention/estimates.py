@@ -165,5 +165,5 @@ def largest(scores: Tensor, count: int) -> Tensor:
     """Where the `count` largest along the last dimension stand, of equals the first: booleans. Sorts nothing."""
     least = scores.topk(count, dim=-1, sorted=False).values.amin(-1, keepdim=True)
     above, equal = scores > least, scores == least
-    room = count - above.sum(-1, keepdim=True)
-    return above | (equal & (equal.cumsum(-1) <= room))
+    room = count - above.sum(-1, keepdim=True, dtype=torch.int32)
+    return above | (equal & (equal.cumsum(-1, dtype=torch.int32) <= room))
