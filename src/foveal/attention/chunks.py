@@ -64,7 +64,7 @@ def upsample(scores: Tensor, bounds: Tensor, length: int) -> Tensor:
 
 
 def block_vectors(vectors: Tensor, bounds: Tensor, key_block: int = 32) -> Tensor:
-    """Chunk vectors (…, n, d) to key blocks' vectors (…, ceil(L / key_block), d); a query's products with them are scores.
+    """Chunk vectors (…, n, d) to key blocks' vectors (…, ceil(L / key_block), d); products with them are scores.
 
     A block's product is the mean of its tokens' scores, each its chunk's (of the last block, of the tokens it has): the
     mean of products is the product of the mean, so neither tokens nor chunks are scored. InputError: boundaries that do
