@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import sqlite3
 import threading
 from dataclasses import replace
@@ -15,7 +17,7 @@ from typer.testing import CliRunner
 from foveal.backup import MANIFEST, backup, restore
 from foveal.cli.main import app
 from foveal.database import Database
-from foveal.errors import InputError, LibraryBusy
+from foveal.errors import InputError, LibraryBusy, StorageFull
 from foveal.library import Library
 from foveal.papers import accounts
 from foveal.papers.secrets import secret_of
@@ -246,6 +248,26 @@ def test_what_is_no_backup_is_refused_and_leaves_nothing(settings: Settings, tmp
     with pytest.raises(InputError, match="outside"):
         restore(tmp_path / "copy", tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_one_that_cannot_be_put_back_whole_is_not_put_back(settings: Settings, tmp_path: Path, monkeypatch) -> None:
+    """Half a home would open, with some of its texts and an empty database."""
+    made = backup(settings, tmp_path / "copy")
+    copied = shutil.copy2
+    left = iter(range(made.files - 1))
+
+    def full(path: Path, to: Path) -> None:
+        if next(left, None) is None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        copied(path, to)
+
+    with monkeypatch.context() as small:
+        small.setattr(shutil, "copy2", full)
+        with pytest.raises(StorageFull):
+            restore(tmp_path / "copy", tmp_path / "new")
+    assert not list((tmp_path / "new").iterdir())
+    restore(tmp_path / "copy", tmp_path / "new")
+    is_whole(tmp_path / "new", settings.cache)
 
 
 def test_the_commands(settings: Settings, tmp_path: Path) -> None:

@@ -89,7 +89,10 @@ def backup(settings: Settings, folder: Path, *, everything: bool = False, wait_s
 
 
 def restore(folder: Path, home: Path) -> Backup:
-    """Put a backup into an empty home. InputError: it is none, is damaged, or the home is not empty."""
+    """Put a backup into an empty home, whole: where that fails or is stopped the home is empty again.
+
+    InputError: it is none, is damaged, or the home is not empty. StorageFull: no space.
+    """
     folder, home = expanded(folder).resolve(), expanded(home).resolve()
     manifest = _manifest(folder)
     if _is_taken(home):
@@ -102,8 +105,16 @@ def restore(folder: Path, home: Path) -> Backup:
             raise InputError(f"{path} is missing, or not what was copied. This backup is damaged: take another.")
     with storage_errors(str(home)):
         home.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
-        for name in manifest:
-            _copy(folder / name, home / name)
+        try:
+            for name in manifest:
+                _copy(folder / name, home / name)
+        except BaseException:  # half a home would be opened as if it were whole
+            for name in {Path(name).parts[0] for name in manifest}:
+                if (home / name).is_dir():
+                    shutil.rmtree(home / name, ignore_errors=True)
+                else:
+                    (home / name).unlink(missing_ok=True)
+            raise
     return Backup(home, len(manifest), sum(size for size, _ in manifest.values()))
 
 

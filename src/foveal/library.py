@@ -27,7 +27,7 @@ from foveal.ranking.chosen import Usual, by_now
 from foveal.registry import RETRIEVERS, SEGMENTERS, lookup, require_name
 from foveal.retrieval import tables
 from foveal.retrieval.adding import AddReport as AddReport
-from foveal.retrieval.adding import OwnWork, Work
+from foveal.retrieval.adding import OwnWork, Work, no_lesser
 from foveal.retrieval.creation import create_library, is_empty
 from foveal.retrieval.encoding_anew import encode_anew
 from foveal.retrieval.filters import DOCUMENT_COLUMNS, literal, sql
@@ -118,7 +118,7 @@ class Library:
         work = work or OwnWork(self, on_progress=on_progress)
         documents = work.load([one for one in found if isinstance(one, Source)], settings, report)
         try:
-            self._index(documents, report, on_progress, work)
+            self._index(no_lesser(documents, report, self.entries), report, on_progress, work)
         finally:
             getattr(documents, "close", lambda: None)()  # a cluster would load on for nobody
         if prune:

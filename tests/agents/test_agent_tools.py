@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from reading.speakers import Quoter
 from tiny import tiny
 from web.reading_site import FACT, STORY, Held, OwnModels, pdf, wait_for
 
+from foveal.agents.answering_tools import _researched
 from foveal.agents.home import HomePlace
 from foveal.agents.server import Calls
 from foveal.agents.tools import DATA, TOOLS
@@ -23,8 +25,9 @@ from foveal.bench.research_world import Rules, RulesModel
 from foveal.library import Library
 from foveal.models.threads import with_threads
 from foveal.reading import ReadSettings
+from foveal.research.answers import Researched
 from foveal.settings import Settings
-from foveal.types import Document
+from foveal.types import Citation, Document, Span
 
 LOOKS = {"search", "show", "outline", "documents", "ask", "read", "search_papers", "daily_papers", "show_paper"}
 LOOKS |= {"similar_papers", "research"}
@@ -312,10 +315,23 @@ def test_research_answers_from_the_library_step_by_step(shared: tuple[Settings, 
     assert not made.is_error, made.content
     assert told[0] == "Making quoter ready"
     assert any(one.startswith("Searching: ") for one in told), told
+    assert made.structured_content["citations"], made.structured_content
     for place in made.structured_content["citations"]:
         assert (
             calling(calls, lambda client, at=place: client.read_resource(at["uri"])).contents[0].text == place["quote"]
         )
+
+
+def test_what_an_assistant_must_know_of_an_answer_of_research(calls: Calls) -> None:
+    document = mill(calls)
+    place = Citation(Span(document.id, 0, 9), document.text[:9], document.title)
+    found = Researched("So it is [[1]] [[2]].", (place, place), None, numbers=(1, 2), unread=frozenset({2}))
+    made = _researched(calls.place, replace(found, stopped_by="turns"))
+    assert [one.uri is not None for one in made.citations] == [True, False]  # a search's words stand in no document
+    assert "Not complete: the planner's turns were used up." in made.note
+    assert "[2]: The page itself could not be read" in made.note
+    alone = replace(found, text="It is so.", citations=(), numbers=(), unread=frozenset())
+    assert _researched(calls.place, alone).note == "Nothing was searched: the model answered by itself."
 
 
 PROGRAMS = (

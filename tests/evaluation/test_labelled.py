@@ -15,6 +15,7 @@ from foveal.evaluation.labelled import (
     LabelledText,
     lettered,
     read_labelled,
+    read_rows,
     read_texts,
     split,
     template_of,
@@ -204,3 +205,9 @@ def test_rows_without_text_or_label_are_named(tmp_path, content, said):
     for no_file in (tmp_path / "other.csv", tmp_path):
         with pytest.raises(InputError, match="There is no file"):
             read_texts(no_file)
+
+
+def test_a_line_of_a_text_file_ends_where_the_file_ends_it(tmp_path):
+    (tmp_path / "lines.txt").write_bytes("one\u2028still one\r\n\r\ntwo\x0cstill two\nthree".encode())
+    found = read_rows(tmp_path / "lines.txt")
+    assert [one.text for one in found] == ["one\u2028still one", "two\x0cstill two", "three"]

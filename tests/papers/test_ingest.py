@@ -104,6 +104,14 @@ def test_the_next_day_begins_where_the_last_reading_was(database, clock):
     assert (told.skipped, len(told.upserted.unchanged)) == ("", 3)
 
 
+def test_after_a_clock_that_was_ahead_the_last_days_are_asked_for(database, clock):
+    with api_of(PagedApi(3)) as (source, server):
+        for now in (NOON + timedelta(days=400), NOON):
+            clock.now = now
+            ingest(database, source, "cs.CL")
+    assert "submittedDate%3A%5B202609250000+TO+202610022359" in server.requests[-1].path
+
+
 def test_an_empty_later_page_is_asked_for_again(database):
     with api_of(api := PagedApi(6, lambda start, nth: atom(total=6, start=start) if start and nth < 3 else None)) as (
         source,

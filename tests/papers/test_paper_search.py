@@ -17,7 +17,7 @@ from sqlalchemy import delete, event
 from foveal import faults
 from foveal.database import Database
 from foveal.errors import InputError, LibraryBusy, UnknownName, UnknownPaper
-from foveal.papers import paper_index
+from foveal.papers import paper_index, paper_search
 from foveal.papers.paper_filters import Filters, metadata_of
 from foveal.papers.paper_index import TAIL, PaperIndex, document_of
 from foveal.papers.paper_marks import marks_of
@@ -163,6 +163,34 @@ def test_of_all_papers_that_pass_the_filters_one_page_is_read(search):
         event.remove(*listen)
     assert [(ids(one), one.total) for one in pages] == [(["2601.00000"], 1), (["2601.00000"], 2)]
     assert read == [1, 1]
+
+
+def test_papers_that_pass_are_found_behind_many_that_do_not(tmp_path, monkeypatch):
+    """Of the authors "Wei Li" and "Bo Zhang" the index knows both words of au:"wei zhang", and lets them through."""
+    near = [
+        PaperRecord(
+            id=f"2601.{number:05d}", title=f"Attention {number}", abstract="Attention.", source="arxiv",
+            authors=(Named(name="Wei Li"), Named(name="Bo Zhang")),
+        )
+        for number in range(70)
+    ]  # fmt: skip
+    far = [
+        PaperRecord(
+            id=f"2602.{number:05d}", title=f"Other Things {number}", source="arxiv", authors=(Named(name="Wei Zhang"),),
+            abstract="Many words stand before one that comes late in a long text, and that one is attention.",
+        )
+        for number in range(20)
+    ]  # fmt: skip
+    made = PaperSearch.open(Settings(home=tmp_path, cache=tmp_path, encoder="none"))
+    upsert(made.database, [*near, *far])
+    made.sync()
+    pages = [made.search('attention au:"wei zhang"', 12, page=page) for page in range(2)]
+    assert {one for page in pages for one in ids(page)} == {one.id for one in far}
+    assert [(len(page.hits), page.total) for page in pages] == [(12, None), (8, 20)]
+    monkeypatch.setattr(paper_search, "DEEPEST", 60)
+    assert (ids(made.search('attention au:"wei zhang"', 12)), made.search("attention", 12).total) == ([], None)
+    assert made.search('attention au:"wei zhang"', 12).total is None  # nobody looked further
+    made.database.close()
 
 
 def test_filters_as_arguments(search):
@@ -356,6 +384,23 @@ def test_a_sync_that_was_killed_is_done_again(own, monkeypatch):
     assert ids(own.search("protein")) == ["2603.00002"]
 
 
+def test_a_clock_that_was_ahead_hides_no_later_change(own):
+    def at(**later: int) -> Any:
+        return faults.injected({}, clock=lambda: datetime(2026, 12, 1, tzinfo=UTC) + timedelta(**later))
+
+    first, second, *_ = records()
+    with at(days=3000):
+        upsert(own.database, [replace(first, version=2, title="Zebras"), second])
+        own.sync()
+    with at(hours=1):
+        upsert(own.database, [replace(first, version=3, title="Giraffes of the Plain")])
+    with at(hours=2):
+        assert own.index.waiting() > 0
+        own.sync()
+        assert ids(own.search("giraffes")) == [first.id]
+        assert own.index.waiting() == 0  # what has a time to come is not indexed at each search
+
+
 def test_another_process_at_the_index_does_not_stop_a_search(own):
     own.sync()
     upsert(own.database, records()[3:])
@@ -520,7 +565,22 @@ def test_a_visitor_cannot_fill_the_memory_with_rankers(search, monkeypatch):
     for name in ("blockrank:1", "blockrank:2", "blockrank:2", "blockrank:3", "blockrank:2"):
         search.search("spam", rank=name)
     assert loaded == ["blockrank:1", "blockrank:2", "blockrank:3"]
-    assert list(search._rankers) == ["blockrank:3", "blockrank:2"]
+    assert [name for name, _ in search._rankers] == ["blockrank:3", "blockrank:2"]
+
+
+def test_a_ranker_that_was_trained_anew_is_loaded_anew(search, monkeypatch):
+    trained, loaded = [1], []
+
+    class Same:
+        def rank(self, _, hits):
+            return list(hits)
+
+    monkeypatch.setattr("foveal.ranking.by_name.edition", lambda *_: tuple(trained))
+    monkeypatch.setattr("foveal.ranking.by_name.load_ranker", lambda *_, **__: loaded.append(trained[0]) or Same())
+    for time in (1, 1, 2):
+        trained[0] = time
+        search.search("spam", rank="mine")
+    assert loaded == [1, 2]
 
 
 def test_an_author_who_is_hidden_is_not_found_by_name(search):

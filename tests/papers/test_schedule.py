@@ -158,6 +158,18 @@ def test_a_clock_that_was_wrong_once_stops_no_source(database, clock, tmp_path):
     assert Schedule(database, settings(tmp_path)).is_due(plan, NOON)
 
 
+def test_a_clock_that_was_wrong_while_the_site_ran_stops_nothing_of_it(database, clock, tmp_path, monkeypatch):
+    done: list[str] = []
+    monkeypatch.setattr(rising, "refresh", lambda *_: done.append("rising") or bursts())
+    monkeypatch.setattr(schedule.fetches, "prune", lambda _: done.append("prune"))
+    with serving({"/rss/cs.CL": page(rss())}) as server:
+        held = Schedule(database, feed_settings(server, tmp_path))
+        for days in (365, 0):
+            clock.now = NOON + timedelta(days=days)
+            assert len(held.tick(threading.Event())) == 1, days
+    assert done == ["rising", "prune"] * 2
+
+
 def test_a_source_that_failed_is_tried_again_after_a_while(database, clock, tmp_path):
     stop = threading.Event()
     with serving({"/rss/cs.CL": page("down", status=500)}) as server:

@@ -11,7 +11,7 @@ from reading.speakers import Scripted
 from foveal.errors import InputError, ModelUnavailable
 from foveal.reading import InfiniRetri, ReadSettings
 from foveal.reading.answering import NOT_FOUND, not_found
-from foveal.reading.likeness import KNOWN, Meaning, known_encoder, likeness
+from foveal.reading.likeness import KNOWN, Meaning, known_encoder, likeness, nothing_answers
 
 QUESTION = "Who keeps the key?"
 SETTINGS = ReadSettings(window=80, batch_tokens=160, budget=96, floor=-1.0, follow=0)
@@ -50,6 +50,14 @@ def test_a_question_is_encoded_once_and_sentences_once_for_all_questions():
     for text in ("It rained.", "It snowed."):
         meaning.cosines([QUESTION, "Rain?"], [text])
     assert encoder.given == [[QUESTION], ["Rain?"], ["It rained."], ["It snowed."]]
+
+
+@pytest.mark.parametrize(
+    ("nearest", "looked_at", "so"),
+    [(0.3, 1.0, True), (-0.02, 1.0, True), (0.0, 1.0, False), (0.6, 1.0, False), (0.3, 5.0, False), (-0.1, 5.0, False)],
+)
+def test_a_text_answers_nothing_where_it_is_known_to_be_unlike_the_question(nearest, looked_at, so):
+    assert nothing_answers(nearest, looked_at) is so
 
 
 def test_a_question_in_other_letters_has_no_likeness():

@@ -162,6 +162,14 @@ def test_the_revision_of_a_large_file_changes_with_it(tmp_path):
     assert FileText(tmp_path / "a.txt").revision != before
 
 
+@pytest.mark.parametrize("kind", ENCODED)
+def test_the_revision_of_a_large_file_is_that_of_its_text(tmp_path, kind):
+    (tmp_path / "a.txt").write_bytes(ENCODED[kind] * 99)
+    large, small = FileText(tmp_path / "a.txt"), opened(tmp_path / "a.txt")
+    assert large.revision == small.revision
+    assert FileText(tmp_path / "a.txt", "cp437").revision != large.revision  # no state of one goes on in the other
+
+
 def test_a_file_that_goes_away_while_it_is_read(tmp_path):
     (tmp_path / "a.txt").write_text(LINE)
     text = FileText(tmp_path / "a.txt")

@@ -162,3 +162,30 @@ def test_the_long_s_of_old_prints_is_an_s():
 )
 def test_amounts_are_compared_in_one_unit(claim, text, held):
     assert [one.kind for one in missing(anchors(claim), Held.of(text))] == ([] if held else ["number"])
+
+
+@pytest.mark.parametrize(
+    ("claim", "text", "held"),
+    [
+        ("It cost about 1.3 million euros.", "It cost 1,250,000 euros.", True),  # a half goes up
+        ("It cost about 1.2 million euros.", "It cost 1,250,000 euros.", True),  # or to the even digit
+        ("It cost about 1.4 million euros.", "It cost 1,250,000 euros.", False),
+        ("It is about 3 km wide.", "It is 2.5 km wide.", True),
+        ("It is about 4 km wide.", "It is 2.5 km wide.", False),
+        ("It is about 10 km wide.", "It is 5.1 km wide.", False),
+        ("It fell to -5 °C.", "It fell to 5 °C.", False),  # another level
+        ("It fell to -5 °C.", "It fell to 5 °C below zero.", True),
+        ("It changed by -5 %.", "It fell by 5 %.", True),
+        ("It stood at -5 %.", "It declined and stood at 5 %.", False),
+        ("It opened on 5 March 2021.", "It opened on 2021-03-05T10:00.", True),
+    ],
+)
+def test_halves_levels_and_moments(claim, text, held):
+    assert (not missing(anchors(claim), Held.of(text))) == held
+
+
+def test_a_long_table_of_dates_is_read_as_its_rows_are():
+    rows = [f"| {1 + number % 28} May {1000 + number % 900} | {number:,} sacks | twelve |\n" for number in range(3000)]
+    found = anchors("".join(rows))  # each held against all others, it would take long
+    assert len(found) == sum(len(anchors(row)) for row in rows)
+    assert [one.text for one in found[:3]] == ["1 May 1000", "0", "twelve"]

@@ -54,6 +54,50 @@ def test_the_days_of_sources(text, expected):
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("papers between March and May 2024", ("2024-03-01", "2024-05-31")),  # the year is that of both
+        ("papers from November to January 2024", ("2023-11-01", "2024-01-31")),
+        ("papers from November 2023 to January", ("2023-11-01", "2024-01-31")),
+        ("papers from March 2023 to May", ("2023-03-01", "2023-05-31")),
+        ("papers between November and February", ("2025-11-01", "2026-02-28")),
+        ("papers from 2019 to February", ("2019-01-01", "2026-02-28")),
+        ("Studien von März bis Mai 2024", ("2024-03-01", "2024-05-31")),
+        ("2024年3月到5月的论文", ("2024-03-01", "2024-05-31")),
+    ],
+)
+def test_a_year_that_is_named_once_is_that_of_both_dates(text, expected):
+    assert dates_in(text, TODAY) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("papers since May 5, 2024", ("2024-05-05", "")),
+        ("papers since May 5.", ("2025-05-05", "")),
+        ("papers since March 20", ("2025-03-20", "")),  # this year's has not begun
+        ("papers after the 31st of December 2023", ("2024-01-01", "")),
+        ("papers before 1 March 2024", ("", "2024-02-29")),
+        ("papers until 31 June 2024", ("", "2024-06-30")),  # there is none
+        ("papers from 3 May 2024 to 7 June 2024", ("2024-05-03", "2024-06-07")),
+        ("papers since 2024-05-10", ("2024-05-10", "")),
+        ("news until 2024-05", ("", "2024-05-31")),
+        ("papers since Jan 2024", ("2024-01-01", "")),
+        ("papers since Sept. 3, 2023", ("2023-09-03", "")),
+        ("mills since Jan left", ("", "")),  # somebody
+        ("mills since May 1850", ("", "")),  # no May of ours
+        ("mills since May 5, 1850", ("", "")),
+        ("Mühlen seit dem 5. Mai 2024", ("2024-05-05", "")),
+        ("les moulins depuis le 5 mai 2024", ("2024-05-05", "")),
+        ("molinos desde el 5 de mayo de 2024", ("2024-05-05", "")),
+        ("2024年5月3日以来的水磨", ("2024-05-03", "")),
+    ],
+)
+def test_a_day_is_that_day(text, expected):
+    assert dates_in(text, TODAY) == expected
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "who came after may apply",

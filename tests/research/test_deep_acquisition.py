@@ -214,6 +214,10 @@ def test_structure_keeps_tables_and_captions_apart_under_their_headings_and_drop
     assert next(one.heading for one in found if "40 paddles" in one.text) == "Mills > Wheels"
     assert all(text[one.span.start : one.span.end] == one.text for one in found)
     assert structured(Document.of("c", "Accept all cookies\nSign in\nShare this", "c"), StructureRules()) == []
+    other = structured(
+        Document.of("mills.md", text.replace("\n", "\r\n"), "Mills"), StructureRules(tokens=60, overlap=5)
+    )
+    assert "| mill | sacks |\r\n| --- | --- |\r\n| Orra | 900 |\r\n| Fallow | 40 |" in [one.text for one in other]
 
 
 def test_structure_windows_overlap_and_end_at_sentences():

@@ -479,3 +479,12 @@ def test_a_text_without_spaces_has_sentences_to_be_quoted():
     assert first_sentence("佩特拉设计了奥拉磨坊。她学习。") == "佩特拉设计了奥拉磨坊。"
     assert first_sentence("वह चक्की बहुत पुरानी है। और") == "वह चक्की बहुत पुरानी है।"
     assert (word_count("ten words"), word_count("奥拉磨坊 mill")) == (2, 4)
+
+
+def test_a_comma_of_a_fraction_parts_no_thousands():
+    said = "Der Anteil der Windkraft am Strom lag 2020 bei 15 Prozent."
+    fraction = "Der Anteil der Windkraft am Strom lag 2020 bei 1,5 Prozent."
+    passage = Passage(Span("d", 0, len(said)), said)
+    assert missing_of(fraction, said) == ("1,5",)
+    assert WordChecks().check(fraction, [passage]).label != "supported"
+    assert missing_of("It took 1,200,000 steps.", "It took 1200000 steps.") == ()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from foveal.research.claims import addresses_of, cited, claims_of
+import pytest
+
+from foveal.research.claims import addresses_of, cited, claims_of, marks_left_out
 
 REPORT = """# Mills
 
@@ -67,3 +69,17 @@ def test_an_address_in_a_numbered_list_of_the_text_is_no_entry_of_the_sources():
     listed = "# T\n\n1. Built in 1820, see https://else.example/x [1].\n2. Sold [1].\n\n{}1. A <https://a.example/1>\n"
     assert addresses_of(listed.format("## Sources\n\n")) == {"1": "https://a.example/1"}
     assert addresses_of(listed.format("")) == {"1": "https://else.example/x"}  # no heading says which list it is
+
+
+@pytest.mark.parametrize("page", ["[[" + "abcdefghij," * 60 + "!", "[1](" * 1500], ids=["keys", "addresses"])
+def test_what_is_no_mark_at_last_is_soon_seen_to_be_none(page):
+    # Were its parts matched in several ways each, this would not end: a page of anybody's can write so.
+    assert cited(page) in ((), ("1",))
+    assert "abcdefghij" in marks_left_out(page) or marks_left_out(page).startswith("[…](")
+
+
+def test_keys_and_titles_of_marks():
+    assert cited("[[pqac-1f2e3d4c; e_3, source_12]]") == ("pqac-1f2e3d4c", "e_3", "source_12")
+    assert marks_left_out('So it is [3](https://a.example/c "a title"), [4](https://b.example) there.') == (
+        "So it is […], […] there."
+    )

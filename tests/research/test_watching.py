@@ -304,6 +304,31 @@ def test_one_process_looks_and_a_dead_ones_hold_is_free(watches: Watches) -> Non
     assert watches.take(number, NOW)
 
 
+def test_the_last_of_many_looks_is_held_from_its_own_beginning(watches: Watches) -> None:
+    """Looks take long, one after the other: from when the first began, the last would be free again at once."""
+    with faults.injected({}, clock=lambda: NOW):
+        numbers = [watches.add(f"Question {place}?", {}) for place in range(2)]
+    other, clock, free = Watches(watches.database), [NOW], []
+
+    def research(watch: Watch) -> tuple[str, Report]:
+        clock[0] += timedelta(minutes=5)
+        free.append(other.take(watch.id, clock[0]))
+        clock[0] += timedelta(hours=4)
+        return "run", BEFORE
+
+    with faults.injected({}, clock=lambda: clock[0]):
+        given: dict[str, Any] = {"research": research, "fresh": lambda _: True, "tell": lambda *_: None}
+        assert [one.watch for one in look_at_due(watches, now=NOW, **given)] == numbers
+    assert free == [False, False]
+
+
+def test_to_list_what_is_watched_takes_no_reports(watches: Watches, monkeypatch: pytest.MonkeyPatch) -> None:
+    number = watched(watches, report=BEFORE, run="first")
+    monkeypatch.setattr(Report, "of_ledger", lambda _: pytest.fail("a report was read"))
+    (shown,) = watches.listed(reports=False)
+    assert (shown.id, shown.question, shown.run, shown.report) == (number, QUESTION, "first", None)
+
+
 def test_who_lost_a_hold_settles_nothing(watches: Watches) -> None:
     number = watched(watches)
     other = Watches(watches.database)

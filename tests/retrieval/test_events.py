@@ -208,6 +208,9 @@ def test_names_are_runs_of_capitals_and_a_title_in_capitals_has_none():
     assert entities("Police in New York arrest Sam Bankman-Fried over fraud") == ("new york", "sam bankman-fried")
     assert entities("STANDARD OIL TO FORM FINANCIAL UNIT") == ()
     assert entities("Every Word Begins With Capitals Here") == ()
+    assert entities("The Bank of Van Dyck  and others met Sam") == ("the bank of van dyck", "sam")
+    apart = "said" + " " * 300_000  # in each of which a pattern that parts blanks in two ways looks for its end
+    assert entities(f"police in New York {apart}that they arrest Sam {apart}over fraud") == ("new york", "sam")
 
 
 # -- weights and clusters ---------------------------------------------------------------------------------------------

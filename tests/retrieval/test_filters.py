@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from retrieval.test_store import make, put
 
 from foveal.errors import InputError
-from foveal.retrieval.filters import _parts, literal, sql
+from foveal.retrieval.filters import DOCUMENT_COLUMNS, _parts, literal, sql
 
 
 @pytest.fixture(scope="module")
@@ -159,3 +159,28 @@ def test_half_a_surrogate_pair_is_in_no_table_and_asks_for_none(store):
     """A shell's argument with stray bytes brings such halves, which no SQL can carry."""
     assert literal("a\udcff") == "'a\ufffd'"
     assert not store.lexical("every", 10, sql("title=Beta\udcff"))
+
+
+def test_part_of_an_address_is_found_as_people_write_it(tmp_path):
+    made = make(tmp_path / "library")
+    address = "file:///data/Z%C3%BCrich%20%28Akten%29/a%20b.md"
+    put(made, [document("one", "every a\n", metadata={"source": address}, url="https://e.example/wiki/Z%C3%BCrich")])
+    for where in (
+        "source~Zürich", "source~zu\u0308rich", 'source~"zürich (akten)/"', "source~a b.md", "source~a%20b",
+        "source~%C3%BC", "source~file:///data/zürich", "url~Zürich", "url~e.example/wiki",
+    ):  # fmt: skip
+        assert made.counts()["documents"] == len(made.entries(sql(where, DOCUMENT_COLUMNS))), where
+    for where in ("source~Bern", "source~half \ud800"):
+        assert not made.entries(sql(where, DOCUMENT_COLUMNS))
+
+
+@pytest.mark.parametrize("where", ["title={}x", "title{}=x", "title=x{}and year=2020", "year in{}(2020)"])
+def test_very_many_blanks_are_as_one(where):
+    """A pattern that can part them in two ways would look at each pair of places: hours, for who types nothing else."""
+    assert sql(where.format(" " * 300_000)) == sql(where.format(" "))
+
+
+def test_blanks_alone_part_nothing():
+    assert sql(f"title=a{' ' * 300_000}b") == f"(title = 'a{' ' * 300_000}b')"
+    with pytest.raises(InputError, match="not understood"):
+        sql(f"title{' ' * 300_000}b")

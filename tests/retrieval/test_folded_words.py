@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 from honest import document
 
 from foveal.cli.hits import hit_text
 from foveal.library import Library
+from foveal.retrieval import indexing
 from foveal.retrieval.words import folded, plain_quotes
 from foveal.web.passage_marks import marked_words
 
@@ -38,6 +41,43 @@ def test_a_name_is_marked_where_it_is_found_without_its_accents(library, name):
     [entry] = library.entries([hit.passage.span.document_id]).values()
     shown = hit_text(1, hit, entry, asked, full=False)
     assert [shown.plain[span.start : span.end] for span in shown.spans if span.style == "yellow"] == [name]
+
+
+@pytest.mark.parametrize("name", ["Zürich", "Việt", "한국어", "ガラス", "ёлка"])
+def test_accents_apart_from_their_letters_are_found_and_marked_like_others(tmp_path, name):
+    apart = unicodedata.normalize("NFD", name)
+    assert apart != name
+    library = Library.open(tmp_path, encoder="none")
+    texts = [f"Die {one} Nacht." for one in (name, apart)]
+    library.add_documents(document(f"d{n}", text, title=text[4:]) for n, text in enumerate(texts))
+    for asked in (name, apart, f'"{name} Nacht"', f'"{apart} Nacht"'):
+        found = library.search(asked, 5)
+        assert sorted(hit.passage.text for hit in found) == sorted(texts)
+        assert all(library.get(hit.passage.span.document_id).quote(hit.passage.span) in texts for hit in found)
+    for condition in (f"title~{name}", f"title~{apart}", f'title="{name} Nacht."', f'title="{apart} Nacht."'):
+        assert len(library.documents(condition)) == 2
+    assert not library.documents(f'title!="{name} Nacht."')
+    assert "".join(one.text for one in marked_words(texts[1], name) if one.marked) == apart
+
+
+def test_a_soft_hyphen_cuts_no_word(tmp_path):
+    library = Library.open(tmp_path, encoder="none")
+    library.add_documents([document("d", "Die Zusammen\u00adarbeit gelang.")])
+    assert [hit.passage.text for hit in library.search("Zusammenarbeit", 5)] == ["Die Zusammen\u00adarbeit gelang."]
+    assert library.search("Zusammen\u00adarbeit", 5)
+
+
+def test_what_an_older_foveal_indexed_with_accents_apart_is_indexed_anew_when_it_is_added(tmp_path, monkeypatch):
+    library = Library.open(tmp_path, encoder="none")
+    apart = unicodedata.normalize("NFD", "Zürich")
+    documents = [document("a", "Zürich"), document("b", apart), document("c", "Bern", title=apart)]
+    with monkeypatch.context() as older:
+        older.setattr(indexing, "composed", lambda text: text)
+        library.add_documents(documents)
+    assert len(library.search("Zürich", 5)) == 1
+    report = library.add_documents(documents)
+    assert (len(report.unchanged), len(report.updated)) == (1, 2)
+    assert len(library.search("Zürich", 5)) == 3
 
 
 def test_letters_of_other_scripts_stay():

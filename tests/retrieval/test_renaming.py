@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from foveal import faults
 from foveal.errors import InputError, UnknownDocument
 from foveal.library import Library
 
@@ -65,6 +66,18 @@ def test_vectors_stay_and_an_equal_title_writes_nothing(tmp_path):
     moment = library.store.moment()
     assert library.rename(entry.id, "Two") == entry
     assert library.store.moment() == moment
+
+
+@pytest.mark.parametrize(("stopped_at", "then"), [("store.passages-written", "Lease"), ("store.documents-written", "")])
+def test_one_that_was_stopped_leaves_no_passage_twice(library, stopped_at, then):
+    entry = state(library)
+    with faults.injected({stopped_at: "interrupt"}), pytest.raises(KeyboardInterrupt):
+        library.rename(entry.id, "Lease")
+    assert library.rename(entry.id, then).title == (then or "Scan 43")
+    library.compact()
+    found = [hit for hit in library.search("mill rent may", 10) if hit.passage.span.document_id == entry.id]
+    assert len(found) == entry.passages == len({hit.passage.span for hit in found})
+    assert library.store.counts()["passages"] == library.store.visible_passages()
 
 
 def test_what_cannot_be_a_title_or_names_no_document_is_refused(library):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 
 import pytest
 from hypothesis import given
@@ -100,6 +101,72 @@ def test_tables_are_rows():
     rows = [["Part", "Size | x"], ["fovea", "1.5 mm"], ["", ""]]
     table = "".join(f"<w:tr>{''.join(cell.format(paragraph(one)) for one in row)}</w:tr>" for row in rows)
     assert read(f"<w:tbl>{table}</w:tbl>").text == "| Part | Size \\| x |\n|---|---|\n| fovea | 1.5 mm |"
+
+
+def test_rows_and_cells_of_forms_are_read_and_deleted_rows_are_not():
+    cell = "<w:tc>{}</w:tc>"
+    held = "<w:sdt><w:sdtContent>{}</w:sdtContent></w:sdt>"
+    rows = (
+        f"<w:tr>{cell.format(paragraph('Name'))}{cell.format(paragraph('Sees'))}</w:tr>"
+        f"<w:tr>{held.format(cell.format(paragraph('rod')))}{cell.format(paragraph('night'))}</w:tr>"
+        + held.format(f"<w:tr>{cell.format(paragraph('cone'))}{cell.format(paragraph('day'))}</w:tr>")
+        + f'<w:tr><w:trPr><w:del w:id="1"/></w:trPr>{cell.format(paragraph("gone"))}</w:tr>'
+    )
+    assert read(f"<w:tbl>{rows}</w:tbl>").text == "| Name | Sees |\n|---|---|\n| rod | night |\n| cone | day |"
+
+
+def test_what_is_made_hidden_is_not_read():
+    run = "<w:r><w:rPr><w:vanish{}/></w:rPr><w:t>{}</w:t></w:r>"
+    body = f"<w:p>{run.format('', 'unseen')}{run.format(chr(32) + 'w:val=' + chr(34) + '0' + chr(34), 'seen')}</w:p>"
+    assert read(body).text == "seen"
+
+
+MATH = "http://schemas.openxmlformats.org/officeDocument/2006/math"
+
+
+@pytest.mark.parametrize(
+    ("formula", "said"),
+    [
+        ("<m:r><m:t>E=m</m:t></m:r><m:sSup><m:e>{c}</m:e><m:sup>{2}</m:sup></m:sSup>", "E=mc^2"),
+        ("<m:f><m:num>{a+b}</m:num><m:den>{2c}</m:den></m:f>", "(a+b)/2c"),
+        ("<m:sSubSup><m:e>{x}</m:e><m:sub>{i}</m:sub><m:sup>{2}</m:sup></m:sSubSup>", "x_i^2"),
+        ("<m:d><m:dPr><m:begChr m:val='['/><m:endChr m:val=''/></m:dPr><m:e>{x}</m:e><m:e>{y}</m:e></m:d>", "[x|y"),
+        ("<m:d><m:e>{x}</m:e></m:d>", "(x)"),
+        ("<m:rad><m:deg/><m:e>{x+1}</m:e></m:rad>", "√(x+1)"),
+        ("<m:rad><m:deg>{3}</m:deg><m:e>{x}</m:e></m:rad>", "√[3](x)"),
+        ("<m:nary><m:naryPr><m:chr m:val='∑'/></m:naryPr><m:sub>{i}</m:sub><m:sup/><m:e>{x}</m:e></m:nary>", "∑i x"),
+    ],
+)
+def test_formulas_are_written_in_the_line(formula, said):
+    formula = formula.replace("{", "<m:r><m:t>").replace("}", "</m:t></m:r>")
+    run = "<w:r><w:t>{}</w:t></w:r>"
+    body = f'<w:p>{run.format("So")}<m:oMath xmlns:m="{MATH}">{formula}</m:oMath>{run.format("holds.")}</w:p>'
+    assert read(body).text == f"So{said}holds."
+
+
+def test_parts_that_lie_elsewhere_are_found():
+    relation = '<Relationship Type="http://schemas.example/{}" Target="{}"/>'
+    related = '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">{}</Relationships>'
+    held = io.BytesIO()
+    own = relation.format("styles", "styles2.xml") + relation.format("hyperlink", "https://example.org")
+    known = zipfile.ZipFile(io.BytesIO(word(paragraph("Of eyes", "H1"), styles=STYLES)))
+    with known, zipfile.ZipFile(held, "w") as made:
+        made.writestr("word/document2.xml", known.read("word/document.xml"))
+        made.writestr("word/styles2.xml", known.read("word/styles.xml"))
+        made.writestr("_rels/.rels", related.format(relation.format("officeDocument", "/word/document2.xml")))
+        made.writestr("word/_rels/document2.xml.rels", related.format(own))
+    assert read_docx(held.getvalue(), name="a.docx", max_bytes=10**6).text == "# Of eyes"
+
+
+def test_a_strict_document_reads_as_others_do():
+    usual = b"http://schemas.openxmlformats.org/wordprocessingml/2006/main"
+    strict = b"http://purl.oclc.org/ooxml/wordprocessingml/main"
+    held = io.BytesIO()
+    known = zipfile.ZipFile(io.BytesIO(word(paragraph("Of eyes", "H1"), styles=STYLES)))
+    with known, zipfile.ZipFile(held, "w") as made:
+        for name in known.namelist():
+            made.writestr(name, known.read(name).replace(usual, strict))
+    assert read_docx(held.getvalue(), name="a.docx", max_bytes=10**6).text == "# Of eyes"
 
 
 def test_notes_stand_behind_the_text():

@@ -32,7 +32,7 @@ def test_chapters_are_read_in_their_order_each_once(tmp_path):
     found = read_document(tmp_path / "a.epub")
     lines = [line for line in found.text.split("\n") if line]
     assert lines == [
-        "# Cones", "Seen by day.", "## Red", "3. third", "# Rods", "They see at night.", "a", "b",
+        "# Cones", "Seen by day.", "## Red", "3. third", "# Rods", "They see at night.", "```", "a", "b", "```",
     ]  # fmt: skip
     assert (found.title, found.metadata["author"], found.metadata["kind"]) == ("Of eyes", "Ada", "epub")
     assert found.published_at == datetime(2001, 2, 3, tzinfo=UTC)
@@ -53,6 +53,28 @@ def test_a_book_that_says_little_of_itself_and_one_of_two_authors():
 
 
 LOCK = "<encryption><EncryptedData><CipherReference URI='OEBPS/{}'/></EncryptedData></encryption>"
+
+
+def test_chapters_that_are_not_there_as_they_are_listed(caplog):
+    content = epub({"a.xhtml": "<p>One.</p>", "b.xhtml": "<p>Two.</p>"}).replace(b"OEBPS/text/b", b"OEBPS/text/B")
+    assert read(content).text == "One.\n\nTwo."  # as on the file systems that such books are made on
+    assert not caplog.messages
+    assert read(content.replace(b"OEBPS/text/B", b"OEBPS/text/c")).text == "One."
+    [said] = caplog.messages
+    assert "lacks 1 of the chapters that it lists (the first is OEBPS/text/b.xhtml)" in said
+
+
+def test_code_and_tables_of_a_chapter_keep_their_columns():
+    code = "<pre><code>def f():\n    if x:\n        return 1\n\n    return [```]<br/></code></pre>"
+    head = "<table><caption>Sight</caption><tr><th>a|b</th><th>Of</th></tr>"
+    table = f"{head}<tr><td><p>r<span>od</span></p><p>s</p></td><td/></tr></table>"
+    laid = "<table><tr><td><ul><li>One</li></ul></td><td>Two</td></tr></table><table><tr><td>Alone</td></tr></table>"
+    marks = "&#x205c;&#x2e17;block0&#x205c;&#x2e17; &#x205c;&#x2e17;block9&#x205c;&#x2e17;"
+    found = read(epub({"a.xhtml": f"<p>See:</p>{code}<p>And {marks} so</p>{table}{laid}<pre> </pre><p>End.</p>"})).text
+    assert found.split("\n\n") == [
+        "See:", "````\ndef f():\n    if x:\n        return 1", "    return [```]\n````", "And   so", "Sight",
+        "| a\\|b | Of |\n|---|---|\n| rod s |  |", "One", "Two", "Alone", "End.",
+    ]  # fmt: skip
 
 
 def test_a_locked_book_is_told_from_one_with_locked_fonts():

@@ -87,6 +87,28 @@ def test_gzip_within_gzip_is_not_unpacked_twice():
         fetch(server.url("/a"), local())
 
 
+def test_gzip_of_several_members_is_read_to_its_end():
+    several = gzip.compress(b"one ") + gzip.compress(b"") + gzip.compress(b"two " * 1000)
+    routes = {path: page(sent, Content_Encoding="gzip") for path, sent in (("/a", several), ("/b", several[:-9]))}
+    with serving(routes) as server:
+        assert fetch(server.url("/a"), local()).content == b"one " + b"two " * 1000
+        with pytest.raises(FetchFailed, match="more than 999 bytes"):
+            fetch(server.url("/a"), local(max_bytes=999))
+        with pytest.raises(FetchFailed, match="the gzip data stops early"):
+            fetch(server.url("/b"), local())
+
+
+def test_what_stands_behind_gzip_is_not_waited_for():
+    def route(call):
+        call.start(200, {"Content-Type": "text/plain", "Content-Encoding": "gzip"})
+        call.write(gzip.compress(b"all of it"))
+        while not call.ended.is_set():
+            call.write(b"\0" * 4096)
+
+    with serving({"/a": route}) as server:
+        assert fetch(server.url("/a"), local()).content == b"all of it"
+
+
 def test_damaged_and_cut_gzip():
     good = gzip.compress(b"words " * 1000)
     with serving(

@@ -2,6 +2,7 @@
 
 import gc
 import io
+import re
 import warnings
 from contextlib import closing
 from datetime import UTC, datetime
@@ -104,6 +105,17 @@ def test_pages_that_are_but_pictures_are_told(caplog):
     caplog.clear()
     read(made([WORDS, "", WORDS]))
     assert not caplog.messages
+
+
+def test_damaged_pages_are_told(caplog):
+    whole = made([f"Page {n}. {WORDS}." for n in (1, 2, 3)])
+    kids = re.search(rb"/Kids \[[^\]]*\]", whole).group()
+    second = re.findall(rb"\d+ 0 R", kids)[1]
+    found = read(whole.replace(kids, kids.replace(second, b"9" * (len(second) - 4) + b" 0 R")))
+    assert ("Page 1" in found.text, "Page 2" in found.text, "Page 3" in found.text) == (True, False, True)
+    assert found.unread == 1
+    [said] = caplog.messages
+    assert "a.pdf: 1 of its 3 pages are damaged (the first is page 2)" in said
 
 
 @pytest.mark.parametrize("width", [180, 30], ids=["scan", "logo"])

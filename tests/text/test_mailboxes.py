@@ -55,6 +55,19 @@ def test_each_mail_is_a_document(tmp_path):
     assert (second.title, second.text.count("\n")) == ("Bearing 2", 3)  # what is attached is left aside
 
 
+def test_a_line_from_that_no_header_follows_is_part_of_its_mail(tmp_path):
+    archive(tmp_path / "a.mbox", mail(1, "We were there.\n\nX\nWe came back.\n"), mail(2))
+    written = (tmp_path / "a.mbox").read_bytes()
+    begin = b"From what we saw in the spring of 2019\n"
+    (tmp_path / "a.mbox").write_bytes(written.replace(b"X\n", begin) + b"\n" + begin)
+    first, second = documents(tmp_path / "a.mbox")
+    assert first.text == f"We were there.\n\n{begin.decode()}We came back.\n"
+    assert second.text.endswith(f"turned.\n\n\n{begin.decode()}")
+    twice = b"From a Mon Mar  4 10:00:00 2019\n>From b Mon Mar  4 10:00:00 2019\n"
+    (tmp_path / "b.mbox").write_bytes(2 * (twice + b"From: a@example.org\n\nIt turned.\n\n"))
+    assert [one.text for one in documents(tmp_path / "b.mbox") if not isinstance(one, Skipped)] == ["It turned.\n"]
+
+
 def test_a_mail_keeps_its_address_when_others_come_and_go(tmp_path):
     archive(tmp_path / "a.mbox", mail(1), mail(2), mail(3, known=False))
     before = {one.title: one.id for one in documents(tmp_path / "a.mbox")}

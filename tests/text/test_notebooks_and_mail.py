@@ -93,6 +93,38 @@ def test_a_body_in_html_or_another_encoding():
     assert read_message(b"From: a\n\nplain words\n", name="a").text == "plain words\n"
 
 
+def parts(kind, *given):
+    inner = "".join(f"--{kind}\r\nContent-Type: {about}\r\n\r\n{body}\r\n" for about, body in given)
+    return f"multipart/{kind}; boundary={kind}", f"{inner}--{kind}--\r\n"
+
+
+PAGE = ("text/html", "<p>The whole of the letter stands here, with its news.</p>")
+IMAGE = ("image/png\r\nContent-Disposition: inline; filename=a.png\r\nContent-Transfer-Encoding: base64", "AAAA")
+FILE = ("text/plain\r\nContent-Disposition: attachment; filename=a.txt", "Attached.")
+NAMED = ("text/plain; name=notes.txt\r\nContent-Disposition: inline", "Notes.")
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        # a mailing list puts its footer behind a page
+        (parts("mixed", PAGE, ("text/plain", "To leave, write.")), f"{PAGE[1][3:-4]}\n\nTo leave, write."),
+        # Apple Mail puts a picture between two halves
+        (parts("mixed", ("text/plain", "First."), IMAGE, ("text/plain", "Second.")), "First.\n\nSecond."),
+        (parts("mixed", parts("alternative", ("text/plain", "Said."), PAGE), FILE, NAMED), "Said."),
+        (parts("alternative", ("text/plain", " "), PAGE), PAGE[1][3:-4]),
+        (parts("alternative", PAGE, ("text/plain", "Said.")), "Said."),
+        (parts("alternative", parts("related", PAGE, IMAGE)), PAGE[1][3:-4]),
+        (parts("signed", ("text/plain", "Said."), ("application/pgp-signature", "x")), "Said."),
+        (parts("mixed", ("text/plain", "Said."), ("text/html", "<p></p>")), "Said."),
+        (NAMED, "Notes."),
+    ],
+)
+def test_all_parts_of_a_body_are_read_and_of_alternatives_one_that_says_something(given, text):
+    about, body = given
+    assert read_message(f"From: a\r\nContent-Type: {about}\r\n\r\n{body}".encode(), name="a").text.strip() == text
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [(b"just words", "is no mail"), (b"", "is no mail"), (b"From: a\n\n", "without text"), (mail(" "), "without text")],

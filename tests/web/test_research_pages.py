@@ -27,7 +27,7 @@ from foveal.research.state import RunState
 from foveal.research.text_sources import LibrarySource
 from foveal.web.job import Job, JobSettings
 from foveal.web.models import LocalModels
-from foveal.web.research_desk import sources_named
+from foveal.web.research_desk import Discreet, sources_named
 from foveal.web.research_work import Asked, ResearchWork
 
 AT_TEACHER = "## Current problem\nWho taught Petra Lindqvist?"
@@ -424,6 +424,17 @@ def test_what_a_source_says_of_this_machine_is_no_event_of_a_run(
     assert "HOME/library/passages.lance is damaged." in told
     assert str(tmp_path) not in told
     app.state.site.close()
+
+
+def test_a_source_of_the_site_is_searched_with_the_question_as_it_is_elsewhere(app: FastAPI) -> None:
+    desk = app.state.site.research
+    source = desk.source("library")
+    assert source.ranks_texts  # so that a small model's poor query has the question behind it
+
+    class Engine(LibrarySource):
+        ranks_texts = False
+
+    assert not Discreet(Engine(app.state.site.library), str).ranks_texts
 
 
 def test_limits_of_a_person_and_of_the_site(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from visitors import Visitor
 from foveal import faults
 from foveal.bench.mail_data import make_home
 from foveal.bench.mail_server import MailServer
+from foveal.cli import research_watch
 from foveal.cli.main import app as commands
 from foveal.database import Database
 from foveal.errors import Cancelled
@@ -122,6 +123,34 @@ def test_what_is_watched_asks_nobody_again_and_keeps_the_brief_that_was_looked_o
     (watch,) = Watches(ana.site.database).listed(find(ana.site.database, "ana").id)
     assert watch.options["attended"] is False
     assert ReportAsk.of(watch.options) == ReportAsk(brief=whole_report().brief)
+
+
+def test_a_source_that_is_not_offered_any_more_is_not_searched_for_who_watches(
+    app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = app.state.site
+    watching(app)
+    Watches(site.database).hasten(1)
+    monkeypatch.setitem(site.research.__dict__, "settings", replace(site.research.settings, sources="papers"))
+    site.reporter = ScriptedReporter()
+    (look,) = looked(site, threading.Event())
+    assert "The source 'library' is not offered here." in look.error
+    assert site.reporter.done == []
+
+
+def test_a_look_by_command_is_a_run_of_who_watches(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    ana, first = watching(app)
+    site = app.state.site
+    watches = Watches(site.database)
+    monkeypatch.setattr("foveal.cli.research_setup.sources_of", lambda *_: [])
+    monkeypatch.setattr("foveal.research.report_runs.reporter_of", lambda *_: ScriptedReporter())
+    monkeypatch.setattr(research_watch, "_chat", lambda *_: None)
+    watches.hasten(1)
+    assert watches.take(1, faults.now())
+    key, _ = research_watch._researched(site.settings, watches, watches.get(1), {"seconds": 60.0})
+    assert key != first
+    assert ana.get(f"/research/{key}").status_code == 200  # the mail leads her there
+    assert Runs(site.database).get(key).owner.person == find(site.database, "ana").id  # and it goes when she goes
 
 
 def test_who_may_watch(app: FastAPI) -> None:

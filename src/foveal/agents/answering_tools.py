@@ -203,11 +203,15 @@ def _step(kind: str, data: Mapping[str, Any]) -> str:
 
 
 def _researched(place: Place, found: Researched) -> shapes.Answer:
+    from foveal.research.answers import BY_ITSELF, STOPPED, UNREAD
+
     missing = [f"{name}: {why}" for name, why in (*found.missing, *found.unsearched)]
-    stopped = [f"Not complete: {found.stopped_by}."] if found.stopped_by else []
+    stopped = [f"Not complete: {STOPPED.get(found.stopped_by, found.stopped_by)}."] if found.stopped_by else []
+    told = [BY_ITSELF] if found.by_itself else []
+    told += [f"[{number}]: {UNREAD}" for number in sorted(found.unread)]
     held = _held(place, [one.span.document_id for one in found.citations])
     cited = [
-        shapes.Citation.of(number, one, held=one.span.document_id in held)
+        shapes.Citation.of(number, one, held=one.span.document_id in held and number not in found.unread)
         for number, one in zip(found.numbers, found.citations, strict=True)
     ]
     return shapes.Answer(
@@ -216,5 +220,5 @@ def _researched(place: Place, found: Researched) -> shapes.Answer:
         unsupported=list(found.unsupported),
         citations=cited,
         seconds=None,
-        note=" ".join([*stopped, *missing]),
+        note=" ".join([*stopped, *told, *missing]),
     )

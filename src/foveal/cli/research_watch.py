@@ -98,7 +98,7 @@ def show(home: Home = None, as_json: AsJson = False) -> None:
     from foveal.settings import Settings
 
     with _opened(Settings.load(home)) as database:
-        found = Watches(database).listed()
+        found = Watches(database).listed(reports=False)
     if as_json:
         names = ("id", "question", "every", "address", "run", "looked_at", "due_at", "error")
         print_json([{name: getattr(one, name) for name in names} for one in found])
@@ -249,7 +249,7 @@ def _researched(settings: Settings, watches: Watches, watch: Watch, named: Mappi
     from foveal.errors import Cancelled, FovealError
     from foveal.research.budget import Budget
     from foveal.research.report_runs import ReportAsk, report_of, reporter_of
-    from foveal.research.runs import Runs
+    from foveal.research.runs import Owner, Runs
     from foveal.research.state import RunState
     from foveal.research.watching import let_go
 
@@ -257,7 +257,8 @@ def _researched(settings: Settings, watches: Watches, watch: Watch, named: Mappi
     places = sources_of(watch.options.get("sources") or ["papers"], settings)
     reporter = reporter_of(_chat(settings, named), places, ask, Budget(seconds=named["seconds"]), settings)
     runs = Runs(watches.database)
-    key = runs.new(watch.question, options=dict(watch.options) | {"watch": watch.id})
+    options = dict(watch.options) | {"watch": watch.id}
+    key = runs.new(watch.question, options=options, owner=Owner(person=watch.owner))  # who is told of it may see it
     notes().print(f"Researching: {watch.question}", style="dim", markup=False)
     with runs.keep(key) as keeper:
         run = reporter.start(watch.question, key=key, keepers=[keeper])

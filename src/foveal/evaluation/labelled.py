@@ -190,7 +190,7 @@ def _rows(path: Path) -> Iterator[tuple[str, Any]]:
         raise InputError(f"There is no file {path}. Name a file of texts: {TEXT_FORM}.")
     plain = path.name.removesuffix(".gz")
     if plain.endswith(".txt"):
-        lines = text_in(path).splitlines()
+        lines = text_in(path).replace("\r\n", "\n").split("\n")  # U+2028 and their like end no line of a file
         return ((f"{path}, line {number},", {"text": line}) for number, line in enumerate(lines, 1) if line.strip())
     return csv_rows(path) if plain.endswith((".csv", ".tsv")) else json_lines(path)
 

@@ -33,6 +33,9 @@ from foveal.papers.schema import ListingRow, PersonRow, PickRow
 
 _LOGIN = re.compile(r"[a-z][a-z0-9-]{0,38}[a-z0-9]")
 _MADE = "reader-"  # how a login begins that nobody chose
+DELETED, GONE = "delete person", "deleted-"
+"""What the audit calls a deletion, and how it calls whoever is gone, before the number."""
+
 _TAKEN = frozenset({"admin", "system", "foveal", "moderator", "curator", "deleted", "anonymous", "root", "support"})
 
 
@@ -95,10 +98,23 @@ def chose_no_name(row: PersonRow) -> bool:
 def new_row(session: Session, email: str, *, login: str = "", name: str = "") -> PersonRow:
     """A row for a new person; without a login, one that tells nothing."""
     chosen = _free_login(session, login) if login else f"{_MADE}{secrets.token_hex(4)}"
-    row = PersonRow(login=chosen, email=email, name=_shown_name(name))
+    row = PersonRow(id=_number(session), login=chosen, email=email, name=_shown_name(name))
     session.add(row)
     session.flush()
     return row
+
+
+def _number(session: Session) -> int | None:
+    """The number of a new person where the database would give that of somebody deleted again; None: it does not.
+
+    SQLite counts on from the largest that is there. Jobs, and the address of a feed, know a person by the number alone.
+    """
+    if session.get_bind().dialect.name != "sqlite":
+        return None
+    wanted = select(AuditRow.target).where(AuditRow.action == DELETED, AuditRow.target.startswith(f"person:{GONE}"))
+    numbers = (target.removeprefix(f"person:{GONE}") for target in session.scalars(wanted))
+    last = session.scalar(select(func.max(PersonRow.id))) or 0
+    return 1 + max([last, *(int(one) for one in numbers if one.isdecimal())])
 
 
 def rename(database: Database, person: Person, *, login: str, name: str) -> Person:
@@ -177,7 +193,7 @@ def _row(session: Session, which: str) -> PersonRow:
 
 def _free_login(session: Session, given: str) -> str:
     login = given.strip().lower()
-    offices = login in _TAKEN or login.startswith("deleted-")  # so the audit calls who is gone
+    offices = login in _TAKEN or login.startswith(GONE)
     if not _LOGIN.fullmatch(login) or "--" in login or offices:
         raise InputError(
             f"{given[:60]!r} cannot be a login. It needs 2 to 40 letters a-z, digits and single hyphens, a letter "

@@ -5,7 +5,8 @@
 
 Kinds      topic (a search that has a name here), author, organisation, category (cs.CL; cs.* is all below it), query
 Search     topics and queries ask `search(query, k)`, which gives ids: whatever search the site has
-Muted      a paper is out of sight where its title or abstract holds the words, whole, in any case
+Muted      a paper is out of sight where its title or abstract holds the words, whole, in any case (of a script without
+           blanks between words: anywhere)
 Feed       a feed reader has no cookie: the address of the feed holds a token, derived from the home's secret and a
            version that the person can raise, so that nothing secret is stored
 """
@@ -15,11 +16,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
@@ -48,6 +51,11 @@ FOUND = 100
 """Papers that a query or topic is asked for."""
 
 Search = Callable[[str, int], Sequence[str]]
+
+_UNPARTED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u30ff\u31f0-\u31ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+)
+"""A letter of a script whose words no blank parts: Thai to Khmer, kana, ideographs."""
 
 
 @dataclass(frozen=True)
@@ -133,9 +141,22 @@ def is_muted(paper: Paper, words: Iterable[str]) -> bool:
 
 def holds(text: str, words: Iterable[str]) -> bool:
     """Whether a text has any of the muted words, whole, in any case: on pages, in feeds and in mails alike."""
-    pattern = "|".join(re.escape(one) for one in words)
-    plain = " ".join(text.casefold().split())
-    return bool(pattern) and re.search(rf"(?<!\w)(?:{pattern})(?!\w)", plain) is not None
+    pattern = "|".join(map(_whole, words))
+    return bool(pattern) and re.search(pattern, _plain(text)) is not None
+
+
+def _plain(text: str) -> str:
+    """In any case, and however accents are stored."""
+    return " ".join(unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()).split())
+
+
+@lru_cache(maxsize=4096)  # a page asks for each of its papers
+def _whole(words: str) -> str:
+    """The pattern of muted words that are no part of others; of a script without blanks any place will do."""
+    plain = _plain(words)
+    before = "" if _UNPARTED.match(plain) else r"(?<!\w)"
+    after = "" if _UNPARTED.match(plain[-1:]) else r"(?!\w)"
+    return f"{before}{re.escape(plain)}{after}"
 
 
 def unmuted(database: Database, person: Person | None, papers: Sequence[Paper]) -> list[Paper]:

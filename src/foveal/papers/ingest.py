@@ -273,6 +273,8 @@ def source_row(session: Session, name: str) -> SourceRow:
 def _first_day(known: SourceRow | None, source: WebSource, day: date) -> date:
     if known is None or known.read_to is None:
         return day - timedelta(days=FIRST_DAYS)
+    if known.read_to > day:  # by a clock that was ahead: nobody knows up to when it was read
+        return day - timedelta(days=max(FIRST_DAYS, source.overlap_days))
     return known.read_to - timedelta(days=source.overlap_days)
 
 

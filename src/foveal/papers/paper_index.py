@@ -137,15 +137,17 @@ class PaperIndex:
                     self.library.store.remove(sorted(gone))
                 done.removed = [present[one].removeprefix(SCHEME) for one in sorted(gone)]
             if wanted:
-                tables.write_setting(self.library.store.uri, WATERMARK, max(wanted.values()).isoformat())
+                mark = min(now(), max(wanted.values()))  # a clock that was ahead must not hide what changes later
+                tables.write_setting(self.library.store.uri, WATERMARK, mark.isoformat())
             return done
         finally:
             self._lock.release()
 
     def waiting(self) -> int:
         """Papers that were added or changed since the last sync, at least; cheap enough to ask at every search."""
-        store = PaperStore(self.database)
-        return len(store.changed_since(self._watermark(), limit=READ_AT_ONCE))
+        changed = PaperStore(self.database).changed_since(self._watermark(), limit=READ_AT_ONCE)
+        ahead = now() + OVERLAP
+        return sum(at <= ahead for _, at in changed)  # a time that is to come is no change: it would wait till then
 
     def paper_of(self, document: str) -> str | None:
         """The paper that a document of the index is; None where it is gone."""
@@ -175,8 +177,10 @@ class PaperIndex:
             return {document_id(address(one)): one for one in session.scalars(select(PaperRow.id))}
 
     def _watermark(self) -> datetime | None:
+        """How far it came; None, and all is looked at: nothing is indexed, or a clock that was ahead said how far."""
         stated = tables.read_settings(self.library.store.uri).get(WATERMARK)
-        return datetime.fromisoformat(stated) if stated else None
+        mark = datetime.fromisoformat(stated) if stated else None
+        return mark if mark is not None and mark <= now() + OVERLAP else None
 
     def state(self) -> State:
         """Papers in the database and when one last changed: equal states hold the same papers."""

@@ -71,6 +71,13 @@ TEXTLESS = frozenset(("hybrid", "lexical", "dense"))
 LEAST = 50
 """Papers asked of a retriever, at least, and twice what a page needs: some may be gone, or lack a phrase."""
 
+DEEPEST, DEEPEST_READ = 6400, 800
+"""Papers asked of a retriever, at most, where few of the first ones pass: filters the database knows, of phrases each
+paper is read."""
+
+ASKED_AT_ONCE = 1000
+"""Papers of one question to the database."""
+
 RANKERS = 2
 """Rankers that are kept, those used last: of names with numbers in them a visitor has as many as they like."""
 
@@ -117,7 +124,7 @@ class PaperSearch:
         self.database = database
         self.index = index
         self.store = PaperStore(database)
-        self._rankers: dict[str, Ranker] = {}
+        self._rankers: dict[tuple[str, tuple[int, ...]], Ranker] = {}
         self._lock = Lock()
         self._turn = BoundedSemaphore(AT_ONCE)
         self._nothing_waits_until = 0.0
@@ -175,8 +182,8 @@ class PaperSearch:
             wanted = max((page + 1) * k + 1, read)
             quick = (retriever or self._default) in TEXTLESS  # a slow one must not keep the others out
             with self._turn if quick else nullcontext():
-                hits = self._found(text, filters, wanted, retriever)
-            total = len(hits) if len(hits) < wanted else None
+                hits, whole = self._found(text, filters, wanted, retriever)
+            total = len(hits) if whole and len(hits) < wanted else None
             if ranker is not None:
                 hits = _ranked(text, hits, ranker, read)
             notes.append(self._note_on(text, hits[:k]))
@@ -233,23 +240,44 @@ class PaperSearch:
     def _default(self) -> str:
         return "hybrid" if self.index.encodes else "lexical"
 
-    def _found(self, text: str, filters: Filters, wanted: int, retriever: str | None) -> list[PaperHit]:
-        """What was named, then what the retriever found; each passes the filters and holds the phrases."""
+    def _found(self, text: str, filters: Filters, wanted: int, retriever: str | None) -> tuple[list[PaperHit], bool]:
+        """What was named, then what the retriever found; each passes the filters and holds the phrases.
+
+        With it whether that is all there is: where few pass, the retriever is asked for more, and these come after.
+        """
         text = plain(text)
-        scores = self.scores(text, max(LEAST, 2 * wanted), filters=filters, retriever=retriever)
-        named = self._named(text)
-        order = [*named, *(one for one in scores if one not in named)]
-        top, phrases, marker = max(scores.values(), default=0.0), phrases_of(text), Marker(text)
+        named, phrases, marker = self._named(text), phrases_of(text), Marker(text)
+        depth = max(LEAST, 2 * wanted)
+        deepest = max(depth, DEEPEST_READ if phrases else DEEPEST if filters else 0)
         hits: list[PaperHit] = []
-        while order and len(hits) < wanted:  # as few as fill the page: reading a paper costs more than finding it
-            step = wanted - len(hits)
-            hits += [
-                PaperHit(one, scores.get(one.id, top), marker.marks(one.title, one.abstract))
-                for one in self.store.many(order[:step])
-                if filters.holds(one) and (one.id in named or _holds(one, phrases))
-            ]
-            order = order[step:]
-        return hits
+        known, top = set[str](), 0.0
+        while True:
+            scores = self.scores(text, depth, filters=filters, retriever=retriever)
+            top = top or max(scores.values(), default=0.0)
+            order = self._passing([one for one in dict.fromkeys([*named, *scores]) if one not in known], filters)
+            known |= {*named, *scores}
+            while order and len(hits) < wanted:  # as few as fill the page: reading a paper costs more than finding it
+                step = wanted - len(hits)
+                hits += [
+                    PaperHit(one, scores.get(one.id, top), marker.marks(one.title, one.abstract))
+                    for one in self.store.many(order[:step])
+                    if filters.holds(one) and (one.id in named or _holds(one, phrases))
+                ]
+                order = order[step:]
+            if len(hits) >= wanted or len(scores) < depth or depth == deepest:
+                return hits, len(scores) < depth
+            depth = min(deepest, 8 * depth)
+
+    def _passing(self, papers: Sequence[str], filters: Filters) -> list[str]:
+        """Those of the papers that pass the filters, in their order: the index lets through a few that do not."""
+        if not filters:
+            return list(papers)
+        there: set[str] = set()
+        with self.database.reading() as session:
+            for first in range(0, len(papers), ASKED_AT_ONCE):
+                some = PaperRow.id.in_(papers[first : first + ASKED_AT_ONCE])
+                there |= set(session.scalars(filters.select().where(some)))
+        return [one for one in papers if one in there]
 
     def _named(self, text: str) -> list[str]:
         """The papers whose id, address or whole title the query is, or an id among its words."""
@@ -280,11 +308,12 @@ class PaperSearch:
         return [PaperHit(paper, 0.0, Marks()) for paper in self.store.many(ids)], count
 
     def _ranker(self, name: str) -> Ranker:
-        from foveal.ranking.by_name import load_ranker
+        from foveal.ranking.by_name import edition, load_ranker
 
         with self._lock:
-            ranker = self._rankers.pop(name, None) or load_ranker(name, home=self.settings.home)
-            self._rankers[name] = ranker
+            version = name, edition(name, self.settings.home)  # trained anew since, it is another one
+            ranker = self._rankers.pop(version, None) or load_ranker(name, home=self.settings.home)
+            self._rankers[version] = ranker
             for old in list(self._rankers)[:-RANKERS]:
                 del self._rankers[old]
             return ranker

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from foveal.database import Base, Database
 from foveal.errors import InputError, NotAllowed, UnknownPaper
-from foveal.papers.accounts import Person, name_in_audit, spellings
+from foveal.papers.accounts import DELETED, GONE, Person, name_in_audit, spellings
 from foveal.papers.moderation import must, record
 from foveal.papers.people_schema import (
     AdditionRow,
@@ -135,7 +135,7 @@ def erase(database: Database, person: Person, *, remarks: str = "keep", by: Pers
         _unnamed(session, person)
         session.execute(delete(PersonRow).where(PersonRow.id == person.id))
         actor = "system" if by is None or by.id == person.id else by.login
-        record(session, actor, "delete person", f"person:deleted-{person.id}", f"remarks: {remarks}")
+        record(session, actor, DELETED, f"person:{GONE}{person.id}", f"remarks: {remarks}")
 
 
 def _not_the_last_admin(session: Session, person: Person) -> None:
@@ -156,7 +156,7 @@ def _unnamed(session: Session, person: Person) -> None:
     closed = update(ClosedDiscussionRow).where(ClosedDiscussionRow.closed_by.in_(spellings(login)))
     session.execute(closed.values(closed_by=""))
     session.execute(delete(MuteRow).where(MuteRow.words == f"@{login}"))
-    name_in_audit(session, login, f"deleted-{person.id}")
+    name_in_audit(session, login, f"{GONE}{person.id}")
 
 
 def _subscribed(person: Person) -> Any:

@@ -21,14 +21,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import String, cast, delete, select, update
 from sqlalchemy.orm import Session
 
 from foveal.database import Database
 from foveal.errors import InputError, NotAllowed, UnknownPaper
 from foveal.papers import rising, thumbnails
+from foveal.papers.mail.schedule import REPLIES
 from foveal.papers.moderation import must, record
-from foveal.papers.people_schema import DeliveryPaperRow, ReadMarkRow
+from foveal.papers.people_schema import DeliveryPaperRow, DigestRunRow, ReadMarkRow
 from foveal.papers.person import Person
 from foveal.papers.records import paper_id
 from foveal.papers.schema import CollectedRow, CommentRow, ListingRow, PaperRow, PickRow, RemovedRow, VoteRow, now
@@ -94,6 +95,7 @@ def remove(
             _give(session, row, other)
         rising.forget(session, paper)
         session.flush()
+        _forget_answers(session, paper)
         session.execute(delete(PaperRow).where(PaperRow.id == paper))
         detail = " · ".join(filter(None, (gone.title, kept and f"an entry of {kept}", said)))
         record(session, by.login if by else "system", "remove paper", f"paper:{paper}", detail)
@@ -152,6 +154,15 @@ def _give(session: Session, old: PaperRow, new: PaperRow) -> None:
     new.votes_elsewhere = max(new.votes_elsewhere, old.votes_elsewhere)
     new.comments_elsewhere = max(new.comments_elsewhere, old.comments_elsewhere)
     new.changed_at = now()
+
+
+def _forget_answers(session: Session, paper: str) -> None:
+    """Forget the mails about answers that go with the paper.
+
+    SQLite gives the numbers of the last remarks once more: a mail that waits would tell its reader of another answer.
+    """
+    remarks = select(cast(CommentRow.id, String(10))).where(CommentRow.paper_id == paper)
+    session.execute(delete(DigestRunRow).where(DigestRunRow.cadence == REPLIES, DigestRunRow.period.in_(remarks)))
 
 
 def _told(row: RemovedRow) -> Removed:

@@ -245,7 +245,8 @@ class Schedule:
 
     def _beside(self, failed: str, stop: Event, job: Callable[[], object]) -> None:
         """Do what is done beside reading; a failure keeps nothing else from being done, and waits for a while."""
-        if stop.is_set() or faults.now() < self._waits.get(failed, faults.now()):
+        left = self._waits.get(failed, faults.now()) - faults.now()
+        if stop.is_set() or timedelta() < left <= timedelta(minutes=RETRY_MINUTES):  # longer: the clock was ahead
             return
         try:
             job()
@@ -259,7 +260,7 @@ class Schedule:
 
     def _forget(self) -> None:
         """Forget old requests to sources, once a day."""
-        if self._forgot is None or faults.now() - self._forgot >= timedelta(days=1):
+        if self._forgot is None or abs(faults.now() - self._forgot) >= timedelta(days=1):
             fetches.prune(self.database)
             self._forgot = faults.now()
 
@@ -269,15 +270,20 @@ class Schedule:
             row = session.get(SourceRow, plan.name)
         if row is None or row.started_at is None or row.started_at > now or row.ask != plan.ask:
             return self._may_try(plan, now)
-        begun = max(row.started_at, self._tried.get(plan.name, row.started_at))
+        begun = max(row.started_at, self._tried_at(plan, now) or row.started_at)
         if begun < plan.due(now):
             return True
         ended = row.finished_at is not None and row.finished_at >= row.started_at
         return not ended and self._may_try(plan, now, begun)
 
     def _may_try(self, plan: Plan, now: datetime, begun: datetime | None = None) -> bool:
-        last = self._tried.get(plan.name, begun)
+        last = self._tried_at(plan, now) or begun
         return last is None or now - last >= timedelta(minutes=RETRY_MINUTES)
+
+    def _tried_at(self, plan: Plan, now: datetime) -> datetime | None:
+        """When this process last tried; None where that is ahead: the clock was wrong then."""
+        last = self._tried.get(plan.name)
+        return last if last is not None and last <= now else None
 
     @contextmanager
     def _held(self) -> Iterator[None]:

@@ -87,9 +87,10 @@ def likeness(question: str, passages: Sequence[str], encoder: Encoder | None) ->
 def nothing_answers(nearest: float, looked_at: float, least: float = LIKE) -> bool:
     """Whether a text, by the likeness of its nearest sentence and the best score, holds no answer.
 
-    A small model, asked, would say something all the same. False where the likeness is not known, which is then 0.
+    A small model, asked, would say something all the same. False where the likeness is not known, which is then 0; that
+    of a short text may be below it.
     """
-    return 0 < nearest < least and looked_at < LOOKED_AT
+    return nearest != 0 and nearest < least and looked_at < LOOKED_AT
 
 
 def held_share(like: float) -> float:

@@ -96,9 +96,11 @@ class FileText:
 
     @cached_property
     def revision(self) -> str:
-        """SHA-256 of the file's bytes."""
-        with self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        """SHA-256 of the text, as of a document's: the same bytes in another encoding are another text."""
+        digest = hashlib.sha256()
+        for block in self.blocks():
+            digest.update(block.encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()
 
     def blocks(self) -> Iterator[str]:
         """The text, in pieces; bytes that are none in its encoding become U+FFFD."""

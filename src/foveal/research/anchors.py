@@ -23,7 +23,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from foveal.research.quantities import MONTHS, Anchor, dates, numbers, same_date, same_number, within
+from foveal.research.quantities import MONTHS, Anchor, dates, numbers, same_date, same_number, take, within
 from foveal.retrieval.words import FUNCTION_WORDS
 
 _WORD = re.compile(r"[^\W_](?:[\w&'’.-]*\w)?")
@@ -49,9 +49,10 @@ _ENDING = re.compile(r"(?:ians|ian|ans|an|eses|ese|s|n|i|ia|y)\Z")
 def anchors(text: str) -> list[Anchor]:
     """The anchors of a text, in its order."""
     dated = dates(text)
-    taken = [(one.start, one.end) for one in dated]
+    taken = bytearray(len(text))
+    take(taken, *dated)
     counted = [one for one in numbers(text) if not within(one, taken)]
-    taken += [(one.start, one.end) for one in counted]
+    take(taken, *counted)
     called = [one for one in _names(text) if not within(one, taken)]
     return sorted([*dated, *counted, *called], key=lambda one: (one.start, one.end))
 

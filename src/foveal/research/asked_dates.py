@@ -1,6 +1,7 @@
 """The time that a question names, for which sources count: by rule, in six languages.
 
     dates_in("What changed since May 2024?", today)                # ("2024-05-01", "")
+    dates_in("papers between March and May 2024", today)           # ("2024-03-01", "2024-05-31")
     dates_in("Studien zwischen 2010 und 2015", today)              # ("2010-01-01", "2015-12-31")
 
 Languages   English, German, French, Spanish, Chinese, Japanese
@@ -14,7 +15,7 @@ from __future__ import annotations
 import calendar
 import re
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 MONTHS = (
     "january|januar|jänner|janvier|enero", "february|februar|feber|février|febrero", "march|märz|mars|marzo",
@@ -28,24 +29,38 @@ NEAR = 24
 """Characters behind a date in which Chinese and Japanese say that it is one of sources."""
 
 _MONTH = {name: number for number, names in enumerate(MONTHS, 1) for name in names.split("|")}
+_SHORT = {names[:3]: number for number, names in enumerate(MONTHS, 1)} | {"sept": 9}
+"""English names cut short, which are months where a year follows."""
+
 _VERBS = frozenset(("may", "march"))
 """What is no month where it begins with a small letter."""
 
-_DAY = rf"(?:(?:{'|'.join(sorted(_MONTH, key=len, reverse=True))})(?: (?:de )?|(?!\w))(?:(?:19|20)\d\d)?|(?:19|20)\d\d)"
-_CJK_MONTH = r"(?<!\d)(?:1[0-2]|0?[1-9]) ?月"
-_CJK = rf"(?:(?:19|20)\d\d ?年(?: ?{_CJK_MONTH})?|{_CJK_MONTH})"
+_YEAR, _NUMBER = r"(?:19|20)\d\d", r"(?:3[01]|[12]\d|0?[1-9])"
+_NAMES = "|".join(sorted(_MONTH, key=len, reverse=True))
+_CUT = rf"(?:{'|'.join(_SHORT)})(?!\w)\.?(?=(?: {_NUMBER}(?:st|nd|rd|th)?,?)? {_YEAR})"
+_DAY = (
+    rf"(?:{_YEAR}-(?:0[1-9]|1[0-2])(?:-[0-3]\d)?(?![\d-])"
+    rf"|(?:(?:(?:the|dem|den|le|el) )?{_NUMBER}(?:st|nd|rd|th|er|\.)? (?:of |de )?)?"
+    rf"(?:{_NAMES}|{_CUT})(?: {_NUMBER}(?:st|nd|rd|th)?(?!\w|\.\d))?"
+    rf"(?:,? (?:del? )?{_YEAR}|(?! ?\d|,? (?:del? )?\d{{3}})(?: (?:de )?|(?!\w)))"
+    rf"|{_YEAR})"
+)
+_CJK_MONTH = rf"(?<!\d)(?:1[0-2]|0?[1-9]) ?月(?: ?{_NUMBER} ?[日号號])?"
+_CJK = rf"(?:{_YEAR} ?年(?: ?{_CJK_MONTH})?|{_CJK_MONTH})"
+_ISO = re.compile(r"(\d{4})-(\d\d)(?:-(\d\d))?")
 
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """How a stretch of time is said; `shift` in its own unit (year or month): where it begins and ends, None: open."""
+    """How a stretch of time is said; `shift`, in its own unit: where it begins and ends, None: open."""
 
     pattern: re.Pattern[str]
     shift: tuple[int | None, int | None]
 
 
 def _said(first: int | None, last: int | None, *patterns: str) -> _Rule:
-    """One way of many to say it: DATE is a year, a month, or a month of a year; C a Chinese or Japanese one."""
+    """One way of many to say it: DATE is a year, a month or a day, the year of which may be left out; C a Chinese or
+    Japanese one."""
     written = [one.replace("DATE", f"({_DAY})").replace("C", f"({_CJK})") for one in patterns]
     return _Rule(re.compile("|".join(written), re.IGNORECASE), (first, last))
 
@@ -122,31 +137,65 @@ def _of_sources(text: str, found: re.Match[str]) -> bool:
 
 def _days(given: list[str], shift: tuple[int | None, int | None], today: date) -> tuple[str, str]:
     """The first and the last day of what was named; of two dates the earlier one comes first."""
-    months = sorted((_month_of(one, today) for one in given), key=lambda one: (one[0], one[1] or 0))
+    named = sorted(_with_years([_parts(one) for one in given], today), key=lambda one: [part or 0 for part in one])
     first, last = shift
     since = until = ""
     if first is not None:
-        year, month = _moved(*months[0], first)
-        since = date(year, month or 1, 1).isoformat()
+        year, month, day = _moved(named[0], first)
+        since = date(year, month or 1, day or 1).isoformat()
     if last is not None:
-        year, month = _moved(*months[-1], last)
-        until = date(year, month or 12, calendar.monthrange(year, month or 12)[1]).isoformat()
+        year, month, day = _moved(named[-1], last)
+        until = date(year, month or 12, day or _length(year, month or 12)).isoformat()
     return since, until
 
 
-def _month_of(said: str, today: date) -> tuple[int, int | None]:
-    """Year and month; of a month alone the last one that has begun."""
-    year = re.search(r"(?:19|20)\d\d", said)
-    number = re.search(r"(\d\d?) ?月", said)
-    name = re.match(r"[^\W\d]+", said)
-    month = int(number[1]) if number else _MONTH.get(name[0].lower()) if name else None
-    if year:
-        return int(year[0]), month
-    return today.year - (month is not None and month > today.month), month
+def _parts(said: str) -> tuple[int | None, int | None, int | None]:
+    """Year, month and day, as far as they are named."""
+    if iso := _ISO.fullmatch(said):
+        return int(iso[1]), int(iso[2]), int(iso[3]) if iso[3] else None
+    year = re.search(_YEAR, said)
+    rest = said.replace(year[0], " ") if year else said
+    number = re.search(r"(\d\d?) ?月", rest)
+    names = ((_MONTH | _SHORT).get(one.lower()) for one in re.findall(r"[^\W\d]+", rest))
+    month = int(number[1]) if number else next(filter(None, names), None)
+    day = re.search(r"(?<!\d)\d\d?(?!\d)(?! ?月)", rest) if month else None
+    return int(year[0]) if year else None, month, int(day[0]) if day else None
 
 
-def _moved(year: int, month: int | None, by: int) -> tuple[int, int | None]:
+def _with_years(
+    named: list[tuple[int | None, int | None, int | None]], today: date
+) -> list[tuple[int, int | None, int | None]]:
+    """The dates of a stretch with the years that were left out: that of the other date, so that the first comes before
+    the last; where none is named, the last time that the last one has begun. A day that a month lacks is its last."""
+    first, last = named[0], named[-1]
+    if last[0]:
+        until = last[0]
+    elif first[0] and first[1]:
+        until = first[0] + (_place(last) < _place(first))
+    else:
+        until = today.year - ((last[1] or 1, last[2] or 1) > (today.month, today.day))
+    since = first[0] or until - (_place(first) > _place(last))
+    years = zip((since, until)[-len(named) :], named, strict=True)
+    return [(year, month, min(day, _length(year, month)) if day and month else None) for year, (_, month, day) in years]
+
+
+def _place(one: tuple[int | None, int | None, int | None]) -> tuple[int, int]:
+    """Where in its year a date lies; a year alone at its end."""
+    _, month, day = one
+    return month or 12, day or 31
+
+
+def _length(year: int, month: int) -> int:
+    return calendar.monthrange(year, month)[1]
+
+
+def _moved(one: tuple[int, int | None, int | None], by: int) -> tuple[int, int | None, int | None]:
+    """A date moved in its own unit."""
+    year, month, day = one
     if month is None:
-        return year + by, None
+        return year + by, None, None
+    if day is not None:
+        moved = date(year, month, day) + timedelta(days=by)
+        return moved.year, moved.month, moved.day
     at = year * 12 + month - 1 + by
-    return at // 12, at % 12 + 1
+    return at // 12, at % 12 + 1, None

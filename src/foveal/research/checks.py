@@ -25,6 +25,9 @@ SUPPORTED, CONTRADICTS = 0.7, 0.75
 """Share of the claim's words in the best window from which it is borne out; or, its numbers aside, denied."""
 
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_THOUSANDS = re.compile(r",(?=\d{3}(?!\d))")
+"""A comma that parts thousands: that of "1,5" parts a fraction, and 15 is another number."""
+
 _NAME = re.compile(r"\b[A-Z][\w'-]+")
 _NOT = re.compile(r"\b(?:not|no|never|without|none|neither|cannot|n't|fails? to|failed to)\b|n't\b", re.IGNORECASE)
 
@@ -110,7 +113,7 @@ def _alike(claim: str, said: str) -> bool:
 
 
 def _bare(number: str) -> str:
-    return number.replace(",", "").rstrip(".")
+    return _THOUSANDS.sub("", number).rstrip(".")
 
 
 def _without_numbers(text: str) -> set[str]:

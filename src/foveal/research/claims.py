@@ -18,15 +18,19 @@ from foveal.research.anchors import anchors
 from foveal.research.evidence import Claim
 from foveal.text.units import sentences
 
-_KEY = r"[A-Za-z]{0,8}[-_]?\w{1,24}"
+# Pages of others are looked through by these: no part may be matched in two ways, or a long one takes for ever.
+_KEY = r"(?:[A-Za-z]{0,8}-)?\w{1,32}"
 _KEYS, _NUMBERS = rf"{_KEY}(?:\s*[,;]\s*{_KEY})*", r"\d{1,4}(?:\s*[,;–-]\s*\d{1,4})*"
-_MARK = re.compile(rf"\[\[\s*(?P<keys>{_KEYS})\s*\]\]|\[\^?(?P<numbers>{_NUMBERS})\](?:\((?P<address>[^)\s]+)[^)]*\))?")
+_TITLE = r"(?:\s[^)]*)?"
+_MARK = re.compile(
+    rf"\[\[\s*(?P<keys>{_KEYS})\s*\]\]|\[\^?(?P<numbers>{_NUMBERS})\](?:\((?P<address>[^)\s]+){_TITLE}\))?"
+)
 _BEHIND = re.compile(
-    rf"(?P<stop>[.!?…。！？]+[\"'”’)]*)(?P<marks>(?:\s*(?:\[\[\s*{_KEYS}\s*\]\]|\[\^?{_NUMBERS}\](?:\([^)\s]+[^)]*\))?))+)"
+    rf"(?P<stop>(?<![.!?…。！？])[.!?…。！？]+[\"'”’)]*)(?P<marks>(?:\s*(?:\[\[\s*{_KEYS}\s*\]\]|\[\^?{_NUMBERS}\](?:\([^)\s]+{_TITLE}\))?))+)"
 )
 _HEADING = re.compile(r"^#{1,6}\s+(?P<title>.+?)\s*#*$")
 _LIST = re.compile(r"^\s*(?:[-*+•]|\d{1,3}[.)])\s+")
-_RULE = re.compile(r"^\s*(?:[-*_]\s*){3,}$|^\s*\|?[\s:|-]+\|[\s:|-]*$")
+_RULE = re.compile(r"^\s*(?:[-*_]\s*){3,}$|^(?=[^|]*\|)[\s:|-]{2,}$")
 _FENCE = re.compile(r"^\s*(`{3,}|~{3,})")
 _LISTS = r"sources?|references?|bibliography|works cited|quellen|literatur"
 _SOURCES = re.compile(_LISTS, re.IGNORECASE)
@@ -35,7 +39,7 @@ _APART = re.compile(
     r"|what would change this answer|further reading|not borne out.*",
     re.IGNORECASE,
 )
-_LINK = re.compile(r"\[([^\]]+)\]\([^)\s]+[^)]*\)")
+_LINK = re.compile(rf"\[([^\]]+)\]\([^)\s]+{_TITLE}\)")
 _ENTRY = re.compile(r"^\s*(?:\[\^?(?P<marked>\d{1,4})\]:?|(?P<listed>\d{1,4})[.)])\s+(?P<rest>.+)$")
 _POINTED = re.compile(r"(?<!\\)<([^<>\s]+)>")
 _ADDRESS = re.compile(r"\]\((?P<linked>[^)\s]+)|(?P<bare>(?:https?|file|arxiv):[^\s<>)\]]+)")

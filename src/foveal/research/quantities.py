@@ -29,7 +29,7 @@ MONTHS = _listed("january february march april may june july august september oc
 _MONTH = {name[:length]: place for place, name in enumerate(MONTHS, 1) for length in {3, 4, len(name)}}
 _MONTH_NAMES = "|".join(sorted(_MONTH, key=len, reverse=True))
 _DATES = (
-    re.compile(r"\b(?P<y>[12]\d{3})-(?P<m>0[1-9]|1[0-2])-(?P<d>[0-3]\d)\b"),
+    re.compile(r"\b(?P<y>[12]\d{3})-(?P<m>0[1-9]|1[0-2])-(?P<d>[0-3]\d)(?:\b|(?=T\d\d:))"),
     re.compile(r"(?<!\d)(?P<y>[12]\d{3})[年년] ?(?P<m>0?[1-9]|1[0-2])[月월](?: ?(?P<d>[0-3]?\d)[日일])?"),
     re.compile(r"\b(?P<d>[0-3]?\d)\.(?P<m>0?[1-9]|1[0-2])\.(?P<y>[12]\d{3})\b"),
     re.compile(
@@ -129,6 +129,10 @@ _LESS = re.compile(
     r"|cut|less|fewer|deficit|under)",
     re.IGNORECASE,
 )
+_BELOW = re.compile(r"\b(?:below|minus|negative|under)\b", re.IGNORECASE)
+_LEVEL = re.compile(r"\b(?:to|at)\s*\Z", re.IGNORECASE)
+"""Before a number that is reached: what fell to 5 did not fall by it."""
+
 _LETTERS = re.compile(r"[^\W\d_]+")
 _SIGN = re.compile(r"(?<!\w)([A-Z][A-Z0-9]*)(?:\+|\+?[-‐‑–])\Z")
 """What stands before the 2 of IL-2, the 19 of COVID-19, the 3 of CD4+3−."""
@@ -169,14 +173,16 @@ class Anchor:
 def dates(text: str) -> list[Anchor]:
     """The dates of a text, of a month at least."""
     found: list[Anchor] = []
+    taken = bytearray(len(text))
     for pattern in _DATES:
         for one in pattern.finditer(text):
             parts = one.groupdict()
             month = int(parts["m"]) if parts.get("m") else _MONTH[parts["n"].casefold()]
             day, year = int(parts.get("d") or 0), int(parts.get("y") or 0)
             anchor = Anchor("date", one[0], one.start(), one.end(), date=(year, month, day))
-            if day <= 31 and not within(anchor, [(other.start, other.end) for other in found]):
+            if day <= 31 and not within(anchor, taken):
                 found.append(anchor)
+                take(taken, anchor)
     return found
 
 
@@ -190,15 +196,17 @@ def numbers(text: str) -> list[Anchor]:
     ]
     starts = {one.start: one for one in found}
     found = list(starts.values())
+    taken = bytearray(len(text))
+    take(taken, *found)
     for one in _NUMBER_WORDS.finditer(text):
         value = _worded(one[0])
-        taken = [(other.start, other.end) for other in found]
         unit = _AFTER_WORDS.match(text, one.end())
         anchor = Anchor(
             "number", one[0], one.start(), one.end(), value=value, unit=UNITS[unit[1].casefold()] if unit else ""
         )
         if value > 1 and not within(anchor, taken):  # "one" and "zero" say other things, too
             found.append(anchor)
+            take(taken, anchor)
     return found
 
 
@@ -221,7 +229,8 @@ def _from_digits(one: re.Match[str], text: str, *, other: bool) -> Anchor:
     start = one.start() + len(written) - len(written.lstrip())
     exact = bool(unit) or "." in digits
     below = (_MINUS if exact else _TRUE_MINUS).search(text[max(0, start - 3) : start]) is not None
-    falls = _LESS.search(text[max(0, start - NEAR) : one.end() + NEAR]) is not None
+    says_less = _BELOW if _LEVEL.search(text[max(0, start - 24) : start]) else _LESS
+    falls = says_less.search(text[max(0, start - NEAR) : one.end() + NEAR]) is not None
     sign, after = (found.search(text[max(0, start - 24) : start]) for found in (_SIGN, _WORD_BEFORE))
     return Anchor(
         "number", written.strip(), start, one.end(), value=value, unit=UNITS.get(unit.casefold(), ""), rounded=rounded,
@@ -250,9 +259,15 @@ def _worded(text: str) -> float:
     return total + part
 
 
-def within(one: Anchor, taken: Sequence[tuple[int, int]]) -> bool:
-    """Whether an anchor lies over one of some places."""
-    return any(start < one.end and one.start < end for start, end in taken)
+def take(taken: bytearray, *anchors: Anchor) -> None:
+    """Mark the characters of anchors as taken: a byte for each of the text, since a table holds thousands of them."""
+    for one in anchors:
+        taken[one.start : one.end] = b"\1" * (one.end - one.start)
+
+
+def within(one: Anchor, taken: bytearray) -> bool:
+    """Whether an anchor lies over characters that are taken."""
+    return any(taken[one.start : one.end])
 
 
 def same_number(one: Anchor, other: Anchor) -> bool:
@@ -311,9 +326,13 @@ def _kind(one: Anchor) -> tuple[str, str]:
 
 
 def _rounds(exact: float, rounded: float) -> bool:
-    """Whether a number, with as many significant digits as another has, is that other one."""
+    """Whether a number, with as many significant digits as another has, is that other one; a half goes up, or to the
+    even digit."""
     digits = len(f"{rounded:.12g}".replace(".", "").lstrip("0").rstrip("0")) if rounded < 1e12 else 3
-    return digits >= 1 and float(f"{exact:.{max(1, digits)}g}") == rounded
+    if digits < 1 or not math.isfinite(exact):
+        return False
+    half = 10.0 ** (math.floor(math.log10(exact)) - digits + 1) / 2
+    return float(f"{exact:.{digits}g}") == rounded or math.isclose(exact + half, rounded)
 
 
 def same_date(wanted: tuple[int, int, int], other: Anchor) -> bool:

@@ -32,7 +32,7 @@ _FURNITURE = re.compile(
     r"|read more|back to top)\b",
     re.IGNORECASE,
 )
-_TABLE = re.compile(r"(?:^[ \t]*\|.*\|[ \t]*\n?){2,}", re.MULTILINE)
+_TABLE = re.compile(r"(?:^[ \t]*\|.*\|[ \t]*\r?\n?){2,}", re.MULTILINE)
 _TABBED = re.compile(r"(?:^[^\t\n]+(?:\t[^\t\n]*)+\n?){2,}", re.MULTILINE)
 _CAPTION = re.compile(r"^(?:figure|fig\.|table)\s+\d+\s*[.:].+$", re.IGNORECASE | re.MULTILINE)
 

@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy.orm import defer
 
 from foveal import faults
 from foveal.database import Database, is_dead, new_holder, rows_changed, storable_json
@@ -111,13 +112,16 @@ class Watches:
                 )
             return _watch(row)
 
-    def listed(self, owner: int | None = None) -> list[Watch]:
-        """Those of a person, or all of the database, in the order in which they came."""
+    def listed(self, owner: int | None = None, *, reports: bool = True) -> list[Watch]:
+        """Those of a person, or all of the database, in the order in which they came; to show them takes no reports,
+        which are long."""
         wanted = select(WatchRow).order_by(WatchRow.id)
+        if not reports:
+            wanted = wanted.options(defer(WatchRow.report, raiseload=True))
         if owner is not None:
             wanted = wanted.where(WatchRow.owner_id == owner)
         with self.database.reading() as session:
-            return [_watch(row) for row in session.scalars(wanted)]
+            return [_watch(row, report=reports) for row in session.scalars(wanted)]
 
     def due(self, now: datetime) -> list[Watch]:
         """Those whose time has come."""
@@ -202,7 +206,7 @@ def _checked(question: str, every: str) -> str:
     return plain
 
 
-def _watch(row: WatchRow) -> Watch:
+def _watch(row: WatchRow, *, report: bool = True) -> Watch:
     return Watch(
         id=row.id,
         question=row.question,
@@ -210,7 +214,7 @@ def _watch(row: WatchRow) -> Watch:
         every=row.every,
         owner=row.owner_id,
         address=row.address,
-        report=Report.of_ledger(json.loads(row.report)) if row.report else None,
+        report=Report.of_ledger(json.loads(row.report)) if report and row.report else None,
         run=row.run_id,
         looked_at=row.looked_at,
         due_at=row.due_at,

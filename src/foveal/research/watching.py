@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from foveal import faults
 from foveal.errors import Cancelled, FovealError, UnknownRun
 from foveal.research.checks import Checks, WordChecks, denied
 from foveal.research.evidence import Claim, SourceRecord
@@ -178,7 +179,10 @@ def look_at_due(
 ) -> Iterator[Look]:
     """Look at each watched question, or one, whose time has come and that no other process looks at."""
     for watch in watches.due(now):
-        if only in (None, watch.id) and watches.take(watch.id, now):
+        taken_at = max(
+            now, faults.now()
+        )  # looks take long: held from when the first began, the last would be free again
+        if only in (None, watch.id) and watches.take(watch.id, taken_at):
             yield look(watch, watches, research=research, fresh=fresh, tell=tell, now=now, checks=checks)
 
 

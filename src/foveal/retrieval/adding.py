@@ -9,11 +9,12 @@ Writing is always the calling process's: one writer, one order. So whoever works
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from foveal.retrieval.indexing import Indexed
+from foveal.retrieval.rows import Entry
 from foveal.retrieval.store import Collection, Store
 from foveal.text.loading import LoadSettings, Skipped, Source, readable
 from foveal.text.sources import Part
@@ -32,6 +33,24 @@ class AddReport(Indexed):
     sources: int = 0  # found
     sources_read: int = 0
     part: Part | None = None  # how far the source is that is being read, where it takes long
+
+
+def no_lesser(
+    documents: Iterator[Document], report: AddReport, entries: Callable[[Sequence[str]], Mapping[str, Entry]]
+) -> Iterator[Document]:
+    """The documents, but for papers that came without their full text and are there with it: these stay as they are.
+
+    arXiv's PDFs cannot be had at all times; its abstract alone must not take the place of what was read before.
+    """
+    for one in documents:
+        if one.metadata.get("full_text") is False:
+            there = entries([one.id]).get(one.id)
+            if there and there.metadata.get("full_text") is True:
+                address = str(one.metadata.get("source", one.id))
+                said = f"{address} came without its full text, with which it is in the library: that stays."
+                report.skipped.append(Skipped(address, f"{said} Add it again later."))
+                continue
+        yield one
 
 
 class Work(Protocol):

@@ -9,6 +9,7 @@ common words only where nothing else was asked for.
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from foveal.evaluation.scripts import SYLLABIC_RANGES, run_pattern, word_runs
 from foveal.retrieval.stems import stem
@@ -43,7 +44,8 @@ def asked_found(text: str, query: str) -> list[tuple[tuple[int, int], str]]:
         if word is not None:
             found.append((one.span(), word))
     for word in words.difference(plain):
-        found += [(one.span(), word) for one in re.finditer(re.escape(word), text)]
+        forms = dict.fromkeys((word, unicodedata.normalize("NFD", word)))
+        found += [(one.span(), word) for one in re.finditer("|".join(map(re.escape, forms)), text)]
     return sorted(found)
 
 

@@ -404,7 +404,7 @@ class NearDuplicates:
 
 # -- names ------------------------------------------------------------------------------------------------------------
 
-_NAME = re.compile(r"(?:[A-Z][\w'’.-]+|[A-Z]{2,})(?:\s+(?:of|the|and|de|von|van)?\s*(?:[A-Z][\w'’.-]+|[A-Z]{2,}))*")
+_NAME = re.compile(r"(?:[A-Z][\w'’.-]+|[A-Z]{2,})(?:\s+(?:(?:of|the|and|de|von|van)\s*)?(?:[A-Z][\w'’.-]+|[A-Z]{2,}))*")
 
 
 def entities(title: str) -> tuple[str, ...]:

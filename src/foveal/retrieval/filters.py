@@ -16,8 +16,10 @@ from __future__ import annotations
 
 import re
 import sys
+import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
 
 from foveal.errors import InputError
 from foveal.models.characters import scalar
@@ -44,13 +46,14 @@ DOCUMENT_COLUMNS = {
 ALIASES = {"from": "author"}
 """Other names of metadata, where documents have none of that name."""
 
-DATES, NUMBERS = {"published_at"}, {"page"}
+DATES, NUMBERS, ADDRESSES = {"published_at"}, {"page"}, {"source", "url"}
 
 _NAME = r"[\w.\-]+"
 _OPERATOR = r"!=|<=|>=|=|<|>|~|(?<=\s)in(?=[\s(])"
-_CONDITION = re.compile(rf"\s*(?P<name>{_NAME})\s*(?P<op>{_OPERATOR})\s*(?P<value>.+?)\s*", re.DOTALL)
+_CONDITION = re.compile(rf"(?P<name>{_NAME})\s*(?P<op>{_OPERATOR})\s*(?P<value>\S.*)", re.DOTALL)
+"""Of a condition without white space around it; a run of blanks can be parted in one way only, or it takes minutes."""
 _QUOTED = r"""(?:"[^"]*"|'[^']*')(?=\s*(?:[,)]|$)|\s+and\s)"""
-_JOIN = rf"\s+and\s+(?={_NAME}(?:\s*[!<>=~]|\s+in[\s(]))"
+_JOIN = rf"(?<!\s)\s+and\s+(?={_NAME}(?:\s*[!<>=~]|\s+in[\s(]))"
 _AND = re.compile(rf"(?:[=<>~,(]|\sin(?=\s))\s*({_QUOTED})|{_JOIN}", re.IGNORECASE)
 _LISTED = re.compile(rf"\s*({_QUOTED}|[^,]*)(?:,|$)", re.IGNORECASE)
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
@@ -71,7 +74,7 @@ def sql(where: str | Sequence[str] | None, columns: Mapping[str, str] = COLUMNS)
 def metadata_keys(where: str | Sequence[str] | None) -> list[str]:
     """The names in `where` that are neither columns nor aliases, so keys of the metadata, in their order."""
     given = [where] if isinstance(where, str) else list(where or ())
-    found = [_CONDITION.fullmatch(part) for text in given if text.strip() for part in _parts(text)]
+    found = [_CONDITION.fullmatch(part.strip()) for text in given if text.strip() for part in _parts(text)]
     own = {*COLUMNS, *ALIASES}
     return list(dict.fromkeys(one["name"] for one in found if one and one["name"] not in own))
 
@@ -87,7 +90,7 @@ def _parts(text: str) -> list[str]:
 
 
 def _condition(text: str, columns: Mapping[str, str]) -> str:
-    found = _CONDITION.fullmatch(text)
+    found = _CONDITION.fullmatch(text.strip())
     if not found:
         raise InputError(
             f"The condition {text!r} is not understood; it needs a name, one of = != < <= > >= ~ in, and a value, "
@@ -130,15 +133,31 @@ def _compare_text(text: str, op: str, value: str, *, numeric: bool) -> str:
         held, wanted = f"lower({text})", value.lower()
         if "ς" in wanted or "σ" in wanted:  # one Greek letter, small in two forms: the first ends a word
             held, wanted = f"replace({held}, 'ς', 'σ')", wanted.replace("ς", "σ")
-        return f"contains({held}, {literal(wanted)})"
+        forms = _forms(wanted)
+        if text in ADDRESSES:  # where a name's spaces and accents are written in per cent
+            forms = list(dict.fromkeys([*forms, *map(_quoted, forms)]))
+        return " OR ".join(f"contains({held}, {literal(form)})" for form in forms)
     if not numeric or not _NUMBER.fullmatch(value):
-        return f"{text} {op} {literal(value)}"
+        forms = _forms(value) if op in ("=", "!=") else [value]
+        return (" AND " if op == "!=" else " OR ").join(f"{text} {op} {literal(form)}" for form in forms)
     most = sys.float_info.max  # SQL has no infinity
     number = repr(max(-most, min(float(value), most)))
     if op not in ("=", "!="):
         return f"try_cast({text} as double) {op} {number}"
     same = f"({text} = {literal(value)} OR coalesce(try_cast({text} as double) = {number}, false))"
     return same if op == "=" else f"NOT {same}"
+
+
+def _forms(value: str) -> list[str]:
+    """The value as given, and with each accent in its letter and apart from it: both are one text, and files' names
+    have either."""
+    return list(dict.fromkeys([value, *(unicodedata.normalize(form, value) for form in ("NFC", "NFD"))]))
+
+
+def _quoted(wanted: str) -> str:
+    """A part of an address as addresses have it, in lower case."""
+    scheme = "file://" if wanted.startswith("file://") else ""
+    return scheme + quote(scalar(wanted).removeprefix(scheme)).lower()
 
 
 def _compare_date(name: str, op: str, value: str) -> str:

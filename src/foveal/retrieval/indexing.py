@@ -26,6 +26,7 @@ from foveal.retrieval.filters import literal
 from foveal.retrieval.rows import OWN_TITLE, Current, Prepared, passage_rows, titled
 from foveal.retrieval.store import Store
 from foveal.retrieval.tables import EDITIONS
+from foveal.retrieval.words import composed
 from foveal.types import Document, Passage
 
 BATCH = 1024
@@ -117,6 +118,7 @@ class Indexer:
             sorted(document.metadata.items()), settings.get("segmenter"),
             settings.get(EDITIONS, settings.get("fingerprint")) or None,
             *([people] if (people := _people(document)) else []),
+            *(["composed"] if any(composed(one) != one for one in (document.title, document.text)) else []),
         )  # fmt: skip
         return hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
@@ -287,13 +289,17 @@ def indexed_text(document: Document, passage: Passage) -> str:
     """What search sees of a passage: title, heading path and text, so that a passage is found by what it is part of;
     of a mail also who wrote it, and to whom.
 
-    All are cut where they are very long (a heading path from its front): the passage itself must reach the vector.
+    All are cut where they are very long (a heading path from its front): the passage itself must reach the vector. A
+    text whose accents stand apart from their letters is there a second time as queries have it (`words.composed`): it
+    ends as it is, so that what is shown of it is what its place holds.
     """
-    title, heading = document.title[:TITLE_SHOWN], passage.heading or ""
-    if title and f"{heading} > ".startswith(f"{document.title} > "):
-        heading = heading.removeprefix(document.title).removeprefix(" > ")
-    named = [part for part in (title, heading[-HEADING_SHOWN:]) if part and not _begins(passage.text, part)]
-    return " ".join([*named, *_people(document), passage.text])
+    whole, heading, text = composed(document.title), composed(passage.heading or ""), composed(passage.text)
+    title = whole[:TITLE_SHOWN]
+    if title and f"{heading} > ".startswith(f"{whole} > "):
+        heading = heading.removeprefix(whole).removeprefix(" > ")
+    named = [part for part in (title, heading[-HEADING_SHOWN:]) if part and not _begins(text, part)]
+    again = [text] if text != passage.text else []
+    return " ".join([*named, *map(composed, _people(document)), *again, passage.text])
 
 
 def _begins(text: str, words: str) -> bool:

@@ -65,6 +65,8 @@ def _replace(store: Store, document: Document, entry: Entry) -> None:
         vectors = np.asarray(flat, dtype=np.float32).reshape(len(passages), store.dimension)
     edition = Indexer(store, lambda _: (), None).edition(document)
     indexed = [indexed_text(document, passage) for passage in passages]
+    if (document.id, edition) in store.begun():  # of one that was stopped: they would be there twice
+        store.discard([edition])
     if passages:
         store.append([passage_rows(store.passages_schema, document, edition, passages, indexed, vectors)])
     store.publish([Prepared(document, edition, len(passages), entry.added_at)])

@@ -12,13 +12,13 @@ from collections import Counter
 from collections.abc import Iterable
 
 from foveal.evaluation.scripts import pieces, word_runs
-from foveal.retrieval.words import FUNCTION_WORDS
+from foveal.retrieval.words import FUNCTION_WORDS, composed
 
 
 def terms(text: str) -> list[str]:
     """The words of `text` in lower case and in order, function words left out."""
     found: list[str] = []
-    for word in word_runs(text.lower()):
+    for word in word_runs(composed(text).lower()):
         if word not in FUNCTION_WORDS:
             found += pieces(word)
     return found

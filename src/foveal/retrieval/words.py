@@ -20,6 +20,8 @@ ASKING_WORDS = frozenset(_ASKING_WORDS.split())
 """English words that a question is asked with, and that say nothing of what is asked for: looked up, but not marked."""
 
 _QUOTES = str.maketrans(dict.fromkeys("“”„‟«»「」『』＂", '"'))
+SOFT_HYPHEN = "\u00ad"
+
 _LETTERS = {"ł": "l", "ø": "o", "đ": "d", "æ": "ae", "œ": "oe", "ı": "i", "ð": "d", "þ": "th"}
 """Letters of which Unicode does not say that they are others with an accent."""
 
@@ -31,7 +33,7 @@ def lexical_query(query: str) -> Any:
     """
     from lancedb.query import BooleanQuery, MatchQuery, Occur, PhraseQuery
 
-    text, phrases = _quoted(scalar(query))
+    text, phrases = _quoted(composed(scalar(query)))
     words = [word for word in text.split() if word.lower() not in FUNCTION_WORDS] or text.split()
     should = [(Occur.SHOULD, MatchQuery(" ".join(words), "indexed"))] if words else []
     must = [(Occur.MUST, PhraseQuery(phrase, "indexed")) for phrase in phrases]
@@ -43,9 +45,16 @@ def plain_quotes(query: str) -> str:
     return query.translate(_QUOTES)
 
 
+def composed(text: str) -> str:
+    """The text with letter and accent as one character (NFC), and without soft hyphens: the index cuts words at both.
+    Names of files from a Mac have them apart, and so have texts that were copied from there.
+    """
+    return text if text.isascii() else unicodedata.normalize("NFC", text.replace(SOFT_HYPHEN, ""))
+
+
 def folded(text: str) -> str:
     """The text as the full-text index compares it, but for stems: in lower case, Latin letters without accents."""
-    plain = text.casefold()
+    plain = composed(text).casefold()
     if plain.isascii():
         return plain
     return "".join(

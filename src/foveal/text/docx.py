@@ -1,17 +1,20 @@
 """Word documents (.docx) to Markdown: paragraphs, headings, lists with their numbers, tables, notes.
 
-Text      as it stands now: what was inserted is read, what was deleted or moved away is not
+Text      as it stands now: what was inserted is read, what was deleted, moved away or made hidden is not
 Headings  by the outline level of a paragraph, or that of its style
 Numbers   as Word writes them in front of paragraphs ("3.2", "(b)"), which are not in the text and which others cite
 Notes     footnotes and endnotes behind the text, called [^1] as in Markdown
+Formulas  in a line, as those of web pages: (a+b)/2c, x^2
 Left out  heads and feet of pages, comments, pictures
 """
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,14 +23,18 @@ from foveal.text.archives import ArchiveFiles, opened
 from foveal.text.html_kept import label_of
 from foveal.text.plain import storable
 
-DOCUMENT, STYLES, NUMBERS, ABOUT = "word/document.xml", "word/styles.xml", "word/numbering.xml", "docProps/core.xml"
-NOTES = {"footnoteReference": "word/footnotes.xml", "endnoteReference": "word/endnotes.xml"}
+DOCUMENT, ABOUT = "word/document.xml", "docProps/core.xml"
+NOTES = {"footnoteReference": "footnotes", "endnoteReference": "endnotes"}
 
 DEEPEST = 9  # levels of lists
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _GONE = {f"{_W}{name}" for name in ("del", "moveFrom", "instrText", "delText", "rPr", "pPr", "sectPr")} | {
     "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
 }
+_WRAPPED = {f"{_W}{name}" for name in ("sdt", "sdtContent", "customXml")}  # around rows and cells, as in forms
+_M = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
+_STRICT = "http://purl.oclc.org/ooxml/"
+_BETWEEN = {"f": "/", "sSup": "^", "sSub": "_", "sSubSup": "_^", "limLow": "_", "limUpp": "^"}
 _SIGNS = {"tab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
 _KINDS = {
     "decimal": "1",
@@ -52,15 +59,58 @@ class WordText:
 def read_docx(content: bytes, *, name: str, max_bytes: int) -> WordText:
     """The document in `content`; UnreadableSource says why there is none."""
     with opened(content, name, max_bytes=max_bytes) as files:
-        body = files.xml(DOCUMENT).find(f"{_W}body")
-        about = files.xml(ABOUT) if ABOUT in files.names else None
-        reader = _Reader(_Styles.of(files), _Numbers.of(files))
+        parts = _Parts(files)
+        body = parts.xml("document").find(f"{_W}body")
+        about = parts.xml("core-properties") if "core-properties" in parts.places else None
+        reader = _Reader(_Styles.of(parts), _Numbers.of(parts))
         blocks = list(reader.blocks(body)) if body is not None else []
-        blocks += list(_notes(files, reader))
+        blocks += list(_notes(parts, reader))
     text = storable(re.sub(r"\n{3,}", "\n\n", "\n\n".join(blocks))).strip()
     if not text:
         raise UnreadableSource(f"{name} holds no text. What stands in its pictures is not read.")
     return WordText(text, _said(about, "title") or reader.title, _said(about, "creator"), _said(about, "created"))
+
+
+class _Parts:
+    """The files of a document by what they are, wherever they lie: Word on the web writes word/document2.xml."""
+
+    def __init__(self, files: ArchiveFiles) -> None:
+        self.files = files
+        top = {"document": DOCUMENT, "core-properties": ABOUT} | self._related("")
+        place = top.get("officeDocument", DOCUMENT)
+        usual = {name: f"word/{name}.xml" for name in ("styles", "numbering", *NOTES.values())}
+        named = {**top, "document": place if place in files.names else DOCUMENT, **usual, **self._related(place)}
+        self.places = {name: place for name, place in named.items() if place in files.names or name == "document"}
+
+    def xml(self, name: str) -> Any:
+        """The root of a part. UnreadableSource: it has none."""
+        root = self.files.xml(self.places[name])
+        if f"{{{_STRICT}" in str(root.tag):  # the same elements by other names
+            for one in root.iter("*"):
+                one.tag = _usual(one.tag)
+                for key, value in one.attrib.items():
+                    del one.attrib[key]
+                    one.set(_usual(key), value)
+        return root
+
+    def _related(self, place: str) -> dict[str, str]:
+        """What a file says that belongs to it: the kind of each, and where it lies."""
+        folder, name = posixpath.split(place)
+        listed = posixpath.join(folder, "_rels", f"{name}.rels")
+        found: dict[str, str] = {}
+        root: Any = None
+        with suppress(UnreadableSource):  # damaged: then all lies where it usually does
+            root = self.files.xml(listed) if listed in self.files.names else None
+        for one in root.iterchildren("{*}Relationship") if root is not None else ():
+            target = posixpath.normpath(posixpath.join("/", folder, one.get("Target") or "")).lstrip("/")
+            if target in self.files.names:
+                found.setdefault((one.get("Type") or "").rpartition("/")[2], target)
+        return found
+
+
+def _usual(name: str) -> str:
+    """A name of a strict document as others have it."""
+    return name.replace(f"{{{_STRICT}wordprocessingml/main}}", _W).replace(f"{{{_STRICT}officeDocument/math}}", _M)
 
 
 @dataclass(frozen=True)
@@ -71,9 +121,9 @@ class _Styles:
     lists: dict[str, tuple[str, int]]  # number of the list, and level
 
     @classmethod
-    def of(cls, files: ArchiveFiles) -> _Styles:
+    def of(cls, parts: _Parts) -> _Styles:
         levels, lists, based = dict[str, int](), dict[str, tuple[str, int]](), dict[str, str]()
-        for style in files.xml(STYLES).iter(f"{_W}style") if STYLES in files.names else ():
+        for style in parts.xml("styles").iter(f"{_W}style") if "styles" in parts.places else ():
             own, called = style.get(f"{_W}styleId") or "", (_value(style, "name") or "").lower()
             based[own] = _value(style, "basedOn") or ""
             if called == "title":
@@ -102,10 +152,10 @@ class _Numbers:
     counted: dict[str, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
 
     @classmethod
-    def of(cls, files: ArchiveFiles) -> _Numbers:
-        if NUMBERS not in files.names:
+    def of(cls, parts: _Parts) -> _Numbers:
+        if "numbering" not in parts.places:
             return cls({}, {})
-        root = files.xml(NUMBERS)
+        root = parts.xml("numbering")
         abstract = {one.get(f"{_W}abstractNumId"): _levels(one) for one in root.iter(f"{_W}abstractNum")}
         shared = {one.get(f"{_W}numId"): _value(one, "abstractNumId") or "" for one in root.iter(f"{_W}num")}
         return cls({number: abstract.get(whose, {}) for number, whose in shared.items()}, shared)
@@ -186,7 +236,11 @@ class _Reader:
             if one.tag in _GONE or one.tag == f"{_W}txbxContent" or not isinstance(one.tag, str):
                 continue
             name = one.tag.removeprefix(_W)
-            if name == "t":
+            if one.tag == f"{_M}oMath":
+                yield _formula(one)
+            elif name == "r" and _is_hidden(one):
+                continue
+            elif name == "t":
                 yield one.text or ""
             elif name in _SIGNS:
                 yield _SIGNS[name]
@@ -198,22 +252,57 @@ class _Reader:
 
     def _table(self, table: Any) -> str:
         rows = [
-            [" ".join(" ".join(self.blocks(cell)).split()).replace("|", "\\|") for cell in row.iterchildren(f"{_W}tc")]
-            for row in table.iterchildren(f"{_W}tr")
+            [" ".join(" ".join(self.blocks(cell)).split()).replace("|", "\\|") for cell in _inner(row, "tc")]
+            for row in _inner(table, "tr")
+            if row.find(f"{_W}trPr/{_W}del") is None
         ]
         lines = [f"| {' | '.join(cells)} |" for cells in rows if any(cells)]
         return "\n".join([*lines[:1], *([f"|{'---|' * len(rows[0])}"] if len(lines) > 1 else []), *lines[1:]])
 
 
-def _notes(files: ArchiveFiles, reader: _Reader) -> Iterator[str]:
+def _notes(parts: _Parts, reader: _Reader) -> Iterator[str]:
     """The notes that the text calls, in the order of their numbers."""
     found: dict[tuple[str, str], Any] = {}
-    for kind, place in NOTES.items():
-        if place in files.names and any(kind == one for one, _ in reader.notes):
-            found |= {(kind, note.get(f"{_W}id") or ""): note for note in files.xml(place).iterchildren()}
+    for kind, name in NOTES.items():
+        if name in parts.places and any(kind == one for one, _ in reader.notes):
+            found |= {(kind, note.get(f"{_W}id") or ""): note for note in parts.xml(name).iterchildren()}
     for key, number in list(reader.notes.items()):
         if key in found:
             yield f"[^{number}]: {' '.join(' '.join(reader.blocks(found[key])).split())}"
+
+
+def _inner(element: Any, name: str) -> Iterator[Any]:
+    """The rows of a table, or the cells of a row, those in content controls among them."""
+    for one in element.iterchildren():
+        if one.tag == f"{_W}{name}":
+            yield one
+        elif one.tag in _WRAPPED:
+            yield from _inner(one, name)
+
+
+def _formula(part: Any) -> str:
+    """What a formula says, in one line."""
+    name = part.tag.removeprefix(_M) if isinstance(part.tag, str) else ""
+    if name == "t":
+        return part.text or ""
+    said = [words for one in part.iterchildren() if one.tag not in _GONE and (words := _formula(one))]
+    if name in _BETWEEN:
+        bare = [words if words.isalnum() else f"({words})" for words in said]
+        return "".join(f"{sign}{words}" for sign, words in zip(("", *_BETWEEN[name]), bare, strict=False))
+    about = part.find(f"{_M}{name}Pr")  # signs that stand beside the words, with what they are if it does not say
+    signs = {str(one.tag).removeprefix(_M): one.get(f"{_M}val") or "" for one in (about if about is not None else ())}
+    if name == "d":
+        return f"{signs.get('begChr', '(')}{signs.get('sepChr', '|').join(said)}{signs.get('endChr', ')')}"
+    if name == "rad":
+        return f"√({''.join(said[-1:])})" if len(said) < 2 else f"√[{said[0]}]({said[1]})"
+    if name == "nary":
+        return f"{signs.get('chr', '∫')}{' '.join(said)}"
+    return "".join(said)
+
+
+def _is_hidden(run: Any) -> bool:
+    mark = run.find(f"{_W}rPr/{_W}vanish")
+    return mark is not None and mark.get(f"{_W}val") not in ("0", "false", "off")
 
 
 def _is_gone(element: Any) -> bool:

@@ -3,11 +3,13 @@
 A book is a ZIP archive of pages in XHTML. Its container names a package, which lists the files (manifest) and the order
 in which they are read (spine). Of the archive only these are unpacked, up to a limit. Tables of contents are left out.
 
-Refuses   what is no such archive, or damaged; books whose chapters are locked for one reader (DRM)
+Refuses   what is no such archive, or damaged; books whose chapters are locked for one reader (DRM); of chapters that
+          the package lists and the archive lacks the log says how many
 """
 
 from __future__ import annotations
 
+import logging
 import posixpath
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +22,8 @@ from foveal.text.archives import ArchiveFiles, opened
 from foveal.text.dates import aware
 from foveal.text.html import read_chapter
 from foveal.text.plain import storable
+
+logger = logging.getLogger("foveal.text.epub")
 
 CONTAINER, LOCKS = "META-INF/container.xml", "META-INF/encryption.xml"
 _PAGES = ("application/xhtml+xml", "text/html")
@@ -42,10 +46,15 @@ def read_epub(
 
     `on_chapter` hears after each chapter how many have been read, and of how many; what it raises ends the reading.
     """
+    missing: list[str] = []
     with opened(content, name, max_bytes=max_bytes) as files:
         place = _package_place(files)
         package = files.xml(place)
-        chapters = list(_chapters(files, package, posixpath.dirname(place)))
+        chapters = list(_chapters(files, package, posixpath.dirname(place), missing))
+    if missing:
+        logger.warning(
+            "%s lacks %d of the chapters that it lists (the first is %s). Get it anew.", name, len(missing), missing[0]
+        )
     texts = []
     for number, page in enumerate(chapters, start=1):
         if text := read_chapter(page, name=name):
@@ -61,8 +70,9 @@ def _package_place(files: ArchiveFiles) -> str:
     return next((str(one) for one in files.xml(CONTAINER).xpath("//*[local-name()='rootfile']/@full-path")), "")
 
 
-def _chapters(files: ArchiveFiles, package: Any, folder: str) -> Iterator[bytes]:
-    """The pages in the order of reading, each once."""
+def _chapters(files: ArchiveFiles, package: Any, folder: str, missing: list[str]) -> Iterator[bytes]:
+    """The pages in the order of reading, each once; the names of those that are not there go to `missing`."""
+    called = {name.casefold(): name for name in sorted(files.names)}  # some books write A.xhtml for a.xhtml
     listed = {one.get("id"): one for one in package.xpath("//*[local-name()='manifest']/*[local-name()='item']")}
     locked = _locked(files)
     seen: set[str] = set()
@@ -71,9 +81,12 @@ def _chapters(files: ArchiveFiles, package: Any, folder: str) -> Iterator[bytes]
         if item is None or item.get("media-type") not in _PAGES or "nav" in (item.get("properties") or "").split():
             continue
         place = posixpath.normpath(posixpath.join(folder, _path(item.get("href") or "")))
+        place = place if place in files.names else called.get(place.casefold(), place)
         if place in locked:
             raise UnreadableSource(f"{files.name} is locked for one reader (DRM), so its text cannot be read.")
-        if place in files.names and place not in seen:
+        if place not in files.names:
+            missing.append(place)
+        elif place not in seen:
             seen.add(place)
             yield files.read(place)
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from email.message import Message
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from foveal import faults
@@ -38,6 +38,8 @@ LONGEST_TYPE = 1000  # characters of a Content-Type that are read: the parser is
 TICK_S = 0.2  # how often a wait looks whether it was cancelled
 REDIRECTS = frozenset((301, 302, 303, 307, 308))
 TRY_AGAIN = frozenset((429, 502, 503, 504))
+
+_GZIP = b"\x1f\x8b"  # begins a member
 
 _ROBOTS = RobotsCache()
 _ADVICE = {
@@ -274,12 +276,12 @@ class _Session:
         packing = response.headers.get("content-encoding", "identity").lower()
         if packing not in ("identity", "gzip", "x-gzip", ""):
             raise FetchFailed(f"{url} is packed with {packing!r}, though gzip was asked for. Download it by hand.")
-        unpacker = zlib.decompressobj(wbits=31) if "gzip" in packing else None
+        packed = _Gzip() if "gzip" in packing else None
         content = bytearray()
         for chunk in response.iter_raw():
             room = max_bytes + 1 - len(content)
             try:
-                content += unpacker.decompress(chunk, room) if unpacker else chunk[:room]
+                content += packed.unpacked(chunk, room) if packed else chunk[:room]
             except zlib.error as error:
                 raise FetchFailed(f"{url} sent damaged gzip data ({error}). Try again later.") from error
             if len(content) > max_bytes:
@@ -289,7 +291,9 @@ class _Session:
                     f"{url} holds more than {max_bytes:,} bytes, the most that is read. Raise FetchSettings.max_bytes, "
                     "or download the file and split it."
                 )
-        if unpacker and content and not unpacker.eof:
+            if packed and packed.over:
+                break
+        if packed and content and not packed.whole:
             raise httpcore.RemoteProtocolError("the gzip data stops early")
         return bytes(content)
 
@@ -328,6 +332,33 @@ class _Session:
                 found = []
             require_public(host, found)
         return proxy
+
+
+class _Gzip:
+    """What is packed with gzip, as it comes: one member, or several in a row. What stands behind them is not read."""
+
+    def __init__(self) -> None:
+        self._member: Any = zlib.decompressobj(wbits=31)
+        self.over = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether it ends where a member does."""
+        return self._member is None
+
+    def unpacked(self, chunk: bytes, most: int) -> bytes:
+        """At most so many bytes of what a chunk holds; of more, what is left is lost. zlib.error: it is damaged."""
+        found = bytearray()
+        while chunk and len(found) < most:
+            if self._member is None:
+                self.over = not _GZIP.startswith(chunk[:2])
+                if self.over:
+                    break
+                self._member = zlib.decompressobj(wbits=31)
+            found += self._member.decompress(chunk, most - len(found))
+            chunk = self._member.unused_data
+            self._member = None if self._member.eof else self._member
+        return bytes(found)
 
 
 def _site(parts: SplitResult) -> str:

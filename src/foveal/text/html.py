@@ -24,7 +24,7 @@ from typing import Any
 from foveal.errors import UnreadableSource
 from foveal.text.dates import aware
 from foveal.text.html_hidden import drop_hidden
-from foveal.text.html_kept import MARK, mark_kept, written
+from foveal.text.html_kept import MARK, mark_kept, put_back, set_apart, written
 from foveal.text.plain import decode, known_encoding, require_text, storable
 
 _DECLARED = re.compile(
@@ -197,18 +197,20 @@ def _headed(text: str, tree: Any, title: str | None) -> str:
 
 
 def _whole_body(tree: Any) -> str:
-    """All text of the body, one block a paragraph: for pages in which no main text can be told."""
+    """All text of the body, one block a paragraph, code and tables as they stand: for pages in which no main text can
+    be told."""
     body = tree.find("body")
     if body is None:
         return ""
     for element in body.xpath(".//script | .//style | .//noscript | .//template"):
         element.drop_tree()
+    blocks = set_apart(body)
     for element in body.iter(*_BLOCKS):
         mark = "#" * int(element.tag[1]) + " " if re.fullmatch("h[1-6]", element.tag) else ""
         element.text = f"\n\n{mark}{element.text or ''}"
         element.tail = f"\n\n{element.tail or ''}"
     lines = (line.strip() for line in "".join(body.itertext()).split("\n"))
-    return "\n\n".join(line for line in lines if line.strip("#"))
+    return put_back("\n\n".join(line for line in lines if line.strip("#")), blocks)
 
 
 def _simplify(tree: Any) -> None:

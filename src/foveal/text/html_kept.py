@@ -1,6 +1,7 @@
 """What the search for a page's main text would lose, marked before it and written as it should be after it.
 
     mark_kept(tree);  text = written(trafilatura's Markdown)
+    blocks = set_apart(body);  text = put_back(lines of the body, blocks)      # where there was no search
 
 Code      blank lines within `pre`
 Lists     numbers that do not begin at one or leave some out, and letters or Roman numerals: "see point (b)" needs them
@@ -23,6 +24,11 @@ PROSE, LINKED = 60, 1 / 3
 LONGEST = 10_000
 """Lists count so far: a number in a page may be any."""
 
+LONGEST_CELL = 500
+"""Characters of a table's cell; what is longer is a column of a page."""
+
+_LAID_OUT = ("table", "pre", "ul", "ol", "dl", "h1", "h2", "h3", "h4", "h5", "h6")
+_BLOCK = re.compile(rf"{MARK}block(\d{{1,9}}){MARK}")
 _BLANK_LINE = re.compile(rf"^[ \t]*{MARK}[ \t]*$", re.MULTILINE)
 _LABEL = re.compile(rf"(?:(?<=\n)|^)([ \t]*)(?:\d+\.|-) {MARK}(\w+){MARK} ?|{MARK}(\w+){MARK} ?")
 _ROMAN = ((1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l"), (40, "xl"), (10, "x"),
@@ -47,6 +53,63 @@ def written(markdown: str) -> str:
     if MARK not in markdown:
         return markdown
     return _LABEL.sub(_labelled, _BLANK_LINE.sub("", markdown)).replace(MARK, "")
+
+
+def set_apart(body: Any) -> list[str]:
+    """Code and tables as Markdown, each with a mark in its place: as lines of text they would lose their columns."""
+    blocks: list[str] = []
+    for outer in _outermost(body, "pre"):
+        for end in outer.iter("br"):
+            end.tail = f"\n{end.tail or ''}"
+        code = "".join(outer.itertext()).strip("\n").rstrip()
+        fence = "`" * max(3, *(len(found) + 1 for found in ("", *re.findall("`{3,}", code))))
+        if code.strip():
+            _put_mark(outer, f"{fence}\n{code}\n{fence}", blocks)
+    for table in list(body.iter("table")):
+        if not any(one.tag in _LAID_OUT for one in table.iter() if one is not table) and (rows := _rows(table)):
+            _put_mark(table, rows, blocks)
+    return blocks
+
+
+def put_back(text: str, blocks: list[str]) -> str:
+    """The text with the blocks where their marks are, each once: a page may spell a mark."""
+    left = dict(enumerate(blocks))
+    return _BLOCK.sub(lambda found: left.pop(int(found[1]), ""), text)
+
+
+def _put_mark(element: Any, block: str, blocks: list[str]) -> None:
+    for one in list(element):
+        element.remove(one)
+    element.text = f"{MARK}block{len(blocks)}{MARK}"
+    blocks.append(block)
+
+
+def _outermost(body: Any, tag: str) -> list[Any]:
+    from lxml import etree
+
+    found = []
+    walk = etree.iterwalk(body, events=("start",), tag=tag)
+    for _, element in walk:
+        found.append(element)
+        walk.skip_subtree()
+    return found
+
+
+def _rows(table: Any) -> str:
+    """A table below its caption; "" where it has one row or column, or long texts, and is but a page's layout."""
+    for one in table.iter("p", "div", "br"):
+        one.tail = f" {one.tail or ''}"
+    rows = [
+        [" ".join("".join(cell.itertext()).split()).replace("|", "\\|") for cell in row if cell.tag in ("td", "th")]
+        for row in table.iter("tr")
+    ]
+    rows = [cells for cells in rows if any(cells)]
+    if len(rows) < 2 or max(map(len, rows)) < 2 or any(len(cell) > LONGEST_CELL for cells in rows for cell in cells):
+        return ""
+    lines = [f"| {' | '.join(cells)} |" for cells in rows]
+    caption = " ".join("".join(one for own in table.iter("caption") for one in own.itertext()).split())
+    above = [caption, ""] if caption else []
+    return "\n".join([*above, lines[0], f"|{'---|' * len(rows[0])}", *lines[1:]])
 
 
 def _labelled(match: re.Match[str]) -> str:

@@ -68,16 +68,24 @@ def mailbox(lines: Iterable[bytes], source: Source) -> Iterator[Document | Skipp
 
 
 def _mails(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """The bytes of each mail: it begins behind a line "From …" at the file's begin, or below a blank line."""
-    held, begun, blank = list[bytes](), False, True
+    """The bytes of each mail: it begins behind a line "From …", at the file's begin or below a blank line, with its
+    headers. A line "From what we saw in 2019" that no program has quoted is part of a mail.
+    """
+    held, begun, blank, border = list[bytes](), False, True, b""
     for line in lines:
-        if blank and _BEGINS.match(line):
-            if held:
-                yield b"".join(held[:-1])  # without the blank line
-            held, begun = [], True
-        elif begun:
+        if border:
+            if not begun or _HEADER.match(line) or _QUOTED.match(line):  # programs quote a second such line, too
+                if held:
+                    yield b"".join(held[:-1])  # without the blank line
+                held, begun = [], True
+            else:
+                held.append(border)
+        border = line if blank and _BEGINS.match(line) else b""
+        if begun and not border:
             held.append(line[1:] if _QUOTED.match(line) else line)
         blank = not line.strip()
+    if border:
+        held.append(border)
     if held:
         yield b"".join(held if held[-1].strip() else held[:-1])
 

@@ -6,16 +6,18 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 from email import policy
-from email.message import EmailMessage
+from email.message import EmailMessage, Message
 from email.parser import BytesParser
 
 from foveal.errors import UnreadableSource
 from foveal.text.dates import aware
 from foveal.text.plain import decode, storable
 
+_TEXTS = ("text/plain", "text/html")
+
 
 @dataclass(frozen=True)
-class Message:
+class Mail:
     """What a mail says."""
 
     text: str
@@ -26,7 +28,7 @@ class Message:
     published_at: datetime | None
 
 
-def read_message(content: bytes, *, name: str) -> Message:
+def read_message(content: bytes, *, name: str) -> Mail:
     """The mail in `content`. UnreadableSource: it is none, or says nothing."""
     mail = BytesParser(policy=policy.default).parsebytes(content)
     if not isinstance(mail, EmailMessage) or not (mail.keys() and ("from" in mail or "date" in mail)):
@@ -35,13 +37,48 @@ def read_message(content: bytes, *, name: str) -> Message:
     if not text.strip():
         raise UnreadableSource(f"{name} is a mail without text. What is attached to it is not read: save it apart.")
     title, author, to, cc, date = (_header(mail, key) for key in ("subject", "from", "to", "cc", "date"))
-    return Message(text, title, author, to, cc, aware(date))
+    return Mail(text, title, author, to, cc, aware(date))
 
 
 def _body(mail: EmailMessage, name: str) -> str:
-    part = mail.get_body(preferencelist=("plain", "html"))
-    if part is None:
+    """All that its parts say, in their order. UnreadableSource: none says anything, and one cannot be read."""
+    wrong: list[UnreadableSource] = []
+    text = _said(mail, name, wrong) or _said(mail, name, wrong, named=True)
+    if not text and wrong:
+        raise wrong[0]
+    return text
+
+
+def _said(part: Message[str, str], name: str, wrong: list[UnreadableSource], *, named: bool = False) -> str:
+    """What a part says: of alternatives the plain one if it says something. What has a file's name is attached, or,
+    in a mail of which nothing else is text, its body (`named`).
+    """
+    if part.get_content_disposition() == "attachment":
         return ""
+    if part.get_content_maintype() == "multipart":
+        return _all_said(part, name, wrong, named=named)
+    if part.get_content_type() not in _TEXTS or bool(part.get_filename()) > named:
+        return ""
+    try:
+        return _text(part, name)
+    except UnreadableSource as error:
+        wrong.append(error)
+        return ""
+
+
+def _all_said(whole: Message[str, str], name: str, wrong: list[UnreadableSource], *, named: bool) -> str:
+    parts = [one for one in whole.get_payload() if isinstance(one, Message)] if whole.is_multipart() else []
+    kind = whole.get_content_subtype()
+    if kind == "alternative":  # programs send an empty plain one beside the page that says it all
+        parts.sort(key=lambda one: one.get_content_type() != "text/plain")
+    texts = filter(str.strip, (_said(one, name, wrong, named=named) for one in parts))
+    if kind in ("alternative", "related"):
+        return next(texts, "")
+    found = list(texts)  # a list puts its footer behind a letter, Apple Mail a picture between two halves
+    return found[0] if len(found) == 1 else "\n\n".join(text.strip("\n") for text in found)
+
+
+def _text(part: Message[str, str], name: str) -> str:
     content, charset = part.get_payload(decode=True), part.get_content_charset()
     if not isinstance(content, bytes) or not content.strip():
         return ""

@@ -6,7 +6,7 @@ Headings  by the outline and by the letters' size and weight (`pdf_headings.py`)
 Pages     `pages[i]` is the offset at which page i + 1 begins; a page without text begins where the next one does
 Title     from the file's properties where these name a title, else the largest line of the first page
 Refuses   files that are locked, damaged, or hold no text at all (scans: they need text recognition first); of a file
-          with some such pages the log says how many
+          with some such pages, or damaged ones, the log says how many
 
 pdfium is not made for threads: one file is read at a time. Handles are closed at once.
 """
@@ -69,7 +69,7 @@ class PdfText:
     title: str | None
     author: str | None
     created: datetime | None
-    unread: int  # pages that are pictures without text
+    unread: int  # pages that are pictures without text, or damaged
 
 
 def read_pdf(
@@ -80,9 +80,10 @@ def read_pdf(
     `on_page` hears after each page how many have been read, and of how many; what it raises ends the reading.
     """
     pictures: list[int] = []
+    damaged: list[int] = []
     with PDFIUM, _opened(content, name) as pdf:
         lines = []
-        for page in _pages(pdf, name, max_characters, pictures):
+        for page in _pages(pdf, name, max_characters, pictures, damaged):
             lines.append(page)
             on_page(len(lines), len(pdf))
         pages = marked(flowing(lines), list(_outline(pdf)))
@@ -103,9 +104,18 @@ def read_pdf(
             len(pages),
             pictures[0],
         )
+    if damaged:
+        logger.warning(
+            "%s: %d of its %d pages are damaged (the first is page %d) and cannot be read or found. Get the file anew, "
+            "or mend it, for instance: qpdf in.pdf out.pdf",
+            name,
+            len(damaged),
+            len(pages),
+            damaged[0],
+        )
     title = _sane(properties["Title"]) or largest or _first_line(text)
     created = pdf_date(properties["CreationDate"])
-    return PdfText(text, offsets, title, properties["Author"] or None, created, len(pictures))
+    return PdfText(text, offsets, title, properties["Author"] or None, created, len({*pictures, *damaged}))
 
 
 @contextmanager
@@ -127,8 +137,9 @@ def _opened(content: bytes, name: str) -> Iterator[Any]:
         yield pdf
 
 
-def _pages(pdf: Any, name: str, max_characters: int, pictures: list[int]) -> Iterator[list[Line]]:
-    """The lines of each page; the numbers of those with a picture and hardly a line go to `pictures`."""
+def _pages(pdf: Any, name: str, max_characters: int, pictures: list[int], damaged: list[int]) -> Iterator[list[Line]]:
+    """The lines of each page; the numbers of those with a picture and hardly a line go to `pictures`, of those that
+    cannot be read to `damaged`."""
     import pypdfium2
 
     left = max_characters
@@ -141,6 +152,7 @@ def _pages(pdf: Any, name: str, max_characters: int, pictures: list[int]) -> Ite
                     pictures.append(number + 1)
         except pypdfium2.PdfiumError:  # a damaged page is empty, and the others keep their numbers
             lines = []
+            damaged.append(number + 1)
         left -= sum(len(line.text) + 1 for line in lines)
         if left < -1:
             raise UnreadableSource(

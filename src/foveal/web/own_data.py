@@ -25,6 +25,6 @@ def counted_of(database: Database, person: Person) -> dict[str, int]:
     """How much there is of each, by its name there; what there is none of is left out."""
     more = {
         "research": Runs(database).count(Owner(person=person.id)),
-        "watched_questions": len(Watches(database).listed(person.id)),
+        "watched_questions": len(Watches(database).listed(person.id, reports=False)),
     }
     return personal_data.held(database, person) | {name: count for name, count in more.items() if count}

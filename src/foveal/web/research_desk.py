@@ -79,9 +79,11 @@ class Discreet:
     source: Source
     told: Callable[[Exception], str]
     name: str = field(init=False)
+    ranks_texts: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self.name = self.source.name
+        self.ranks_texts = getattr(self.source, "ranks_texts", False)
 
     def search(self, query: str, k: int, *, cancel: Cancel | None = None) -> list[Found]:
         """Its hits."""
@@ -316,7 +318,8 @@ class Desk:
         )
 
     def source(self, name: str) -> Source:
-        """One of the sources that are offered."""
+        """One of the sources that are offered. InputError: it is not, or not any more."""
+        self._require_offered(name)
         papers = {"papers": self.site.search} if scheme_of(name) == "papers" else {}
         return Discreet(source_of(name, self.site.settings, **papers), self.site.told)
 
@@ -351,9 +354,7 @@ class Desk:
         """InputError: no question, or a source that cannot be searched. HTTPException 429: too many runs go on."""
         checked(asked.question)
         for name in asked.sources:
-            if name not in self.settings.named:
-                offered = ", ".join(one.key for one in self.offered())
-                raise InputError(f"The source {name[:80]!r} is not offered here. There are: {offered}.")
+            self._require_offered(name)
             if lacks := self._lacks(name):
                 raise InputError(lacks)
         if not asked.sources:
@@ -364,6 +365,11 @@ class Desk:
             raise HTTPException(
                 429, f"{busy} of your runs {go} on. Wait for one to end, or cancel it.", {"Retry-After": "60"}
             )
+
+    def _require_offered(self, name: str) -> None:
+        if name not in self.settings.named:
+            offered = ", ".join(one.key for one in self.offered())
+            raise InputError(f"The source {_public(name)[:80]!r} is not offered here. There are: {offered}.")
 
     def _goes_on(self, key: str, owner: Owner) -> bool:
         """Whether a run of this owner waits or goes on here; nobody's does that went with its person."""

@@ -267,7 +267,7 @@ def _form(request: Request, given: Mapping[str, Any]) -> Response:
         "model": site.models.name,
         "local": is_local(site.models),
         "lacking": lacking(site.models),
-        "watched": Watches(site.database).listed(owner.person) if owner.person is not None else [],
+        "watched": Watches(site.database).listed(owner.person, reports=False) if owner.person is not None else [],
         "runs": [(run, listed_as(desk, run)) for run in desk.runs.listed(listed, limit=LISTED)],
     }
     return page(

@@ -102,6 +102,16 @@ def test_a_look_that_was_killed_and_done_again_writes_once(site, ana):
     ]
 
 
+def test_who_is_deleted_takes_no_mail_of_others_along(site, ana):
+    """SQLite numbers the next change as it did the last one of somebody who is gone."""
+    bo = member(site.database, "bo")
+    wish(site.database, site.secret, bo, on=True)
+    assert queue_change(site.outbox(), bo.email, CHANGE, now=NOW)
+    personal_data.erase(site.database, bo)
+    assert queue_change(site.outbox(), ana.email, CHANGE, now=NOW)
+    assert [mail["To"] for mail in mails(site)] == ["ana@example.org"]
+
+
 def test_what_did_not_change_is_not_mentioned(site, ana):
     little = CHANGE | {"new": [], "gone": [], "sources": [], "counted": "1 claim flipped"}
     queue_change(site.outbox(), ana.email, little, now=NOW)

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from foveal import faults
-from foveal.bench.mail_data import composer, papers
+from foveal.bench.mail_data import composer, papers, subscribe_and_confirm
 from foveal.errors import InputError
 from foveal.papers.curating import pick
 from foveal.papers.mail.digest import Composer, DigestSettings, Entry, reason
@@ -65,6 +65,17 @@ def test_what_curators_chose_comes_before_what_trends(site):
     ]
     assert len(set(ids(found))) == 12
     assert {one.section for one in entries(site, Preferences(topics=("retrieval",)))} == {"Retrieval"}
+
+
+def test_what_is_chosen_for_a_day_is_in_the_mail_of_its_first_minute(site):
+    """Eight in Shanghai is midnight in UTC, when nothing else has put the day's picks on their page."""
+    wanted = Preferences(hour=8, zone="Asia/Shanghai")
+    subscribe_and_confirm(site.database, site.secret, "ana@example.org", wanted)
+    pick(site.database, "2610.00013", date(2026, 10, 5))
+    with faults.injected({}, clock=lambda: datetime(2026, 10, 5, 0, 0, 5, tzinfo=UTC)):
+        site.tick(everybody=False)
+    (raw,) = (one.raw for one in site.server.taken if one.recipient == "ana@example.org")
+    assert b"Chosen by a curator" in raw
 
 
 def test_topics_and_search_take_turns_and_a_paper_stands_once(site):

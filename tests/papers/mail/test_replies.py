@@ -15,7 +15,7 @@ from sqlalchemy import select
 from foveal import faults
 from foveal.database import Database
 from foveal.errors import InputError, NotAllowed
-from foveal.papers import accounts, discussion, follows, moderation, personal_data
+from foveal.papers import accounts, discussion, follows, moderation, personal_data, removing
 from foveal.papers.accounts import Person
 from foveal.papers.mail import subscriptions
 from foveal.papers.mail.delivery import counts
@@ -26,7 +26,7 @@ from foveal.papers.mail.subscriptions import Preferences, subscribe, suppress, u
 from foveal.papers.people_schema import DeliveryRow, SubscriptionRow
 
 NOW = datetime(2026, 10, 3, 12, tzinfo=UTC)  # a Saturday: no digest is due
-PAPER = "2610.00000"
+PAPER, ELSE = "2610.00000", "2610.00001"
 
 
 @pytest.fixture
@@ -152,6 +152,18 @@ def test_what_is_gone_before_it_is_sent_is_not_sent(talk, how):
         personal_data.erase(talk.database, talk.bo)
     assert talk.mails() == []
     assert talk.states() == [("empty", "what it was about is gone")]
+
+
+def test_an_answer_on_a_paper_that_is_removed_is_taken_for_no_later_one(talk):
+    """SQLite numbers the next remarks as it did the last ones, which went with their paper."""
+    talk.say(talk.bo, "An answer to Ana", parent=talk.first)
+    queue_replies(talk.site.outbox(), now=NOW)
+    removing.remove(talk.database, PAPER)
+    cy = member(talk.database, "cy")
+    wish(talk.database, talk.site.secret, cy, on=True, ip="::1")
+    said = discussion.remark(talk.database, cy, ELSE, "Of another paper")  # numbered as Ana's was
+    discussion.remark(talk.database, talk.bo, ELSE, "An answer to Cy", parent=said)
+    assert [mail["To"] for mail in talk.mails()] == ["cy@example.org"]
 
 
 def test_one_click_ends_this_kind_alone(talk):

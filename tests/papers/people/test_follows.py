@@ -95,6 +95,24 @@ def test_what_is_muted_is_out_of_sight_in_whole_words_only(filled_days: Database
             mute(filled_days, ana, words)
 
 
+@pytest.mark.parametrize(
+    ("words", "text", "muted"),
+    [
+        ("调查", "一项关于注意力的调查研究", True),  # ideographs stand in no word by themselves
+        ("サーベイ", "最近のサーベイを読む", True),
+        ("การสำรวจ", "นี่คือการสำรวจใหม่", True),
+        ("調査", "一项关于注意力的调查研究", False),
+        ("café", "A Cafe\u0301 Study", True),  # the accent as a sign of its own
+        ("cafe\u0301", "A Café Study", True),
+        ("cafe", "A Cafés Study", False),
+        ("survey 调查", "a survey 调查研究", True),
+        ("survey 调查", "surveys", False),
+    ],
+)
+def test_muted_words_of_any_script_are_found(words: str, text: str, muted: bool) -> None:
+    assert follows.holds(text, [words]) is muted
+
+
 def test_what_is_muted_takes_no_place_on_the_page(filled_days: Database) -> None:
     ana = member(filled_days, "ana")
     follow(filled_days, ana, "query", "attention")

@@ -179,6 +179,20 @@ def test_who_takes_a_login_inherits_nothing_of_it(database: Database, ana: Perso
     assert "ana-lee" not in str(everything(database))
 
 
+def test_nobody_gets_the_number_of_somebody_deleted(both: Database) -> None:
+    """By it jobs, and the address of a feed, know whose they are; SQLite would give the last one again."""
+    first = member(both, "first")
+    last = [member(both, f"last-{number}") for number in range(2)]
+    feeds = [follows.feed_token(both, one, b"secret") for one in last]
+    for one in reversed(last):
+        personal_data.erase(both, one)
+    new = [member(both, f"new-{number}") for number in range(2)]
+    assert len({first.id, *(one.id for one in (*last, *new))}) == 5
+    for token in feeds:
+        with pytest.raises(UnknownPaper, match="no such feed"):
+            follows.person_of_feed(both, token, b"secret")
+
+
 def test_a_role_in_the_audit_is_nobodys_login(database: Database) -> None:
     root, person = member(database, "root-a", "admin"), member(database, "member")
     accounts.set_role(database, "member", "curator", by=root)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from foveal.database import Database
 from foveal.papers.accounts import Person
@@ -82,6 +82,9 @@ def queue_change(
         note = NoteRow(subscription_id=wished.id, content=content, created_at=now)
         session.add(note)
         session.flush()
+        # SQLite gives the number of a note that went with its subscription once more; the run of that one is still here
+        stale = delete(DigestRunRow).where(DigestRunRow.cadence == CHANGES, DigestRunRow.period == str(note.id))
+        session.execute(stale)
         made = DigestRunRow(cadence=CHANGES, period=str(note.id), created_at=now)
         session.add(made)
         session.flush()

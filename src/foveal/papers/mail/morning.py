@@ -23,6 +23,7 @@ from foveal import faults
 from foveal.database import Database
 from foveal.errors import FovealError
 from foveal.evaluation.files import whole_file
+from foveal.papers.curating import publish
 from foveal.papers.headline_lines import digest_line, headline_settings
 from foveal.papers.ingest import unexpected
 from foveal.papers.mail.delivery import made, send
@@ -114,6 +115,7 @@ def tick(
     made = Report()
     try:
         if anybody_due(outbox.database, everybody=everybody):
+            publish(outbox.database, faults.now().date())  # at midnight nobody may have done so yet: 8 in Shanghai
             made = plan(outbox, compose(), now=faults.now(), everybody=everybody)
     except FovealError as error:
         logger.error("no digest was made: %s", error)
