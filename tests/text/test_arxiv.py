@@ -320,15 +320,15 @@ def test_a_pace_file_that_cannot_be_right_is_begun_anew(tmp_path, held):
 
 
 def test_processes_at_once_take_turns(tmp_path):
+    """By a clock that stands still every call has a turn of its own, and waits for it."""
     code = (
-        "import sys, time; from pathlib import Path; from foveal.text.arxiv import FilePace\n"
-        "pace = FilePace(Path(sys.argv[1]))\n"
-        "for _ in range(3): pace.wait(0.05); print(time.time())"
+        "import sys; from pathlib import Path; from foveal.text.arxiv import FilePace\n"
+        "pace = FilePace(Path(sys.argv[1]), lambda: 1000.0, print)\n"
+        "for _ in range(40): pace.wait(3.0)"
     )
     running = [
         subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "pace")], stdout=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    times = sorted(float(line) for one in running for line in one.communicate()[0].split())
-    assert len(times) == 6
-    assert times[-1] - times[0] >= 0.05 * 5 - 0.02
+    waits = sorted(float(line) for one in running for line in one.communicate()[0].split())
+    assert waits == [3.0 * turn for turn in range(1, 80)]  # the first goes at once
