@@ -179,9 +179,7 @@ def look_at_due(
 ) -> Iterator[Look]:
     """Look at each watched question, or one, whose time has come and that no other process looks at."""
     for watch in watches.due(now):
-        taken_at = max(
-            now, faults.now()
-        )  # looks take long: held from when the first began, the last would be free again
+        taken_at = max(now, faults.now())  # looks take long: by the first one's time the last would be free again
         if only in (None, watch.id) and watches.take(watch.id, taken_at):
             yield look(watch, watches, research=research, fresh=fresh, tell=tell, now=now, checks=checks)
 
