@@ -105,6 +105,23 @@ def test_mass_is_the_share_of_the_free_chunks():
     assert all(value == pytest.approx(1, abs=1e-4) for value in everything.values())
 
 
+def test_mean_turned_keys_in_place_are_means_of_what_attention_sees():
+    """The mean of a chunk's logits is the product with its mean key, both turned to where they stand."""
+    draw, rotation = torch.Generator().manual_seed(1), rotations_of(untrained(Recipe())).of("full_attention")
+    queries, keys, values = (torch.randn(1, 256 * 8, 32, generator=draw) for _ in range(3))
+    places = torch.arange(256 * 8)
+    logits = (rotation(queries, places) @ rotation(keys, places).transpose(1, 2))[0, -256:] * 32**-0.5
+    weights = logits.masked_fill(places > places[-256:, None], -torch.inf).softmax(-1)
+    shares = []
+    for logit, weight in zip(logits.view(256, 8, 256), weights.view(256, 8, 256), strict=True):
+        best = logit[1:-2].mean(-1).topk(2).indices
+        free = weight[1:-2].sum(-1)
+        shares.append(float(free[best].sum() / free.sum()))
+    told = captured(queries, keys, values, rotation, 2)
+    assert told["mean_rope, in place"] == pytest.approx(sum(shares) / len(shares), abs=1e-5)
+    assert told["mean_rope, in place"] != told["mean_rope"]
+
+
 def test_the_text_of_masses_is_a_question_behind_paragraphs(tmp_path):
     (tmp_path / "xquad").mkdir()
     told = [
@@ -124,11 +141,14 @@ def asked(answer: str) -> dict[str, object]:
 
 
 def test_masses_are_held_against_what_was_measured_in_a_full_run():
-    assert mass_row("mean_rope", 0.63, "", quick=False).ok
-    assert mass_row("mean_rope", 0.4, "", quick=False).ok is False
+    assert mass_row("mean_rope, in place", 0.63, "", quick=False).ok
+    assert mass_row("mean_rope, in place", 0.4, "", quick=False).ok is False
     assert mass_row("random", 0.4, "", quick=False).ok is False  # no control
-    assert mass_row("mean_rope", 0.4, "", quick=True).ok is None
-    assert "0.63 when specified" in mass_row("mean_rope", 0.4, "", quick=True).note
+    assert mass_row("mean_rope", 0.4, "", quick=False).ok is None  # within the chunk: nothing was specified
+    assert mass_row("mean_rope, in place", 0.4, "", quick=True).ok is None
+    told = mass_row("mean_rope, in place", 0.4, "", quick=True)
+    assert told.system == "mean turned key, in place"
+    assert "0.63 when specified" in told.note
 
 
 def test_a_text_that_is_read_once_is_asked_as_if_it_was_read_for_each(tmp_path):

@@ -48,8 +48,9 @@
   let held = null;
   const disturbs = () => {
     if (answer.querySelector(":popover-open")) return (missed = true);
-    const focused = answer.contains(document.activeElement) ? document.activeElement : null;
-    held = focused?.getAttribute("popovertarget") ?? null;
+    const focused = document.activeElement;
+    if (answer.contains(focused)) held = focused.getAttribute("popovertarget");
+    else if (focused !== document.body) held = null;  // the body: what had it was drawn anew, and has not settled
     return false;
   };
   document.body.addEventListener("htmx:sseBeforeMessage", (event) => {
