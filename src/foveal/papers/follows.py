@@ -29,6 +29,7 @@ from sqlalchemy.orm import Session
 
 from foveal.database import Database, add_unless_taken
 from foveal.errors import InputError, UnknownName, UnknownPaper
+from foveal.evaluation.scripts import UNSPACED_RANGES
 from foveal.papers.accounts import Person, person_of
 from foveal.papers.known import must_be_here
 from foveal.papers.paper_filters import parse
@@ -52,10 +53,8 @@ FOUND = 100
 
 Search = Callable[[str, int], Sequence[str]]
 
-_UNPARTED = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u30ff\u31f0-\u31ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
-)
-"""A letter of a script whose words no blank parts: Thai to Khmer, kana, ideographs."""
+_UNPARTED = re.compile(f"[{UNSPACED_RANGES}]")
+"""A letter of a script whose words no blank parts."""
 
 
 @dataclass(frozen=True)
