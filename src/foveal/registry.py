@@ -177,6 +177,7 @@ BENCHES = {
     "attention-pairs": "foveal.bench.attention_tasks:pairs",
     "attention-pairs-16k": "foveal.bench.attention_tasks:pairs_16k",
     "attention-pairs-32k": "foveal.bench.attention_tasks:pairs_32k",
+    "attention-sentence-16k": "foveal.bench.attention_tasks:sentence_16k",
     "memory": "foveal.bench.memory:memory",
     "memory-retrieval": "foveal.bench.memory_retrieval:retrieval",
     "memory-longheads": "foveal.bench.memory_longheads:longheads",

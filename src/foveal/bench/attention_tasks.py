@@ -103,8 +103,14 @@ def pairs_16k(settings: BenchSettings) -> Iterator[Row]:
     yield from _beside_static(reader, QUICK if settings.quick else 16_384)
     if not settings.quick:
         yield from grid(reader, (16_384,))
-        yield from sentence(reader, (16_384,))
-        yield from sparse_decoding(reader, 16_384)
+
+
+def sentence_16k(settings: BenchSettings) -> Iterator[Row]:
+    """DHSA over 1,024 keys of 16k: a sentence at ten depths, and needles whose answers are decoded over as many."""
+    reader = PromptReader(settings)
+    length = QUICK if settings.quick else 16_384
+    yield from sentence(reader, (length,))
+    yield from sparse_decoding(reader, length)
 
 
 def pairs_32k(settings: BenchSettings) -> Iterator[Row]:
