@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +18,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from foveal.backup import MANIFEST, backup, restore
+from foveal.backup import MANIFEST, RESTORING, backup, restore
 from foveal.cli.main import app
 from foveal.database import Database
 from foveal.errors import InputError, LibraryBusy, StorageFull
@@ -266,6 +270,56 @@ def test_one_that_cannot_be_put_back_whole_is_not_put_back(settings: Settings, t
         with pytest.raises(StorageFull):
             restore(tmp_path / "copy", tmp_path / "new")
     assert not list((tmp_path / "new").iterdir())
+    restore(tmp_path / "copy", tmp_path / "new")
+    is_whole(tmp_path / "new", settings.cache)
+
+
+KILLED = """
+import os, shutil, signal, sys
+from pathlib import Path
+from foveal.backup import restore
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def after(call, times):
+    left = iter(range(times))
+    return lambda *given: die() if next(left, None) is None else call(*given)
+
+if sys.argv[3] == "copying":
+    shutil.copy2 = after(shutil.copy2, 5)
+else:
+    Path.rename = after(Path.rename, 2)
+restore(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("at", ["copying", "moving"])
+def test_a_kill_leaves_no_half_home_and_the_same_command_goes_on(settings: Settings, tmp_path: Path, at: str) -> None:
+    backup(settings, tmp_path / "copy")
+    backup(replace(settings, home=settings.home / "library"), tmp_path / "other")
+    new = tmp_path / "new"
+    killed = subprocess.run([sys.executable, "-c", KILLED, tmp_path / "copy", new, at], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    left = {path.name for path in new.iterdir()}
+    assert RESTORING in left
+    if at == "copying":
+        assert left == {RESTORING}
+    else:
+        with pytest.raises(InputError, match="not an empty folder"):
+            restore(tmp_path / "other", new)
+    restore(tmp_path / "copy", new)
+    assert not (new / RESTORING).exists()
+    is_whole(new, settings.cache)
+
+
+def test_two_processes_do_not_restore_at_once(settings: Settings, tmp_path: Path) -> None:
+    backup(settings, tmp_path / "copy")
+    (tmp_path / "new" / RESTORING).mkdir(parents=True)
+    with (tmp_path / "new" / RESTORING / ".writer").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match="Another process"):
+            restore(tmp_path / "copy", tmp_path / "new")
     restore(tmp_path / "copy", tmp_path / "new")
     is_whole(tmp_path / "new", settings.cache)
 

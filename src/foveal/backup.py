@@ -20,20 +20,20 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack, closing, nullcontext
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 from foveal import faults
-from foveal.errors import InputError, LibraryBusy
-from foveal.evaluation.files import whole_file
+from foveal.errors import InputError, LibraryBusy, StorageFull
+from foveal.evaluation.files import other_holder, whole_file
 from foveal.retrieval.passage_files import resting
 from foveal.retrieval.tables import storage_errors, writer_lock
 from foveal.settings import Settings, expanded
 
-MANIFEST = "backup.json"
+MANIFEST, RESTORING, FILES = "backup.json", ".partial-restore", "files"
 LEFT_OUT = ("indexes", "memory", "runs")
 DATABASE = "foveal.db"
 LOCK, TABLES = ".writer", "library/*.lance/"
@@ -91,11 +91,14 @@ def backup(settings: Settings, folder: Path, *, everything: bool = False, wait_s
 def restore(folder: Path, home: Path) -> Backup:
     """Put a backup into an empty home, whole: where that fails or is stopped the home is empty again.
 
-    InputError: it is none, is damaged, or the home is not empty. StorageFull: no space.
+    A kill leaves what was copied in a folder of its own, in which nothing looks; the same call then begins anew, or
+    goes on where all was copied. InputError: it is none, is damaged, another process restores it, or the home is not
+    empty. StorageFull: no space.
     """
     folder, home = expanded(folder).resolve(), expanded(home).resolve()
     manifest = _manifest(folder)
-    if _is_taken(home):
+    made = home / RESTORING
+    if _is_taken(home, but=RESTORING) and not _is_half_moved(home, manifest):
         raise InputError(
             f"{home} is not an empty folder. A backup is put into a new home: move that one away, or name another."
         )
@@ -105,17 +108,55 @@ def restore(folder: Path, home: Path) -> Backup:
             raise InputError(f"{path} is missing, or not what was copied. This backup is damaged: take another.")
     with storage_errors(str(home)):
         home.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
-        try:
-            for name in manifest:
-                _copy(folder / name, home / name)
-        except BaseException:  # half a home would be opened as if it were whole
-            for name in {Path(name).parts[0] for name in manifest}:
-                if (home / name).is_dir():
-                    shutil.rmtree(home / name, ignore_errors=True)
-                else:
-                    (home / name).unlink(missing_ok=True)
-            raise
+        made.mkdir(mode=PRIVATE, exist_ok=True)
+        with _alone(made):
+            if not _is_whole(made, manifest):
+                _copied(folder, made, manifest)
+            for path in sorted((made / FILES).iterdir()):
+                path.rename(home / path.name)
+            shutil.rmtree(made)
     return Backup(home, len(manifest), sum(size for size, _ in manifest.values()))
+
+
+def _copied(folder: Path, made: Path, manifest: Mapping[str, tuple[int, str]]) -> None:
+    """Copy all files of a backup; its manifest comes last, and says that they are whole."""
+    try:
+        shutil.rmtree(made / FILES, ignore_errors=True)
+        for name in manifest:
+            _copy(folder / name, made / FILES / name)
+        _copy(folder / MANIFEST, made / MANIFEST)
+    except BaseException:  # half a home would be opened as if it were whole
+        shutil.rmtree(made, ignore_errors=True)
+        raise
+
+
+def _is_whole(made: Path, manifest: Mapping[str, tuple[int, str]]) -> bool:
+    """Whether all files of this backup were copied there before."""
+    try:
+        return _manifest(made) == manifest
+    except InputError:
+        return False
+
+
+def _is_half_moved(home: Path, manifest: Mapping[str, tuple[int, str]]) -> bool:
+    """Whether what lies in a home was put there by a restore of this backup that a kill ended at its last step."""
+    made, moved = home / RESTORING, {Path(name).parts[0] for name in manifest}
+    there = {path.name for path in home.iterdir()} - {RESTORING} if home.is_dir() else set()
+    left = {path.name for path in (made / FILES).glob("*")}
+    return _is_whole(made, manifest) and there <= moved - left
+
+
+@contextmanager
+def _alone(made: Path) -> Iterator[None]:
+    """Inside, no other process restores this home. InputError: one does."""
+    handle = os.open(made / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        with suppress(OSError):  # some network file systems have no locks
+            if other_holder(handle, f"pid {os.getpid()}") is not None:
+                raise InputError(f"Another process puts a backup into {made.parent}. Wait until it is done.")
+        yield
+    finally:
+        os.close(handle)
 
 
 def _locked(libraries: Sequence[Path], wait_s: float) -> ExitStack:
@@ -133,9 +174,9 @@ def _locked(libraries: Sequence[Path], wait_s: float) -> ExitStack:
         time.sleep(LOOK_S)
 
 
-def _is_taken(place: Path) -> bool:
-    """Whether there is a file, or a folder that is not empty."""
-    return place.exists() and (not place.is_dir() or any(place.iterdir()))
+def _is_taken(place: Path, but: str = "") -> bool:
+    """Whether there is a file, or a folder that holds anything but a folder of that name."""
+    return place.exists() and (not place.is_dir() or any(path.name != but for path in place.iterdir()))
 
 
 def _libraries(home: Path) -> list[Path]:
@@ -181,10 +222,19 @@ def _copy(path: Path, to: Path) -> None:
 
 
 def _copy_database(path: Path, to: Path) -> None:
-    """The database as it is at one moment, while others write."""
-    with closing(sqlite3.connect(path)) as old, closing(sqlite3.connect(to)) as new:
-        old.backup(new)
-        found = new.execute("PRAGMA integrity_check").fetchone()[0]
+    """The database as it is at one moment, while others write. StorageFull, InputError: SQLite cannot copy it."""
+    try:
+        with closing(sqlite3.connect(path)) as old, closing(sqlite3.connect(to)) as new:
+            old.backup(new)
+            found = new.execute("PRAGMA integrity_check").fetchone()[0]
+    except sqlite3.Error as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+            raise StorageFull(
+                f"No space is left at {to.parent} for the database. Free some, and make the backup in a new folder."
+            ) from error
+        raise InputError(
+            f"The database {path} cannot be copied ({error}). Where it is damaged put it back from an older backup."
+        ) from error
     shutil.copymode(path, to)
     if found != "ok":
         raise InputError(f"The database {path} is damaged ({found}). Put it back from an older backup.")

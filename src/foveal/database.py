@@ -32,13 +32,16 @@ from sqlalchemy import (
     Engine,
     Executable,
     MetaData,
+    String,
     create_engine,
     event,
     exc,
+    func,
     inspect,
+    select,
 )
 from sqlalchemy.engine import ExceptionContext, make_url
-from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Mapped, Session, mapped_column
 from sqlalchemy.types import TypeDecorator
 
 from foveal.errors import DatabaseError, InputError
@@ -87,6 +90,15 @@ class Moment(TypeDecorator[datetime]):
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         """From the database."""
         return value and (value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC))
+
+
+class LastNumberRow(Base):
+    """The last number that was given to a row of a table: kept for SQLite, see `next_number`."""
+
+    __tablename__ = "last_number"
+
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)  # of the table
+    number: Mapped[int]
 
 
 class Database:
@@ -157,6 +169,22 @@ def add_unless_taken(session: Session, row: Base) -> bool:
     except exc.IntegrityError:
         return False
     return True
+
+
+def next_number(session: Session, row: InstrumentedAttribute[int]) -> int | None:
+    """The number of a new row, `row` being the column, which no row had before; None: the database sees to it.
+
+    SQLite counts on from the largest that is there: a link to what was deleted would show what is somebody else's.
+    """
+    if session.get_bind().dialect.name != "sqlite":
+        return None
+    name = row.class_.__tablename__
+    last = session.get(LastNumberRow, name)
+    if last is None:
+        last = LastNumberRow(name=name, number=0)
+        session.add(last)
+    last.number = 1 + max(last.number, session.scalar(select(func.max(row))) or 0)
+    return last.number
 
 
 def rows_changed(session: Session, statement: Executable) -> int:

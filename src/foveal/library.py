@@ -339,7 +339,8 @@ class Library:
             return exact or entries
         if re.fullmatch(r"[0-9a-f]{6,32}", which):
             return [self.store.entry(which)]
-        raise UnknownDocument(f"The library holds nothing from {which}. `foveal list` shows what it holds.")
+        short = " An id needs its first 6 digits or more." if re.fullmatch(r"[0-9a-f]{1,5}", which) else ""
+        raise UnknownDocument(f"The library holds nothing from {which}.{short} `foveal list` shows what it holds.")
 
     def remove(self, which: str | Sequence[Entry]) -> list[Entry]:
         """Remove what `find(which)` finds, or just these entries, and return them."""

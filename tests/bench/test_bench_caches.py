@@ -23,6 +23,9 @@ from foveal.bench import (
     nn_routing_images,
     nn_tasks,
     research_arms,
+    retrieval_late,
+    retrieval_pretraining,
+    retrieval_training,
 )
 from foveal.bench.settings import BenchSettings
 from foveal.bench.trained_arms import data_digest
@@ -154,8 +157,43 @@ def test_runs_are_named_by_what_they_depend_on(tmp_path, monkeypatch):
     data.settings, data.encoder, data.home, data.vectors = settings, encoder, tmp_path, None
     data.learnt = data.dev = data.held = side
     data.trained("SLR")
-    assert len(options) == 3
-    assert [run.name for run in options] == [None] * 3
+    for module, trains in ((retrieval_training, "train_encoder"), (retrieval_late, "train_late_encoder")):
+        monkeypatch.setattr(module, trains, train)
+    monkeypatch.setattr(retrieval_late.Examples, "of", lambda _: SimpleNamespace(split=lambda **_: (side, side)))
+    arms = object.__new__(retrieval_training.Arms)
+    arms.home, arms.vectors, arms.learnt, arms.dev, arms.test = tmp_path, None, side, side, side
+    arms.misspelling("mined", 0)
+    retrieval_late.claims_model(SimpleNamespace(train=None, test=None), settings)
+    assert len(options) == 5
+    assert [run.name for run in options] == [None] * 5
+
+
+def test_what_encoders_learnt_by_other_code_is_learnt_anew(tmp_path, monkeypatch):
+    settings = SimpleNamespace(cache=tmp_path)
+    late, rest = retrieval_late._home(settings), retrieval_training.trained_by()
+    for module in (retrieval_late, retrieval_training):
+        monkeypatch.setattr(module, "code_digest", lambda *modules: f"other {len(modules)}")
+    assert retrieval_late._home(settings) != late
+    assert retrieval_training.trained_by() != rest
+
+
+def test_pretraining_on_other_abstracts_or_by_other_code_is_another_run(tmp_path, monkeypatch):
+    """As many texts of one task and seed: the weights that were kept would be those of the others."""
+    found = []
+    monkeypatch.setattr(retrieval_pretraining, "train", lambda job, _, folder: found.append((job.identity, folder)))
+    task = retrieval_pretraining.TASKS["ICT"]
+    settings = BenchSettings(data=tmp_path, cache=tmp_path)
+
+    def learn(texts, name="ICT", task=task):
+        retrieval_pretraining.trained(torch.nn.Linear(2, 2), [], sorted, texts, settings, name, task)
+
+    for texts in (["the mill"], ["the mill"], ["the well"]):
+        learn(texts)
+    learn(["the mill"], task=task._replace(rate=1e-3))
+    monkeypatch.setattr(retrieval_pretraining, "digest_of", lambda *_: "other code")
+    learn(["the mill"])
+    assert found[0] == found[1]
+    assert len({str(folder) for _, folder in found}) == 4
 
 
 def test_what_was_kept_is_read_whatever_its_letters_are(tmp_path):

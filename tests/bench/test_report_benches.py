@@ -9,6 +9,7 @@ from research.recordings import world, written
 from research.report_worlds import PAGES, Filler, Pages
 from tiny import tiny
 
+from foveal.bench import report_planners
 from foveal.bench.report_library import LibrarySizes, library, papers_of, report_rows
 from foveal.bench.report_planners import (
     CALLS,
@@ -17,6 +18,8 @@ from foveal.bench.report_planners import (
     PlannerSizes,
     RecordedDesk,
     gain,
+    kept_answers,
+    kept_plans,
     planned,
     planners,
     recorded,
@@ -71,6 +74,17 @@ def test_a_second_run_asks_nothing_anew(settings, model, rows):
     again = [row.as_json() for row in planners(settings, model, LocalChat(model), SIZES)]
     assert again == [row.as_json() for row in rows]
     assert kept == {path: path.stat().st_mtime_ns for path in (settings.cache / "research").glob("plans-*.jsonl")}
+
+
+def test_plans_and_answers_of_other_code_are_made_anew(settings, model, monkeypatch):
+    work = Answering(Arms(settings, Sizes.of(settings), model), AnswerSizes(questions=1), LocalChat(model))
+    among, folder = recorded(work.arms, HOTPOT), settings.cache / "research"
+    there = len(list(folder.glob("plans-*.jsonl")))
+    for count, code in ((2, "one"), (2, "one"), (4, "two")):
+        monkeypatch.setattr(report_planners, "code_digest", lambda *_, code=code: code)
+        kept_plans(work, "single", among, among.runs[:1])
+        kept_answers(work, "never", among, among.runs[:1])
+        assert len(list(folder.glob("plans-*.jsonl"))) == there + count
 
 
 @pytest.mark.parametrize("quick", [True, False], ids=["quick", "full"])

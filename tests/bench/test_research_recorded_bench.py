@@ -9,6 +9,7 @@ import pytest
 from research.recordings import world, written
 from tiny import tiny
 
+from foveal.bench import research_arms
 from foveal.bench.research_answers import (
     Answering,
     AnswerSizes,
@@ -20,7 +21,7 @@ from foveal.bench.research_answers import (
 )
 from foveal.bench.research_arms import Arms, Sizes, append_kept, example, read_kept
 from foveal.bench.research_react import ReAct
-from foveal.bench.research_retrieval import retrieval, reward_rows, taught_rows, without_model
+from foveal.bench.research_retrieval import react_plans, retrieval, reward_rows, taught_rows, without_model
 from foveal.bench.settings import BenchSettings
 from foveal.errors import InputError
 from foveal.research.planner_reinforcement import Rewards
@@ -121,6 +122,17 @@ def test_a_second_run_plans_nothing_anew(settings, model, rows):
     again = [row.as_json() for row in retrieval(settings, model, SIZES)]
     assert again == [row.as_json() for row in rows]
     assert kept == {path: path.stat().st_mtime_ns for path in (settings.cache / "research").glob("plans-*.jsonl")}
+
+
+def test_plans_of_other_code_are_made_anew(settings, model, monkeypatch):
+    arms = Arms(settings, SIZES, model)
+    runs, folder = arms.unseen(0, 1), settings.cache / "research"
+    there = len(list(folder.glob("plans-*.jsonl")))
+    for count, code in ((2, "one"), (2, "one"), (4, "two")):
+        monkeypatch.setattr(research_arms, "code_digest", lambda *_, code=code, **__: code)
+        arms.plans("planner", arms.hotpot, runs, None)
+        react_plans(arms, arms.hotpot, runs)
+        assert len(list(folder.glob("plans-*.jsonl"))) == there + count
 
 
 def test_no_question_is_planned_for_by_who_learnt_from_it(settings, model):

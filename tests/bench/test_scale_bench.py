@@ -99,3 +99,6 @@ def test_a_size_that_was_measured_is_not_measured_again(real, tmp_path, monkeypa
     monkeypatch.setattr(scale_library, "code_digest", lambda *_: "other code")
     list(scale_library.library(settings))
     assert asked == [*scale_library.QUICK_SIZES] * 2
+    monkeypatch.setattr(scale_library, "version", lambda _: "another")
+    list(scale_library.library(settings))
+    assert asked == [*scale_library.QUICK_SIZES] * 3

@@ -11,7 +11,7 @@ import pytest
 from foveal.bench import scale_faults, scale_faults_library, scale_faults_store, scale_web
 from foveal.bench.light_client import Answer
 from foveal.bench.scale_faults import TRIALS, Tally, run
-from foveal.bench.scale_faults_library import DAMAGES, Files, damaged, held_against, unreachable
+from foveal.bench.scale_faults_library import DAMAGES, Files, all_but, damaged, held_against, unreachable
 from foveal.bench.scale_faults_trials import Found, Unavailable, Victim, home_in
 from foveal.bench.scale_web import Asked, paths_of
 from foveal.bench.settings import BenchSettings
@@ -47,10 +47,27 @@ def test_a_whole_library_is_found_whole_and_broken_ones_are_told_from_it(tmp_pat
     assert any("half visible" in one for one in half)
     library.remove([victim])
     assert any("lost" in one for one in told(lambda: None, acked=[victim.id]))
+    files.write(int(files.paths[library.documents()[0].id].stem), 1)
+    late = library.documents()[0].id
+    assert any("the text of before" in one for one in told(lambda: None, acked=[late], today=[late]))
+    assert told(lambda: None, acked=[late]) == []  # nobody said that it was read anew
     other = library.documents()[0]
     assert any("removed and there" in one for one in told(lambda: None, gone=[other.id]))
     files.texts[other.id] = ["# Another text"]
     assert any("not a text" in one for one in told(lambda: None))
+
+
+def test_a_removal_that_takes_others_along_is_told(tmp_path: Path) -> None:
+    home, files, library = filled(tmp_path)
+    first, second, third = library.documents()[:3]
+    library.remove([first, second])
+    found = Found()
+    all_but(home, files, [first.id], found)  # the second's may have been about to be acknowledged
+    assert found.violations == []
+    library.remove([third])
+    all_but(home, files, [first.id], found)
+    assert len(found.violations) == 1
+    assert "not removed and lost" in found.violations[0]
 
 
 def test_a_store_that_goes_away_and_comes_back(tmp_path: Path) -> None:

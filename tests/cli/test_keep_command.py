@@ -12,7 +12,7 @@ from foveal.attention import RetrievalAttention
 from foveal.attention.memory_decoding import MemoryDecoder
 from foveal.attention.memory_store import load
 from foveal.cli.prefill import by_home
-from foveal.models import load_language_model
+from foveal.models import language, load_language_model
 from foveal.models.threads import with_threads
 from foveal.reading import DocumentText
 from foveal.reading.answering import AnswerSettings
@@ -69,6 +69,15 @@ def test_a_text_is_kept_asked_and_forgotten(place):
     said = read(place, status=1).said
     assert "No text is kept of" in said
     assert f"--keep --attention retrieval --model {place / 'model'}" in said
+
+
+def test_to_forget_a_text_or_to_find_none_takes_no_model(place):
+    """Its weights are those of gigabytes; what a text is kept under is known without."""
+    prefill(place, *KEEP)
+    language._loaded.cache_clear()
+    assert "is gone" in prefill(place, "--forget").stdout
+    assert "No text is kept of" in read(place, status=1).said
+    assert language._loaded.cache_info().misses == 0
 
 
 def test_in_another_home_the_next_command_names_it(place):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -267,10 +267,10 @@ def test_f2_lies_between_precision_and_recall(precision, recall):
 
 
 def test_bootstrap_against_all_draws():
-    """Paired bootstrap: on three questions, against all 27 draws with return."""
-    one, other = {"a": 1.0, "b": 0.5, "c": 0.0}, {"a": 0.0, "b": 0.0, "c": 0.2}
-    differences = np.array([1.0, 0.5, -0.2])
-    means = np.array([differences[[i, j, k]].mean() for i in range(3) for j in range(3) for k in range(3)])
+    """Paired bootstrap: on five questions, against all 3,125 draws with return."""
+    differences = np.array([1.0, 0.5, -0.2, 0.4, -0.6])
+    one, other = {f"q{n}": value for n, value in enumerate(differences)}, {f"q{n}": 0.0 for n in range(5)}
+    means = differences[np.array(list(product(range(5), repeat=5)))].mean(1)
     found = paired_bootstrap(one, other, rounds=20_000)
     assert found.difference == pytest.approx(differences.mean())
     assert found.p_value == pytest.approx(2 * min((means <= 0).mean(), (means >= 0).mean()), abs=0.01)
@@ -280,8 +280,10 @@ def test_bootstrap_against_all_draws():
 
 
 def test_bootstrap_of_sure_and_of_no_differences():
-    sure = paired_bootstrap({"a": 1.0, "b": 0.9}, {"a": 0.0, "b": 0.0}, rounds=999)
-    assert sure.p_value == pytest.approx(2 / 1000)
+    one, none = {f"q{n}": 1 - n / 100 for n in range(20)}, {f"q{n}": 0.0 for n in range(20)}
+    assert paired_bootstrap(one, none, rounds=999).p_value == pytest.approx(2 / 1000)
+    few = paired_bootstrap({"a": 1.0, "b": 0.9, "c": 0.5}, {"a": 0.0, "b": 0.0, "c": 0.5}, rounds=999)
+    assert few.p_value == 0.5  # two coins fall alike half of the time
     same = paired_bootstrap({"a": 1.0}, {"a": 1.0}, rounds=10)
     assert (same.difference, same.p_value) == (0.0, 1.0)
     with pytest.raises(InputError, match="Question 'b' has nan"):  # it once had the p-value of a sure gain

@@ -495,3 +495,23 @@ def test_what_a_model_refuses_to_be_told_is_left_out(server, routes):
     routes[PATH] = page(json.dumps({"error": {"message": "no", "param": "messages"}}), "application/json", status=400)
     with pytest.raises(InputError, match="status 400"):
         model.chat(ASK)
+
+
+@pytest.mark.parametrize("told", ["Use 'max_completion_tokens' instead.", "It is too large."])
+def test_a_newer_model_behind_another_address_is_told_the_length_by_its_own_name(server, routes, told):
+    def route(call: Call) -> None:
+        if "max_tokens" in json.loads(call.asked.body):
+            error = {"message": f"'max_tokens' is not supported. {told}", "param": "max_tokens", "code": None}
+            return page(json.dumps({"error": error}), "application/json", status=400)(call)
+        return answering("fovea")(call)
+
+    routes[PATH] = route
+    model = chat(server)
+    if "large" in told:  # it knows the name
+        with pytest.raises(InputError, match="too large"):
+            model.chat(ASK)
+        assert server.asked(PATH) == 1
+        return
+    assert [model.chat(ASK, Sampling(max_tokens=7)), model.chat(ASK)] == ["fovea", "fovea"]
+    assert server.asked(PATH) == 3
+    assert (sent(server)["max_completion_tokens"], "max_tokens" in sent(server)) == (256, False)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from alembic.script import ScriptDirectory
 from postgres import emptied
-from sqlalchemy import func, inspect, literal, select, update
+from sqlalchemy import delete, func, inspect, literal, select, update
 from sqlalchemy.exc import StatementError
 from sqlalchemy.orm import Session
 
@@ -23,11 +23,13 @@ from foveal.database import (
     _write_ahead,
     add_unless_taken,
     engine_of,
+    next_number,
     rows_changed,
     upgrade,
 )
 from foveal.errors import InputError
 from foveal.papers.schema import TopicRow
+from foveal.research.schema import WatchRow
 from foveal.settings import Settings
 
 OPENS = """
@@ -163,7 +165,7 @@ def test_a_transaction_that_fails_leaves_nothing_and_a_key_that_is_taken_spoils_
 
 def test_a_database_of_every_earlier_foveal_opens_and_keeps_what_it_has(own_settings: Settings) -> None:
     newest = sorted(one.name[:4] for one in (MIGRATIONS / "versions").glob("[0-9]*.py"))
-    assert newest[-1] == "0006"
+    assert newest[-1] == "0007"
     for revision in newest[:-1]:
         home = own_settings.home / revision
         settings = Settings(home=home, cache=home)
@@ -184,3 +186,21 @@ def test_a_database_of_every_earlier_foveal_opens_and_keeps_what_it_has(own_sett
         with database.reading() as session:
             assert session.get_one(TopicRow, "kept").title == "Kept"
         database.close()
+
+
+def test_of_an_earlier_foveals_rows_no_number_is_given_again(own_settings: Settings) -> None:
+    own_settings.home.mkdir(parents=True, exist_ok=True)
+    engine = engine_of(own_settings.database_url)
+    upgrade(engine, "0006")
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO research_watch (id, question, options, every, address, report, run_id, due_at, holder, error, "
+            "created_at) VALUES (7, 'Why?', '{}', 'daily', '', '', '', '2026-11-01', '', '', '2026-11-01')"
+        )
+    engine.dispose()
+    database = Database.open(own_settings)
+    with database.writing() as session:
+        session.execute(delete(WatchRow))
+    with database.writing() as session:
+        assert next_number(session, WatchRow.id) == 8
+    database.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
 from threading import Event
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from clocks import NOON, Clock, moved
@@ -394,6 +396,63 @@ def test_days_of_a_listing(database, clock):
     paper = PaperStore(database).get("2609.00001")
     assert (paper.listed_on, paper.votes_elsewhere, paper.comments_elsewhere) == (date(2026, 10, 1), 7, 3)
     assert [listing.submitted_by for listing in paper.listings] == ["ana-s"]
+
+
+def _tagged(pages: dict[tuple[str, int], list[dict[str, object]]]):
+    """Listings by day and page, each with a tag of what it holds."""
+
+    def route(call: Call) -> None:
+        query = parse_qs(urlsplit(call.asked.path).query)
+        body = json.dumps(pages.get((query["date"][0], int(query.get("p", ["0"])[0])), [])).encode()
+        tag = f'"{hashlib.sha256(body).hexdigest()}"'
+        same = call.asked.headers.get("if-none-match") == tag
+        call.start(304 if same else 200, {"ETag": tag, "Content-Type": "application/json"})
+        call.write(b"" if same else body)
+
+    return route
+
+
+def _flat(first: int, count: int) -> list[dict[str, object]]:
+    return [{"id": f"2610.{n:05d}", "title": f"Paper {n}", "abstract": "A."} for n in range(first, first + count)]
+
+
+def test_what_comes_behind_an_unchanged_page_is_found(database, clock):
+    pages = {("2026-10-02", 0): _flat(0, 100), ("2026-10-02", 1): _flat(100, 2)}
+    with serving({"/api/daily_papers": _tagged(pages)}) as server:
+        source = HfPapers(connection(server.url("/api")))
+        assert len(ingest(database, source, "").upserted.added) == 102
+        pages["2026-10-02", 1] = _flat(100, 3)
+        told = ingest(database, source, "")
+    assert (told.error, told.upserted.added) == ("", ["2610.00102"])
+    assert told.unchanged_answers == told.requests - 1
+
+
+def test_after_a_reading_that_was_broken_off_long_ago_all_is_asked_for(database, clock):
+    pages = {("2026-10-02", 0): _flat(0, 100), ("2026-10-02", 1): _flat(100, 2)}
+    whole, away = _tagged(pages), [True]
+
+    def route(call: Call) -> None:
+        if away[0] and "p=1" in call.asked.path:
+            call.start(404)
+        else:
+            whole(call)
+
+    with serving({"/api/daily_papers": route}) as server:
+        source = HfPapers(connection(server.url("/api")))
+        assert "404" in ingest(database, source, "").error
+        away[0] = False
+        clock.now += timedelta(hours=30)
+        told = ingest(database, source, "")
+    assert (told.error, told.upserted.added) == ("", ["2610.00100", "2610.00101"])
+
+
+def test_an_archives_records_of_the_day_before_the_last_reading_are_asked_for_again(database, clock):
+    with serving({"/oai": page(oai(oai_record(IN_ARXIV)))}) as server:
+        source = Oai(connection(server.url("/oai")))
+        ingest(database, source, "cs:cs:CL")
+        clock.now += timedelta(days=1)
+        assert ingest(database, source, "cs:cs:CL").done
+        assert "from=2026-10-01" in server.requests[-1].path
 
 
 def test_arxivs_words_hold_whoever_tells_of_the_paper_first(database, clock):

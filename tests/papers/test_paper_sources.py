@@ -32,7 +32,7 @@ from servers import page, serving
 from foveal.bench.papers_ingest import Recorded, by_feedparser, equal_share, fields_of, pairs, recorded_rows
 from foveal.errors import FetchFailed, InputError, UnreadableSource
 from foveal.papers.records import Linked, Named, PaperRecord
-from foveal.papers.sources import Connection, WebSource, hf
+from foveal.papers.sources import Connection, WebSource, arxiv_api, hf
 from foveal.papers.sources.arxiv_api import ArxivApi, ids_of, is_withdrawn, query_of, record_of, repository_in
 from foveal.papers.sources.arxiv_feed import ArxivFeed
 from foveal.papers.sources.feed import Feed, plain, read_feed
@@ -99,6 +99,17 @@ def test_an_entry_as_a_record():
     assert found[2].links == (Linked(kind="page", url="https://doi.org/10.1000/eye", title="doi"),)
     assert found[3].repo_url == "https://github.com/a/b.c"
     assert [one.withdrawn for one in found] == [False, False, False, False, True]
+
+
+def test_behind_the_most_that_a_query_gives_it_is_asked_anew_from_there(monkeypatch):
+    monkeypatch.setattr(arxiv_api, "MOST", 200)
+    api = ArxivApi()
+    url = api.first_url("cs.*", since=date(2026, 9, 1), today=TODAY).replace("start=0", "start=100")
+    found = api.read(atom(entry(), *ODD, total=500, start=100), url)
+    assert found.next_url == api.first_url("cs.*", since=SINCE, today=TODAY).replace("202609290000", "202609290800")
+    assert api.read(atom(entry(), total=200, start=100), url).next_url is None
+    same = found.next_url.replace("start=0", "start=100")
+    assert api.read(atom(entry(), total=500, start=100), same).next_url is None  # it would never end
 
 
 def test_questions_to_the_api():

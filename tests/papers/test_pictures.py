@@ -146,9 +146,24 @@ def test_robots_and_the_size_hold(database, tmp_path):
         assert fetch_pictures(database, tmp_path, small).error
         assert kept(tmp_path, "2610.00001") is None
         private = replace(connection(server), fetch=replace(FETCH, allow_private=False))
-        assert fetch_pictures(database, tmp_path, private).error
+        assert fetch_pictures(database, tmp_path, private, force=True).error
         assert server.asked("/pdf/2610.00001v1") == 1
-    assert fetch_pictures(database, tmp_path, Connection(fetch=FETCH, base_url=dead_url(), interval_s=0)).error
+    dead = Connection(fetch=FETCH, base_url=dead_url(), interval_s=0)
+    assert fetch_pictures(database, tmp_path, dead, force=True).error
+
+
+def test_a_pdf_that_always_fails_holds_up_no_other_and_is_not_fetched_every_half_hour(database, tmp_path, clock):
+    upsert(database, [listed("2610.00001"), listed("2610.00002")])
+    large = page(b"%PDF" + bytes(200_000), "application/pdf")
+    with serving({"/pdf/2610.00001v1": large, "/pdf/2610.00002v1": PDF}) as server:
+        ways = replace(connection(server), fetch=replace(FETCH, max_bytes=100_000))
+        assert "holds more than" in fetch_pictures(database, tmp_path, ways).error
+        told = fetch_pictures(database, tmp_path, ways)
+        assert (told.read, told.requests) == (1, 2)
+        assert fetch_pictures(database, tmp_path, ways).requests == 0
+        clock.now += timedelta(days=1)
+        assert due_papers(database, tmp_path) == [("2610.00001", 1)]
+        assert server.asked("/pdf/2610.00001v1") == 2
 
 
 def test_so_many_at_a_reading_and_stopped_at_once(database, tmp_path, monkeypatch):

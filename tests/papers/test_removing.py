@@ -107,6 +107,13 @@ def test_all_that_stood_on_it_goes_and_what_was_sent_is_remembered(database: Dat
         removing.remove(database, PAPER, by=mo)
 
 
+def test_no_remark_gets_the_number_of_one_that_went_with_its_paper(database: Database, mo: Person) -> None:
+    upsert(database, [RECORD, ELSE])
+    gone = discussion.remark(database, mo, PAPER, "Good.")
+    removing.remove(database, PAPER, by=mo)
+    assert discussion.remark(database, mo, OTHER, "Good, too.") > gone  # a link to the first would show it
+
+
 @pytest.mark.parametrize("role", ["member", "curator"])
 def test_only_a_moderator_removes_and_lets_back(database: Database, role: str) -> None:
     upsert(database, [RECORD])

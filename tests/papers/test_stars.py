@@ -122,6 +122,13 @@ def test_a_limit_that_is_used_up_ends_it_and_the_rest_is_read_next_time(database
         assert sample(database, connection(server)).read == 2
 
 
+def test_too_many_at_once_is_a_limit_too_though_no_header_says_so(database, clock):
+    spent = page('{"message": "You have exceeded a secondary rate limit."}', "application/json", status=403)
+    with serving({"/repos/a/one": spent, "/repos/b/two": spent}) as server:
+        told = sample(database, connection(server))
+    assert (told.requests, told.left, told.error[:25]) == (1, 1, "GitHub's limit is used up")
+
+
 def test_a_repository_that_is_gone_is_not_asked_every_day(database, clock):
     with serving({"/repos/b/two": Repository(2)}) as server:
         told = sample(database, connection(server))
@@ -160,6 +167,46 @@ def test_an_answer_of_another_kind_is_told_and_recorded(database, clock):
     assert "without stargazers_count" in told.error
     with database.reading() as session:
         assert session.scalar(select(FetchRow.error).where(FetchRow.source == "stars")) == told.error
+
+
+@pytest.mark.parametrize("trouble", [page("no", status=500), page("{}", "application/json")])
+def test_a_repository_that_always_fails_holds_up_no_other(database, clock, trouble):
+    with serving({"/repos/a/one": trouble, "/repos/b/two": Repository(2)}) as server:
+        first = sample(database, connection(server))
+        assert first.error
+        assert first.read == 0
+        clock.now += timedelta(minutes=30)
+        assert (sample(database, connection(server)).read, samples(database)) == (1, [("two.git", 2, 2)])
+
+
+def test_a_repository_that_the_law_closed_is_missing_and_not_asked_every_day(database, clock):
+    closed = page('{"message": "Repository access blocked"}', "application/json", status=451)
+    with serving({"/repos/a/one": closed, "/repos/b/two": Repository(2)}) as server:
+        told = sample(database, connection(server))
+    assert (told.missing, told.read, told.error) == (1, 1, "")
+    clock.now += timedelta(days=1)
+    assert due_repositories(database) == ["https://github.com/b/two.git"]
+
+
+def test_addresses_that_lead_to_one_repository_have_its_stars_alike(database, clock):
+    other = "https://github.com/a/one/tree/main"
+    upsert(database, [PaperRecord(id="2610.00009", title="P", source="hf", repo_url=other)])
+    one = Repository(10)
+    with serving({"/repos/a/one": one, "/repos/b/two": Repository(2)}) as server:
+        told = sample(database, connection(server))
+        assert (told.requests, told.error, len(one.asked)) == (2, "", 1)
+        clock.now += timedelta(days=1)
+        one.stars = 25
+        sample(database, connection(server))
+        clock.now += timedelta(days=1)
+        sample(database, connection(server))
+        late = "https://www.github.com/a/one"
+        upsert(database, [PaperRecord(id="2610.00010", title="Q", source="hf", repo_url=late)])
+        sample(database, connection(server))  # "as before", of an address that was never seen
+    store = PaperStore(database)
+    assert [store.get(f"2610.{n:05d}").repo_stars for n in (0, 9, 10)] == [25, 25, 25]
+    with database.reading() as session:
+        assert not session.scalar(select(FetchRow.id).where(FetchRow.error != ""))
 
 
 def test_a_repository_that_is_gone_says_nothing_of_one_whose_name_begins_like_it(database, clock):

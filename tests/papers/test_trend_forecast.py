@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -9,6 +11,7 @@ from statistics import fmean
 
 import pytest
 import torch
+from sqlalchemy import event, insert
 
 from foveal.database import Database
 from foveal.errors import InputError
@@ -16,7 +19,7 @@ from foveal.nn.counts import CountForecaster, CountSettings
 from foveal.nn.stream_training import save_model
 from foveal.papers.attention_counts import asked, chosen, counted
 from foveal.papers.records import PaperRecord
-from foveal.papers.schema import PersonRow, TopicRow, VoteRow
+from foveal.papers.schema import ListingRow, PaperRow, PersonRow, TopicRow, VoteRow
 from foveal.papers.trend_forecast import AAREN, LEAST, MODEL, NAME, SEASONAL, _row, kept, refresh, seasonal
 from foveal.papers.trend_training import of_counts, train_trend
 from foveal.papers.upserts import upsert
@@ -107,6 +110,54 @@ def test_without_a_model_or_days_the_seasonal_mean_stands_in_and_says_so(databas
         train_trend(database, tmp_path)
 
 
+def _history(database: Database, days: int, a_day: int) -> None:
+    """Papers of the last days, with words of their own, put there at once."""
+    rows, listings = [], []
+    for number in range(days * a_day):
+        words = " ".join(f"w{number}x{place}" for place in range(200))
+        which = f"p{number // a_day:04d}-{number % a_day}"
+        rows.append({"id": which, "title": "Sparse attention", "title_key": which, "abstract": words})
+        listings.append({"paper_id": which, "day": TODAY - timedelta(days=number // a_day)})
+    with database.writing() as session:
+        session.execute(insert(PaperRow), rows)
+        session.execute(insert(ListingRow), listings)
+
+
+def _peak(database: Database, days: int) -> int:
+    """Bytes that counting so many days takes at most."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        counted(database, chosen(database), TODAY - timedelta(days=days - 1), TODAY)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_counting_a_long_history_holds_no_more_of_it_at_a_time(database):
+    _history(database, 60, 50)
+    _peak(database, 1)  # what is remembered of words
+    assert _peak(database, 60) < 2 * _peak(database, 12)
+
+
+def test_the_seasonal_mean_reads_no_more_of_the_past_than_it_needs(database, tmp_path):
+    _history(database, 80, 1)
+    read: list[str] = []
+
+    def note(connection, cursor, statement, parameters, context, executemany):
+        if "abstract" in statement:
+            read.extend(parameters)
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    assert refresh(database, tmp_path, now=NOW)
+    found = kept(database)
+    assert (found.by, found.history) == (SEASONAL, 79)
+    assert sorted(read) == [f"p{back:04d}-0" for back in range(1, 57)]
+    one = found.of("topic", "sparse")
+    assert one is not None
+    assert (one.recent, [day.mean for day in one.days]) == ((1,) * 56, [1] * 7)
+
+
 def test_a_topic_whose_search_was_changed_is_counted_anew(database, tmp_path):
     upsert(database, papers(20, 1))
     refresh(database, tmp_path, now=NOW - timedelta(days=1))
@@ -166,6 +217,19 @@ def test_days_that_no_calendar_of_papers_has_make_no_history(database, tmp_path)
     upsert(database, [*papers(20, 1), *odd])
     assert refresh(database, tmp_path, now=NOW)
     assert (kept(database).history, kept(database).last) == (20, TODAY - timedelta(days=1))
+
+
+def test_an_old_paper_that_somebody_adds_makes_no_years_without_papers(database, tmp_path, monkeypatch):
+    monkeypatch.setenv("FOVEAL_CLOCK", str((NOW - datetime.now(UTC)).total_seconds()))
+    old = [PaperRecord(id=f"1706.0376{n}", title=f"{n}", listed_on=date(2017 + n, 6, 12), source="x") for n in range(4)]
+    upsert(database, [*papers(20, 1), *old])
+    assert refresh(database, tmp_path, now=NOW)
+    assert kept(database).history == 20
+    with pytest.raises(InputError, match="papers of 20 days"):
+        train_trend(database, tmp_path)
+    upsert(database, [one for one in papers(300, 21) if one.listed_on and (TODAY - one.listed_on).days not in (60, 61)])
+    assert refresh(database, tmp_path, now=NOW)
+    assert kept(database).history == 300  # two days without a paper are such days
 
 
 @pytest.mark.slow

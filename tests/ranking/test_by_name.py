@@ -186,6 +186,27 @@ def test_a_folder_is_loaded_by_what_it_holds(tmp_path, monkeypatch):
     assert [name.rpartition("/")[2] for _, name in asked] == ["block", "full", "cross"]
 
 
+def test_a_model_goes_before_a_folder_that_lies_here_by_the_same_name(tmp_path, monkeypatch):
+    """Texts in law/, `foveal train legal --name law`, then `foveal search --rank law`."""
+    here, home = tmp_path / "here", tmp_path / "home"
+    (here / "law").mkdir(parents=True)
+    (here / "papers").mkdir()
+    model = home / "models" / "law"
+    model.mkdir(parents=True)
+    (model / "ranker.json").write_text("{}", encoding="utf-8")
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(
+        "foveal.ranking.neural.ranker.Neural.__init__", lambda self, folder: setattr(self, "at", folder)
+    )
+    assert load_ranker("law", home=home).at == str(model)
+    assert by_name.edition("law", home) == (model.stat().st_mtime_ns,)
+    for path in ("./law", str(here / "law"), "papers"):
+        with pytest.raises(ModelUnavailable, match="holds no model"):
+            load_ranker(path, home=home)
+    with pytest.raises(ModelUnavailable, match=r"\.\. holds no model"):
+        load_ranker("..", home=home)
+
+
 def test_a_folder_may_come_as_a_path(tmp_path):
     for load in (partial(load_ranker, home=tmp_path), CrossEncoderRanker.load):
         with pytest.raises(UnknownName, match=r"is called '.*nothing'"):

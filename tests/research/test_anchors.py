@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from foveal.research.anchors import Held, anchors, missing
+from foveal.research.checks import missing_of
 from foveal.research.quantities import rivals
 
 
@@ -69,9 +70,17 @@ def test_one_thing_in_two_forms_is_held(claim, text):
         ("1.200 rooms", [1.2]),
         ("Release 1.200.3 is out.", [1.2]),
         ("Goethe wrote that the die was cast: 2.125 lines.", [2.125]),
+        ("It has 10 000 people, 10\u00a0000 and 10\u2009000.", [10_000, 10_000, 10_000]),
+        ("It was 1 000 000 km, and $12 050.5 of it.", [1_000_000, 12_050.5]),
+        ("La ville compte 12 300 habitants et plus de 1 200,5 €.", [12_300, 1200.5]),
+        ("Rs 1,00,000 were paid, not 1,23,45,678.5 of them.", [100_000, 12_345_678.5]),
+        ("In 2019 300 people came, 12 000 in 2020 300 days later.", [2019, 300, 12_000, 2020, 300]),
+        ("In ward 12 300 patients, of COVID-19 100 more.", [12, 300, 19, 100]),
+        ("La liste est: Lyon 120 345 678\nParis 2019 300 et COVID-19 300 cas.", [120, 345, 678, 2019, 300, 19, 300]),
+        ("The rooms were 1, 20, 300 and 1,20,300,4.", [1, 20, 300, 1, 20_300, 4]),
     ],
 )
-def test_points_and_commas_are_read_as_the_text_writes_them(text, values):
+def test_points_commas_and_blanks_are_read_as_the_text_writes_them(text, values):
     assert [one.value for one in anchors(text) if one.kind == "number"] == values
 
 
@@ -189,3 +198,12 @@ def test_a_long_table_of_dates_is_read_as_its_rows_are():
     found = anchors("".join(rows))  # each held against all others, it would take long
     assert len(found) == sum(len(anchors(row)) for row in rows)
     assert [one.text for one in found[:3]] == ["1 May 1000", "0", "twelve"]
+
+
+@pytest.mark.parametrize("written", ["10,000", "10 000", "10\u00a0000", "10\u2009000", "10\u202f000"])
+def test_the_check_by_words_reads_groups_of_digits_alike(written):
+    assert missing_of("It has 10,000 mills.", f"It has {written} mills.") == ()
+    assert missing_of(f"It has {written} mills.", "It has 10,000 mills.") == ()
+    assert missing_of("It has 100,000 mills.", "It has 1,00,000 mills.") == ()
+    assert missing_of("It has 300 mills.", "In 2019 300 mills were there.") == ()
+    assert missing_of("It has 12,300 mills.", "In ward 12 300 mills were there.") == ("12,300",)

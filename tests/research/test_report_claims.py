@@ -59,6 +59,16 @@ def test_addresses_of_marks_and_of_the_list():
     }
 
 
+def test_what_a_mark_stands_for_is_no_claim():
+    """Markdown's own form of sources and notes, which may stand anywhere."""
+    text = (
+        "The mill was built in 1820 [1]. It burnt down [^2].\n[1]: https://example.org/mill\n\n"
+        "  [^2]: Of 1907, in the parish book. <file:///books/parish.pdf>\n\n[3]: It is a sentence of 1909."
+    )
+    assert [one.text for one in claims_of(text)] == ["The mill was built in 1820.", "It burnt down."]
+    assert addresses_of(text) == {"1": "https://example.org/mill", "2": "file:///books/parish.pdf"}
+
+
 def test_a_text_without_claims():
     assert claims_of("") == []
     assert claims_of("# Title\n\nWords alone, nothing else\n") == []

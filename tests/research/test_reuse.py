@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from foveal.models import load_encoder
 from foveal.research.citations import Origin
 from foveal.research.mindsearch import MindSearch
 from foveal.research.prompts import Problem
-from foveal.research.reuse import ReuseSettings, Summaries, alike
+from foveal.research.reuse import ReuseSettings, Summaries, alike, memory_of
 from foveal.research.searcher import Summary
 from foveal.settings import Settings
 from foveal.types import Passage, Span
@@ -117,6 +117,31 @@ def test_what_was_found_comes_back_whole_and_only_in_its_place(database: Databas
     assert Summaries(database, "library", None).recall(problem("Who did it?")) is None  # another encoder's place
     memory.keep(problem("Nothing?"), Summary("", error="These queries found nothing."))
     assert memory.recall(problem("Nothing?")) is None
+
+
+@dataclass
+class Searched:
+    """A source that finds in a way that its name does not tell."""
+
+    name: str = "library"
+    retriever: str | None = None
+    rank: object = None
+
+
+def test_another_models_summaries_and_those_of_another_search_are_not_taken(database: Database) -> None:
+    home = Settings(home=Path("home"), cache=Path("cache"), encoder="none")
+    memory_of(database, [Searched()], "small", home).keep(problem("Who did it?"), summary())
+    for sources, model, settings, found in (
+        ([Searched()], "small", home, True),
+        ([Searched()], "large", home, False),
+        ([Searched(retriever="dense")], "small", home, False),
+        ([Searched(rank="knrm")], "small", home, False),
+        ([Searched(rank=Everything())], "small", home, False),
+        ([Searched()], "small", replace(home, ranker="mine"), False),
+        ([Searched(), Searched("papers")], "small", home, False),
+    ):
+        recalled = memory_of(database, sources, model, settings).recall(problem("Who did it?"))
+        assert (recalled is not None) is found, (sources, model)
 
 
 def test_the_vectors_must_be_near_too(database: Database) -> None:

@@ -382,6 +382,7 @@ def test_what_can_be_watched(watches: Watches) -> None:
     with pytest.raises(InputError, match="of yours"):
         watches.remove(number, owner=7)
     watches.remove(number)
+    assert watches.add("Another?", {}) > number  # whose link would show it
     with pytest.raises(InputError, match="has the number"):
         watches.get(number)
 

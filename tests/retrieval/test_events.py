@@ -25,6 +25,7 @@ from foveal.retrieval.event_clusters import (
 from foveal.retrieval.event_index import PlainSums, cosine, length_without, most
 from foveal.retrieval.event_items import (
     DAY,
+    LOOKED_AT,
     FilterSettings,
     Item,
     ItemFilter,
@@ -93,6 +94,13 @@ NOW = BASE + timedelta(hours=96)
 )  # fmt: skip
 def test_what_is_no_evidence_is_told_with_its_reason(title, reason):
     assert ItemFilter().refused(Item("a", title), len(title.split()), 0) == reason
+
+
+def test_of_a_title_without_end_the_beginning_is_looked_at():
+    """Some rules take the square of its length: a page with such a title held up all searches for hours."""
+    assert is_bulletin("oil prices close")
+    assert not is_bulletin("Quake hits the coast " + "x" * LOOKED_AT + " oil prices close")
+    assert not is_bulletin("a b c " + "div." * 100_000)
 
 
 def test_a_title_that_comes_each_day_with_other_numbers_is_a_bulletin():

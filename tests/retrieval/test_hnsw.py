@@ -310,6 +310,18 @@ def test_few_that_live_are_all_found():
 
 
 @pytest.mark.usefixtures("compiler")
+def test_where_few_live_among_many_that_are_deleted_all_are_compared():
+    """By products the short ones have few links: where the long ones are gone, walks find other ones than the best."""
+    lengths = np.exp(np.random.default_rng(5).normal(size=(3000, 1))).astype(np.float32)
+    index = DenseIndex.build(range(3000), clustered(3000) * lengths, IndexSettings(kind="hnsw", metric="ip", effort=64))
+    queries = clustered(40, seed=1)
+    assert index.stats(queries).compared < 2000
+    longest = np.argsort(-np.linalg.norm(index._rows["full"], axis=1))
+    index.delete(longest[:2500].tolist())
+    assert (index.stats(queries).recall, index.stats(queries).compared) == (1.0, 3000)
+
+
+@pytest.mark.usefixtures("compiler")
 def test_where_walks_end_early_all_are_compared():
     """Two places far apart, and a graph whose links between them were taken out."""
     index = DenseIndex.build(range(60), clustered(60), IndexSettings(metric="ip", **SMALL))
@@ -373,6 +385,42 @@ def test_twins_come_and_go(tmp_path):
     index.compact()
     assert (index._graph.levels == hnsw.TWIN).sum() == 3 * 29  # those of the three others
     assert len(index) == len(vectors) - 30
+
+
+@pytest.mark.usefixtures("compiler")
+def test_a_twin_of_a_twin_is_found():
+    """Vectors that come later are hashed in other steps, by which two that were twins before may be parted."""
+    copies = np.repeat(clustered(1, seed=7), 12, axis=0)
+    index = DenseIndex.build(range(212), np.concatenate([clustered(200), copies]), IndexSettings(kind="hnsw"))
+    links = index._rows["links"]
+    assert links[201:, 0].tolist() == [200] * 11
+    links[202:, 0] = range(201, 211)
+    index._forget()
+    assert sorted(index.search(copies[:1], 12)[0][0].tolist()) == list(range(200, 212))
+    index.delete(range(200, 211))
+    assert index.search(copies[:1], 1)[0].tolist() == [[211]]
+    links[205, 0] = 206
+    index._forget()
+    with pytest.raises(LibraryCorrupt, match="lead to no vector"):
+        index.search(copies[:1], 1)
+
+
+@pytest.mark.usefixtures("compiler")
+def test_copies_from_two_readings_are_all_found():
+    """That of seed 4 has twins of twins."""
+    for seed in (4, 5):
+        generator = np.random.default_rng(seed)
+
+        def unit(vectors):
+            return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
+
+        others, text = unit(generator.normal(size=(60, 32))), unit(generator.normal(size=32))
+        copies = [unit(text + generator.normal(size=32).astype(np.float32) * 3e-7) for _ in range(40)]
+        more = unit(generator.normal(size=(30, 32)))
+        again = [unit(text + generator.normal(size=32).astype(np.float32) * 3e-7) for _ in range(40)]
+        index = DenseIndex.build(range(100), np.concatenate([others, copies]), IndexSettings(kind="hnsw"))
+        index.add(range(100, 170), np.concatenate([more, again]))
+        assert (index.search(text[None], 80)[1] > 0.999).sum() == 80
 
 
 @pytest.mark.usefixtures("compiler")

@@ -11,6 +11,7 @@ import warnings
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
+import pyarrow as pa
 import pytest
 from honest import HashedWords, Lines, document
 from object_store import object_store
@@ -262,6 +263,52 @@ def test_a_right_ends_here_no_later_than_where_it_is_stored(monkeypatch):
     clock[0] = 100 + lease.LEASE_S
     right.check()
     clock[0] += 1
+    with pytest.raises(LibraryBusy, match="lost the right"):
+        right.check()
+
+
+class Row:
+    """The table of the right to write, in memory; what is done `meanwhile` happens at each look but the first."""
+
+    def __init__(self, until: float, meanwhile=lambda _: None):
+        self.row = {"token": "old", "holder": "pid 1 on elsewhere", "until": until}
+        self.meanwhile, self.looks = meanwhile, 0
+
+    def to_arrow(self):
+        self.looks += 1
+        if self.looks > 1:
+            self.meanwhile(self.row)
+        return pa.table({name: [value] for name, value in self.row.items()}, schema=lease.ROW)
+
+    def update(self, where, values):
+        fits = where == f"token = '{self.row['token']}'"
+        self.row |= values if fits else {}
+        return SimpleNamespace(rows_updated=int(fits))
+
+
+def test_a_right_that_a_wrong_clock_gave_for_a_year_is_free_once_nobody_renews_it(monkeypatch):
+    monkeypatch.setattr(lease, "RENEWED_S", 0.01)
+    monkeypatch.setattr(lease, "LEASE_S", 0.05)
+    year = faults.now().timestamp() + 31_536_000
+    table = Row(year)
+    lease._take(table, "mine", "s3://anywhere")
+    assert table.row["token"] == "mine"
+    assert table.row["until"] < year - 31_000_000
+    held = Row(year, lambda row: row.update(until=row["until"] + 15))
+    with pytest.raises(LibraryBusy, match="pid 1 on elsewhere"):
+        lease._take(held, "mine", "s3://anywhere")
+    assert held.row["token"] == "old"
+
+
+def test_a_machine_that_slept_through_its_lease_may_not_write(monkeypatch):
+    """The system's clock that counts sleep, an hour on, where the monotonic one stands still."""
+    if not hasattr(time, "CLOCK_BOOTTIME"):
+        pytest.skip("this system does not count sleep")
+    right, told = lease.Right("s3://anywhere"), time.clock_gettime
+    right.last(lease.LEASE_S)
+    right.check()
+    slept = {time.CLOCK_BOOTTIME: 3600.0}
+    monkeypatch.setattr(time, "clock_gettime", lambda clock: told(clock) + slept.get(clock, 0.0))
     with pytest.raises(LibraryBusy, match="lost the right"):
         right.check()
 

@@ -75,6 +75,28 @@ def test_paragraphs_are_called_by_the_numbers_that_word_writes():
     assert labels == ["1.", "1.1", "(b)", "(c)", "1.2", "2.", "2.1", "-", "IV)", "-", ""]
 
 
+def test_a_list_that_begins_again_and_one_that_a_style_of_lists_describes():
+    again = '<w:lvlOverride w:ilvl="{}"><w:startOverride w:val="{}"/>{}</w:lvlOverride>'
+    form = levels(("upperLetter", "%1)", 1))
+    numbering = (
+        f'{LISTS}<w:num w:numId="4"><w:abstractNumId w:val="7"/>{again.format(0, 1, "")}{again.format(1, 5, "")}'
+        "</w:num>"
+        f'<w:num w:numId="5"><w:abstractNumId w:val="7"/>{again.format(0, 3, form)}</w:num>'
+    ).replace('<w:abstractNum w:abstractNumId="7">', '<w:abstractNum w:abstractNumId="7"><w:styleLink w:val="L"/>')
+    meant = '<w:abstractNum w:abstractNumId="9"><w:numStyleLink w:val="L"/></w:abstractNum>'
+    numbering += '<w:num w:numId="6"><w:abstractNumId w:val="9"/></w:num>'
+    places = [(1, 0), (1, 0), (4, 0), (4, 0), (4, 1), (4, 1), (1, 0), (5, 0), (5, 0), (6, 0)]
+    body = "".join(paragraph(f"text {n}", listed=place) for n, place in enumerate(places))
+    labels = [one.rsplit("text", 1)[0].strip() for one in read(body, numbering=meant + numbering).text.split("\n\n")]
+    assert labels == ["1.", "2.", "1.", "2.", "2.5", "2.6", "3.", "C)", "D)", "5."]
+
+
+def test_how_a_word_is_read_does_not_stand_within_it():
+    run = "<w:r><w:t>{}</w:t></w:r>"
+    ruby = f"<w:ruby><w:rt>{run.format('とうきょう')}</w:rt><w:rubyBase>{run.format('東京')}</w:rubyBase></w:ruby>"
+    assert read(paragraph(f"<w:r>{ruby}</w:r>{run.format('都')}")).text == "東京都"
+
+
 def test_a_heading_has_its_number_and_a_style_may_bring_a_list():
     listed = '<w:numPr><w:numId w:val="1"/></w:numPr>'
     styles = style("heading 1", own="H1", more=listed)
@@ -101,6 +123,13 @@ def test_tables_are_rows():
     rows = [["Part", "Size | x"], ["fovea", "1.5 mm"], ["", ""]]
     table = "".join(f"<w:tr>{''.join(cell.format(paragraph(one)) for one in row)}</w:tr>" for row in rows)
     assert read(f"<w:tbl>{table}</w:tbl>").text == "| Part | Size \\| x |\n|---|---|\n| fovea | 1.5 mm |"
+
+
+def test_a_table_within_a_cell_is_one_line_of_it():
+    cell, row = "<w:tc>{}</w:tc>", "<w:tr>{}</w:tr>"
+    inner = "".join(row.format("".join(cell.format(paragraph(one)) for one in pair)) for pair in ("ab", "cd"))
+    table = row.format(cell.format(f"{paragraph('of')}<w:tbl>{inner}</w:tbl>") + cell.format(paragraph("x | y")))
+    assert read(f"<w:tbl>{table}</w:tbl>").text == "| of a · b · c · d | x \\| y |"
 
 
 def test_rows_and_cells_of_forms_are_read_and_deleted_rows_are_not():

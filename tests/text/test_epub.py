@@ -140,3 +140,16 @@ def test_a_book_with_damage_anywhere_is_read_or_refused(data):
 
 
 SMALL = epub(PAGES, spine=ORDER)
+
+
+def test_lists_keep_their_numbers_and_marks_of_notes_do_not_stick_to_words():
+    book = epub(
+        {
+            "one.xhtml": "<ol><li>first<ul><li>a point</li><li/></ul></li><li><p>second</p><p>more</p></li></ol>"
+            "<ol type='a' start='3'><li><p>third</p></li></ol>",
+            "two.xhtml": "<p>In 1850<a epub:type='noteref' href='#n'>1</a> and 1851<a role='doc-noteref' href='#m'>"
+            "<sup>2</sup></a>.</p><aside id='n'><p>The note. <a role='doc-backlink' href='#r'>back</a></p></aside>",
+        }
+    )
+    found = read_epub(book, name="a.epub", max_bytes=10**6).text.split("\n\n")
+    assert found == ["1. first", "- a point", "2. second", "more", "c. third", "In 1850 and 1851.", "The note."]

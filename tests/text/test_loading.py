@@ -58,6 +58,22 @@ def test_hidden_files_and_junk_are_left_out(tmp_path):
     assert names(discover([tmp_path], everything)) == ["a.txt", ".secret.txt", "seen.txt"]
 
 
+def test_foveals_own_home_is_left_out_and_told_once(tmp_path):
+    """Its key and settings are nobody's texts; what lies in it and is named itself (an upload) is read."""
+    home = tmp_path / "notes" / "home"
+    for path in (home / "secret.key", home / "uploads" / "ab" / "sent.txt", tmp_path / "notes" / "a.txt"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("some words")
+    (tmp_path / "notes" / "link").symlink_to(home)
+    settings = LoadSettings(home=home)
+    read, told = discover([tmp_path / "notes"], settings)
+    said = f"{home} is Foveal's own home, whose files are no documents. Name those in it that are to be read."
+    assert told == Skipped(home.as_uri(), said)
+    assert names([read, told]) == ["a.txt", "home"]
+    assert names(discover([home / "uploads" / "ab" / "sent.txt"], settings)) == ["sent.txt"]
+    assert "secret.key" in names(discover([tmp_path / "notes"], LoadSettings(home=tmp_path / "none")))
+
+
 def test_links_are_followed_once_and_loops_end(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "a.txt").write_text("some words")

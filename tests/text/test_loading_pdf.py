@@ -228,6 +228,7 @@ def test_handles_are_closed():
         ("the state-of-the\ufffeart in the art", "the state-of-the-art\nin the art"),
         ("a car went\r\nwith car\ufffe" + "riages", "a car went\nwith carriages"),
         ("typed hyphen-\r\nation", "typed hyphenation"),
+        ("state-of-the\ufffeart methods", "state-of-the-art\nmethods"),
         ("at ICLR 2023 1\r\n, and ICML", "at ICLR 2023 1, and ICML"),
         ("old \x02 mark wo\x02rd here", "old - mark word\nhere"),
     ],
@@ -269,6 +270,22 @@ def test_page_numbers_that_count_go_and_a_sentence_runs_on():
     assert "goes on\nthe fovea" in text
     assert not any(line.strip() in ("7", "8", "9") for line in text.split("\n"))
     assert [text[offset:].startswith("the fovea") for offset in offsets] == [True] * 3
+
+
+@pytest.mark.parametrize("form", ["- {} -", "\u2013 {} \u2013", "- {} \ufffe", "{} / 19", "{}/19", "[{}]", "| {}"])
+def test_page_numbers_between_signs_go(form):
+    text, _ = joined([f"{LINES}\r\nand {name} goes on\r\n{form.format(n)}" for n, name in enumerate("abcd", 6)])
+    assert [line for line in text.split("\n") if not any(map(str.isalpha, line))] == [""] * 3
+
+
+def test_page_numbers_of_letters_go_where_they_count_and_stay_elsewhere():
+    def paged(*numbers):
+        return joined([f"{LINES}\r\nand {name} goes on\r\n{n}" for name, n in zip("abcdef", numbers, strict=False)])[0]
+
+    for numbers in (("vii", "viii", "ix", "x"), ("I", "II", "III", "1", "2", "3")):
+        assert not set(paged(*numbers).split("\n")) & set(numbers)
+    assert {"x", "v", "i"} <= set(paged("x", "v", "i", "x").split("\n"))
+    assert {"1.", "2.", "3.", "4."} <= set(paged("1.", "2.", "3.", "4.").split("\n"))
 
 
 @pytest.mark.parametrize("blank", ["", " ", "\u00a0\r\n "], ids=["empty", "space", "spaces"])

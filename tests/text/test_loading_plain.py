@@ -138,6 +138,21 @@ def test_whatever_comes_is_text_that_can_be_stored_or_refused(data):
 
 def test_a_terminal_log_with_colours_is_text():
     assert decode(b"\x1b[31mred\x1b[0m\n", "log") == "\x1b[31mred\x1b[0m\n"
+    assert decode(b"\x1b[31mcosts $B4\x1b(B\x1b[m\n", "log") == "\x1b[31mcosts $B4\x1b(B\x1b[m\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        ("会議は三時です。\nOK ですか".encode("iso2022_jp"), "会議は三時です。\nOK ですか"),
+        (b"\x1b$B-!-j\x1b(B abc \x1b$B4A;z", "①㈱ abc 漢字"),  # signs that Windows adds; no escape at the end
+        (b"\x1b(I6@6E\x1b(B \x1b$B4A;z\x1b(B", "ｶﾀｶﾅ 漢字"),
+        ("漢字 한글".encode("iso2022_jp_2"), "漢字 한글"),
+        ("안녕 hello".encode("iso2022_kr"), "안녕 hello"),
+    ],
+)
+def test_seven_bits_with_escapes_are_japanese_or_korean_and_no_ascii(data, text):
+    assert decode(data, "mail") == text
 
 
 @pytest.mark.parametrize("text", ["", " \r\n\t", "\u200b \ufeff"])

@@ -90,6 +90,8 @@ def test_a_body_in_html_or_another_encoding():
     assert read_message(mail(f"<p>{words}</p>", kind="text/html"), name="a").text == words.strip()
     assert read_message(mail("caf=E9", charset="iso-8859-1"), name="a").text.strip() == "café"
     assert read_message(mail("caf=C3=A9", charset="nonsense"), name="a").text.strip() == "café"
+    seven_bits = mail("x", charset="iso-2022-jp").replace(b"\r\n\r\nx", b"\r\n\r\n" + "会議".encode("iso2022_jp"))
+    assert read_message(seven_bits, name="a").text.strip() == "会議"
     assert read_message(b"From: a\n\nplain words\n", name="a").text == "plain words\n"
 
 
@@ -101,6 +103,11 @@ def parts(kind, *given):
 PAGE = ("text/html", "<p>The whole of the letter stands here, with its news.</p>")
 IMAGE = ("image/png\r\nContent-Disposition: inline; filename=a.png\r\nContent-Transfer-Encoding: base64", "AAAA")
 FILE = ("text/plain\r\nContent-Disposition: attachment; filename=a.txt", "Attached.")
+FORWARDED = (
+    "message/rfc822\r\nContent-Disposition: attachment; filename=old.eml",
+    "Subject: The old\r\n lease\r\nFrom: b\r\nDate: Mon, 2 Nov 2026 10:00:00 +0000\r\nX-Id: 7\r\n\r\nIt ends in May.",
+)
+WITHIN = "Subject: The old lease\nFrom: b\nDate: Mon, 02 Nov 2026 10:00:00 +0000\n\nIt ends in May."
 NAMED = ("text/plain; name=notes.txt\r\nContent-Disposition: inline", "Notes.")
 
 
@@ -118,6 +125,17 @@ NAMED = ("text/plain; name=notes.txt\r\nContent-Disposition: inline", "Notes.")
         (parts("signed", ("text/plain", "Said."), ("application/pgp-signature", "x")), "Said."),
         (parts("mixed", ("text/plain", "Said."), ("text/html", "<p></p>")), "Said."),
         (NAMED, "Notes."),
+        (parts("mixed", ("text/plain", "See below."), FORWARDED, FILE), f"See below.\n\n{WITHIN}"),
+        (FORWARDED, WITHIN),
+        # in a digest a part is a mail without saying so
+        (
+            (
+                "multipart/digest; boundary=d",
+                f"--d\r\n\r\n{FORWARDED[1]}\r\n--d\r\n\r\nFrom: c\r\n\r\nSaid.\r\n--d--\r\n",
+            ),
+            f"{WITHIN}\n\nFrom: c\n\nSaid.",
+        ),
+        (parts("mixed", ("text/plain", "Said."), ("message/rfc822", "From: b\r\n\r\n")), "Said."),
     ],
 )
 def test_all_parts_of_a_body_are_read_and_of_alternatives_one_that_says_something(given, text):

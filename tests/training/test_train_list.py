@@ -17,7 +17,7 @@ from foveal.errors import InputError
 from foveal.library import Library
 from foveal.settings import Settings
 from foveal.training import checkpoints
-from foveal.training.kept import GONE, KEPT, NO_BETTER, TRAINING, UNFINISHED, remove, trained
+from foveal.training.kept import GONE, KEPT, NO_BETTER, NOTHING, TRAINING, UNFINISHED, lost, remove, trained
 from foveal.training.loop import Curves
 from foveal.training.report import Report, read_report
 from foveal.training.runs import RunSettings, TrainingRun
@@ -50,14 +50,16 @@ def home(tmp_path: Path) -> Path:
     done(tmp_path, "lost", 0.25, 0.75)
     (tmp_path / "models" / "lost" / "training.json").unlink()
     (tmp_path / "models" / "lost").rmdir()
-    TrainingRun.opened(RunSettings(home=tmp_path, name="stopped"), {"what": "toy"}, kind="toy")
+    stopped = TrainingRun.opened(RunSettings(home=tmp_path, name="stopped"), {"what": "toy"}, kind="toy")
+    (stopped.folder / "checkpoint-1").mkdir()
+    TrainingRun.opened(RunSettings(home=tmp_path, name="refused"), {"what": "toy"}, kind="toy")
     (tmp_path / "runs" / "train" / "no-run").mkdir()
     return tmp_path
 
 
 def test_each_run_is_listed_with_what_it_changed(home):
     found = {one.name: one for one in trained(home)}
-    states = {"better": KEPT, "worse": NO_BETTER, "lost": GONE, "stopped": UNFINISHED}
+    states = {"better": KEPT, "worse": NO_BETTER, "lost": GONE, "stopped": UNFINISHED, "refused": NOTHING}
     assert {name: one.state for name, one in found.items()} == states
     assert found["better"].told == ("map", 0.25, 0.5)
     assert found["better"].model == home / "models" / "better"
@@ -89,6 +91,15 @@ def test_a_run_begun_anew_that_is_no_better_leaves_the_model_before(home):
     assert found.model.is_dir()
 
 
+def test_a_run_that_a_wrong_setting_ended_is_not_told_to_be_unfinished(home):
+    """Nothing would ever finish it: the command with the right setting is another run, which takes its name."""
+    assert lost("refused", home) == " (its training was stopped before it kept anything)"
+    row = next(line for line in run("list", home=home).splitlines() if line.startswith("refused"))
+    assert row.split()[1:4] == ["toy", "kept", "nothing"]
+    done(home, "refused", 0.25, 0.5)
+    assert {one.name: one.state for one in trained(home)}["refused"] == KEPT
+
+
 def test_nothing_trained_is_said(tmp_path):
     assert "Nothing was trained here yet" in run("list", home=tmp_path)
     assert run("list", "--json", home=tmp_path).strip() == "[]"
@@ -101,7 +112,7 @@ def test_a_model_is_removed_with_its_run(home):
         assert not folder.exists()
     done(home, "better", 0.25, 0.3)  # the name is free again
     assert json.loads(run("remove", "stopped", "--json", home=home)) == [str(home / "runs" / "train" / "stopped")]
-    with pytest.raises(InputError, match=r"There are: better, lost, worse\."):
+    with pytest.raises(InputError, match=r"There are: better, lost, refused, worse\."):
         remove(home, "../better")
 
 

@@ -73,6 +73,9 @@ def test_marks_of_bold_are_left_out_but_stars_that_mean_something_stay() -> None
         ("It is late.\n\n## Oil\n\n### Of whales\n\nIt burns.\n", "It is late. Oil · Of whales · It burns."),
         ("```\nlamp\n```\n\n# light it\n\nlamp --on", "lamp # light it lamp --on"),
         ("## Only this", "## Only this"),
+        ("The lamp\n========\n\nIt burns.\n\nOil\n---\nOf whales.", "The lamp · It burns. Oil · Of whales."),
+        ("```\ntotal\n-----\n7\n```\n", "total ----- 7"),
+        ("One.\n\n---\n\nTwo -- three", "One. --- Two -- three"),
         ("#hash tags\nare none", "#hash tags are none"),
         ("Run:\n\n```sh\nlamp --on\n```\n\nIt burns.", "Run: lamp --on It burns."),
         (

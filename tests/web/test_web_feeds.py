@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +13,8 @@ from paper_site import TODAY, records, select, site_app
 from starlette.testclient import TestClient
 
 from foveal.papers.records import Named, PaperRecord
+from foveal.papers.upserts import upsert
+from foveal.web import feeds
 
 FEEDS = (
     "day", "week", "month", "trending", "q/sparse attention", "q/a%01%3Cb%3E%26/c", "topic/sparse", "category/cs.CL",
@@ -154,6 +157,18 @@ def test_robots_and_the_sitemap_lead_to_all_papers(client: TestClient):
     for one in [*lists, *papers[::20]]:
         assert client.get(one).status_code == 200
     assert client.get("/sitemap/2.xml").status_code == 404
+
+
+def test_a_paper_that_changes_while_the_sitemap_is_read_pushes_none_out_of_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(feeds, "PART", 20)
+    own = TestClient(site_app(tmp_path, records()))
+    first, *others = _addresses(own, "/sitemap.xml")[1:]
+    papers = _addresses(own, first)
+    changed = next(one for one in records() if papers[0].endswith(one.id))
+    upsert(own.app.state.site.database, [replace(changed, title="Another title", version=2)])
+    for part in others:
+        papers += _addresses(own, part)
+    assert sorted(one.rsplit("/", 1)[1] for one in papers) == sorted(one.id for one in records())
 
 
 def test_previews_are_told_what_a_page_is(client: TestClient):

@@ -109,6 +109,18 @@ def test_a_passage_is_shown_without_the_marks_of_markdown(tmp_path):
     ]
 
 
+def test_an_underlined_title_is_shown_without_its_line(tmp_path):
+    text = "The lamp\n========\n\nIt burns.\n\nOil\n---\n\nThe lamp burns oil.\n\n- one -- two\n"
+    with visiting(made_app(tmp_path)) as visitor:
+        visitor.add(("lamp.md", text.encode()))
+        found = visitor.client.get("/library", params={"q": "lamp oil"}).text
+        assert "===" not in found
+        page = visitor.client.get(links(found)[0]).text
+    shown = page.split('class="why-text"')[1].split("</blockquote>")[0].partition(">")[2]
+    lines = [line for line in unescape(re.sub("<[^>]+>", "", shown)).split("\n") if line]
+    assert lines == ["The lamp", "It burns.", "Oil", "The lamp burns oil.", "- one -- two"]
+
+
 def test_sentences_that_counted_are_told_without_marks():
     text = "# The mill\nIt has **two** [cats](cats.md)."
     told = explained(text, ((0, len(text)),), [[1.0]])

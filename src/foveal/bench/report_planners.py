@@ -26,8 +26,9 @@ from itertools import zip_longest
 from statistics import fmean
 from typing import Any
 
+from foveal.bench.code import code_digest
 from foveal.bench.research_answers import NOISE, Answering, AnswerSizes, documents, measured, noise_for, with_noise
-from foveal.bench.research_arms import HELD_OUT, HOTPOT, TWO_WIKI, Arms, RecordedSet, Sizes
+from foveal.bench.research_arms import HELD_OUT, HOTPOT, TWO_WIKI, Arms, RecordedSet, Sizes, planning_code
 from foveal.bench.research_react import ReAct
 from foveal.bench.research_retrieval import ABOVE, NAMES, gain_row, react_plans, set_of
 from foveal.bench.runner import SIZE
@@ -61,6 +62,12 @@ LOST = 2.0
 """Points that parallel planning may lose to sequential planning on HotpotQA."""
 
 PASSAGES, OF_A_QUERY = 9, 3
+DEEP = tuple(
+    f"foveal.research.{one}"
+    for one in ("planning", "planning_names", "planning_tree", "judging", "checks", "likeness", "memory_kept")
+)
+"""The code of the planners, and of what they are told."""
+
 PLANNERS = ("single", "parallel", "sequential", "names", "tree")
 NO_MEMORY = ", no memory"
 
@@ -262,7 +269,7 @@ def react_queries(work: Answering, among: RecordedSet, runs: Sequence[Trajectory
         )  # fmt: skip
         return [plan.queries for plan in plans]
 
-    return work.arms.kept(["ReAct", CALLS, work.chat.name], among, runs, make)
+    return work.arms.kept(["ReAct", CALLS, work.chat.name, planning_code(ReAct.__module__)], among, runs, make)
 
 
 def gain(
@@ -300,7 +307,8 @@ def kept_plans(work: Answering, side: str, among: RecordedSet, runs: Sequence[Tr
             made.append((json.dumps({"found": found, "queries": desk.queries, "calls": desk.calls, "seconds": took}),))
         return made
 
-    rows = work.arms.kept(["deep planner, 7", side, CALLS, work.chat.name], among, runs, make)
+    made_by = ["deep planner", side, CALLS, work.chat.name, code_digest(__name__), planning_code(*DEEP)]
+    rows = work.arms.kept(made_by, among, runs, make)
     return {name: json.loads(one[0]) for name, one in rows.items()}
 
 
@@ -361,7 +369,8 @@ def kept_answers(work: Answering, side: str, among: RecordedSet, runs: Sequence[
     def make(part: Sequence[Trajectory]) -> list[tuple[str, ...]]:
         return [(json.dumps(_timed(work.chat, side, among, run)),) for run in part]
 
-    rows = work.arms.kept(["timing, short answers, one search", side, PASSAGES, work.chat.name], among, runs, make)
+    made_by = ["timing, short answers, one search", side, PASSAGES, work.chat.name, code_digest(__name__)]
+    rows = work.arms.kept([*made_by, planning_code("foveal.research.timing")], among, runs, make)
     return {name: json.loads(one[0]) for name, one in rows.items()}
 
 

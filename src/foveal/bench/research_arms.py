@@ -2,8 +2,8 @@
 
 Folds     each HotpotQA question is planned for by a planner that learnt from the other half; 2Wiki, which no planner
           ever saw, by the planner of the first half
-Kept      trained changes and each question's plan lie in the bench's cache, by the hash of what made them: a run that
-          was stopped goes on with the next question
+Kept      trained changes and each question's plan lie in the bench's cache, by the hash of what made them, of a plan
+          the code as well: a run that was stopped goes on with the next question
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from foveal.bench.code import code_digest
 from foveal.bench.known_sets import is_set
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.answers import normalised
@@ -33,6 +34,7 @@ from foveal.research.transcripts import Transcript, TranscriptSettings
 
 FILES = ("corpus.jsonl", "queries.jsonl")
 HOTPOT, TWO_WIKI, HELD_OUT = "r1searcher/hotpotqa", "r1searcher/2wiki", "r1searcher/bamboogle"
+PLANNING = ("foveal.research.exploring", "foveal.research.query_writer", "foveal.research.recorded_search")
 BATCH = 16
 """Questions planned for together; after each batch their plans are kept."""
 
@@ -172,6 +174,7 @@ class Arms:
         """Each run's plan by the model with these changes."""
         planner = self.sizes.planner
         made_by = [name, None if changes is None else weights(changes), evidence, planner.most_queries, planner.named]
+        made_by.append(planning_code())
         writer: list[QueryWriter] = []
 
         def make(part: Sequence[Trajectory]) -> list[tuple[str, ...]]:
@@ -236,6 +239,12 @@ def example() -> Transcript:
     architect = ("Petra Lindqvist", "Petra Lindqvist was taught by Olof Brandt in Vasa.")
     made = Transcript("Who taught the architect of the Orra mill?").and_then("Orra mill architect", [mill], settings)
     return made.and_then("Petra Lindqvist teacher", [architect], settings)
+
+
+def planning_code(*others: str) -> str:
+    """A hash of the code that makes plans over recorded searches, and of other modules of research beside it."""
+    searching = code_digest("foveal.retrieval.past_lexical", "foveal.retrieval.terms", within="foveal.retrieval")
+    return searching + code_digest(*PLANNING, *others, within="foveal.research")
 
 
 def weights(changes: Any) -> str:

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from foveal.bench.known_sets import held_to
-from foveal.bench.research_arms import HELD_OUT, HOTPOT, TWO_WIKI, Arms, Plans, RecordedSet, Sizes
+from foveal.bench.research_arms import HELD_OUT, HOTPOT, TWO_WIKI, Arms, Plans, RecordedSet, Sizes, planning_code
 from foveal.bench.research_react import ReAct
 from foveal.bench.runner import SIZE
 from foveal.bench.settings import BenchSettings
@@ -173,7 +173,7 @@ def react_plans(arms: Arms, among: RecordedSet, runs: Sequence[Trajectory]) -> P
         )  # fmt: skip
         return [plan.queries for plan in plans]
 
-    return arms.kept(["ReAct", arms.sizes.planner.most_queries], among, runs, make)
+    return arms.kept(["ReAct", arms.sizes.planner.most_queries, planning_code(ReAct.__module__)], among, runs, make)
 
 
 def without_model(question: str, search: RecordedSearch) -> tuple[str, ...]:

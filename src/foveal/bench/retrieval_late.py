@@ -9,7 +9,8 @@ LIMIT     who likes what (46 people, 1,000 questions): one vector, token vectors
 Bars      recall@10 of 0.98 of the exact result at a tenth of the scored documents; recall@2 of 0.6 on LIMIT-small; the
           trained vectors with BM25 above 0.745 nDCG@10
 
-Token vectors of the corpus are kept in the cache (1 GB, two bytes a number), as are the trained models.
+Token vectors of the corpus are kept in the cache (1 GB, two bytes a number), as are the trained models, by the hash of
+their data and settings and of the code that trains.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from foveal.bench.code import code_digest
 from foveal.bench.known_sets import held_to, is_collection_of
 from foveal.bench.people import people, shared
 from foveal.bench.quality import bm25s_run, flat_run
@@ -201,10 +203,8 @@ def claims_model(judged: Judged, settings: BenchSettings) -> tuple[Path | None, 
     loop = LoopSettings(epochs=3, batch=16, learning_rate=3e-5, seed=settings.seed, bfloat16=mixed_precision())
     trained = LateEncoderSettings(window=128, loop=loop)
     learnt, dev = Examples.of(judged.train).split(dev=trained.dev_share, seed=settings.seed)
-    test, name = Examples.of(judged.test), f"late-claims-{settings.seed}"
-    folder, report = train_late_encoder(
-        learnt, "minilm", trained, run=RunSettings(home=_home(settings), name=name, dev=dev, test=test)
-    )
+    run = RunSettings(home=_home(settings), dev=dev, test=Examples.of(judged.test))
+    folder, report = train_late_encoder(learnt, "minilm", trained, run=run)
     return folder, report, dev
 
 
@@ -282,8 +282,7 @@ def limit(settings: BenchSettings) -> Iterator[Row]:
         bfloat16=mixed_precision(),
     )
     trained = LateEncoderSettings(negatives=0, loop=loop, dev_share=0.05)
-    name = f"late-people-{len(learnt.corpus)}-{settings.seed}"
-    folder, report = train_late_encoder(learnt, "minilm", trained, run=RunSettings(home=_home(settings), name=name))
+    folder, report = train_late_encoder(learnt, "minilm", trained, run=RunSettings(home=_home(settings)))
     model = load_token_model(str(folder)) if folder else load_token_model("minilm")
     note = f"{report.curves.steps} steps of 16 on {len(learnt.corpus)} other people, 128 numbers a token"
     yield from rows("token vectors, trained", _late_run(collection, model), note, at_least=0.6)
@@ -324,7 +323,9 @@ def _save(path: Path, array: np.ndarray) -> None:
 
 
 def _home(settings: BenchSettings) -> Path:
-    return settings.cache / "training"
+    """Where trained models lie: by other code they are trained anew."""
+    code = code_digest(*(f"foveal.training.{part}" for part in ("late_encoders", "negatives", "first_stage")))
+    return settings.cache / "training" / f"late-{code}"
 
 
 def _as_run(queries: Sequence[str], names: Sequence[str], rows: Ids, scores: Floats) -> Run:

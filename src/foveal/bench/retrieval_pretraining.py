@@ -7,11 +7,14 @@ and SimCSE's task is solved after some steps. Each task trains on SciFact's abst
 then all abstracts and test claims are encoded, and searched by cosine, with the pooling that the task trains. The bar:
 each must find more than the weights that it began with, by the same pooling.
 
-A trained model is kept in the bench's cache, and a bench that was stopped goes on.
+A trained model is kept in the bench's cache, by the hash of its abstracts and of the code that trains, and a bench that
+was stopped goes on.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -19,15 +22,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from foveal.bench.code import digest_of
 from foveal.bench.retrieval_fusion import Judged
 from foveal.bench.settings import BenchSettings
+from foveal.bench.trained_arms import data_digest
 from foveal.evaluation.metrics import evaluate
 from foveal.evaluation.tables import Row
 from foveal.models.hub import folder_of
 from foveal.models.quiet import quiet
 from foveal.settings import Settings
 from foveal.text.units import sentences
-from foveal.training.loop import Job, LoopSettings, train
+from foveal.training.loop import Job, LoopSettings, identity, train
 from foveal.training.precision import mixed_precision
 from foveal.training.pretraining import (
     Drawn,
@@ -84,26 +89,39 @@ def pretraining(settings: BenchSettings) -> Iterator[Row]:
     for name, task in TASKS.items():
         steps = QUICK_STEPS if settings.quick else task.steps
         module, examples = task.make(judged, tokenizer, BEGINNINGS[task.begins](settings.seed), settings.seed)
-        trained(module, examples, tokenizer.pad_token_id, settings, name, task._replace(steps=steps))
+        made = partial(collate, pad_id=tokenizer.pad_token_id)
+        trained(module, examples, made, _abstracts(judged), settings, name, task._replace(steps=steps))
         value, was = zero_shot(judged, tokenizer, _encoder(module), task.pooling), before[task.begins, task.pooling]
         note = f"{steps} steps of {task.batch} from {task.begins}; {was:.4f} without it, by the same pooling"
         yield Row.of(name, "ndcg@10", value, note=f"{note} ({task.pooling})")
         yield Row.of(name, "rise over no pre-training", value - was, at_least=1e-4)
 
 
-def trained(module: Any, examples: Drawn[Any], pad_id: int, settings: BenchSettings, name: str, task: Task) -> None:
-    """Train the module in place, or take what an earlier run of the bench made."""
+def trained(
+    module: Any,
+    examples: Drawn[Any],
+    together: Callable[[list[Any]], Any],
+    texts: Sequence[str],
+    settings: BenchSettings,
+    name: str,
+    task: Task,
+) -> None:
+    """Train the module in place, or take what an earlier run of the bench made of these texts, by the same code.
+
+    `together` makes a batch of examples.
+    """
     loop = LoopSettings(
         steps=task.steps, batch=task.batch, learning_rate=task.rate, seed=settings.seed, bfloat16=mixed_precision()
     )
-    known_by = f"{name}-{task.steps}"
-    job = Job(
-        model=module,
-        rows=examples,
-        identity={"what": f"pre-training, {known_by}", "window": str(WINDOW)},
-        collate=partial(collate, pad_id=pad_id),
-    )
-    train(job, loop, settings.cache / "training" / "runs" / "pretraining" / f"{known_by}-{settings.seed}")
+    depends_on = {
+        "what": f"pre-training, {name}",
+        "window": str(WINDOW),
+        "texts": data_digest(*texts),
+        "code": digest_of(module, together, task.make),
+    }
+    digest = hashlib.sha256(json.dumps(identity(depends_on, loop), sort_keys=True).encode()).hexdigest()[:12]
+    job = Job(model=module, rows=examples, identity=depends_on, collate=together)
+    train(job, loop, settings.cache / "training" / "runs" / "pretraining" / f"{name}-{digest}")
 
 
 def zero_shot(judged: Judged, tokenizer: Any, encoder: Any, pooling: str) -> float:

@@ -11,7 +11,8 @@ typos      the chosen arm, one seed, once more with half of its queries misspelt
 gradients  cached gradients (GradCache) against those of the whole batch, on MiniLM itself
 Bars       the chosen arm 0.68 nDCG@10 on the test claims; it or what is made with it above 0.745; gradients within 1e-5
 
-A run of an arm is kept in the bench's cache: a bench that was stopped goes on.
+A run of an arm is kept in the bench's cache, by the hash of its data and settings and of the code that trains: a bench
+that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 
 import torch
 
+from foveal.bench.code import code_digest
 from foveal.bench.quality import bm25s_run
 from foveal.bench.retrieval_fusion import DEPTH, Judged, fuse
 from foveal.bench.settings import BenchSettings
@@ -83,7 +85,7 @@ class Arms:
         self.judged, self.settings = judged, settings
         self.learnt, self.dev = Examples.of(judged.train).split(dev=0.1, seed=settings.seed)
         self.test = Examples.of(judged.test)
-        self.home = settings.cache / "training"
+        self.home = settings.cache / "training" / f"retrieval-{trained_by()}"
         self.vectors = settings.cached_vectors(
             ("scifact", "corpus"), list(self.learnt.corpus.values()), settings.encoder()
         )
@@ -91,18 +93,18 @@ class Arms:
 
     def trained(self, arm: str, seed: int) -> Report:
         """The report of an arm trained with that seed, now or before."""
-        return self._trained(arm, seed, _name(arm, seed, self.settings))
+        return self._trained(arm, seed)
 
     def misspelling(self, arm: str, seed: int) -> Report:
         """The report of an arm trained with half of its queries misspelt, now or before."""
-        return self._trained(arm, seed, _name(f"{arm}-typos", seed, self.settings), typos=0.5)
+        return self._trained(arm, seed, typos=0.5)
 
     def distilled(self, teacher: Path, seed: int, arm: str) -> Report:
         """The report of an encoder that the cross-encoder in a folder teaches, now or before."""
         told: dict[str, Any] = {"teacher": Scorer(teacher), "teacher_name": f"{teacher.name} {fingerprint(teacher)}"}
-        return self._trained(arm, seed, _name(f"distilled-{arm}", seed, self.settings), **told)
+        return self._trained(arm, seed, **told)
 
-    def _trained(self, arm: str, seed: int, name: str, *, typos: float = 0.0, **teacher: Any) -> Report:
+    def _trained(self, arm: str, seed: int, *, typos: float = 0.0, **teacher: Any) -> Report:
         loop = LoopSettings(epochs=3, batch=32, learning_rate=3e-5, seed=seed, bfloat16=mixed_precision())
         chosen = EncoderSettings(
             arm=arm, typos=typos, negatives=ARMS[arm].negatives, window=WINDOW, dev_documents=600, loop=loop
@@ -112,7 +114,7 @@ class Arms:
             "minilm",
             chosen,
             vectors=self.vectors,
-            run=RunSettings(home=self.home, name=name, dev=self.dev, test=self.test),
+            run=RunSettings(home=self.home, dev=self.dev, test=self.test),
             **teacher,
         )
         return report
@@ -186,7 +188,7 @@ def reranker_rows(data: Arms, arm: str, beside: Report) -> Iterator[Row]:
         "minilm",
         chosen,
         first_stage_name="BM25S and MiniLM, blended",
-        run=RunSettings(home=data.home, name=f"scifact-reranker-{data.settings.seed}", dev=data.dev, test=data.test),
+        run=RunSettings(home=data.home, dev=data.dev, test=data.test),
     )
     before, after = report.measured["test"]
     note = f"the hybrid's best {chosen.depth}; before {before['ndcg@10']:.4f}; {'' if report.kept else 'not '}kept"
@@ -248,8 +250,10 @@ def gradients(judged: Judged, rows: int = 16, tokens: int = 32) -> Row:
     return Row.of("cached gradients", "largest difference from the whole batch", worst, at_most=1e-5, note=note)
 
 
-def _name(arm: str, seed: int, settings: BenchSettings) -> str:
-    return f"scifact-{arm}-{seed}" + (f"-split{settings.seed}" if settings.seed else "")
+def trained_by() -> str:
+    """The code by which encoders and re-rankers learn: by other code they are trained anew."""
+    encoders, rerankers = ("encoders", "losses", "negatives", "dynamic_negatives"), ("rerankers", "list_losses")
+    return code_digest(*(f"foveal.training.{part}" for part in (*encoders, *rerankers, "first_stage")))
 
 
 def _mean(reports: list[Report], kind: str) -> float:

@@ -1,8 +1,9 @@
 """bench scale-library: one library at 10,000, 100,000 and 1,000,000 passages (--quick: up to 100,000), and far beyond.
 
 Real passages come first; what is more are jittered copies (scale_data.py). Each size is built anew, then searched by a
-process of its own. A size is a cell: it is measured once for each text of the code that decides it (and machine and
-passages), and kept in the cache, so that a run that was broken off goes on where it was.
+process of its own. A size is a cell: it is measured once for each text of the code that decides it (and machine,
+versions of Lance and PyTorch, and passages), and kept in the cache, so that a run that was broken off goes on where it
+was.
 
 The cost model (docs/scale.md) is first fitted to the smaller sizes and held against the largest. The last rows are no
 measurements: they follow from all sizes by the same model.
@@ -17,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +43,13 @@ BEYOND = (10**8, 10**10)
 """Sizes that are extrapolated to."""
 COSTING = (
     "foveal.bench.scale_data", "foveal.bench.scale_search", "foveal.retrieval.dense", "foveal.retrieval.fusion",
-    "foveal.retrieval.hybrid", "foveal.retrieval.lance_indexes", "foveal.retrieval.lexical", "foveal.retrieval.rows",
-    "foveal.retrieval.store", "foveal.retrieval.store_search", "foveal.retrieval.tables",
+    "foveal.retrieval.hybrid", "foveal.retrieval.lance_indexes", "foveal.retrieval.lexical",
+    "foveal.retrieval.open_tables", "foveal.retrieval.rows", "foveal.retrieval.store", "foveal.retrieval.store_search",
+    "foveal.retrieval.tables",
 )  # fmt: skip
 """The modules that decide what a size costs."""
+ENGINES = ("lancedb", "torch")
+"""The packages that do."""
 FORETOLD = 1.5
 """Times by which what the smaller sizes foretell of the largest may be too high or too low."""
 
@@ -83,7 +88,7 @@ def _cell(size: int, real: Real, encoder: Encoder, settings: BenchSettings) -> C
     """The cell of a size, measured now or before."""
     store = settings.cache / "scale" / "library.jsonl"
     queries = QUICK_QUERIES if settings.quick else QUERIES
-    code = code_digest(*COSTING)
+    code = " ".join([code_digest(*COSTING), *map(version, ENGINES)])
     what = f"5 {code} {processor()} {usable_cores()} {size} {queries} {settings.seed} {encoder.fingerprint}"
     key = text_digest(what, real.texts)[:16]
     cells = stored_lines(store, Cell, what="cells of bench scale")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from foveal.cli.answers import loading
 from foveal.cli.asking import DEFAULT_MODEL, MODELS, language_model
 from foveal.cli.output import AsJson, Home, notes, print_json, progress_bar, results
 from foveal.cli.pictures import drawable
@@ -140,11 +141,11 @@ def _kept(
     settings = Settings.load(home)
     method = memory_by_name(attention, **options)
     if forget:
-        _forget(source, attention, language_model(model, settings), settings)
+        _forget(source, attention, model, settings)
         return {"source": source, "forgotten": True}
     text = opened_source(source, settings)
     reader = language_model(model, settings)
-    folder = folder_of(text, reader, settings.home, attention)
+    folder = folder_of(text, reader.fingerprint, settings.home, attention)
     begun = time.perf_counter()
     with progress_bar() as bar:
         task = bar.add_task("Layers", total=None)
@@ -168,32 +169,35 @@ def _kept(
     }
 
 
-def _forget(source: str, attention: str, reader: LanguageModel, settings: Settings) -> None:
-    """Remove every revision that is kept of a source, which may have changed, or be gone, since."""
+def _forget(source: str, attention: str, model: str, settings: Settings) -> None:
+    """Remove every revision that is kept of a source, which may have changed, or be gone, since; nothing is read."""
     from foveal.attention.memory_store import forget
+    from foveal.models.language import fingerprint_of
     from foveal.reading.kept import folder_of, revisions_of
     from foveal.settings import expanded
     from foveal.text.files import file_address
     from foveal.types import document_id
 
+    with loading(model) as on_progress:
+        fingerprint = fingerprint_of(model, cache=settings.cache, on_progress=on_progress)
     try:
         text = opened_source(source, settings)
     except FovealError:
         address = source if "://" in source else file_address(expanded(source))
-        folders = revisions_of(document_id(address), reader, settings.home, attention)
+        folders = revisions_of(document_id(address), fingerprint, settings.home, attention)
         if not folders:
             raise
     else:
-        own = folder_of(text, reader, settings.home, attention)
+        own = folder_of(text, fingerprint, settings.home, attention)
         # All that comes by standard input has one id: only this text of it is meant.
-        every = [] if source == "-" else revisions_of(text.document_id, reader, settings.home, attention)
+        every = [] if source == "-" else revisions_of(text.document_id, fingerprint, settings.home, attention)
         folders = every or [own]
     try:
         for folder in folders:
             forget(folder)
     except InputError as none:
         raise InputError(
-            f"No text is kept of {source} by {attention} for {reader.name}, so there is nothing to forget."
+            f"No text is kept of {source} by {attention} for {model}, so there is nothing to forget."
         ) from none
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from foveal.cli.answers import Watch
+from foveal.cli.answers import Watch, loading
 from foveal.cli.asking import (
     DEFAULT_MODEL,
     MODELS,
@@ -199,16 +199,19 @@ def _kept(
     InputError: it is not kept, by this method, for this model.
     """
     from foveal.cli.prefill import by_home, by_model
+    from foveal.models.language import fingerprint_of
     from foveal.reading import Done
     from foveal.reading.kept import KeptText, folder_of
 
-    reader = language_model(model, settings)
-    folder = folder_of(text, reader, settings.home, attention)
+    with loading(model) as on_progress:
+        fingerprint = fingerprint_of(model, cache=settings.cache, on_progress=on_progress)
+    folder = folder_of(text, fingerprint, settings.home, attention)
     if not folder.is_dir():
         raise InputError(
-            f"No text is kept of {source}, as it is now, by {attention} for {reader.name}. Keep it by:\n"
+            f"No text is kept of {source}, as it is now, by {attention} for {model}. Keep it by:\n"
             f"foveal prefill {shlex.quote(source)} --keep --attention {attention}{by_model(model)}{by_home(home)}"
         )
+    reader = language_model(model, settings)
     kept = KeptText(reader, text, folder, home=settings.home)
     readings: list[Reading] = []
     with Watch() as watch:

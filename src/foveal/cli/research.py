@@ -311,8 +311,7 @@ def _search(
     chat, places = model_and_sources(asked, settings)
     own = MindSettings.of(chat, front_end=front_end).with_budget(budget).without(load_research(settings).hosts)
     given: dict[str, Any] = {name: value for name, value in limits.items() if value is not None}
-    named = "+".join(one.name for one in places)
-    memory = memory_of(reuse, named, settings.encoder, settings.cache) if reuse else None
+    memory = memory_of(reuse, places, chat.name, settings) if reuse else None
     own, planner = replace(own, limits=replace(own.limits, **given)), planner_of(asked.get("planner"), settings)
     if planner is not None:  # a small model's queries, whatever answers
         own = replace(own, search=replace(own.search, in_context=True))

@@ -418,7 +418,7 @@ def progress() -> Iterator[Callable[[Progress], None]]:
             if progress.metrics:
                 measured = ", ".join(f"{name} {value:.4f}" for name, value in progress.metrics.items())
             loss = "" if progress.loss is None else f"loss {progress.loss:.4f}"
-            text = "; ".join(part for part in ("Training", loss, measured) if part)
+            text = progress.doing or "; ".join(part for part in ("Training", loss, measured) if part)
             bar.update(task, completed=progress.step, total=progress.steps or None, description=text)
 
         yield advance

@@ -325,8 +325,9 @@ def paired_bootstrap(
     """The mean of `one` less that of `other`, over questions drawn anew with return, `rounds` times.
 
     The p-value is twice the share of draws on the rarer side of 0 (Efron and Tibshirani, 1993, chapter 15), and never
-    0: the difference seen counts as a draw. InputError: the questions differ, are none, a value is no finite number,
-    or `rounds` is below 1.
+    0: the difference seen counts as a draw. Nor is it below 2^(1 - N), the chance that N questions all differ to
+    one side: draws of few questions lie where these do, however few they are. InputError: the questions differ, are
+    none, a value is no finite number, or `rounds` is below 1.
     """
     if not one or one.keys() != other.keys() or rounds < 1:
         raise InputError(
@@ -344,4 +345,6 @@ def paired_bootstrap(
         means[first : first + size[0]] = differences[generator.integers(0, len(differences), size)].mean(axis=1)
     rarer = min(int((means <= 0).sum()), int((means >= 0).sum()))
     low, high = np.quantile(means, [0.025, 0.975])
-    return Bootstrap(float(differences.mean()), float(low), float(high), min(1.0, 2 * (1 + rarer) / (1 + rounds)))
+    least = 0.5 ** (int(np.count_nonzero(differences)) - 1)
+    p_value = min(1.0, max(least, 2 * (1 + rarer) / (1 + rounds)))
+    return Bootstrap(float(differences.mean()), float(low), float(high), p_value)

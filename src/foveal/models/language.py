@@ -163,14 +163,23 @@ def load_language_model(
     """
     name, dtype = str(name), dtype_name(dtype, DTYPES, kind="a language model")
     cache = cache or Settings.load().cache
-    path = existing(name)
-    if path is not None and path.suffix == ".gguf" and path.is_file():
-        folder = _converted(path.resolve(), cache, on_progress)
-    else:
-        folder = folder_of(name, cache, kind="language model", on_progress=on_progress)
+    folder = _folder(name, cache, on_progress)
     written = written_at(folder)
     with _loading:
         return _loaded(name, folder, dtype, cache, written)
+
+
+def fingerprint_of(name: str | Path, *, cache: Path | None = None, on_progress: Progress | None = None) -> str:
+    """What the model called `name` is known by (`LanguageModel.fingerprint`), without loading it. Errors as above."""
+    cache = cache or Settings.load().cache
+    return kept_fingerprint(_folder(str(name), cache, on_progress), cache)
+
+
+def _folder(name: str, cache: Path, on_progress: Progress | None) -> Path:
+    path = existing(name)
+    if path is not None and path.suffix == ".gguf" and path.is_file():
+        return _converted(path.resolve(), cache, on_progress)
+    return folder_of(name, cache, kind="language model", on_progress=on_progress)
 
 
 @dataclass(frozen=True)

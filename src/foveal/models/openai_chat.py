@@ -40,6 +40,9 @@ THOUGHT_TOKENS = 4096
 DRAWING = ("temperature", "top_p", "seed", "stop")
 """What some models refuse to be told, OpenAI's reasoning ones most of it; they are then asked without."""
 
+LENGTH, NEWER_LENGTH = "max_tokens", "max_completion_tokens"
+"""What the most tokens of an answer are called: by most servers, and by OpenAI's newer models, wherever they are."""
+
 NOT_FOUND = 404
 MODELS_S, MODELS_SHOWN = 5.0, 20
 """Seconds that a server has to list its models, and how many of them an error names."""
@@ -82,6 +85,7 @@ class OpenAIChat:
         self._retries = retries
         self._reasons = False
         self._refused: set[str] = set()  # of DRAWING
+        self._renamed = False  # whether max_tokens was refused for the name that newer models know
         self._openai = host == "openai.com" or host.endswith(".openai.com")
         own = os.environ.get("OPENAI_API_KEY") if self._openai else None
         self._key = api_key or os.environ.get("FOVEAL_CHAT_KEY") or own or "none"
@@ -185,7 +189,7 @@ class OpenAIChat:
     @property
     def _length(self) -> str:
         """What the most tokens are called: OpenAI's newer models know only the first name."""
-        return "max_completion_tokens" if self._openai else "max_tokens"
+        return NEWER_LENGTH if self._openai else LENGTH
 
     @property
     def _place(self) -> str:
@@ -288,12 +292,17 @@ class OpenAIChat:
         import openai
 
         asked = {name: value for name, value in request.items() if name not in self._refused}
+        if self._renamed and LENGTH in asked:
+            asked[NEWER_LENGTH] = asked.pop(LENGTH)
         try:
             chunks = self._client.chat.completions.create(**asked, stream=True)
         except openai.BadRequestError as error:
-            if error.param not in DRAWING or error.param not in asked:
+            if error.param == LENGTH and LENGTH in asked and NEWER_LENGTH in str(error):
+                self._renamed = True
+            elif error.param in DRAWING and error.param in asked:
+                self._refused.add(error.param)
+            else:
                 raise
-            self._refused.add(error.param)
             yield from self._chunks(request)
             return
         with chunks:

@@ -8,14 +8,15 @@ topic      papers whose title or abstract has all words of a named search
 rising     the same, of the name of a topic that rises (rising.py)
 all        all papers
 
-A paper counts on the first day that listed it; a vote on the day it was given. Days without papers count 0.
+A paper counts on the first day that listed it; a vote on the day it was given. Days without papers count 0. A home's
+history begins where its papers do (`first_day`): one old paper that somebody adds makes no years without any.
 """
 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -24,9 +25,17 @@ from sqlalchemy import func, select
 from foveal.database import Database
 from foveal.papers import rising
 from foveal.papers.schema import CategoryRow, ListingRow, PaperRow, TopicRow, VoteRow
+from foveal.papers.store import PaperStore
 from foveal.retrieval.event_items import event_terms
+from foveal.text.dates import EARLIEST
 
 MOST_CATEGORIES = 40
+BLOCK, SPARSE = 28, 20
+"""Days that are looked at together: fewer papers in them than one in so many of the last ones', and history ends."""
+
+READ_AT_ONCE = 500
+"""Papers whose words are held at a time."""
+
 _OPERATOR = re.compile(r'(?<!\S)(?:au|cat|year|org|code|ti|abs):(?:"[^"]*"|\S+)', re.IGNORECASE)
 
 
@@ -73,6 +82,22 @@ def asked(query: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(event_terms(_OPERATOR.sub(" ", query))))
 
 
+def first_day(database: Database, last: date) -> date | None:
+    """The first day of a home's history up to `last`; None: it has no papers.
+
+    Back from `last` it goes on as long as every `BLOCK` days have a share of the papers that the last ones have.
+    """
+    days = PaperStore(database).days(EARLIEST, last)
+    blocks: Counter[int] = Counter()
+    for day, papers in days.items():
+        blocks[day.toordinal() // BLOCK] += papers
+    lately = sum(papers for day, papers in days.items() if (last - day).days < BLOCK)
+    block = last.toordinal() // BLOCK
+    while SPARSE * blocks[block - 1] >= max(1, lately):
+        block -= 1
+    return min((day for day in days if day.toordinal() // BLOCK >= block), default=None)
+
+
 def listed_before(database: Database, day: date) -> int:
     """Papers that were listed on earlier days: another number says that the past has changed."""
     wanted = select(func.count(func.distinct(ListingRow.paper_id))).where(ListingRow.day < day)
@@ -86,15 +111,17 @@ def counted(database: Database, series: Sequence[Series], first: date, last: dat
     if width < 1:
         return {one: Days((), ()) for one in series}
     listed, voted = _listed(database, first, last), _voted(database, first, last)
-    known = _Contents.read(database, listed.keys() | voted.keys())
+    wanted = sorted(listed.keys() | voted.keys())
     papers = {one: [0] * width for one in series}
     votes = {one: [0] * width for one in series}
-    for paper in known.papers:
-        for one in known.holding(paper, series):
-            if paper in listed:
-                papers[one][(listed[paper] - first).days] += 1
-            for day in voted.get(paper, ()):
-                votes[one][(day - first).days] += 1
+    for at in range(0, len(wanted), READ_AT_ONCE):  # the words of a year's papers are gigabytes
+        known = _Contents.read(database, wanted[at : at + READ_AT_ONCE])
+        for paper in known.papers:
+            for one in known.holding(paper, series):
+                if paper in listed:
+                    papers[one][(listed[paper] - first).days] += 1
+                for day in voted.get(paper, ()):
+                    votes[one][(day - first).days] += 1
     return {one: Days(tuple(papers[one]), tuple(votes[one])) for one in series}
 
 
@@ -129,17 +156,15 @@ class _Contents:
     categories: dict[str, set[str]]
 
     @classmethod
-    def read(cls, database: Database, ids: Iterable[str], batch: int = 500) -> _Contents:
-        wanted, words, categories = sorted(ids), dict[str, frozenset[str]](), defaultdict[str, set[str]](set)
+    def read(cls, database: Database, ids: Sequence[str]) -> _Contents:
+        words, categories = dict[str, frozenset[str]](), defaultdict[str, set[str]](set)
         with database.reading() as session:
-            for at in range(0, len(wanted), batch):
-                some = wanted[at : at + batch]
-                texts = select(PaperRow.id, PaperRow.title, PaperRow.abstract).where(PaperRow.id.in_(some))
-                for paper, title, abstract in session.execute(texts):
-                    words[paper] = frozenset(event_terms(f"{title} {abstract}"))
-                held = select(CategoryRow.paper_id, CategoryRow.name).where(CategoryRow.paper_id.in_(some))
-                for paper, name in session.execute(held):
-                    categories[paper].add(name)
+            texts = select(PaperRow.id, PaperRow.title, PaperRow.abstract).where(PaperRow.id.in_(ids))
+            for paper, title, abstract in session.execute(texts):
+                words[paper] = frozenset(event_terms(f"{title} {abstract}"))
+            held = select(CategoryRow.paper_id, CategoryRow.name).where(CategoryRow.paper_id.in_(ids))
+            for paper, name in session.execute(held):
+                categories[paper].add(name)
         return cls(words, dict(categories))
 
     def holding(self, paper: str, series: Sequence[Series]) -> list[Series]:

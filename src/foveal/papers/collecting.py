@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from foveal.database import Database, add_unless_taken
+from foveal.database import Database, add_unless_taken, next_number
 from foveal.errors import InputError, UnknownPaper
 from foveal.papers.accounts import Person
 from foveal.papers.known import must_be_here
@@ -64,7 +64,8 @@ def make(database: Database, person: Person, title: str, *, public: bool = True)
         slugs = set(session.scalars(select(CollectionRow.slug).where(own)))
         if len(slugs) >= MOST:
             raise InputError(f"You have {MOST} collections, which is all that there can be. Drop one first.")
-        row = CollectionRow(person_id=person.id, slug=_slug(named, slugs), title=named, public=public)
+        number = next_number(session, CollectionRow.id)
+        row = CollectionRow(id=number, person_id=person.id, slug=_slug(named, slugs), title=named, public=public)
         session.add(row)
         session.flush()
         return row.id

@@ -25,7 +25,7 @@ from sqlalchemy import delete as deleting
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from foveal.database import Database, add_unless_taken
+from foveal.database import Database, add_unless_taken, next_number
 from foveal.errors import InputError, NotAllowed, UnknownPaper
 from foveal.papers.accounts import Person
 from foveal.papers.known import must_be_here
@@ -137,7 +137,8 @@ def remark(database: Database, person: Person, paper: str, text: str, *, parent:
         _open(session, paper)
         if parent is not None and remark_of(session, parent).paper_id != paper:
             raise UnknownPaper("The remark that this answers is about another paper.")
-        row = CommentRow(paper_id=paper, parent_id=parent, person_id=person.id, raw=raw, html=html)
+        number = next_number(session, CommentRow.id)
+        row = CommentRow(id=number, paper_id=paper, parent_id=parent, person_id=person.id, raw=raw, html=html)
         session.add(row)
         session.flush()
         return row.id

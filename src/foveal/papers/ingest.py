@@ -3,7 +3,8 @@
     read = ingest(database, source, "cs.CL", name="arxiv:cs.CL", today=date(2026, 10, 2))   # read.upserted, read.error
     import_page(database, content, "page.html", today=…)                                    # a page that was saved
 
-Conditions  ETag and Last-Modified of the last good answer go with the request; 304 changes nothing and is recorded
+Conditions  ETag and Last-Modified of the last good answer go with the request, where the last reading came to its end;
+            304 changes nothing and is recorded, and the pages behind it are asked for as well
 Once a day  what a source answered today is not asked again, unless `force`
 Going on    the address of the next page is kept after every page (`SourceRow.cursor`), so that Ctrl-C, a kill or an
             error costs one page; a cursor older than a day, or one that is refused, means: begin anew
@@ -96,7 +97,8 @@ def ingest(
         return told
     begun = known.started_at if going_on and known and known.started_at else faults.now()
     _note(database, told.name, ask=asked, started_at=begun)
-    reading = _Pass(database, source, told, bool(known) and source.conditional and not force, stop or Event(), on_page)
+    whole = known is not None and not _broken_off(known)  # else pages behind an unchanged one may never have come
+    reading = _Pass(database, source, told, whole and source.conditional and not force, stop or Event(), on_page)
     reading.run(going_on or first)
     if going_on and told.error and told.requests == 1:  # the address to go on with had lapsed
         told.error = ""
@@ -182,7 +184,9 @@ class _Pass:
             if answer.status == 304:
                 self.told.unchanged_answers += 1
                 self._record(url, 304, headers={**_kept(conditions), **answer.headers})
-                return self.source.read(None, url).next_url
+                unchanged = self.source.read(None, url)
+                behind = unchanged.behind_url
+                return behind if behind and _last(self.database, self.source, behind) else unchanged.next_url
             read = self.source.read(answer.content, url)
             if not read.empty:
                 self._keep(url, answer.status, answer.headers, answer.content, read)

@@ -5,13 +5,16 @@
 Off      unless foveal.toml has a source `from = "pictures"`; `ask = "all"` there asks for every paper's PDF, otherwise
          only those under a licence that lets others show them (CC BY, CC BY-SA, CC0, public domain) are fetched
 Which    papers of arXiv of the last 3 days that have no picture, the newest first, 60 at a reading
-Manners  arXiv's interval, robots.txt, 32 MB at most; what is no PDF, or is gone, is asked for again after 7 days
-Records  every request, as for the other sources; one that cannot be made ends the reading, and says why
+Manners  arXiv's interval, robots.txt, 32 MB at most; what is no PDF, or is gone, is asked for again after 7 days, what
+         failed twice in a day not before the next one
+Records  every request, as for the other sources; one that cannot be made ends the reading, and says why. In the next
+         one it comes last: a PDF that always fails (one that is too large) holds up no other
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -34,6 +37,8 @@ SOURCE = "pictures"
 ALL = "all"
 DAYS, MOST, AGAIN_DAYS = 3, 60, 7
 MOST_BYTES = 32 * 2**20
+MOST_TRIES = 2
+"""Requests for a PDF in a day that may fail: each may have taken `MOST_BYTES`."""
 
 _OPEN = re.compile(r"creativecommons\.org/(licenses/by(-sa)?/|publicdomain/)", re.IGNORECASE)
 
@@ -87,20 +92,24 @@ def due_papers(database: Database, home: Path, *, licensed: bool = True, force: 
         .group_by(PaperRow.id, PaperRow.version, PaperRow.licence)
         .order_by(day.desc(), PaperRow.id)
     )
-    asked = select(FetchRow.url).where(
-        FetchRow.source == SOURCE, FetchRow.status > 0, FetchRow.at > faults.now() - timedelta(days=AGAIN_DAYS)
-    )
+    now = faults.now()
+    asked = select(FetchRow.url).where(FetchRow.source == SOURCE)
+    answered = asked.where(FetchRow.status > 0, FetchRow.at > now - timedelta(days=AGAIN_DAYS))
+    failing = asked.where(FetchRow.status == 0, FetchRow.at > now - timedelta(days=1))
     with database.reading() as session:
         rows = session.execute(wanted).all()
-        lately = set() if force else {_path(url) for url in session.scalars(asked)}
-    return [
+        lately = {_path(url) for url in session.scalars(answered)}
+        failed = Counter(_path(url) for url in session.scalars(failing))
+    lately |= {path for path, times in failed.items() if times >= MOST_TRIES}
+    due = [
         (which, version)
         for which, version, licence, _ in rows
         if arxiv_address(f"arxiv:{which}")
         and (not licensed or _OPEN.search(licence))
         and kept(home, which) is None
-        and f"/pdf/{which}v{version}" not in lately
+        and (force or f"/pdf/{which}v{version}" not in lately)
     ]
+    return sorted(due, key=lambda one: failed[f"/pdf/{one[0]}v{one[1]}"])
 
 
 def _address(connection: Connection, which: str, version: int) -> str:

@@ -157,10 +157,7 @@ def _give(session: Session, old: PaperRow, new: PaperRow) -> None:
 
 
 def _forget_answers(session: Session, paper: str) -> None:
-    """Forget the mails about answers that go with the paper.
-
-    SQLite gives the numbers of the last remarks once more: a mail that waits would tell its reader of another answer.
-    """
+    """Forget the mails about answers that go with the paper: what waits has nothing to tell any more."""
     remarks = select(cast(CommentRow.id, String(10))).where(CommentRow.paper_id == paper)
     session.execute(delete(DigestRunRow).where(DigestRunRow.cadence == REPLIES, DigestRunRow.period.in_(remarks)))
 

@@ -6,7 +6,10 @@ Asks      GET /repos/OWNER/NAME, at most once a day for each repository, those t
 Key       the variable GITHUB_TOKEN, if it is set: 5,000 requests an hour in the place of 60
 Manners   conditions (a 304 costs nothing of the limit), and an end when the server says that the limit is used up:
           what is left is read at the next call
-Records   every request, as for the other sources; a repository that is gone (404) is asked again after `GONE_DAYS`
+Records   every request, as for the other sources; a repository that is gone (404, 410), or closed by law (451), is
+          asked again after `GONE_DAYS`
+Trouble   ends the reading. What met it comes last in the next one: a repository that always fails holds up no other
+Spelling  addresses that differ and lead to one repository are asked about as one, and all get its stars
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from threading import Event
@@ -33,6 +36,7 @@ BASE = "https://api.github.com"
 TOKEN = "GITHUB_TOKEN"
 SOURCE = "stars"
 GONE_DAYS = 7
+GONE = (404, 410, 451)
 
 _MOST = 2**31 - 1  # stars, as a column of integers holds them
 _PATH = re.compile(r"/repos/[^/]+/[^/]+$")
@@ -61,21 +65,25 @@ def sample(
     on_answer: Callable[[], None] = lambda: None,
 ) -> Sampled:
     """Sample the repositories that have no sample of today (`force`: all of them)."""
-    told = Sampled()
-    due = due_repositories(database, force=force)
-    for place, repository in enumerate(due):
+    told, due, addresses = Sampled(), dict[str, list[str]](), _addresses(database)
+    for repository in due_repositories(database, force=force):
+        due.setdefault(path(repository), []).append(repository)
+    for place, one in enumerate(due):
         if stop is not None and stop.is_set():
             told.stopped = True
         if told.stopped or told.error:
             told.left = len(due) - place
             break
-        _ask(database, connection, repository, told)
+        _ask(database, connection, due[one], told, addresses.get(one, ()))
         on_answer()
     return told
 
 
 def due_repositories(database: Database, *, force: bool = False) -> list[str]:
-    """Addresses of GitHub repositories to be asked today, those never seen and longest not seen first."""
+    """Addresses of GitHub repositories to be asked today, those never seen and longest not seen first.
+
+    Those whose last request failed since yesterday come last, the one that failed longest ago first.
+    """
     today = faults.now().date()
     last = select(StarSampleRow.repo_url, func.max(StarSampleRow.day).label("day")).group_by(StarSampleRow.repo_url)
     seen = last.subquery()
@@ -85,14 +93,22 @@ def due_repositories(database: Database, *, force: bool = False) -> list[str]:
         .where(PaperRow.repo_url != "")
         .group_by(PaperRow.repo_url)
     )
-    gone = select(FetchRow.url).where(
-        FetchRow.source == SOURCE, FetchRow.status == 404, FetchRow.at > faults.now() - timedelta(days=GONE_DAYS)
+    asked = select(FetchRow.url, FetchRow.status, FetchRow.at).where(
+        FetchRow.source == SOURCE, FetchRow.error != "", FetchRow.at > faults.now() - timedelta(days=GONE_DAYS)
     )
+    yesterday = faults.now() - timedelta(days=1)
+    lost, failed = set[str](), dict[str, datetime]()
     with database.reading() as session:
         rows = [(url, day) for url, day in session.execute(wanted) if _REPOSITORY.fullmatch(url)]
-        lost = {found[0] for one in session.scalars(gone) if (found := _PATH.search(one))}
+        for url, status, at in session.execute(asked.order_by(FetchRow.at, FetchRow.id)):
+            if (found := _PATH.search(url)) and status in GONE:
+                lost.add(found[0])
+            elif found and status == 0 and at > yesterday:
+                failed[found[0]] = at
     kept = [(url, day) for url, day in rows if force or (day != today and path(url) not in lost)]
-    return [url for url, _ in sorted(kept, key=lambda one: (one[1] is not None, str(one[1]), one[0]))]
+    kept.sort(key=lambda one: (one[1] is not None, str(one[1]), one[0]))
+    never = datetime.min.replace(tzinfo=UTC)
+    return sorted((url for url, _ in kept), key=lambda url: failed.get(path(url), never))
 
 
 def path(repository: str) -> str:
@@ -101,41 +117,58 @@ def path(repository: str) -> str:
     return f"/repos/{found[1]}/{found[2]}" if found else ""
 
 
-def _ask(database: Database, connection: Connection, repository: str, told: Sampled) -> None:
-    url = (connection.base_url or BASE).rstrip("/") + path(repository)
-    known = _last_good(database, url)
+def _addresses(database: Database) -> dict[str, list[str]]:
+    """Path of a repository -> the addresses by which papers name it."""
+    found: dict[str, list[str]] = {}
+    with database.reading() as session:
+        for url in session.scalars(select(PaperRow.repo_url).where(PaperRow.repo_url != "").distinct()):
+            found.setdefault(path(url), []).append(url)
+    return found
+
+
+def _ask(
+    database: Database, connection: Connection, repositories: Sequence[str], told: Sampled, addresses: Sequence[str]
+) -> None:
+    """Ask about one repository; those of its addresses that are due get what is answered."""
+    url = (connection.base_url or BASE).rstrip("/") + path(repositories[0])
+    before = _last_sample(database, addresses)
+    known = None if before is None else _last_good(database, url)  # "as before" would say nothing
     told.requests += 1
     limits = replace(connection.fetch, respect_robots=False)  # an interface for programs
     try:
-        answer = fetch(url, limits, accept=(200, 304, 403, 404, 429), headers=_headers(known))
-        stars = _stars(answer, known, database, repository)
+        answer = fetch(url, limits, accept=(200, 304, 403, *GONE, 429), headers=_headers(known))
+        stars = before if answer.status == 304 else _stars(answer)
     except FetchFailed as error:
         told.error = str(error)
         _record(database, FetchRow(source=SOURCE, url=url, status=0, error=str(error)))
         return
     told.unchanged_answers += answer.status == 304
-    told.missing += answer.status == 404
+    told.missing += answer.status in GONE
     told.read += stars is not None
     told.error = _spent(answer)
     etag = answer.headers.get("etag") or (known.etag if known and answer.status == 304 else "")
     wrong = told.error or ("there is no such repository" if stars is None else "")
     row = FetchRow(source=SOURCE, url=url, status=answer.status, etag=etag, error=wrong)
-    _record(database, row, repository, stars)
+    _record(database, row, repositories, stars)
 
 
-def _record(database: Database, row: FetchRow, repository: str = "", stars: int | None = None) -> None:
+def _record(database: Database, row: FetchRow, repositories: Sequence[str] = (), stars: int | None = None) -> None:
     with database.writing() as session:
         session.add(row)
-        if stars is not None:
-            record_stars(session, repository, stars, faults.now())
+        for repository in repositories if stars is not None else ():
+            record_stars(session, repository, stars or 0, faults.now())
 
 
-def _stars(answer: Fetched, known: FetchRow | None, database: Database, repository: str) -> int | None:
-    """The number of stars; after 304 it is that of the last sample. None: the answer has none."""
-    if answer.status == 304 and known is not None:
-        latest = select(StarSampleRow.stars).where(StarSampleRow.repo_url == repository[:200])
-        with database.reading() as session:
-            return session.scalar(latest.order_by(StarSampleRow.day.desc()).limit(1))
+def _last_sample(database: Database, addresses: Sequence[str]) -> int | None:
+    """The stars of a repository by the last sample, whichever of its addresses that was kept under."""
+    kept = StarSampleRow.repo_url.in_([one[:200] for one in addresses])
+    with database.reading() as session:
+        latest = select(StarSampleRow.stars).where(kept).order_by(StarSampleRow.day.desc())
+        return session.scalar(latest.limit(1))
+
+
+def _stars(answer: Fetched) -> int | None:
+    """The number of stars; None: the answer has none."""
     if answer.status != 200:
         return None
     try:
@@ -149,6 +182,7 @@ def _stars(answer: Fetched, known: FetchRow | None, database: Database, reposito
 def _spent(answer: Fetched) -> str:
     """What to say where the server's limit is used up, else ""."""
     used_up = answer.headers.get("x-ratelimit-remaining") == "0" or "retry-after" in answer.headers
+    used_up = used_up or b"rate limit" in answer.content.lower()  # of too many at once no header tells
     if answer.status not in (403, 429) or not (used_up or answer.status == 429):
         return ""
     reset = answer.headers.get("x-ratelimit-reset", "")

@@ -297,6 +297,12 @@ class PaperStore:
         with self.database.reading() as session:
             return [(paper, at) for paper, at in session.execute(wanted)]
 
+    def part(self, first: int, limit: int) -> list[tuple[str, datetime]]:
+        """So many ids from place `first` on, with when each last changed, by id: what changes meanwhile shifts none."""
+        wanted = select(PaperRow.id, PaperRow.changed_at).order_by(PaperRow.id).offset(first).limit(limit)
+        with self.database.reading() as session:
+            return [(paper, at) for paper, at in session.execute(wanted)]
+
     def last_fetch(self, source: str, *, url: str | None = None, good: bool = True) -> FetchRow | None:
         """The last request of a source (to that address); `good`: that did not fail."""
         wanted = select(FetchRow).where(FetchRow.source == source).order_by(FetchRow.at.desc(), FetchRow.id.desc())

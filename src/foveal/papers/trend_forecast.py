@@ -26,7 +26,7 @@ from urllib.parse import quote
 from foveal import faults
 from foveal.database import Database
 from foveal.errors import InputError
-from foveal.papers.attention_counts import Days, Series, chosen, counted, listed_before
+from foveal.papers.attention_counts import Days, Series, chosen, counted, first_day, listed_before
 from foveal.papers.kept_rows import keep
 from foveal.papers.schema import KeptRow
 from foveal.papers.store import PaperStore
@@ -135,12 +135,13 @@ def kept(database: Database) -> Forecasts:
 def refresh(database: Database, home: Path, *, now: datetime | None = None) -> bool:
     """Fold in the days that are over since the last time; whether there were any, or another model or past."""
     today = (now or faults.now()).astimezone(UTC).date()
-    first, latest = PaperStore(database).first_day(), PaperStore(database).latest_day(today)
-    if first is None or latest is None or first >= today:
-        return False
     last = today - timedelta(days=1)
+    latest = PaperStore(database).latest_day(last)
+    if latest is None:
+        return False
     if (last - latest).days > SILENT:
         last = latest
+    first = first_day(database, last) or last
     series, model_id = chosen(database), _model_id(home)
     state = f"{first} {last} {model_id} {listed_before(database, last + timedelta(days=1))} {series}"
     made_of = sha256(state.encode()).hexdigest()
@@ -161,10 +162,11 @@ def _told(
     known = _goes_on(database, before, first, last, model_id, why)
     same = _unchanged(known) if known else frozenset()
     old = {one.name: known["recent"][one.name] for one in same} if known else {}
-    since = date.fromisoformat(known["last"]) + timedelta(days=1) if known else first
+    begin = max(first, last - timedelta(days=REMEMBERED - 1)) if why else first  # the mean needs no more
+    since = date.fromisoformat(known["last"]) + timedelta(days=1) if known else begin
     new = counted(database, series, since, last)
     fresh = [one for one in series if one not in same]
-    past = counted(database, fresh, first, since - timedelta(days=1)) if known else {}
+    past = counted(database, fresh, begin, since - timedelta(days=1)) if known else {}
     recent = {
         one.name: [*(past[one].papers if one in past else old.get(one.name, ())), *new[one].papers][-REMEMBERED:]
         for one in series

@@ -25,8 +25,7 @@ from foveal.database import Database
 from foveal.errors import InputError
 from foveal.nn.counts import HIGH, LOW, Band, CountForecaster, CountSettings, band_loss, pinball, targets
 from foveal.nn.stream_training import DEV, TEST, Recipe, fit
-from foveal.papers.attention_counts import chosen, counted
-from foveal.papers.store import PaperStore
+from foveal.papers.attention_counts import chosen, counted, first_day
 from foveal.papers.trend_forecast import HORIZON, LEAST, MODEL, seasonal
 from foveal.training import checkpoints
 from foveal.training.loop import LoopSettings, identity
@@ -57,7 +56,8 @@ def train_trend(
 
 def own_history(database: Database, *, seed: int = 0, settings: CountSettings | None = None) -> Recipe:
     """The recipe. InputError: fewer than LEAST days."""
-    first, last = PaperStore(database).first_day(), faults.now().date() - timedelta(days=1)
+    last = faults.now().date() - timedelta(days=1)
+    first = first_day(database, last)
     days = (last - first).days + 1 if first else 0
     if first is None or days < LEAST:
         raise InputError(

@@ -77,7 +77,8 @@ class Found:
 def read(model: Any, segments: Segments, ask: Ask, *, held: Held | None = None, cancel: Cancel | None = None) -> Found:
     """One pass over the prompt; with `held`, over its question alone. Differentiable where gradients are on."""
     plan = Plan(segments, ask, held, model.device)
-    if not torch.is_grad_enabled() and supports(model):
+    mixed = torch.is_autocast_enabled(model.device.type)  # lean layers' packed weights are of one type
+    if not (torch.is_grad_enabled() or mixed) and supports(model):
         return _lean(model, plan, cancel)
     return _attached(model, plan, cancel)
 

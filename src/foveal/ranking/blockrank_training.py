@@ -25,7 +25,7 @@ from foveal.ranking.blockrank_decode import ID_TOKENS
 from foveal.ranking.blockrank_forward import read
 from foveal.ranking.blockrank_plan import Ask
 from foveal.ranking.blockrank_prompt import Layout, Prompter, Segments
-from foveal.training.blockrank import BlockRankSettings, RankingList, split, train_blockrank
+from foveal.training.blockrank import BlockRankSettings, RankingList, split, telling, train_blockrank
 from foveal.training.report import Report
 from foveal.training.runs import RunSettings
 
@@ -89,8 +89,16 @@ def fine_tune(
     dev = run.dev
     if dev is None:
         lists, dev = split(lists, share=settings.dev_share)
+    looked_at = dev[: settings.dev_lists]
     chosen = (
-        best_layer(model, dev[: settings.dev_lists], layout, full=full)[0]
+        best_layer(
+            model,
+            looked_at,
+            layout,
+            full=full,
+            bfloat16=settings.loop.bfloat16,
+            told=telling(run, "Choosing the layer: list", len(looked_at)),
+        )[0]
         if layer == AUTO
         else checked_layer(model, layer)
     )
@@ -101,18 +109,27 @@ def fine_tune(
 
 
 def best_layer(
-    model: LanguageModel, lists: Sequence[RankingList], layout: Layout | None = None, *, full: bool = False
+    model: LanguageModel,
+    lists: Sequence[RankingList],
+    layout: Layout | None = None,
+    *,
+    full: bool = False,
+    bfloat16: bool = False,
+    told: Callable[[int], None] = lambda _: None,
 ) -> tuple[int, dict[int, dict[str, float]]]:
     """The layer whose signal finds an answer first most often on these lists, and what each layer reached.
 
     Of equal ones by precision at 1 the best mean reciprocal rank counts, then the shallowest. An answer stands behind
-    what scores as high, so that a layer that says nothing is no good one. One pass a list; `full` as in `ListReading`.
+    what scores as high, so that a layer that says nothing is no good one. One pass a list, with `bfloat16` in mixed
+    precision; `full` as in `ListReading`. `told` hears the number of each list before it is read.
     """
     layers = tuple(full_layers(model.model.config))
     prompter = Prompter(model, layout or Layout())
     ranks: dict[int, list[int]] = {layer: [] for layer in layers}
-    for listed in lists:
-        with torch.inference_mode():
+    mixed = torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16)
+    for number, listed in enumerate(lists):
+        told(number + 1)
+        with torch.inference_mode(), mixed:
             found = read(model.model, listed_segments(prompter, listed, full=full), Ask(layers=layers, full=full))
         for layer in layers:
             scores, answers = found.scores(layer), listed.positives()

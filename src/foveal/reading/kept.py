@@ -198,14 +198,14 @@ class KeptText:
         return [Excerpt(start, end, whole[start:end], score) for score, start, end in best]
 
 
-def folder_of(text: Text, model: LanguageModel, home: Path, method: str = "retrieval") -> Path:
-    """Where a text that this model reads is kept by a method: one folder for each of its revisions."""
-    told = f"{text.document_id} {text.revision} {model.fingerprint}" + ("" if method == "retrieval" else f" {method}")
+def folder_of(text: Text, fingerprint: str, home: Path, method: str = "retrieval") -> Path:
+    """Where a text that the model of this fingerprint reads is kept by a method: a folder for each revision."""
+    told = f"{text.document_id} {text.revision} {fingerprint}" + ("" if method == "retrieval" else f" {method}")
     return home / "memory" / hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
-def revisions_of(document_id: str, model: LanguageModel, home: Path, method: str = "retrieval") -> list[Path]:
-    """The folders in which revisions of a document are kept, or were begun to be, by this model and method."""
+def revisions_of(document_id: str, fingerprint: str, home: Path, method: str = "retrieval") -> list[Path]:
+    """The folders in which revisions of a document are kept, or were begun to be, by that model and this method."""
     from foveal.attention.memory_store import MANIFEST, PLAN
 
     found = set()
@@ -215,6 +215,6 @@ def revisions_of(document_id: str, model: LanguageModel, home: Path, method: str
             whose = told["note"].get("document_id"), told["fingerprint"], told.get("memory", "retrieval")
         except (OSError, ValueError, KeyError, TypeError, AttributeError):  # damaged, or gone since it was listed
             continue
-        if whose == (document_id, model.fingerprint, method):
+        if whose == (document_id, fingerprint, method):
             found.add(path.parent.with_name(path.parent.name.partition(".")[0]))  # .partial, or .forgotten midway
     return sorted(found)

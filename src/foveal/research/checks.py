@@ -17,6 +17,7 @@ from typing import Protocol
 from foveal.research.citations import BORNE_OUT
 from foveal.research.evidence import Verdict
 from foveal.research.qualifiers import dropped
+from foveal.research.quantities import GROUPED, INDIAN
 from foveal.retrieval.terms import terms
 from foveal.text.units import sentences
 from foveal.types import Passage, Span
@@ -24,9 +25,11 @@ from foveal.types import Passage, Span
 SUPPORTED, CONTRADICTS = 0.7, 0.75
 """Share of the claim's words in the best window from which it is borne out; or, its numbers aside, denied."""
 
-_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
-_THOUSANDS = re.compile(r",(?=\d{3}(?!\d))")
-"""A comma that parts thousands: that of "1,5" parts a fraction, and 15 is another number."""
+_NUMBER = re.compile(rf"(?<!\d)(?:{GROUPED})(?:[.,]\d+)?|\d+(?:[.,]\d+)*")
+_THOUSANDS = re.compile(r",(?=\d{3}(?!\d))|\s")
+"""A comma or blank that parts thousands: that of "1,5" parts a fraction, and 15 is another number."""
+
+_INDIAN = re.compile(INDIAN)
 
 _NAME = re.compile(r"\b[A-Z][\w'-]+")
 _NOT = re.compile(r"\b(?:not|no|never|without|none|neither|cannot|n't|fails? to|failed to)\b|n't\b", re.IGNORECASE)
@@ -113,7 +116,8 @@ def _alike(claim: str, said: str) -> bool:
 
 
 def _bare(number: str) -> str:
-    return _THOUSANDS.sub("", number).rstrip(".")
+    groups = r"," if _INDIAN.match(number) else _THOUSANDS
+    return re.sub(groups, "", number).rstrip(".")
 
 
 def _without_numbers(text: str) -> set[str]:

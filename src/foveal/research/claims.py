@@ -5,7 +5,8 @@
 
 Marks      [[e3]], [[e3, e4]], [1], [1, 2], [1](address), [^1]; one behind the full stop belongs to the sentence
            before it
-Left out   headings (they become a claim's section), code, pictures, rules, and the sections that list sources or checks
+Left out   headings (they become a claim's section), code, pictures, rules, the sections that list sources or checks,
+           and, in any section, lines that say what a mark stands for: "[1]: address", "[^1]: note"
 Uncited    a sentence without marks is a claim where it states a number, a date or a name, and ends as a sentence does
 """
 
@@ -41,6 +42,7 @@ _APART = re.compile(
 )
 _LINK = re.compile(rf"\[([^\]]+)\]\([^)\s]+{_TITLE}\)")
 _ENTRY = re.compile(r"^\s*(?:\[\^?(?P<marked>\d{1,4})\]:?|(?P<listed>\d{1,4})[.)])\s+(?P<rest>.+)$")
+_DEFINED = re.compile(r"^ {0,3}\[\^?\d{1,4}\]:\s")
 _POINTED = re.compile(r"(?<!\\)<([^<>\s]+)>")
 _ADDRESS = re.compile(r"\]\((?P<linked>[^)\s]+)|(?P<bare>(?:https?|file|arxiv):[^\s<>)\]]+)")
 
@@ -139,6 +141,8 @@ def _blocks(markdown: str) -> Iterator[tuple[str, str]]:
         if fence or opened:
             if opened and (not fence or opened[1].startswith(fence)):
                 fence = "" if fence else opened[1]
+            line = ""
+        if _DEFINED.match(line):
             line = ""
         heading = _HEADING.match(line)
         if (

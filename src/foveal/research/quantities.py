@@ -81,9 +81,19 @@ _BESIDE = f"{UNSPACED_RANGES}\uac00-\ud7af"
 
 _WORDED = "|".join(sorted((*_SMALL, *_TENS, *_SCALES, *_ORDINALS), key=len, reverse=True))
 _UNIT_NAMES = "|".join(re.escape(one) for one in sorted(UNITS, key=len, reverse=True))
-_BLANKS = "\u00a0\u2009\u202f"
-_ENGLISH_DIGITS = rf"\d{{1,3}}(?:[,{_BLANKS}]\d{{3}})+(?:\.\d+)?|\d+(?:\.\d+)?"
-_OTHER_DIGITS = rf"[1-9]\d{{0,2}}(?:[.{_BLANKS}]\d{{3}})+(?!\d)(?:,\d+)?|\d+(?:[.,]\d+)?"
+_BLANKS = "\u00a0\u2007\u2009\u202f"
+_SPACED = r"[1-9]\d{0,2}(?= (?:\d{3} )*0\d\d(?!\d))(?: \d{3})+(?!\d)"
+"""Groups with plain blanks between: one number for sure where a group begins with 0; "ward 12 300 people" has two."""
+
+_OTHER_SPACED = r"(?<!-)[1-9]\d{0,2}(?: \d{3})+(?!\d)(?=(?:,\d+)? ?(?:[€$£%]|(?-i:[a-zß-ÿ])))"
+"""Or where other languages write so, and what is counted follows: in a row of a table the next cell does."""
+
+INDIAN = r"[1-9]\d?(?:,\d\d)+,\d{3}(?![,\d])"
+GROUPED = rf"{_SPACED}|[1-9]\d{{0,2}}(?:[{_BLANKS}]\d{{3}})+(?!\d)"
+"""Digits whose groups blanks part."""
+
+_ENGLISH_DIGITS = rf"(?:{_SPACED}|{INDIAN})(?:\.\d+)?|\d{{1,3}}(?:[,{_BLANKS}]\d{{3}})+(?:\.\d+)?|\d+(?:\.\d+)?"
+_OTHER_DIGITS = rf"(?:{_SPACED}|{_OTHER_SPACED}|[1-9]\d{{0,2}}(?:[.{_BLANKS}]\d{{3}})+(?!\d))(?:,\d+)?|\d+(?:[.,]\d+)?"
 _NUMBER_FORM = (
     rf"(?<![^\W{_BESIDE}])(?<!\.)"
     r"(?P<currency>[$€£])? ?(?P<digits>DIGITS)"
@@ -94,7 +104,7 @@ _NUMBER_FORM = (
 _NUMBER, _OTHER_NUMBER = (
     re.compile(_NUMBER_FORM.replace("DIGITS", digits), re.IGNORECASE) for digits in (_ENGLISH_DIGITS, _OTHER_DIGITS)
 )
-_SIGNED = re.compile(r"\d\.\d{3}(?!\d)|\d,\d")
+_SIGNED = re.compile(r"\d[. ]\d{3}(?!\d)|\d,\d")
 """Where English and other languages read a number differently."""
 
 _SAYS_OTHER = re.compile(r"(?<![\d.])[1-9]\d{0,2}(?:(?:\.\d{3})+,\d|(?:\.\d{3}){2}(?![.\d]))")

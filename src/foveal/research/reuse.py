@@ -1,9 +1,10 @@
 """Summaries that are used again: what a searcher found out is kept, and a run that asks the same gets it at once.
 
-    memory = Summaries(database, source="library", encoder=load_encoder())
+    memory = Summaries(database, source="library", encoder=load_encoder(), model=model.name)
     MindSearch(model, source, memory=memory)
 
-Same       two questions of the same sources, with the same answers of what they build on, that are written alike
+Same       two questions to one model, of the same sources, searched in the same way, with the same answers of what they
+           build on, that are written alike
            (`alike`: names, numbers, question words, and a stem for each other word) and whose vectors are `least` near.
            Vectors alone will not do: to MiniLM "when was she born" and "where was she born" are as near as
            paraphrases are (docs/research.md). In other scripts only the same words are the same question
@@ -18,7 +19,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -36,12 +37,12 @@ from foveal.research.searcher import Summary
 from foveal.types import Encoder, Passage, Span
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy as np
 
     from foveal.database import Database
     from foveal.research.prompts import Problem
+    from foveal.research.sources import Source
+    from foveal.settings import Settings
 
 MOST = 2000
 """Summaries of one place that are compared, the youngest first."""
@@ -109,9 +110,10 @@ class Summaries:
     """A `Memory` in the SQL database. Without an encoder only the very same question is the same."""
 
     database: Database
-    source: str  # the name of what is searched
+    source: str  # what is searched, and how
     encoder: Encoder | None = None
     settings: ReuseSettings = field(default_factory=ReuseSettings)
+    model: str = ""  # that answers: another one's words, and mistakes, are not this one's
 
     def recall(self, problem: Problem) -> Recalled | None:
         """The youngest summary of the same question, or of the question most like it that counts as the same."""
@@ -166,10 +168,10 @@ class Summaries:
         return vector / max(float(np.linalg.norm(vector)), 1e-12)
 
     def _place(self, problem: Problem) -> str:
-        """Sources, encoder and what the question builds on, as one key: questions of other places never meet."""
+        """Sources, models and what the question builds on, as one key: questions of other places never meet."""
         before = [[" ".join(MARK.sub("", text).split()).casefold() for text in pair] for pair in problem.before]
         encoder = getattr(self.encoder, "name", "") if self.encoder is not None else ""
-        return sha256(json.dumps([self.source, encoder, before]).encode()).hexdigest()
+        return sha256(json.dumps([self.source, self.model, encoder, before]).encode()).hexdigest()
 
 
 def alike(one: str, other: str) -> bool:
@@ -233,8 +235,18 @@ def _origin(told: Mapping[str, Any]) -> Origin:
     )  # fmt: skip
 
 
-def memory_of(database: Database, source: str, encoder: str, cache: Path) -> Summaries:
+def memory_of(database: Database, sources: Sequence[Source], model: str, settings: Settings) -> Summaries:
     """The summaries of a home, with its encoder ("none": only the very same question is the same)."""
     from foveal.models import load_encoder
 
-    return Summaries(database, source, None if encoder == "none" else load_encoder(encoder, cache=cache))
+    encoder = None if settings.encoder == "none" else load_encoder(settings.encoder, cache=settings.cache)
+    searched = json.dumps([[one.name, *_ways(one, settings)] for one in sources])
+    return Summaries(database, searched, encoder, model=model)
+
+
+def _ways(source: Source, settings: Settings) -> tuple[str, str]:
+    """The retriever and the ranker of a source that has any, which its name does not tell."""
+    retriever, rank = (getattr(source, part, None) for part in ("retriever", "rank"))
+    if rank is None and retriever is None and hasattr(source, "rank"):
+        rank = settings.ranker  # orders every search that names neither
+    return retriever or "", rank if isinstance(rank, str) else type(rank).__name__ if rank else ""

@@ -20,7 +20,7 @@ from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.orm import defer
 
 from foveal import faults
-from foveal.database import Database, is_dead, new_holder, rows_changed, storable_json
+from foveal.database import Database, is_dead, new_holder, next_number, rows_changed, storable_json
 from foveal.errors import InputError
 from foveal.research.report import Report
 from foveal.research.schema import WatchRow
@@ -88,6 +88,7 @@ class Watches:
             if session.scalar(select(WatchRow.id).where(same)) is not None:
                 raise InputError("This question is watched already.")
             row = WatchRow(
+                id=next_number(session, WatchRow.id),
                 question=plain,
                 options=storable_json(options),
                 every=every,

@@ -145,10 +145,13 @@ _VARIES = _Pattern(
     r"|\b(?:mon|tues|wednes|thurs|fri|satur|sun)day\b",
 )
 _NOT_WORDS = re.compile(r"[\W_]+")
+LOOKED_AT = 1_000
+"""Characters of a title that rules look at: a page may have any title, and some rules take the square of its length."""
 
 
 def is_bulletin(title: str) -> bool:
     """Whether a title reads as a listing, a price table or an advert, by rule; numbers for most of its words do."""
+    title = title[:LOOKED_AT]
     if _BULLETIN.plain.search(title.lower()) if title.isascii() else _BULLETIN.any.search(title):
         return True
     if not any(map(str.isdigit, title)):

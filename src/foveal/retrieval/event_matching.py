@@ -152,7 +152,8 @@ _TIME = re.compile(
     r"|heute|gestern|jetzt|derzeit|aktuell\w*|neueste[nrs]?|kürzlich|jüngst"
     r"|(?:diese[mnrs]?|letzte[mnrs]?|vergangene[mnrs]?) (?:woche|monats?|jahr(?:es)?|wochenende|nacht)"
     r"|aujourd['’]hui|maintenant|actuel(?:le)?(?:ment|s)?|récent(?:e|es|s|emment)?|dernières nouvelles"
-    r"|(?:cette|ce|la) (?:semaine|année|mois|nuit)(?: dernière)?|l['’](?:année|an) (?:dernière|dernier)"
+    r"|(?:cette|ce) (?:semaine|année|mois|nuit)|la (?:semaine|nuit) dernière|le mois dernier"
+    r"|l['’](?:année|an) (?:dernière|dernier)"
     r"|hoy|ayer|ahora|actualmente|recientes?|recientemente|últimas noticias|est[ea] (?:semana|mes|año)"
     r"|(?:semana|mes|año) pasad[oa])\b"
     r"|今天|昨天|现在|現在|目前|最近|最新|[今去昨]年|本周|上周|[今昨]日|[今先]週|[今先]月",

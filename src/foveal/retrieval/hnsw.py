@@ -155,9 +155,13 @@ class Graph:
     def _twins(self) -> dict[int, Ids]:
         """Vector -> those beside the graph that are equal to it. LibraryCorrupt: it is none that can be found."""
         twins = np.flatnonzero(self.levels == TWIN)
-        firsts = self.links[twins, 0]
-        if not ((firsts >= 0) & (firsts < self.count)).all():
-            raise LibraryCorrupt(DAMAGED)
+        after, firsts = twins, self.links[twins, 0]
+        while True:  # what came later may lead to another twin: hashes fall otherwise when more vectors are hashed
+            if not ((firsts >= 0) & (firsts < after)).all():
+                raise LibraryCorrupt(DAMAGED)
+            if not (beside := self.levels[firsts] == TWIN).any():
+                break
+            after, firsts = np.where(beside, firsts, after), np.where(beside, self.links[firsts, 0], firsts)
         order = np.argsort(firsts, kind="stable")
         found, begins = np.unique(firsts[order], return_index=True)
         return dict(zip(found.tolist(), np.split(twins[order], begins[1:]), strict=False))

@@ -7,7 +7,9 @@ Table     `writer` has one row (token, holder, until). Who takes the row, renews
           its token is the one that was seen: of two that try at once Lance commits one, and the other finds no such row
 After a kill  the row runs out `LEASE_S` seconds after it was renewed last; then the next writer takes it
 Clocks    `until` is in the clock of who wrote it: machines whose clocks differ by more than `LEASE_S - RENEWED_S`
-          seconds could take each other's right. Time servers keep them within less than one
+          seconds could take each other's right. Time servers keep them within less than one. A row that lasts longer
+          than any right clock could say is watched: nobody renews it for `LEASE_S` seconds, and it is free
+Sleep     of a machine counts: who slept through the lease may not write, as another may be writing by now
 Against   the lock of a folder (tables.writer_lock): the kernel drops that when the process ends
 """
 
@@ -53,26 +55,32 @@ class Right:
     """The right to write of a process; `check` before each commit."""
 
     def __init__(self, uri: str, *, until: float | None = None) -> None:
-        """`until` on the monotonic clock; None: it lasts as long as the process (a folder's lock)."""
+        """`until` on the clock of `elapsed`; None: it lasts as long as the process (a folder's lock)."""
         self._uri, self._until = uri, until
 
     def check(self) -> None:
         """LibraryBusy: the right was not renewed in time, so that another process may be writing by now."""
-        if self._until is not None and time.monotonic() > self._until:
+        if self._until is not None and elapsed() > self._until:
             raise LibraryBusy(
                 f"This process lost the right to write to the library at {self._uri}: it could not renew it for "
                 f"{LEASE_S:.0f} s. What was reported done is kept; run the same command again to go on."
             )
 
     def last(self, seconds: float, *, since: float | None = None) -> None:
-        """It lasts so long from `since` on, of the monotonic clock (None: from now on)."""
-        self._until = (time.monotonic() if since is None else since) + seconds
+        """It lasts so long from `since` on, on the clock of `elapsed` (None: from now on)."""
+        self._until = (elapsed() if since is None else since) + seconds
+
+
+def elapsed() -> float:
+    """Seconds since some moment, those included in which the machine slept, where the system counts them."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if clock is None else time.clock_gettime(clock)
 
 
 @contextmanager
 def lease(database: lancedb.DBConnection, uri: str) -> Iterator[Right]:
     """Hold the only right to write to the library at `uri`, renewed by a thread. LibraryBusy: somebody else does."""
-    token, right = uuid.uuid4().hex, Right(uri, until=time.monotonic() + LEASE_S)
+    token, right = uuid.uuid4().hex, Right(uri, until=elapsed() + LEASE_S)
     with lance_errors(uri):
         table = _opened(database)
         _take(table, token, uri)
@@ -118,11 +126,13 @@ def _take(table: Any, token: str, uri: str) -> None:
     """Put `token` into the row. LibraryBusy: it is held, or was taken by another at this moment."""
     (row,) = table.to_arrow().to_pylist()
     now = faults.now().timestamp()
-    if row["holder"] and row["until"] > now:
+    left = row["until"] - now if row["holder"] else 0.0
+    if left > 0 and (left <= 2 * LEASE_S or _is_renewed(table, row)):
         raise LibraryBusy(
             f"Another process ({row['holder']}) is writing to the library at {uri}. Wait until it is done; searching "
-            f"goes on meanwhile. (If it was killed, its right runs out in {row['until'] - now:.0f} s.)"
+            f"goes on meanwhile. (If it was killed, its right runs out in {min(left, LEASE_S):.0f} s.)"
         )
+    now = faults.now().timestamp()
     holder = f"pid {os.getpid()} on {socket.gethostname()}"
     if not _update(table, row["token"], {"token": token, "holder": holder, "until": now + LEASE_S}):
         raise LibraryBusy(
@@ -131,10 +141,21 @@ def _take(table: Any, token: str, uri: str) -> None:
         )
 
 
+def _is_renewed(table: Any, row: dict[str, Any]) -> bool:
+    """Whether somebody changes the row within `LEASE_S` seconds. No right clock wrote it: it may be a dead one's."""
+    until = elapsed() + LEASE_S
+    while elapsed() < until:
+        time.sleep(RENEWED_S)
+        if table.to_arrow().to_pylist() != [row]:
+            return True
+    logger.warning("the right to write of %s, by a clock that was wrong, is nobody's any more", row["holder"])
+    return False
+
+
 def _renew(table: Any, token: str, right: Right, over: threading.Event) -> None:
     """Move `until` on until it is over, or the right was lost. A store that cannot be reached is asked again."""
     while not over.wait(RENEWED_S):
-        begun = time.monotonic()  # no later than what is stored: a commit may take as long as the store likes
+        begun = elapsed()  # no later than what is stored: a commit may take as long as the store likes
         try:
             if not _update(table, token, {"until": faults.now().timestamp() + LEASE_S}):
                 right.last(-1)

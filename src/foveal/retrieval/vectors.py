@@ -17,11 +17,13 @@ Scores    cos, ip: the inner product (cos: of unit vectors, made so here); l2: m
 Against   a library keeps its vectors in Lance (store.py), which has a graph of its own. This index is for vectors
           without a library: training loops, experiments, a trained quantiser. Figures: `foveal bench retrieval-index`
 Rows are kept sorted by cell, so `add` copies what is stored: add in large parts. What is deleted from a graph is still
-walked through until `compact` links the others anew, which takes as long as `build`.
+walked through until `compact` links the others anew, which takes as long as `build`; where few are left in the midst of
+what was deleted, all are compared.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -276,7 +278,7 @@ class DenseIndex:
             asked = np.column_stack([queries, np.ones(len(queries), dtype=np.float32)])
         if self.settings.coded or self.settings.in_cells:
             return self._one_by_one(queries, asked, k)
-        if self.settings.kind == "hnsw" and self._graph.walkable:
+        if self.settings.kind == "hnsw" and self._graph.walkable and self._walks(k):
             return self._walked(queries, asked, k)
         return self._without_deleted(self._scanned(asked, k), k)
 
@@ -300,6 +302,13 @@ class DenseIndex:
             rows[few], scores[few] = self._without_deleted(self._scanned(asked[few], k), k)
         return rows, scores
 
+    def _walks(self, k: int) -> bool:
+        """Whether walking is worth it. A walk keeps all that it meets until it has met enough that live: where most
+        are deleted that is nearly all, in a sorted row, which takes longer than to compare them, and finds less.
+        """
+        stored, enough = len(self._rows["ids"]), max(self.settings.effort, k)
+        return len(self) > min(stored / 2, enough * math.sqrt(stored / self.dimension))
+
     def _living(self) -> npt.NDArray[np.bool_] | None:
         alive = self._rows["alive"]
         return None if len(self) == len(alive) else alive
@@ -309,6 +318,8 @@ class DenseIndex:
             return None
         usable = ready(queries, np.arange(len(queries)), self.settings.metric, self.dimension, what="Query")
         few = min(k, len(self))
+        if not self._walks(few):
+            return float(len(self._rows["ids"]))
         return float(self._graph.search(usable, few, effort=self.settings.effort, alive=self._living())[2].mean())
 
     def _without_deleted(self, found: tuple[Ids, Floats], k: int) -> tuple[Ids, Floats]:

@@ -69,6 +69,7 @@ def _start(ray: Any, cores: int) -> None:
     """A cluster of one node, which only this machine can reach: so its processes ask each other for no token."""
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     ray.init(
+        address="local",  # else it would join what RAY_ADDRESS names, or what runs here
         num_cpus=cores,
         include_dashboard=False,
         _node_ip_address="127.0.0.1",

@@ -1,5 +1,5 @@
-"""Dates as documents write them, to aware datetimes: ISO 8601, RFC 2822, a bare year, Unix seconds or
-milliseconds, the PDF's own form.
+"""Dates as documents write them, to aware datetimes: ISO 8601, RFC 2822, a bare year or month (its first day), Unix
+seconds or milliseconds, the PDF's own form.
 
     aware("Fri, 02 Oct 2026 23:00:00 -0400")            # an instant
     day_of(moment, date(2026, 10, 2))                   # its day in UTC, where one can believe it
@@ -26,7 +26,9 @@ EARLIEST = date(1990, 1, 1)
 YEARS = (2, 9998)
 """Of a moment that is searched as of."""
 
-_YEAR = re.compile(r"[12]\d{3}")
+_YEAR = re.compile(r"([12]\d{3})(?:-(0[1-9]|1[0-2]))?", re.ASCII)
+_UTC = re.compile(r"(?<=\d) ?(?:UTC|GMT)$")
+_NO_YEAR = re.compile(r"(?<![\d+-])0\d{3}(?!\d)")  # 0001, which mail's rules take for 2001
 _PDF = re.compile(r"D:(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?([+-]\d\d)?'?(\d\d)?")
 
 
@@ -84,12 +86,12 @@ def _from_number(value: float) -> datetime | None:
 
 
 def _from_text(text: str) -> datetime | None:
-    if _YEAR.fullmatch(text):
-        return datetime(int(text), 1, 1, tzinfo=UTC)
+    if found := _YEAR.fullmatch(text):
+        return datetime(int(found[1]), int(found[2] or 1), 1, tzinfo=UTC)
     if text.isdecimal() and len(text) != len("20261002"):  # any ninth digit would pass for the T of a time
         return None
     try:
-        moment: datetime | None = datetime.fromisoformat(text)
+        moment: datetime | None = datetime.fromisoformat(_UTC.sub("+00:00", text))
     except (ValueError, OverflowError):
         moment = _from_mail(text)
     if moment is None:
@@ -104,6 +106,6 @@ def _from_text(text: str) -> datetime | None:
 
 def _from_mail(text: str) -> datetime | None:
     try:
-        return parsedate_to_datetime(text)
+        return None if _NO_YEAR.search(text) else parsedate_to_datetime(text)
     except (ValueError, IndexError, OverflowError):
         return None

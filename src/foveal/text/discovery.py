@@ -2,7 +2,8 @@
 
 Folders   read to the bottom in the order of names; a folder reached twice (links) is read once; a BEIR folder (with
           corpus.jsonl and queries or judgements beside it) is one source
-Left out  hidden files, and folders that hold no one's writing (.git, node_modules, __pycache__, …)
+Left out  hidden files, and folders that hold no one's writing (.git, node_modules, __pycache__, …); Foveal's own home,
+          which is said (files in it that are named themselves are read, such as what people sent to the site)
 Skipped   said, with the reason: files that are no text, and formats that are not read
 Kinds     by the name's ending; files with other endings by their first bytes
 """
@@ -138,13 +139,18 @@ def _all(starts: Sequence[Source | Path], settings: LoadSettings) -> Iterator[So
 
 
 def _walk(start: Path, settings: LoadSettings) -> Iterator[Source | Skipped]:
-    stack, folders = [start], set[tuple[int, int]]()
+    stack, folders, home = [start], set[tuple[int, int]](), _home(settings)
     while stack:
         path = stack.pop()
         try:
             about = path.stat()
             if not stat.S_ISDIR(about.st_mode):
                 yield _file(path, about)
+            elif (about.st_dev, about.st_ino) == home:
+                if home not in folders:
+                    folders.add(home)
+                    own = f"{path} is Foveal's own home, whose files are no documents."
+                    yield Skipped(file_address(path), f"{own} Name those in it that are to be read.")
             elif _is_beir(path):
                 yield Source(file_address(path), "beir", _corpus_size(path))
             elif (about.st_dev, about.st_ino) not in folders:
@@ -154,6 +160,14 @@ def _walk(start: Path, settings: LoadSettings) -> Iterator[Source | Skipped]:
                 )
         except OSError as error:
             yield Skipped(path.absolute().as_uri(), f"{path} cannot be read: {error.strerror or error}.")
+
+
+def _home(settings: LoadSettings) -> tuple[int, int] | None:
+    try:
+        about = settings.home.stat() if settings.home else None
+    except OSError:  # there is none yet
+        return None
+    return about and (about.st_dev, about.st_ino)
 
 
 def _wanted(name: str, settings: LoadSettings) -> bool:

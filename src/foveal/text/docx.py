@@ -22,6 +22,8 @@ from foveal.errors import UnreadableSource
 from foveal.text.archives import ArchiveFiles, opened
 from foveal.text.html_kept import label_of
 from foveal.text.plain import storable
+from foveal.text.raised import lowered, raised
+from foveal.text.table_cells import rows_in_a_line
 
 DOCUMENT, ABOUT = "word/document.xml", "docProps/core.xml"
 NOTES = {"footnoteReference": "footnotes", "endnoteReference": "endnotes"}
@@ -29,12 +31,14 @@ NOTES = {"footnoteReference": "footnotes", "endnoteReference": "endnotes"}
 DEEPEST = 9  # levels of lists
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _GONE = {f"{_W}{name}" for name in ("del", "moveFrom", "instrText", "delText", "rPr", "pPr", "sectPr")} | {
-    "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
+    f"{_W}rt",  # how the word below is read; within the line it would cut the word in two
+    "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback",
 }
 _WRAPPED = {f"{_W}{name}" for name in ("sdt", "sdtContent", "customXml")}  # around rows and cells, as in forms
 _M = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 _STRICT = "http://purl.oclc.org/ooxml/"
 _BETWEEN = {"f": "/", "sSup": "^", "sSub": "_", "sSubSup": "_^", "limLow": "_", "limUpp": "^"}
+_SET = {"superscript": raised, "subscript": lowered}
 _SIGNS = {"tab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
 _KINDS = {
     "decimal": "1",
@@ -149,6 +153,7 @@ class _Numbers:
 
     forms: dict[str, dict[int, tuple[str, str, int]]]  # of a list by level: kind, text, first number
     shared: dict[str, str]  # list -> what it counts with others
+    anew: dict[str, dict[int, int]] = field(default_factory=dict)  # of a list by level: what it begins again with
     counted: dict[str, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
 
     @classmethod
@@ -157,8 +162,17 @@ class _Numbers:
             return cls({}, {})
         root = parts.xml("numbering")
         abstract = {one.get(f"{_W}abstractNumId"): _levels(one) for one in root.iter(f"{_W}abstractNum")}
-        shared = {one.get(f"{_W}numId"): _value(one, "abstractNumId") or "" for one in root.iter(f"{_W}num")}
-        return cls({number: abstract.get(whose, {}) for number, whose in shared.items()}, shared)
+        styled = {_value(one, "styleLink"): one.get(f"{_W}abstractNumId") for one in root.iter(f"{_W}abstractNum")}
+        meant = {  # a list whose form is that of a style of lists
+            one.get(f"{_W}abstractNumId"): styled[link]
+            for one in root.iter(f"{_W}abstractNum")
+            if (link := _value(one, "numStyleLink")) in styled and link
+        }
+        lists = {one.get(f"{_W}numId"): one for one in root.iter(f"{_W}num")}
+        told = {number: _value(one, "abstractNumId") or "" for number, one in lists.items()}
+        shared = {number: meant.get(whose, whose) for number, whose in told.items()}
+        forms = {number: abstract.get(shared[number], {}) | _levels(one) for number, one in lists.items()}
+        return cls(forms, shared, {number: dict(_overridden(one)) for number, one in lists.items()})
 
     def label(self, listed: tuple[str, int]) -> str:
         """What stands in front of the next paragraph of a list, on a level."""
@@ -167,6 +181,8 @@ class _Numbers:
         if kind not in _KINDS:
             return "-" if kind != "none" else ""
         counted = self.counted[self.shared[number]]
+        if (begin := self.anew.get(number, {}).pop(level, None)) is not None:
+            counted[level] = begin - 1
         counted[level] = counted.get(level, first - 1) + 1
         for deeper in [one for one in counted if one > level]:
             del counted[deeper]
@@ -186,6 +202,14 @@ def _levels(abstract: Any) -> dict[int, tuple[str, str, int]]:
         if level is not None:
             found[level] = _value(one, "numFmt") or "decimal", _value(one, "lvlText") or "", first or 0
     return found
+
+
+def _overridden(listed: Any) -> Iterator[tuple[int, int]]:
+    """The levels of a list that begin again, as by "Restart at 1", and with which number."""
+    for one in listed.iter(f"{_W}lvlOverride"):
+        level, first = _number(one.get(f"{_W}ilvl")), _number(_value(one, "startOverride"))
+        if level is not None and first is not None:
+            yield level, first
 
 
 @dataclass
@@ -240,6 +264,8 @@ class _Reader:
                 yield _formula(one)
             elif name == "r" and _is_hidden(one):
                 continue
+            elif name == "r" and (set_apart := _value(one, "rPr", "vertAlign")) in _SET:
+                yield _SET[set_apart]("".join(self._words(one)))
             elif name == "t":
                 yield one.text or ""
             elif name in _SIGNS:
@@ -252,7 +278,7 @@ class _Reader:
 
     def _table(self, table: Any) -> str:
         rows = [
-            [" ".join(" ".join(self.blocks(cell)).split()).replace("|", "\\|") for cell in _inner(row, "tc")]
+            [rows_in_a_line("\n".join(self.blocks(cell))).replace("|", "\\|") for cell in _inner(row, "tc")]
             for row in _inner(table, "tr")
             if row.find(f"{_W}trPr/{_W}del") is None
         ]

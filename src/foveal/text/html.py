@@ -24,8 +24,9 @@ from typing import Any
 from foveal.errors import UnreadableSource
 from foveal.text.dates import aware
 from foveal.text.html_hidden import drop_hidden
-from foveal.text.html_kept import MARK, mark_kept, put_back, set_apart, written
+from foveal.text.html_kept import MARK, mark_kept, put_back, set_apart, write_items, written
 from foveal.text.plain import decode, known_encoding, require_text, storable
+from foveal.text.raised import lowered, raised
 
 _DECLARED = re.compile(
     rb"""<meta[^>]{0,200}?charset\s*=\s*["']?([\w.:-]+)|<\?xml[^>]{0,100}?encoding=["']([\w.:-]+)""", re.I
@@ -37,9 +38,12 @@ _FURNITURE = (
     "//*[contains(concat(' ', @class, ' '), ' mw-editsection ')]",
     "//*[contains(concat(' ', @class, ' '), ' mw-cite-backlink ')]",
     "//sup[.//a[contains(@href, '#')]]",  # a footnote's mark; its digit would stick to the word before it
+    "//a[contains(concat(' ', @*[name()='epub:type'], ' '), ' noteref ')]",
+    "//a[contains(@role, 'doc-noteref') or contains(@role, 'doc-backlink')]",
     *("//ruby//rt", "//ruby//rp"),  # how the word below is read; within the line it would cut the word in two
 )
 _EMPHASIS = ("b", "strong", "i", "em", "u")
+_LOOKS = (*_EMPHASIS, "a", "span", "var", "small", "font")
 _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 _SIGNS = {"msup": "^", "mover": "^", "msub": "_", "munder": "_", "mfrac": "/", "msubsup": "_^", "munderover": "_^"}
 _RUBY = ("ruby", "rb", "rtc")
@@ -54,8 +58,6 @@ _ALNUM = re.compile(r"[^\W_]")
 _SPACE = re.compile(r"[ \t\r\n\f]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # XML has no place for them
 _DEEPEST = 512  # elements within each other, as browsers allow; the search for the main text is quadratic in them
-_RAISED = str.maketrans("0123456789+-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻")
-_LOWERED = str.maketrans("0123456789+-", "₀₁₂₃₄₅₆₇₈₉₊₋")
 
 _CODE_OR_ESCAPED = re.compile(r"(^```.*?^```|`[^`\n]+`)|(?<!\\)(\\++)([`*_\[\]<>~])", re.DOTALL | re.MULTILINE)
 _BLANK_END = re.compile(r"(?<![ \t])[ \t]++$", re.MULTILINE)
@@ -197,14 +199,15 @@ def _headed(text: str, tree: Any, title: str | None) -> str:
 
 
 def _whole_body(tree: Any) -> str:
-    """All text of the body, one block a paragraph, code and tables as they stand: for pages in which no main text can
-    be told."""
+    """All text of the body, one block a paragraph, code, tables and lists as they stand: for pages in which no main
+    text can be told."""
     body = tree.find("body")
     if body is None:
         return ""
     for element in body.xpath(".//script | .//style | .//noscript | .//template"):
         element.drop_tree()
     blocks = set_apart(body)
+    write_items(body)
     for element in body.iter(*_BLOCKS):
         mark = "#" * int(element.tag[1]) + " " if re.fullmatch("h[1-6]", element.tag) else ""
         element.text = f"\n\n{mark}{element.text or ''}"
@@ -220,10 +223,7 @@ def _simplify(tree: Any) -> None:
     for path in _FURNITURE:
         for element in tree.xpath(path):
             element.drop_tree()
-    for element in tree.iter("sup", "sub"):
-        table = _RAISED if element.tag == "sup" else _LOWERED
-        if element.text and not len(element) and re.fullmatch(r"[\d+-]+", element.text):
-            element.text = element.text.translate(table)
+    _raise_and_lower(tree)
     _mark_words(tree)
     _keep_words(tree)
     _write_formulas(tree)
@@ -234,6 +234,26 @@ def _simplify(tree: Any) -> None:
             element.text = element.text if element in verbatim else _SPACE.sub(" ", element.text)
         if element.tail and element.getparent() not in verbatim:
             element.tail = _SPACE.sub(" ", element.tail)
+
+
+def _raise_and_lower(tree: Any) -> None:
+    """Write what is set higher or lower so that it does not become a part of the number or word before it."""
+    for element in list(tree.iter("sup", "sub")):
+        if all(inner.tag in _LOOKS for inner in element.iterdescendants()):
+            words = "".join(element.itertext())
+            made = raised(words, _before(element)) if element.tag == "sup" else lowered(words)
+            if made != words:
+                for inner in list(element):
+                    element.remove(inner)
+                element.text = made
+
+
+def _before(element: Any) -> str:
+    """What stands in front of an element, up to the element before that."""
+    above, parent = element.getprevious(), element.getparent()
+    if above is None:
+        return (parent.text or "") if parent is not None else ""
+    return above.tail or "".join(above.itertext(with_tail=False))
 
 
 def _mark_words(tree: Any) -> None:

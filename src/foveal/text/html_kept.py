@@ -31,6 +31,7 @@ _LAID_OUT = ("table", "pre", "ul", "ol", "dl", "h1", "h2", "h3", "h4", "h5", "h6
 _BLOCK = re.compile(rf"{MARK}block(\d{{1,9}}){MARK}")
 _BLANK_LINE = re.compile(rf"^[ \t]*{MARK}[ \t]*$", re.MULTILINE)
 _LABEL = re.compile(rf"(?:(?<=\n)|^)([ \t]*)(?:\d+\.|-) {MARK}(\w+){MARK} ?|{MARK}(\w+){MARK} ?")
+_ITEM = re.compile(rf"(?:-|\S+\.|{MARK}\w+{MARK})\s*")
 _ROMAN = ((1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l"), (40, "xl"), (10, "x"),
           (9, "ix"), (5, "v"), (4, "iv"), (1, "i"))  # fmt: skip
 
@@ -69,6 +70,20 @@ def set_apart(body: Any) -> list[str]:
         if not any(one.tag in _LAID_OUT for one in table.iter() if one is not table) and (rows := _rows(table)):
             _put_mark(table, rows, blocks)
     return blocks
+
+
+def write_items(body: Any) -> None:
+    """Put in front of each item of a list what a browser would, where no mark stands: for the lines of a body."""
+    for listed in body.iter("ol", "ul"):
+        plain = ((item, "-") for item in listed.findall("li"))
+        for item, label in plain if listed.tag == "ul" else ((item, f"{one}.") for item, one in _labels(listed)):
+            own = (item.text or "").lstrip()
+            said = own if own.startswith(MARK) else f"{label} {own}"
+            first = item[0] if len(item) else None
+            if first is not None and first.tag in ("p", "div") and _ITEM.fullmatch(said):
+                first.text, item.text = f"{said.rstrip()} {(first.text or '').lstrip()}", None
+            elif own or first is not None:
+                item.text = said
 
 
 def put_back(text: str, blocks: list[str]) -> str:

@@ -1,4 +1,8 @@
-"""Mail as files (.eml) to text: the body, with subject, sender, recipients, date. What is attached is left aside."""
+"""Mail as files (.eml) to text: the body, with subject, sender, recipients, date.
+
+A mail within a mail (forwarded whole, one of a digest) is read where it stands, below its own subject, sender and date.
+What else is attached is left aside.
+"""
 
 from __future__ import annotations
 
@@ -53,6 +57,8 @@ def _said(part: Message[str, str], name: str, wrong: list[UnreadableSource], *, 
     """What a part says: of alternatives the plain one if it says something. What has a file's name is attached, or,
     in a mail of which nothing else is text, its body (`named`).
     """
+    if part.get_content_type() == "message/rfc822":  # programs forward by it, most of them as an attachment
+        return _mail_within(part, name, wrong, named=named)
     if part.get_content_disposition() == "attachment":
         return ""
     if part.get_content_maintype() == "multipart":
@@ -76,6 +82,17 @@ def _all_said(whole: Message[str, str], name: str, wrong: list[UnreadableSource]
         return next(texts, "")
     found = list(texts)  # a list puts its footer behind a letter, Apple Mail a picture between two halves
     return found[0] if len(found) == 1 else "\n\n".join(text.strip("\n") for text in found)
+
+
+def _mail_within(part: Message[str, str], name: str, wrong: list[UnreadableSource], *, named: bool) -> str:
+    inner = part.get_payload(0) if part.is_multipart() else None
+    if not isinstance(inner, EmailMessage):
+        return ""
+    said = _said(inner, name, wrong, named=named).strip("\n")
+    if not said.strip():
+        return ""
+    head = ((key, _header(inner, key)) for key in ("Subject", "From", "To", "Cc", "Date"))
+    return "\n".join([*(f"{key}: {value}" for key, value in head if value), "", said])
 
 
 def _text(part: Message[str, str], name: str) -> str:

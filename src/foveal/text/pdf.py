@@ -1,8 +1,10 @@
 """PDF to text, page by page, by pdfium.
 
-Text      in the order in which the file holds it, or column by column where that goes across (`pdf_columns.py`); put
-          together by `pdf_lines.py`; notes and figures beside the sentences that they interrupt (`pdf_flow.py`)
+Text      in the order in which the file holds it, or column by column where that goes across (`pdf_columns.py`), or
+          where lines run from top to bottom (`pdf_vertical.py`); put together by `pdf_lines.py`; notes and figures
+          beside the sentences that they interrupt (`pdf_flow.py`)
 Headings  by the outline and by the letters' size and weight (`pdf_headings.py`), marked as in Markdown
+Forms     what was filled in, or typed upon a page, is read where it stands (`pdf_forms.py`)
 Pages     `pages[i]` is the offset at which page i + 1 begins; a page without text begins where the next one does
 Title     from the file's properties where these name a title, else the largest line of the first page
 Refuses   files that are locked, damaged, or hold no text at all (scans: they need text recognition first); of a file
@@ -31,8 +33,11 @@ from foveal.text.dates import pdf_date
 from foveal.text.pdf_bidi import in_reading_order
 from foveal.text.pdf_columns import WIDE, Box, in_columns
 from foveal.text.pdf_flow import SMALLER, flowing
+from foveal.text.pdf_forms import beside, page_of
 from foveal.text.pdf_headings import MOST_CELLS, Bookmark, Line, marked
 from foveal.text.pdf_lines import RUNNING, joined
+from foveal.text.pdf_raised import with_raised
+from foveal.text.pdf_vertical import Point, in_vertical_lines
 from foveal.text.plain import storable
 
 logger = logging.getLogger("foveal.text.pdf")
@@ -134,6 +139,9 @@ def _opened(content: bytes, name: str) -> Iterator[Any]:
             f"{name} is no PDF that can be read: it is damaged or cut short. Get it anew."
         ) from error
     with closing(pdf):
+        if pdf.get_formtype() == raw.FORMTYPE_ACRO_FORM:
+            with suppress(pypdfium2.PdfiumError):  # a damaged form
+                pdf.init_forms()  # draws fields that bring no picture of what was filled in
         yield pdf
 
 
@@ -145,8 +153,8 @@ def _pages(pdf: Any, name: str, max_characters: int, pictures: list[int], damage
     left = max_characters
     for number in range(len(pdf)):
         try:
-            with closing(pdf[number]) as page, closing(_text_of(page)) as text:
-                lines = list(_lines(text))
+            with page_of(pdf, number) as (page, own), closing(_text_of(page)) as text:
+                lines = list(_lines(text, own))
                 written = sum(bool(line.text.strip()) for line in lines)
                 if written <= STAMPS and _has_picture(page, SCANNED if written else 0.0):
                     pictures.append(number + 1)
@@ -201,13 +209,27 @@ def _has_picture(page: Any, least: float) -> bool:
     return False
 
 
-def _lines(text: Any) -> Iterator[Line]:
-    """The lines of a page with how their letters are set: the middle one, of short lines the first and last, too."""
+def _lines(text: Any, own: str | None) -> Iterator[Line]:
+    """The lines of a page with how their letters are set: the middle one, of short lines the first and last, too.
+
+    `own`: its text without what was written upon it, where there is such.
+    """
     characters = text.get_text_range()
     placed = len(characters) == text.count_chars()  # else places in the string are not pdfium's
-    box_of = _boxes(text)
+    if placed and (vertical := in_vertical_lines(characters, _origins(text))):
+        for found in vertical:
+            size, weight = _look(text, found[len(found) // 2])
+            yield Line(storable("".join(characters[place] for place in found)), size, weight)
+        return
+    box_of, origin_of = _boxes(text), _origins(text)
+
+    def raised_of(place: int) -> tuple[float, float]:
+        return _look(text, place)[0], origin_of(place)[1]
+
     columns = in_columns(characters, box_of) if placed else None
     places = columns or [line.span() for line in _LINE.finditer(characters)]
+    if own is not None and placed and characters.startswith(own):
+        places = beside(characters, places, len(own), box_of)
     for start, end in (
         chain.from_iterable(_of_one_size(text, characters, *place) for place in places) if placed else places
     ):
@@ -217,6 +239,7 @@ def _lines(text: Any) -> Iterator[Line]:
         size, weight = sorted(sizes)[len(sizes) // 2], min(weights)
         cells = _cells(line, start, box_of) if weight >= BOLD and len(line) < LONG else 1
         read = in_reading_order(line, box_of, start, size) if placed else line
+        read = with_raised(line, start, max(sizes), raised_of) if placed and read == line else read
         yield Line(storable(read.rstrip("\r")), size, weight, cells)
 
 
@@ -249,6 +272,19 @@ def _boxes(text: Any) -> Callable[[int], Box]:
         return left.value, bottom.value, right.value, top.value
 
     return box_of
+
+
+def _origins(text: Any) -> Callable[[int], Point]:
+    """Where the character at a place of a page's text begins; punctuation of no height has a place, too."""
+    from pypdfium2 import raw
+
+    x, y = c_double(), c_double()
+
+    def origin_of(place: int) -> Point:
+        raw.FPDFText_GetCharOrigin(text, place, x, y)
+        return x.value, y.value
+
+    return origin_of
 
 
 def _letters(line: str) -> set[int]:

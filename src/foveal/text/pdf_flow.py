@@ -30,13 +30,15 @@ FARTHEST = 30
 EDGE = 2
 """Outer lines of a page that may run along."""
 
-_NOTE = re.compile(r"\s*(?:\[\d{1,3}\]|\d{1,3}[.)]?|[*∗†‡§¶#]{1,3})\s?[^\W\d_]")
+_NOTE = re.compile(r"\s*(?:\[\d{1,3}\]|\d{1,3}[.)]?|[⁰¹²³⁴-⁹]{1,3}|[*∗†‡§¶#]{1,3})\s?[^\W\d_]")
 _CAPTION = re.compile(
     r"\s*(?:figures?|figs?\.?|tables?|tab\.|algorithm|listing|chart|scheme|plate|map|abbildung|abb\.|tabelle|tableau"
     r"|figura|tabla)\s*[A-Z]?\d",
     re.IGNORECASE,
 )
-_ENDED = re.compile(r"[.!?…:。！？][\"'”’»)\]]*(?: ?\d{1,3}(?:[,–-]\d{1,3})*)?\s*$")  # and the marks of notes
+_ENDED = re.compile(
+    r"[.!?…:。！？][\"'”’»)\]]*(?: ?[\d⁰¹²³⁴-⁹]{1,3}(?:[,–-][\d⁰¹²³⁴-⁹]{1,3})*)?\s*$"
+)  # and marks of notes
 _NUMBER = re.compile(r"(?<!\d)\d{1,4}(?!\d)")
 _HYPHEN = re.compile("[\x02\ufffe]")
 

@@ -45,11 +45,14 @@ _KNOWN = re.compile(
 _MARKED = re.compile(r"#{1,6} ")  # as `pdf_headings.py` does it
 _LEADERS = re.compile(r"(?:[ \t]?[.·…]){6,}[ \t]*+")
 _HYPHEN_AND_NUMBER = re.compile(r"\ufffe(?=\d{1,4}\Z)")  # pdfium goes on with the page's number
+_PAGE_NUMBER = re.compile(r"[-–—|\[ ]*(\d{1,4})(?: ?/ ?\d{1,4})?[-–—|\]\ufffe ]*")
+_ROMAN = re.compile(r"(?=.)(?:x{0,3})(?:ix|iv|v?i{0,3})|(?=.)(?:X{0,3})(?:IX|IV|V?I{0,3})")
+_ROMAN_DIGITS = {"i": 1, "v": 5, "x": 10}
 _FIRST_WORD = re.compile(r"(\w++)\S*+ ?")
 _EDGE_NUMBER = re.compile(r"^\W*\d{1,4}(?!\S)|(?<!\S)\d{1,4}\W*$")
 _CHAPTER = re.compile(r"^\W*(?:chapter|section|part|book|appendix|kapitel|abschnitt|teil)\W+\w+\W+", re.IGNORECASE)
 _CAPTION = re.compile(r"(?:figure|fig\.|table|tab\.|algorithm|listing) ?\d", re.IGNORECASE)
-_SENTENCE_END = re.compile(r"[.!?:][\"'”’)\]]*(?: ?\d{1,3}(?:[,–-]\d{1,3})*)?$")  # and the marks of notes
+_SENTENCE_END = re.compile(r"[.!?:][\"'”’)\]]*(?: ?[\d⁰¹²³⁴-⁹]{1,3}(?:[,–-][\d⁰¹²³⁴-⁹]{1,3})*)?$")  # and marks of notes
 
 
 def joined(pages: Sequence[str]) -> tuple[str, tuple[int, ...]]:
@@ -101,7 +104,8 @@ def _mended(page: str, words: Counter[str]) -> str:
         left, right, rest = broken.groups()
         heading = _MARKED.match(page, page.rfind("\n", 0, broken.start()) + 1)
         behind = (" " if heading else f"{_FULL}\n") if broken[0].endswith(" ") else ""
-        return f"{left}{_hyphen(left, right, words)}{right}{rest}{behind}"
+        chain = page[broken.start() - 1 : broken.start()] == "-"
+        return f"{left}{_hyphen(left, right, words, chain=chain)}{right}{rest}{behind}"
 
     return _BROKEN.sub(mend, page)
 
@@ -121,12 +125,12 @@ def _mended_over_pages(pages: Sequence[list[str]], words: Counter[str]) -> list[
     return mended
 
 
-def _hyphen(left: str, right: str, words: Counter[str]) -> str:
-    """`-` where the hyphen is part of the word, else nothing."""
+def _hyphen(left: str, right: str, words: Counter[str], *, chain: bool) -> str:
+    """`-` where the hyphen is part of the word, else nothing; `chain`: one stands before it, as in "of-the-art"."""
     a, b = left.lower(), right.lower()
     if words[a + b] or words[f"{a}-{b}"]:
         return "" if words[a + b] >= words[f"{a}-{b}"] else "-"
-    if not right[0].islower() or left[-1].isdigit():
+    if chain or not right[0].islower() or left[-1].isdigit():
         return "-"
     return "-" if a in words and b in words and min(len(a), len(b)) > 2 else ""
 
@@ -134,13 +138,29 @@ def _hyphen(left: str, right: str, words: Counter[str]) -> str:
 def _without_page_numbers(pages: list[list[str]]) -> list[list[str]]:
     """Drop a first or last line that is a number which counts along with the pages."""
     for edge in (0, -1):
-        numbers = {n: int(page[edge]) for n, page in enumerate(pages) if re.fullmatch(r"\d{1,4}", page[edge].strip())}
-        steps = Counter(value - n for n, value in numbers.items())
-        shift = max(steps, key=steps.__getitem__, default=0)
-        if steps[shift] >= max(2, len(pages) // 3):
-            counted = {n for n, value in numbers.items() if value - n == shift}
-            pages = [_trimmed(page, edge) if n in counted else page for n, page in enumerate(pages)]
+        for number_of, least in ((_arabic, max(2, len(pages) // 3)), (_roman, COUNTED)):
+            found = {n: number_of(page[edge].strip()) for n, page in enumerate(pages)}
+            numbers = {n: value for n, value in found.items() if value is not None}
+            steps = Counter(value - n for n, value in numbers.items())
+            shift = max(steps, key=steps.__getitem__, default=0)
+            if steps[shift] >= least:
+                counted = {n for n, value in numbers.items() if value - n == shift}
+                pages = [_trimmed(page, edge) if n in counted else page for n, page in enumerate(pages)]
     return pages
+
+
+def _arabic(line: str) -> int | None:
+    """The number that a line is: "3", "- 3 -", "3 / 90"."""
+    found = _PAGE_NUMBER.fullmatch(line)
+    return int(found[1]) if found else None
+
+
+def _roman(line: str) -> int | None:
+    """The same of "iv", as pages before a book's first are called."""
+    if not _ROMAN.fullmatch(line):
+        return None
+    values = [_ROMAN_DIGITS[one] for one in line.lower()]
+    return sum(-one if one < after else one for one, after in pairwise([*values, 0]))
 
 
 def _without_running_lines(pages: list[list[str]]) -> list[list[str]]:

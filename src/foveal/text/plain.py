@@ -1,6 +1,7 @@
 """Bytes to text: the encoding is read from a mark, proved (UTF-8), or told from how the bytes fall.
 
-Order     byte order mark; UTF-8; UTF-16 without a mark; charset-normalizer on a sample around the first odd byte
+Order     byte order mark; ISO-2022, seven bits with escapes, as Japanese mail has it; UTF-8; UTF-16 without a mark;
+          charset-normalizer on a sample around the first odd byte
 Gives     the file's characters unchanged: newlines stay as they are, only the byte order mark goes
 Refuses   NUL characters and mostly control characters (that is no text), and encodings that cannot be told
 Known     a few stray bytes in UTF-8 become U+FFFD; Hungarian in Windows-1250 is read as Windows-1252 (ő as õ)
@@ -52,6 +53,9 @@ _NOT_PRINTABLE = bytes((*range(9), *range(14, 32), *range(127, 256)))
 _ODD_BYTE = re.compile(rb"[\x80-\xff]")
 _SEQUENCE = re.compile(r"[^\x00-\x7f\ufffd]")
 _VISIBLE = re.compile("[^\\s\ufeff\u200b\u00ad]")
+_JAPANESE = re.compile(rb"\x1b\$[@B]((?:[!-~]{2})+)(?=[\x1b\r\n]|\Z)")  # between escapes, two bytes a character
+_BACK = re.compile(rb"\x1b\([BJ]")
+_KOREAN = b"\x1b$)C"
 
 
 def decode(data: bytes, name: str, *, stated: str | None = None) -> str:
@@ -116,12 +120,36 @@ def _decoded(data: bytes, stated: str | None) -> str | None:
     for mark, encoding in _MARKS:
         if data.startswith(mark):
             return data[len(mark) :].decode(encoding, "replace")
+    if (text := _seven_bits(data)) is not None:  # ASCII, and so UTF-8 that says nothing
+        return text
     text = _strictly(data, "utf-8")
     if text is None or "\0" in text:
         return _utf16_without_mark(data) or (
             text if 0 in data else _as_stated(data, stated) or _nearly_utf8(data, stated) or _legacy(data)
         )
     return text
+
+
+def _seven_bits(data: bytes) -> str | None:
+    """The text of ISO-2022-JP, with the signs that Windows adds to it (①, ㈱), or ISO-2022-KR; None of all else."""
+    if b"\x1b$" not in data or not data.isascii():
+        return None
+    if _KOREAN in data:
+        return _strictly(data, "iso2022_kr")
+    shifted, found = _JAPANESE.subn(_as_shift_jis, data)
+    text = _strictly(_BACK.sub(b"", shifted), "cp932") if found else None
+    if text is not None and "\x1b" not in text:
+        return text
+    return _strictly(data, "iso2022_jp_ext") or _strictly(data, "iso2022_jp_2")  # half-width kana; Chinese, Korean
+
+
+def _as_shift_jis(run: re.Match[bytes]) -> bytes:
+    """Characters of JIS X 0208 as Shift JIS writes them: two rows in one."""
+    made = bytearray()
+    for row, cell in zip(run[1][::2], run[1][1::2], strict=True):
+        made.append((row + 1) // 2 + (0x70 if row < 0x5F else 0xB0))
+        made.append(cell + (0x7E if row % 2 == 0 else 0x20 if cell >= 0x60 else 0x1F))
+    return bytes(made)
 
 
 def _strictly(data: bytes, encoding: str) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from foveal.errors import InputError
@@ -20,6 +20,7 @@ class LoadSettings:
     max_bytes: int = 256 * 2**20  # of a file or page, unpacked; a larger one is refused
     include_hidden: bool = False  # files and folders whose names begin with a dot
     bare_titles: bool = False  # a record of JSON lines that has only a title has that for a text, too
+    home: Path | None = None  # Foveal's own files lie there: a folder that holds it is read without it
     fetch: FetchSettings = field(default_factory=FetchSettings)
     arxiv: ArxivSettings = field(default_factory=ArxivSettings)
 
@@ -74,4 +75,4 @@ def load_settings(settings: Settings) -> LoadSettings:
     """How sources are read: within the limits of the settings."""
     fetch = FetchSettings(allow_private=settings.allow_private_addresses, cache=settings.cache / "fetched")
     arxiv = ArxivSettings(pace_file=settings.cache / "arxiv.pace")
-    return LoadSettings(max_bytes=settings.max_bytes, fetch=fetch, arxiv=arxiv)
+    return LoadSettings(max_bytes=settings.max_bytes, home=settings.home, fetch=fetch, arxiv=arxiv)

@@ -38,10 +38,13 @@ _WORD = re.compile(rf"[{_ONE_EACH}{_MARKS}](?<!\s)|[{_UNSPACED}]{{1,4}}|[^\s{_ON
 
 _PARAGRAPH_END = re.compile(r"\n(?:[^\S\n]*\n)+")
 _LONG_LINE = re.compile(rf"^[^\n]{{{UNWRAPPED + 1},}}\n", re.MULTILINE)
+_PLAIN_ENDS = (  # of Chinese and Japanese, Indian scripts, Armenian, Ethiopic, Burmese, Khmer
+    "。！？｡।॥\u0589\u1362\u1367\u1368\u104b\u17d4\u17d5"
+)
 _SENTENCE_END = re.compile(  # one class first, so that the search for it runs in C; a run of marks is tried once
-    r"[.!?…‽؟۔。！？｡।॥](?:"
-    r"(?<=[.!?…‽؟۔])(?<![.!?…‽؟۔]{2})(?P<more>[.!?…‽؟۔]*+)[\"'”’»)\]*_]*(?P<space>\s+)"
-    r"|(?<=[。！？｡।॥])[。！？｡।॥]*[」』”’）】》\"']*\s*)"
+    rf"[.!?…‽؟۔{_PLAIN_ENDS}](?:"
+    r"(?<=[.!?…‽؟۔])(?<![.!?…‽؟۔]{2})(?P<more>[.!?…‽؟۔]*+)[\"'”’»)\]*_]*[⁰¹²³⁴-⁹,–]*+(?P<space>\s+)"
+    rf"|(?<=[{_PLAIN_ENDS}])[{_PLAIN_ENDS}]*[」』”’）】》\"'»]*\s*)"
 )
 _SCRAP = re.compile(r"(?:[\W_¹²³⁰⁴-⁹]|[\[(]\d{1,3}(?:[ ,;–-]{1,3}\d{1,3})*[\])])+")
 _ITEM = re.compile(  # a row of a table whose first cell is blank goes on with the one above

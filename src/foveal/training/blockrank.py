@@ -18,6 +18,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ from foveal.training.loop_settings import without_loop
 from foveal.training.low_rank import add_low_rank, decoder_layers, merge_low_rank
 from foveal.training.report import Report, plain_settings
 from foveal.training.runs import RunSettings, TrainingRun
+from foveal.training.watch import Progress
 
 if TYPE_CHECKING:
     from foveal.models.language import LanguageModel
@@ -281,21 +283,30 @@ def train_blockrank(
     if (done := here.done()) is not None:
         return done
     held = {"dev": dev} | ({"test": test} if test else {})
-    before = {kind: measured(model.model, reading, of) for kind, of in held.items()}
+    measure = partial(measured, reading=reading, bfloat16=settings.loop.bfloat16)
+
+    def measured_all(of: Any, when: str) -> dict[str, dict[str, float]]:
+        return {
+            kind: measure(of, lists=of_kind, told=telling(run, f"Measuring {when}: {kind} list", len(of_kind)))
+            for kind, of_kind in held.items()
+        }
+
+    before = measured_all(model.model, "before training")
     trained = copy.deepcopy(model.model).float().eval()
     job = Job(
         model=learned_of(trained, settings, int(kept["layer"])),
         rows=DrawnLists(lists, settings.documents, settings.loop.seed),
         loss=BlockRankLoss(trained, reading, settings),
         identity=depends_on,
-        evaluate=lambda _: measured(trained, reading, dev[: settings.dev_lists]),
+        evaluate=lambda _: measure(trained, lists=dev[: settings.dev_lists]),
         metric=METRICS[0],
         collate=list,
     )
     curves = train(job, settings.loop, here.folder, on_progress=run.on_progress)
     merge_low_rank(trained)
     trained.to(model.dtype)  # as it is saved, so that what is measured is what is kept
-    table = {kind: (before[kind], measured(trained, reading, of)) for kind, of in held.items()}
+    after = measured_all(trained, "what was learnt")
+    table = {kind: (before[kind], after[kind]) for kind in held}
     was, now = (values[METRICS[0]] for values in table["dev"])
     note = () if now > was else (f"The model was not kept: {METRICS[0]} on the dev lists {now:.4f}, {was:.4f} before.",)
     what = f"BlockRank, {settings.objective}, {settings.learned}"
@@ -322,11 +333,24 @@ def learned_of(model: Any, settings: BlockRankSettings, layer: int) -> nn.Module
     return nn.ModuleList(decoder_layers(model)[: layer + 1]).requires_grad_(True)
 
 
-def measured(model: Any, reading: Reading, lists: Sequence[RankingList]) -> dict[str, float]:
-    """`METRICS` of the lists by the reading's scores."""
+def telling(run: RunSettings[Any], doing: str, total: int) -> Callable[[int], None]:
+    """What says at which of `total` lists `run` is: a list of a hundred documents may take half a minute."""
+    return lambda number: run.on_progress(Progress(number, total, doing=doing))
+
+
+def measured(
+    model: Any,
+    reading: Reading,
+    lists: Sequence[RankingList],
+    *,
+    bfloat16: bool = False,
+    told: Callable[[int], None] = lambda _: None,
+) -> dict[str, float]:
+    """`METRICS` of the lists by the reading's scores; with `bfloat16` in mixed precision, as the steps are."""
     run: Run = {}
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16):
         for number, listed in enumerate(lists):
+            told(number + 1)
             scores = reading(model, listed)[0].tolist()
             run[str(number)] = {one.id: score for one, score in zip(listed.documents, scores, strict=True)}
     judged = {str(number): dict.fromkeys(listed.answers, 1) for number, listed in enumerate(lists)}

@@ -50,7 +50,7 @@ def claim(folder: Path, identity: Mapping[str, str], *, anew: bool = False) -> N
     if anew and (folder / RUN).is_file():
         _emptied(folder)
     found = read(folder / RUN)
-    if found is None or (found != identity and all(path.name in (RUN, LOCK) for path in folder.iterdir())):
+    if found is None or (found != identity and kept_nothing(folder)):
         if folder.is_dir() and any(folder.glob("checkpoint-*")):
             raise InputError(f"{folder} holds checkpoints, but no {RUN} that says of what. Name another folder.")
         write(folder / RUN, dict(identity))
@@ -62,6 +62,11 @@ def claim(folder: Path, identity: Mapping[str, str], *, anew: bool = False) -> N
             f"The checkpoints in {folder} are of another run ({shown}), so this one cannot go on from them. Give it "
             "another name, or begin anew (--anew removes what is there)."
         )
+
+
+def kept_nothing(folder: Path) -> bool:
+    """Whether a run only began: it was stopped, or a setting was wrong, before there was anything to go on from."""
+    return all(path.name in (RUN, LOCK) for path in folder.iterdir())
 
 
 def _emptied(folder: Path) -> None:

@@ -21,7 +21,7 @@ from foveal.training import checkpoints
 from foveal.training.alone import LOCK, hold
 
 KEPT, NO_BETTER, GONE, UNFINISHED = "kept", "no better", "model removed", "unfinished"
-TRAINING = "training now"
+TRAINING, NOTHING = "training now", "kept nothing"
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Trained:
 
     name: str
     what: str
-    state: str  # KEPT, NO_BETTER, GONE, UNFINISHED or TRAINING
+    state: str  # KEPT, NO_BETTER, GONE, UNFINISHED, TRAINING or NOTHING
     when: datetime  # it ended, or was last written to
     measured: Mapping[str, tuple[Mapping[str, float], Mapping[str, float]]]
     model: Path | None
@@ -58,6 +58,7 @@ def lost(name: str, home: Path) -> str:
     states = {one.name: one.state for one in trained(home)}
     told = {
         NO_BETTER: "it was trained here, but not kept, since it was no better",
+        NOTHING: "its training was stopped before it kept anything",
         **dict.fromkeys((UNFINISHED, TRAINING), "its training is not done"),
     }
     return f" ({told[states[name]]})" if states.get(name) in told else ""
@@ -91,16 +92,20 @@ def _of(folder: Path, home: Path) -> Trained | None:
     return Trained(
         folder.name,
         str((report or {}).get("what") or (begun or {}).get("what") or ""),
-        TRAINING if report is None and is_held(folder / LOCK) else _state(report, model),
+        _unfinished(folder) if report is None else _state(report, model),
         datetime.fromtimestamp(when, UTC),
         {queries: (before, after) for queries, (before, after) in (report or {}).get("measured", {}).items()},
         model if model.is_dir() else None,
     )
 
 
-def _state(report: Mapping[str, Any] | None, model: Path) -> str:
-    if report is None:
-        return UNFINISHED
+def _unfinished(folder: Path) -> str:
+    if is_held(folder / LOCK):
+        return TRAINING
+    return NOTHING if checkpoints.kept_nothing(folder) else UNFINISHED
+
+
+def _state(report: Mapping[str, Any], model: Path) -> str:
     if not report.get("kept"):
         return NO_BETTER
     return KEPT if model.is_dir() else GONE

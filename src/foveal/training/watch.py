@@ -42,13 +42,17 @@ class TrainingFailed(FovealError):
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a training is: the step just done of `steps`; what was last seen of the loss and the dev metrics."""
+    """How far a training is: the step just done of `steps`; what was last seen of the loss and the dev metrics.
+
+    `doing`: what the steps are of, before and after the training itself, such as "Measuring before training".
+    """
 
     step: int
     steps: int
     loss: float | None = None
     metrics: Mapping[str, float] | None = None
     note: str = ""
+    doing: str = ""
 
 
 class Hook(Protocol):

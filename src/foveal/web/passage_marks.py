@@ -17,6 +17,7 @@ SHOWN = 420
 
 _HEADINGS = re.compile(r"(?:\s*+#{1,6}[ \t]++[^\n]++\n)+(?=\s*\S)")
 _HEADING = re.compile(r"#{1,6}[ \t]++([^\n]*\S)")
+_UNDERLINED = re.compile(r"^[ \t]*+([^\s|>#-][^\n]{0,299})\n[ \t]*+(?:={3,}|-{3,})[ \t]*+\n(?=\s*\S)", re.MULTILINE)
 _INNER = re.compile(r"(?<=\n)[ \t]*+\n#{1,6}[ \t]++([^\n]*\S)[ \t]*\n(?=[ \t]*+\n)")
 _FENCE = re.compile(r"^[ \t]*+(?:```|~~~)[^\n`]*+$", re.MULTILINE)
 _LINK = re.compile(r"(?<![\w\])])!?\[([^\[\]\n]{1,300})\]\((?:[a-z]{2,6}:|[#./]|[\w-]{1,80}[#./])[^()\s]{0,300}\)")
@@ -47,15 +48,15 @@ def marked_words(text: str, query: str, most: int = SHOWN) -> tuple[Marked, ...]
 def in_a_line(text: str) -> str:
     """`text` in one line and without Markdown's marks: cells of a table with a dot between them, a link as its words.
 
-    A heading that it begins with stands apart, too, and one between blank lines; any other "# …" within it may be a
-    line of a program, as all may beside a fence.
+    A heading that it begins with stands apart, too, one between blank lines, and one that is underlined; any other
+    "# …" within it may be a line of a program, as all may beside a fence.
     """
     top = _HEADINGS.match(text)
     if top:
         heads = "\n".join(f"{one}{CELLS_APART}" for one in _HEADING.findall(top[0]))
         text = f"{heads}\n{text[top.end() :]}"
     if not _FENCE.search(text):
-        text = _INNER.sub(rf"\n\1{CELLS_APART}\n", text)
+        text = _UNDERLINED.sub(rf"\1{CELLS_APART}\n", _INNER.sub(rf"\n\1{CELLS_APART}\n", text))
     line = rows_in_a_line(_LINK.sub(r"\1", _FENCE.sub("", text)))
     return _CODE.sub(r"\1", _BOLD.sub(r"\1", line))
 

@@ -298,8 +298,8 @@ class Desk:
         sources = [self.source(name) for name in asked.sources]
         settings = MindSettings.of(chat).without(self.settings.hosts)
         settings = settings.with_budget(_more(self.within(asked.budget), used))
-        home, name = self.site.settings, "+".join(one.name for one in sources)
-        memory = memory_of(self.site.database, name, home.encoder, home.cache) if self.settings.reuse else None
+        reuse = self.settings.reuse
+        memory = memory_of(self.site.database, sources, chat.name, self.site.settings) if reuse else None
         return MindSearch(chat, sources, settings=settings, memory=memory)
 
     def reporter(self, asked: Asked, report: ReportAsk, used: Mapping[str, Any]) -> Reporter:

@@ -46,6 +46,9 @@ FAINT = 0.1
 REASONS, COLUMNS = 8, 16
 """Reasons in words, and words of the passage in a match matrix: the strongest."""
 
+RULES = re.compile(r"^([^\w\s])\1{2,}[ \t]*+\n|\n[ \t]*+([^\w\s])\2*+[ \t]*+(?=\n?\Z)", re.MULTILINE)
+"""In a heading's lines that which underlines its title, or stands above it as well."""
+
 _HEADED = re.compile(r"^#{1,6}\s+(?=\S)")
 
 Place = tuple[int, int]
@@ -131,8 +134,9 @@ def _markdown(document: Document, start: int, end: int) -> list[Place]:
         return []
     text = document.text
     code = [one for one in code_of(document) if one.start < end and one.end > start]
-    hashes = [HASHES.match(text, one.start) for one in headings_of(document) if start <= one.start < end]
-    found = [one.span() for one in hashes if one]
+    headings = [one for one in headings_of(document) if start <= one.start < end]
+    found = [mark.span() for one in headings if (mark := HASHES.match(text, one.start))]
+    found += (mark.span() for one in headings for mark in RULES.finditer(text, one.start, one.end))
     found += (place for one in code for place in ((one.start, one.body), (one.stop, one.end)))
     borders = [start, *(border for one in code for border in (one.start, one.end)), end]
     for first, last in zip(borders[::2], borders[1::2], strict=True):

@@ -10,12 +10,14 @@ from sqlalchemy import delete, select, text, update
 
 from foveal import faults
 from foveal.bench.mail_data import composer
-from foveal.errors import MissingExtra
+from foveal.errors import LibraryError, MissingExtra
 from foveal.papers.mail.delivery import TROUBLES, counts, retry_unknown, send
+from foveal.papers.mail.digest import Composer
 from foveal.papers.mail.morning import dry_run, tick
 from foveal.papers.mail.planning import plan
 from foveal.papers.mail.subscriptions import states, subscriptions
 from foveal.papers.people_schema import DeliveryRow, SubscriptionRow
+from foveal.papers.trending import trending
 
 NOW = datetime(2026, 10, 2, 12, tzinfo=UTC)  # a Friday
 
@@ -179,3 +181,25 @@ def test_what_is_unknown_is_not_sent_again_when_it_is_too_late(make_site, hours,
         assert retry_unknown(site.database) == again
         assert send(site.outbox()).sent == again
     assert rows(site.database)["reader0@example.org"].state == ("sent" if again else "unknown")
+
+
+def test_while_no_search_can_be_asked_only_those_who_have_one_wait(make_site):
+    site = make_site(3)
+    asked: list[str] = []
+
+    def away(query, k):
+        asked.append(query)
+        raise LibraryError(f"The index of papers, asked for {k} papers, is away.")
+
+    def trends(at, k):
+        return trending(site.database, now=at, limit=k).papers
+
+    everybody = subscriptions(site.database, state="confirmed")
+    for one in everybody[:2]:
+        with site.database.writing() as session:
+            session.get_one(SubscriptionRow, one.id).query = f"mills {one.id}"
+    broken = Composer(site.database, trending=trends, search=away, now=faults.now())
+    report = tick(site.outbox(), lambda: broken, everybody=True)
+    assert (report.sent, report.stopped[-8:], len(asked)) == (1, "is away.", 1)
+    assert site.tick().sent == 2
+    assert sorted(rows(site.database)) == sorted(one.address for one in everybody)

@@ -57,6 +57,16 @@ def test_nobody_changes_another_persons_list(database):
     assert shelves(database, bo) == []
 
 
+def test_no_list_gets_the_number_of_one_that_was_dropped(both):
+    """An old link would show somebody else's; SQLite would give the last numbers again."""
+    ana, bo = member(both, "ana"), member(both, "bo")
+    first, *dropped = (make(both, ana, title) for title in ("a", "b", "c"))
+    for which in reversed(dropped):
+        drop(both, ana, which)
+    made = [make(both, bo, title) for title in ("d", "e")]
+    assert len({first, *dropped, *made}) == 5
+
+
 def test_equal_titles_and_odd_ones(database):
     ana = member(database, "ana")
     numbers = [make(database, ana, title) for title in ("Reads", "Reads", "reads!", "看", "x" * 120)]

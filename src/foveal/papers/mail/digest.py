@@ -9,7 +9,8 @@ Sections   what the person follows, then the topics and the search of the subscr
 Trending   the order in which papers stand. One is news if it was listed in the period's days (3 for a daily digest, so
            that Monday sees the weekend; 7; 31), or is old and among the first dozen of what trends now
 Search     the first twentieth of all papers, 12 to 200, counts as found: a search by meaning finds everything. One
-           that cannot be asked finds nothing, and the log says so: it is one reader's, and the others get theirs
+           that cannot be asked finds nothing, and the log says so: it is one reader's, and the others get theirs. While
+           the index of papers cannot be read those with a search wait (planning.py)
 Follows    what was listed in the period's days counts, also where it is not among the papers that trend
 Person     of the account with the address, if there is one, also where it came after the subscription
 Not twice  what a digest of this subscription held in the last 30 days, what the person has read, what holds muted words
@@ -30,7 +31,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from foveal.database import Database
-from foveal.errors import InputError
+from foveal.errors import FovealError, InputError
 from foveal.papers.follows import Follow, is_muted, titled
 from foveal.papers.mail.subscriptions import Subscription
 from foveal.papers.people_schema import DeliveryPaperRow, DeliveryRow, DigestRunRow, FollowRow, MuteRow, ReadMarkRow
@@ -109,6 +110,7 @@ class Composer:
         self.places = {paper.id: place for place, paper in enumerate(self.papers, 1)}
         self._search = search
         self._found: dict[tuple[Wish, date], list[Paper]] = {}
+        self._away: FovealError | None = None  # why no search can be asked
 
     def entries(self, subscription: Subscription, period: Period) -> tuple[Entry, ...]:
         """The papers of a period's digest for one subscriber."""
@@ -140,12 +142,17 @@ class Composer:
         return first + [paper for paper in found if paper.id not in self.places and not paper.withdrawn]
 
     def _searched(self, wish: Wish) -> Sequence[Paper]:
-        """What a search finds: nothing where it cannot be asked."""
+        """What a search finds: nothing where it cannot be asked. FovealError: none can, at this moment."""
+        if self._away is not None:
+            raise self._away
         try:
             return list({paper.id: paper for paper in self._search(wish.value, self._believed)}.values())
         except InputError as error:
             logger.warning("a search that somebody follows is left out of digests (%s)", type(error).__name__)
             return ()
+        except FovealError as error:
+            self._away = error
+            raise
 
     def _listed(self, wish: Wish, since: date) -> Sequence[Paper]:
         """Papers of what is followed that were listed since a day, the last first."""

@@ -5,12 +5,14 @@
 Run        one per cadence and period; a delivery per run and subscription (both unique), so that two planners make one
 Fixed      which papers stand in a message is written down with it: a second try is the same message
 Empty      where there is nothing new the delivery is there, and nothing is sent
+Trouble    whose search cannot be asked now waits for the next look; the others get theirs
 Clocks     after a period no older one: a digest that a wrong clock sent too early is not sent again by the right one.
            One that begins after tomorrow stops nothing: that clock was wrong, and the next digest would be far away
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -19,6 +21,7 @@ from sqlalchemy.orm import Session
 
 from foveal import faults
 from foveal.database import add_unless_taken
+from foveal.errors import FovealError
 from foveal.papers.mail.digest import Composer, Entry
 from foveal.papers.mail.outbox import Outbox, Report
 from foveal.papers.mail.schedule import KINDS, NO_DIGESTS, Due, current, due
@@ -29,6 +32,8 @@ from foveal.papers.periods import Period
 
 AT_ONCE = 100
 """Messages that are made in one transaction."""
+
+logger = logging.getLogger("foveal.papers.mail")
 
 
 def plan(outbox: Outbox, composer: Composer, *, now: datetime, everybody: bool = False) -> Report:
@@ -62,13 +67,20 @@ def _plan_some(
 ) -> None:
     with outbox.database.reading() as session:
         new = unplanned(session, some, now)
-    chosen = [composer.entries(one, when.period) for one, when in new]
+    ready = []
+    for one, when in new:
+        try:
+            ready.append((one, when, composer.entries(one, when.period)))
+        except FovealError as error:
+            if report.stopped != str(error):  # once, however many wait for it
+                logger.error("digests wait: %s", error)
+            report.stopped = str(error)
     with outbox.database.writing() as session:
         # another sender, by another clock, may have come first
-        still = {one.id for one, _ in unplanned(session, new, now)}
-        wanted = dict.fromkeys((one.preferences.cadence, when.period.key) for one, when in new if one.id in still)
+        still = {one.id for one, _ in unplanned(session, [(one, when) for one, when, _ in ready], now)}
+        wanted = dict.fromkeys((one.preferences.cadence, when.period.key) for one, when, _ in ready if one.id in still)
         runs = {named: _run_of(session, *named) for named in wanted}
-        for (one, when), entries in zip(new, chosen, strict=True):
+        for one, when, entries in ready:
             if one.id in still:
                 made = _queue(session, outbox, runs[one.preferences.cadence, when.period.key], one, when, entries)
                 report.planned += made and bool(entries)

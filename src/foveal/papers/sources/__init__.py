@@ -46,6 +46,7 @@ class Reading:
 
     records: tuple[PaperRecord, ...] = ()
     next_url: str | None = None
+    behind_url: str | None = None  # of what has not changed: goes first, if it was asked for before
     empty: bool = False
     left_out: tuple[str, ...] = ()  # why items could not be read, a line for each
 

@@ -5,6 +5,7 @@
     "id:2605.01234,hep-th/9901001"  these papers, whenever they were submitted
 
 Order     by submission, ascending, within fixed days: what is submitted meanwhile comes last and shifts no page
+Much      of one query the API gives 30,000 papers; then it is asked anew, from the last one's minute on
 Trouble   a later page may come back empty although the total says more: such a page is asked for again
 Listed    on the day of the first version's submission, in UTC: the API does not tell when a paper was announced
 Needs     text/arxiv.py, the client and its pace
@@ -13,9 +14,9 @@ Needs     text/arxiv.py, the client and its pace
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date
 from urllib.parse import parse_qsl, urlsplit
 
 from foveal import faults
@@ -29,6 +30,7 @@ from foveal.text.fetching import Fetched
 MOST = 30_000
 """Results of one query that the API gives at most."""
 
+_SINCE = re.compile(r"(submittedDate:\[)\d{12}(?= TO \d{12}\]$)")
 _CATEGORY = re.compile(r"[a-z][a-z-]*\.(?:[A-Za-z][A-Za-z-]+|\*)")
 _ARCHIVES = frozenset(
     "gr-qc hep-ex hep-lat hep-ph hep-th math-ph nucl-ex nucl-th quant-ph".split()  # noqa: SIM905
@@ -83,11 +85,21 @@ class ArxivApi:
         query: dict[str, str] = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
         asked = int(query.get("start", 0))
         after = asked + int(query.get("max_results", self._page_size))
-        goes_on = after < min(page.total, MOST)
-        following = self._client.url(**{**query, "start": str(after)}) if goes_on else None
+        following = None
+        if after < min(page.total, MOST):
+            following = self._client.url(**{**query, "start": str(after)})
+        elif after < page.total:
+            following = self._rest(query, page.entries)
         made, wrong = each(record_of, page.entries)
         empty = not page.entries and asked < page.total
         return Reading(records=made, next_url=following, empty=empty, left_out=wrong)
+
+    def _rest(self, query: Mapping[str, str], entries: Sequence[ArxivEntry]) -> str | None:
+        """The first page of what is left behind the `MOST` that a query gives; None where it would be the same."""
+        last = entries[-1].published if entries else None
+        asked = query.get("search_query", "")
+        moved = _SINCE.sub(rf"\g<1>{last.astimezone(UTC):%Y%m%d%H%M}", asked) if last else asked
+        return self._client.url(**{**query, "search_query": moved, "start": "0"}) if moved != asked else None
 
 
 def query_of(ask: str) -> str:

@@ -82,8 +82,9 @@ class HfPapers:
             following = self._day(day, last, page=int(asked.get("p", 0)) + 1)
         elif day and last and day < last:
             following = self._day(day + timedelta(days=1), last)
+        behind = self._day(day, last, page=int(asked.get("p", 0)) + 1) if content is None and day and last else None
         made, wrong = each(lambda row: _record(*row, day), enumerate(_rows(held), 1))
-        return Reading(records=made, next_url=following, left_out=wrong)
+        return Reading(records=made, next_url=following, behind_url=behind, left_out=wrong)
 
     def _day(self, day: date, last: date, page: int = 0) -> str:
         """A day's listing; the fragment, which no server sees, is the last day to be read."""

@@ -39,7 +39,7 @@ class Oai:
     """Source: an archive's OAI-PMH interface."""
 
     name = "oai"
-    overlap_days = 0  # `from` includes its day
+    overlap_days = 1  # an archive shows a record hours after its day, which may be that of another zone
     once_a_day = True
     conditional = False
 
