@@ -11,6 +11,7 @@ from tiny import tiny
 
 from foveal.bench import research_arms
 from foveal.bench.research_answers import (
+    WINDOW,
     Answering,
     AnswerSizes,
     answers,
@@ -219,10 +220,11 @@ def test_noise_is_as_large_a_share_as_it_says_and_holds_no_answer(settings, mode
 def test_what_is_shown_fits_the_window(settings, model):
     work = Answering(Arms(settings, SIZES, model), AnswerSizes(), Clerk())
     held = documents(work.arms.hotpot)
-    pages = list(held)
+    pages = 10 * list(held)
+    assert sum(work.chat.count_tokens(held[one].text) for one in pages) > 2 * WINDOW
     for by_words in (True, False):
-        shown = work.shown(held, [*pages, *pages, *pages], "Archiorra pupil", by_words=by_words)
-        assert work.chat.count_tokens(shown) <= 400
+        shown = work.shown(held, pages, "Archiorra pupil", by_words=by_words)
+        assert WINDOW / 2 < work.chat.count_tokens(shown) <= WINDOW
     assert work.shown(held, [], "x") == ""
 
 
