@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from foveal import backup as backups
 from foveal.backup import MANIFEST, RESTORING, backup, restore
 from foveal.cli.main import app
 from foveal.database import Database
@@ -289,9 +290,14 @@ def after(call, times):
 if sys.argv[3] == "copying":
     shutil.copy2 = after(shutil.copy2, 5)
 else:
-    Path.rename = after(Path.rename, 2)
+    Path.rename = after(Path.rename, 2 if sys.argv[3] == "moving" else 0)
 restore(Path(sys.argv[1]), Path(sys.argv[2]))
 """
+
+
+def restore_killed(folder: Path, home: Path, at: str) -> None:
+    killed = subprocess.run([sys.executable, "-c", KILLED, folder, home, at], check=False)
+    assert killed.returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("at", ["copying", "moving"])
@@ -299,8 +305,7 @@ def test_a_kill_leaves_no_half_home_and_the_same_command_goes_on(settings: Setti
     backup(settings, tmp_path / "copy")
     backup(replace(settings, home=settings.home / "library"), tmp_path / "other")
     new = tmp_path / "new"
-    killed = subprocess.run([sys.executable, "-c", KILLED, tmp_path / "copy", new, at], check=False)
-    assert killed.returncode == -signal.SIGKILL
+    restore_killed(tmp_path / "copy", new, at)
     left = {path.name for path in new.iterdir()}
     assert RESTORING in left
     if at == "copying":
@@ -311,6 +316,36 @@ def test_a_kill_leaves_no_half_home_and_the_same_command_goes_on(settings: Setti
     restore(tmp_path / "copy", new)
     assert not (new / RESTORING).exists()
     is_whole(new, settings.cache)
+
+
+def test_a_kill_within_another_backup_leaves_nothing_of_the_first(settings: Settings, tmp_path: Path) -> None:
+    """All of one was copied, and then a part of the other: that part is not the first one's."""
+    backup(settings, tmp_path / "copy")
+    backup(replace(settings, home=settings.home / "library"), tmp_path / "other")
+    new = tmp_path / "new"
+    restore_killed(tmp_path / "copy", new, "copied")
+    restore_killed(tmp_path / "other", new, "copying")
+    restore(tmp_path / "copy", new)
+    is_whole(new, settings.cache)
+
+
+def test_a_home_that_another_process_restored_meanwhile_stays_as_it_is(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy, new, read = tmp_path / "copy", tmp_path / "new", backups._hash
+    backup(settings, copy)
+
+    def quicker(path: Path) -> str:
+        monkeypatch.setattr(backups, "_hash", read)
+        restore(copy, new)
+        (new / "foveal.db").write_text("what was written since")
+        return read(path)
+
+    monkeypatch.setattr(backups, "_hash", quicker)
+    with pytest.raises(InputError, match="not an empty folder"):
+        restore(copy, new)
+    assert (new / "foveal.db").read_text() == "what was written since"
+    assert not (new / RESTORING).exists()
 
 
 def test_two_processes_do_not_restore_at_once(settings: Settings, tmp_path: Path) -> None:

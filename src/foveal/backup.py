@@ -98,10 +98,7 @@ def restore(folder: Path, home: Path) -> Backup:
     folder, home = expanded(folder).resolve(), expanded(home).resolve()
     manifest = _manifest(folder)
     made = home / RESTORING
-    if _is_taken(home, but=RESTORING) and not _is_half_moved(home, manifest):
-        raise InputError(
-            f"{home} is not an empty folder. A backup is put into a new home: move that one away, or name another."
-        )
+    _check_free(home, manifest)
     for name, (size, digest) in manifest.items():
         path = folder / name
         if not path.is_file() or path.stat().st_size != size or _hash(path) != digest:
@@ -110,6 +107,13 @@ def restore(folder: Path, home: Path) -> Backup:
         home.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
         made.mkdir(mode=PRIVATE, exist_ok=True)
         with _alone(made):
+            try:
+                _check_free(home, manifest)  # while the files were read another process may have restored it
+            except InputError:
+                with suppress(OSError):  # somebody's copies are in it
+                    (made / LOCK).unlink()
+                    made.rmdir()
+                raise
             if not _is_whole(made, manifest):
                 _copied(folder, made, manifest)
             for path in sorted((made / FILES).iterdir()):
@@ -118,9 +122,18 @@ def restore(folder: Path, home: Path) -> Backup:
     return Backup(home, len(manifest), sum(size for size, _ in manifest.values()))
 
 
+def _check_free(home: Path, manifest: Mapping[str, tuple[int, str]]) -> None:
+    """InputError: the home is neither empty nor one that this backup was half moved into."""
+    if _is_taken(home, but=RESTORING) and not _is_half_moved(home, manifest):
+        raise InputError(
+            f"{home} is not an empty folder. A backup is put into a new home: move that one away, or name another."
+        )
+
+
 def _copied(folder: Path, made: Path, manifest: Mapping[str, tuple[int, str]]) -> None:
     """Copy all files of a backup; its manifest comes last, and says that they are whole."""
     try:
+        (made / MANIFEST).unlink(missing_ok=True)  # of another backup it may be, whose files go now
         shutil.rmtree(made / FILES, ignore_errors=True)
         for name in manifest:
             _copy(folder / name, made / FILES / name)

@@ -166,6 +166,16 @@ def test_a_pdf_that_always_fails_holds_up_no_other_and_is_not_fetched_every_half
         assert server.asked("/pdf/2610.00001v1") == 2
 
 
+def test_a_pdf_that_always_fails_holds_up_no_other_of_a_home_that_asks_once_a_day(database, tmp_path, clock):
+    upsert(database, [listed("2610.00001"), listed("2610.00002")])
+    large = page(b"%PDF" + bytes(200_000), "application/pdf")
+    with serving({"/pdf/2610.00001v1": large, "/pdf/2610.00002v1": PDF}) as server:
+        ways = replace(connection(server), fetch=replace(FETCH, max_bytes=100_000))
+        assert fetch_pictures(database, tmp_path, ways).read == 0
+        clock.now += timedelta(days=1, minutes=1)
+        assert fetch_pictures(database, tmp_path, ways).read == 1
+
+
 def test_so_many_at_a_reading_and_stopped_at_once(database, tmp_path, monkeypatch):
     upsert(database, [listed(f"2610.{number:05d}") for number in range(5)])
     monkeypatch.setattr(pictures, "MOST", 2)

@@ -179,6 +179,15 @@ def test_a_repository_that_always_fails_holds_up_no_other(database, clock, troub
         assert (sample(database, connection(server)).read, samples(database)) == (1, [("two.git", 2, 2)])
 
 
+def test_a_repository_that_always_fails_holds_up_no_other_of_a_home_that_asks_once_a_day(database, clock):
+    with serving({"/repos/a/one": page("no", status=500), "/repos/b/two": Repository(2)}) as server:
+        assert sample(database, connection(server)).read == 0
+        clock.now += timedelta(days=1, minutes=1)
+        assert sample(database, connection(server)).read == 1
+        clock.now += timedelta(days=1, minutes=1)
+        assert sample(database, connection(server)).read == 1
+
+
 def test_a_repository_that_the_law_closed_is_missing_and_not_asked_every_day(database, clock):
     closed = page('{"message": "Repository access blocked"}', "application/json", status=451)
     with serving({"/repos/a/one": closed, "/repos/b/two": Repository(2)}) as server:

@@ -17,7 +17,7 @@ from foveal.database import Database
 from foveal.errors import InputError
 from foveal.nn.counts import CountForecaster, CountSettings
 from foveal.nn.stream_training import save_model
-from foveal.papers.attention_counts import asked, chosen, counted
+from foveal.papers.attention_counts import asked, chosen, counted, first_day
 from foveal.papers.records import PaperRecord
 from foveal.papers.schema import ListingRow, PaperRow, PersonRow, TopicRow, VoteRow
 from foveal.papers.trend_forecast import AAREN, LEAST, MODEL, NAME, SEASONAL, _row, kept, refresh, seasonal
@@ -230,6 +230,17 @@ def test_an_old_paper_that_somebody_adds_makes_no_years_without_papers(database,
     upsert(database, [one for one in papers(300, 21) if one.listed_on and (TODAY - one.listed_on).days not in (60, 61)])
     assert refresh(database, tmp_path, now=NOW)
     assert kept(database).history == 300  # two days without a paper are such days
+
+
+def test_thousands_of_papers_that_somebody_adds_to_one_day_leave_the_history_as_long_as_it_was(database):
+    upsert(database, papers(120, 1))
+    yesterday = TODAY - timedelta(days=1)
+    assert first_day(database, yesterday) == TODAY - timedelta(days=120)
+    added = [f"added-{number}" for number in range(3000)]
+    with database.writing() as session:
+        session.execute(insert(PaperRow), [{"id": one, "title": "An old one", "title_key": one} for one in added])
+        session.execute(insert(ListingRow), [{"paper_id": one, "day": yesterday} for one in added])
+    assert first_day(database, yesterday) == TODAY - timedelta(days=120)
 
 
 @pytest.mark.slow

@@ -145,6 +145,9 @@ def test_a_kind_that_must_be_trained_first_says_by_which_command(tmp_path, kind,
     with pytest.raises(UnknownName, match=rf"^{kind} is a kind .*: foveal train {command} {kind} --name mine; then"):
         load_ranker(kind, home=tmp_path)
     checkpoints.write(tmp_path / "runs" / "train" / kind / "run.json", {"what": "toy"})
+    with pytest.raises(UnknownName, match=r"No ranker is called .*its training was stopped before it kept anything"):
+        load_ranker(kind, home=tmp_path)
+    (tmp_path / "runs" / "train" / kind / "checkpoint-1").mkdir()
     with pytest.raises(UnknownName, match=r"No ranker is called .*its training is not done"):
         load_ranker(kind, home=tmp_path)
 
@@ -156,6 +159,7 @@ def test_names_and_folders_that_hold_no_ranker_are_refused(tmp_path):
         checkpoints.write(tmp_path / "runs" / "train" / name / "run.json", {"what": "toy"})
         if report:
             checkpoints.write(tmp_path / "runs" / "train" / name / "report.json", {"what": "toy", **report})
+    (tmp_path / "runs" / "train" / "begun" / "checkpoint-1").mkdir()
     (tmp_path / "models" / "own").mkdir(parents=True)
     (tmp_path / "models" / "own" / "ranker.json").write_text("{}")
     for name, said in (("worse", "not kept, since it was no better"), ("begun", "its training is not done")):

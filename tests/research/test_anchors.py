@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from foveal.research.anchors import Held, anchors, missing
 from foveal.research.checks import missing_of
-from foveal.research.quantities import rivals
+from foveal.research.quantities import numbers, rivals
 
 
 def lost(claim: str, text: str) -> list[str]:
@@ -198,6 +200,16 @@ def test_a_long_table_of_dates_is_read_as_its_rows_are():
     found = anchors("".join(rows))  # each held against all others, it would take long
     assert len(found) == sum(len(anchors(row)) for row in rows)
     assert [one.text for one in found[:3]] == ["1 May 1000", "0", "twelve"]
+
+
+@pytest.mark.parametrize("row", ["123 " * 8000, "10," * 8000, "100 " * 8000 + "a", "1 " + "000 " * 8000])
+@pytest.mark.parametrize("before", ["", "la ville et le pays "])
+def test_a_row_of_a_large_table_is_read_once(row, before):
+    """Groups of digits were looked for up to its end from each of them: it took half a minute."""
+    begun = time.process_time()
+    assert len(numbers(before + row)) > 1000
+    missing_of("It has 12 mills.", before + row)
+    assert time.process_time() - begun < 8
 
 
 @pytest.mark.parametrize("written", ["10,000", "10 000", "10\u00a0000", "10\u2009000", "10\u202f000"])

@@ -300,6 +300,16 @@ def test_a_right_that_a_wrong_clock_gave_for_a_year_is_free_once_nobody_renews_i
     assert held.row["token"] == "old"
 
 
+def test_a_right_that_was_watched_for_begins_when_it_was_taken(monkeypatch):
+    """Watching takes as long as a right lasts: one that began before it would be lost at once."""
+    monkeypatch.setattr(lease, "RENEWED_S", 0.3)
+    monkeypatch.setattr(lease, "LEASE_S", 0.6)
+    monkeypatch.setattr(lease, "_opened", lambda _: Row(faults.now().timestamp() + 31_536_000))
+    monkeypatch.setattr(lease, "_renew", lambda *_: None)
+    with lease.lease(None, "s3://anywhere") as right:
+        right.check()
+
+
 def test_a_machine_that_slept_through_its_lease_may_not_write(monkeypatch):
     """The system's clock that counts sleep, an hour on, where the monotonic one stands still."""
     if not hasattr(time, "CLOCK_BOOTTIME"):

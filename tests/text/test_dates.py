@@ -17,6 +17,7 @@ from foveal.text.dates import aware
         ("2026-10-02 23:00:00 UTC", datetime(2026, 10, 2, 23, tzinfo=UTC)),
         ("2026-10-02T23:00:00 GMT", datetime(2026, 10, 2, 23, tzinfo=UTC)),
         ("Sun, 6 Nov 1994 08:49:37 +0000", datetime(1994, 11, 6, 8, 49, 37, tzinfo=UTC)),
+        ("Sun, 6 Nov 1994 08:49:37 0200", datetime(1994, 11, 6, 6, 49, 37, tzinfo=UTC)),
     ],
 )
 def test_a_month_and_a_named_zone_are_read(said, moment):

@@ -130,6 +130,8 @@ def test_a_table_within_a_cell_is_one_line_of_it():
     inner = "".join(row.format("".join(cell.format(paragraph(one)) for one in pair)) for pair in ("ab", "cd"))
     table = row.format(cell.format(f"{paragraph('of')}<w:tbl>{inner}</w:tbl>") + cell.format(paragraph("x | y")))
     assert read(f"<w:tbl>{table}</w:tbl>").text == "| of a · b · c · d | x \\| y |"
+    bars = row.format(cell.format(paragraph("|x|") + paragraph("and |y|")))
+    assert read(f"<w:tbl>{bars}</w:tbl>").text == "| \\|x\\| and \\|y\\| |"
 
 
 def test_rows_and_cells_of_forms_are_read_and_deleted_rows_are_not():

@@ -148,8 +148,33 @@ def test_lists_keep_their_numbers_and_marks_of_notes_do_not_stick_to_words():
             "one.xhtml": "<ol><li>first<ul><li>a point</li><li/></ul></li><li><p>second</p><p>more</p></li></ol>"
             "<ol type='a' start='3'><li><p>third</p></li></ol>",
             "two.xhtml": "<p>In 1850<a epub:type='noteref' href='#n'>1</a> and 1851<a role='doc-noteref' href='#m'>"
-            "<sup>2</sup></a>.</p><aside id='n'><p>The note. <a role='doc-backlink' href='#r'>back</a></p></aside>",
+            "<sup>2</sup></a> he wrote <a epub:type='noteref' href='#o'>the whole book</a> and saw"
+            "<a role='doc-noteref' href='#p'>[xii]</a>.</p><dl><dt><a role='doc-backlink' href='#c'>Cone</a></dt>"
+            "<dd>a cell</dd></dl><aside id='n'><p>The note. <a role='doc-backlink' href='#r'>back</a></p></aside>",
         }
     )
     found = read_epub(book, name="a.epub", max_bytes=10**6).text.split("\n\n")
-    assert found == ["1. first", "- a point", "2. second", "more", "c. third", "In 1850 and 1851.", "The note."]
+    assert found == [
+        "1. first",
+        "- a point",
+        "2. second",
+        "more",
+        "c. third",
+        "In 1850 and 1851 he wrote the whole book and saw.",
+        "Cone",
+        "a cell",
+        "The note.",
+    ]
+
+
+def test_what_begins_an_item_of_a_list():
+    """No mark stands alone before a heading or code, or doubles one that was typed."""
+    page = (
+        "<ol><li><h2>Sight</h2><p>It sees.</p></li><li>2. typed</li><li><div><p>deep</p></div></li><li><img/></li></ol>"
+        "<ul><li><ol><li><b>x</b></li></ol></li><li>• dot</li><li><pre>a  b</pre></li><li><!-- c --> </li></ul>"
+        "<ol start='7'><li><p>far</p></li><li><h3>On</h3></li></ol>"
+    )
+    found = read_epub(epub({"one.xhtml": page}), name="a.epub", max_bytes=10**6).text.split("\n\n")
+    assert found == [
+        "## Sight", "It sees.", "2. typed", "3. deep", "1. x", "• dot", "```\na  b\n```", "7. far", "8. ", "### On",
+    ]  # fmt: skip

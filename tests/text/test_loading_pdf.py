@@ -229,6 +229,9 @@ def test_handles_are_closed():
         ("a car went\r\nwith car\ufffe" + "riages", "a car went\nwith carriages"),
         ("typed hyphen-\r\nation", "typed hyphenation"),
         ("state-of-the\ufffeart methods", "state-of-the-art\nmethods"),
+        ("a well-estab\ufffelished rule", "a well-established\nrule"),
+        ("add-in\ufffemenu in the menu", "add-in-menu\nin the menu"),
+        ("non-in\ufffevasive in part", "non-invasive\nin part"),
         ("at ICLR 2023 1\r\n, and ICML", "at ICLR 2023 1, and ICML"),
         ("old \x02 mark wo\x02rd here", "old - mark word\nhere"),
     ],
@@ -285,7 +288,8 @@ def test_page_numbers_of_letters_go_where_they_count_and_stay_elsewhere():
     for numbers in (("vii", "viii", "ix", "x"), ("I", "II", "III", "1", "2", "3")):
         assert not set(paged(*numbers).split("\n")) & set(numbers)
     assert {"x", "v", "i"} <= set(paged("x", "v", "i", "x").split("\n"))
-    assert {"1.", "2.", "3.", "4."} <= set(paged("1.", "2.", "3.", "4.").split("\n"))
+    for kept in (("1.", "2.", "3.", "4."), ("2019/20", "2020/21", "2021/22", "2022/23")):
+        assert set(kept) <= set(paged(*kept).split("\n"))
 
 
 @pytest.mark.parametrize("blank", ["", " ", "\u00a0\r\n "], ids=["empty", "space", "spaces"])

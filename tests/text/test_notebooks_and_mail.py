@@ -107,6 +107,7 @@ FORWARDED = (
     "message/rfc822\r\nContent-Disposition: attachment; filename=old.eml",
     "Subject: The old\r\n lease\r\nFrom: b\r\nDate: Mon, 2 Nov 2026 10:00:00 +0000\r\nX-Id: 7\r\n\r\nIt ends in May.",
 )
+PACKED = "message/rfc822\r\nContent-Transfer-Encoding: base64"
 WITHIN = "Subject: The old lease\nFrom: b\nDate: Mon, 02 Nov 2026 10:00:00 +0000\n\nIt ends in May."
 NAMED = ("text/plain; name=notes.txt\r\nContent-Disposition: inline", "Notes.")
 
@@ -136,11 +137,19 @@ NAMED = ("text/plain; name=notes.txt\r\nContent-Disposition: inline", "Notes.")
             f"{WITHIN}\n\nFrom: c\n\nSaid.",
         ),
         (parts("mixed", ("text/plain", "Said."), ("message/rfc822", "From: b\r\n\r\n")), "Said."),
+        (parts("mixed", (PACKED, base64.b64encode(FORWARDED[1].encode()).decode())), WITHIN),
+        (parts("mixed", ("text/plain", "Said."), (PACKED, "A")), "Said."),
     ],
 )
 def test_all_parts_of_a_body_are_read_and_of_alternatives_one_that_says_something(given, text):
     about, body = given
     assert read_message(f"From: a\r\nContent-Type: {about}\r\n\r\n{body}".encode(), name="a").text.strip() == text
+
+
+@pytest.mark.parametrize("depth", [600, 5000])  # the first is parsed, and is too deep to be read
+def test_mails_within_mails_without_end_are_refused(depth):
+    with pytest.raises(UnreadableSource, match="mails within mails"):
+        read_message(b"From: a\r\n" + b"Content-Type: message/rfc822\r\n\r\n" * depth + b"\r\nhi", name="a")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from fpdf import FPDF
 
@@ -14,8 +16,11 @@ BODY, SMALL_ONE = 11.0, 7.0
 def looks(line: str, raised=(), lowered=()):
     """How each character of a line is set, given the places of those that are not as the others."""
 
-    def look(place: int) -> tuple[float, float]:
-        return (SMALL_ONE, 104.0) if place in raised else (SMALL_ONE, 97.0) if place in lowered else (BODY, 100.0)
+    def look(place: int) -> tuple[float, float, float]:
+        size, level = (
+            (SMALL_ONE, 104.0) if place in raised else (SMALL_ONE, 97.0) if place in lowered else (BODY, 100.0)
+        )
+        return size, level, 6.0 * place
 
     assert all(line[place] in "0123456789-+" for place in (*raised, *lowered))
     return look
@@ -29,6 +34,8 @@ def looks(line: str, raised=(), lowered=()):
         ("works. 9,10,31 We", (7, 9, 10, 12, 13), (), "works. ⁹,¹⁰,³¹ We"),
         ("12 See the book", (0, 1), (), "¹² See the book"),
         ("in 1990 and 42", (), (), "in 1990 and 42"),
+        ("Sales 2024", (6, 7, 8, 9), (), "Sales 2024"),
+        ("2024 Sales", (0, 1, 2, 3), (), "2024 Sales"),
     ],
 )
 def test_numbers_that_stand_off_are_written_so(line, raised, lowered, written):
@@ -36,9 +43,39 @@ def test_numbers_that_stand_off_are_written_so(line, raised, lowered, written):
 
 
 def test_small_numbers_on_the_base_line_or_beside_nothing_stay():
-    assert with_raised("see 12", 0, BODY, lambda place: (SMALL_ONE if place > 3 else BODY, 100.0)) == "see 12"
-    assert with_raised("12 13", 0, BODY, lambda _: (SMALL_ONE, 104.0)) == "12 13"
-    assert with_raised("12 13", 0, 0.0, lambda _: (SMALL_ONE, 104.0)) == "12 13"
+    assert (
+        with_raised("see 12", 0, BODY, lambda place: (SMALL_ONE if place > 3 else BODY, 100.0, 6.0 * place)) == "see 12"
+    )
+    assert with_raised("12 13", 0, BODY, lambda place: (SMALL_ONE, 104.0, 6.0 * place)) == "12 13"
+    assert with_raised("12 13", 0, 0.0, lambda place: (SMALL_ONE, 104.0, 6.0 * place)) == "12 13"
+
+
+def test_a_number_behind_a_gap_and_one_in_smaller_words_stay():
+    def raised_from(first: int, left: float):
+        return lambda place: (SMALL_ONE, 104.0, left + 4.0 * place) if place >= first else (BODY, 100.0, 6.0 * place)
+
+    assert with_raised("Item 24", 0, BODY, raised_from(5, 10.0)) == "Item ²⁴"
+    assert with_raised("Item 24", 0, BODY, raised_from(5, 100.0)) == "Item 24"
+    assert with_raised("45 of 12 all", 0, BODY, raised_from(3, 10.0)) == "45 of 12 all"
+
+
+def lines(*drawn):
+    """What is read of words drawn as (words, size, from the left, up) around one base line."""
+    pdf = FPDF()
+    pdf.add_page()
+    for words, size, x, up in drawn:
+        pdf.set_font("helvetica", size=size)
+        pdf.text(x, 40 - up, words)
+    return " ".join(read_pdf(bytes(pdf.output()), name="a.pdf", max_characters=10**6).text.split())
+
+
+def test_smaller_numbers_of_a_head_stay():
+    """Cells of a table's head, a caption beside a large number, the first words behind an initial."""
+    assert lines(("Item", 16, 20, 0), ("24", 9, 60, 1), ("25", 9, 90, 1)) == "Item 24 25"
+    assert lines(("45%", 30, 20, 0), ("of 120 asked in 21", 10, 45, 2)).endswith("of 120 asked in 21")
+    assert lines(("Invoice", 20, 20, 0), ("No. 47 of 12", 10, 48, 1)).endswith("No. 47 of 12")
+    assert lines(("Chapter", 14, 20, 0), ("7", 9, 40, 0.7)) == "Chapter 7"
+    assert "12 ships" in lines(("A", 30, 20, 0), ("list of 12 ships, then", 10, 28, 3))
 
 
 def test_in_a_file():
@@ -53,3 +90,22 @@ def test_in_a_file():
     pdf.text(x, 40, "O, of all seas.")
     text = read_pdf(bytes(pdf.output()), name="a.pdf", max_characters=10**6).text
     assert " ".join(text.split()) == "The rate of it is 10⁻⁶ in water, H₂O, of all seas."
+
+
+def test_a_heading_with_an_index_is_that_of_the_outline():
+    pdf = FPDF(unit="pt")
+    pdf.add_page()
+    for n, name in enumerate(("Uptake", "Loss", "Fate")):
+        pdf.set_y(70 + 120 * n)
+        pdf.start_section(f"{name} of CO2")
+        pdf.set_font("helvetica", size=11)
+        pdf.text(72, 80 + 120 * n, f"{name} of CO")
+        x = 72 + pdf.get_string_width(f"{name} of CO")
+        pdf.set_font("helvetica", size=7)
+        pdf.text(x, 82 + 120 * n, "2")
+        pdf.set_font("helvetica", size=11)
+        for line in range(6):
+            words = f"The sea takes it from the air, and gives some back, in part {line}."
+            pdf.text(72, 100 + 120 * n + 14 * line, words)
+    text = read_pdf(bytes(pdf.output()), name="a.pdf", max_characters=10**6).text
+    assert re.findall(r"^# (.*)", text, re.MULTILINE) == ["Uptake of CO₂", "Loss of CO₂", "Fate of CO₂"]

@@ -20,7 +20,7 @@ BELOW = (
     "然しその当時は何という考もなかったから別段恐しいとも思わなかった。ただ彼の掌に載せられてスーと持ち上げられた時"
     "何だかフワフワした感じがあったばかりである。掌の上で少し落ちついて書生の顔を見たのが始であろう。"
 )
-DRAWN = sorted({*ABOVE, *BELOW, *"第一章0123456789"})
+DRAWN = sorted({*ABOVE, *BELOW, *"第一章0123456789 ab"})
 SIZE, PITCH = 12, 20
 
 
@@ -152,6 +152,13 @@ def test_a_word_that_stands_upright_in_a_column_is_part_of_it():
     page = page.replace("/H 12 Tf", "/H 6 Tf") + drawn("V", [ABOVE[10:20]], 540, 780 - 11 * SIZE, 0, 0)
     page += drawn("V", [ABOVE[at : at + 21] for at in range(20, len(ABOVE), 21)], 520, 780, -PITCH, 0)
     assert whole(read(page)) == f"{ABOVE[:10]}12{ABOVE[10:]}"
+
+
+def test_words_that_lie_in_a_column_keep_their_blanks():
+    lying = f"BT /H {SIZE} Tf 0 -1 1 0 516 780 Tm <{codes('aba ab 12 b')}> Tj ET "
+    page = columns(ABOVE[:20]) + lying + drawn("V", [ABOVE[20:27]], 520, 780 - 11 * SIZE, 0, 0)
+    page += drawn("V", [ABOVE[at : at + 20] for at in range(27, len(ABOVE), 20)], 500, 780, -PITCH, 0)
+    assert read(page).split("\n")[:2] == [ABOVE[:20], f"aba ab 12 b{ABOVE[20:27]}"]
 
 
 def test_lines_from_left_to_right_stay_as_they_are():

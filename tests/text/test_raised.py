@@ -18,6 +18,7 @@ from foveal.text.raised import lowered, raised
         ("T", "3/2", "^(3/2)"), ("e", "\u2212t/τ", "^(\u2212t/τ)"), ("(a + b)", "k", "^k"),
         ("4", "th", "th"), ("2", "e", "e"), ("Smith", "x", "x"), ("name", "a,b", "a,b"), ("Foo", "TM", "TM"),
         ("w", "*", "*"), ("a", "co-author", "co-author"), ("", "", ""), ("", " ", " "),
+        ("x", "2.5 ", "^2.5 "), ("x", " 1/2 ", " ^(1/2) "), ("2", "x\n", "^x\n"),
     ],
 )  # fmt: skip
 def test_what_is_raised(before, words, written):

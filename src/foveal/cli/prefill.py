@@ -170,7 +170,7 @@ def _kept(
 
 
 def _forget(source: str, attention: str, model: str, settings: Settings) -> None:
-    """Remove every revision that is kept of a source, which may have changed, or be gone, since; nothing is read."""
+    """Remove every revision that is kept of a source, which may have changed, or be gone, since; no model is loaded."""
     from foveal.attention.memory_store import forget
     from foveal.models.language import fingerprint_of
     from foveal.reading.kept import folder_of, revisions_of

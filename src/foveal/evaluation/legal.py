@@ -325,9 +325,9 @@ def paired_bootstrap(
     """The mean of `one` less that of `other`, over questions drawn anew with return, `rounds` times.
 
     The p-value is twice the share of draws on the rarer side of 0 (Efron and Tibshirani, 1993, chapter 15), and never
-    0: the difference seen counts as a draw. Nor is it below 2^(1 - N), the chance that N questions all differ to
-    one side: draws of few questions lie where these do, however few they are. InputError: the questions differ, are
-    none, a value is no finite number, or `rounds` is below 1.
+    0: the difference seen counts as a draw. Nor is it below 2^(1 - N), where N questions differ: the chance that all do
+    so to one side, which draws of few questions cannot tell. InputError: the questions are not the same, are none, a
+    value is no finite number, or `rounds` is below 1.
     """
     if not one or one.keys() != other.keys() or rounds < 1:
         raise InputError(

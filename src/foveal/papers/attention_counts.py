@@ -19,6 +19,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from statistics import median
 
 from sqlalchemy import func, select
 
@@ -32,6 +33,9 @@ from foveal.text.dates import EARLIEST
 MOST_CATEGORIES = 40
 BLOCK, SPARSE = 28, 20
 """Days that are looked at together: fewer papers in them than one in so many of the last ones', and history ends."""
+
+MOST_OF_A_DAY = 3
+"""Times the papers of a usual day that one of the last days counts for at most."""
 
 READ_AT_ONCE = 500
 """Papers whose words are held at a time."""
@@ -85,13 +89,16 @@ def asked(query: str) -> tuple[str, ...]:
 def first_day(database: Database, last: date) -> date | None:
     """The first day of a home's history up to `last`; None: it has no papers.
 
-    Back from `last` it goes on as long as every `BLOCK` days have a share of the papers that the last ones have.
+    Back from `last` it goes on as long as every `BLOCK` days have a share of the papers that the last ones have. Of
+    these none counts for more than `MOST_OF_A_DAY` usual ones: somebody may add thousands to one.
     """
     days = PaperStore(database).days(EARLIEST, last)
     blocks: Counter[int] = Counter()
     for day, papers in days.items():
         blocks[day.toordinal() // BLOCK] += papers
-    lately = sum(papers for day, papers in days.items() if (last - day).days < BLOCK)
+    latest = [papers for day, papers in days.items() if (last - day).days < BLOCK]
+    most = MOST_OF_A_DAY * median(latest or [0])
+    lately = sum(min(papers, most) for papers in latest)
     block = last.toordinal() // BLOCK
     while SPARSE * blocks[block - 1] >= max(1, lately):
         block -= 1

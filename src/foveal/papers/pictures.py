@@ -93,14 +93,16 @@ def due_papers(database: Database, home: Path, *, licensed: bool = True, force: 
         .order_by(day.desc(), PaperRow.id)
     )
     now = faults.now()
-    asked = select(FetchRow.url).where(FetchRow.source == SOURCE)
-    answered = asked.where(FetchRow.status > 0, FetchRow.at > now - timedelta(days=AGAIN_DAYS))
-    failing = asked.where(FetchRow.status == 0, FetchRow.at > now - timedelta(days=1))
+    asked = select(FetchRow.url).where(FetchRow.source == SOURCE, FetchRow.at > now - timedelta(days=AGAIN_DAYS))
+    answered, failing = asked.where(FetchRow.status > 0), asked.where(FetchRow.status == 0)
     with database.reading() as session:
         rows = session.execute(wanted).all()
         lately = {_path(url) for url in session.scalars(answered)}
         failed = Counter(_path(url) for url in session.scalars(failing))
-    lately |= {path for path, times in failed.items() if times >= MOST_TRIES}
+        today_failed = Counter(
+            _path(url) for url in session.scalars(failing.where(FetchRow.at > now - timedelta(days=1)))
+        )
+    lately |= {path for path, times in today_failed.items() if times >= MOST_TRIES}
     due = [
         (which, version)
         for which, version, licence, _ in rows

@@ -82,7 +82,8 @@ def sample(
 def due_repositories(database: Database, *, force: bool = False) -> list[str]:
     """Addresses of GitHub repositories to be asked today, those never seen and longest not seen first.
 
-    Those whose last request failed since yesterday come last, the one that failed longest ago first.
+    Those of which a request failed in the last `GONE_DAYS` come last, the one that failed longest ago first: a home
+    that asks once a day would meet the same one first each day.
     """
     today = faults.now().date()
     last = select(StarSampleRow.repo_url, func.max(StarSampleRow.day).label("day")).group_by(StarSampleRow.repo_url)
@@ -96,14 +97,13 @@ def due_repositories(database: Database, *, force: bool = False) -> list[str]:
     asked = select(FetchRow.url, FetchRow.status, FetchRow.at).where(
         FetchRow.source == SOURCE, FetchRow.error != "", FetchRow.at > faults.now() - timedelta(days=GONE_DAYS)
     )
-    yesterday = faults.now() - timedelta(days=1)
     lost, failed = set[str](), dict[str, datetime]()
     with database.reading() as session:
         rows = [(url, day) for url, day in session.execute(wanted) if _REPOSITORY.fullmatch(url)]
         for url, status, at in session.execute(asked.order_by(FetchRow.at, FetchRow.id)):
             if (found := _PATH.search(url)) and status in GONE:
                 lost.add(found[0])
-            elif found and status == 0 and at > yesterday:
+            elif found and status == 0:
                 failed[found[0]] = at
     kept = [(url, day) for url, day in rows if force or (day != today and path(url) not in lost)]
     kept.sort(key=lambda one: (one[1] is not None, str(one[1]), one[0]))
@@ -155,8 +155,9 @@ def _ask(
 def _record(database: Database, row: FetchRow, repositories: Sequence[str] = (), stars: int | None = None) -> None:
     with database.writing() as session:
         session.add(row)
-        for repository in repositories if stars is not None else ():
-            record_stars(session, repository, stars or 0, faults.now())
+        if stars is not None:
+            for repository in repositories:
+                record_stars(session, repository, stars, faults.now())
 
 
 def _last_sample(database: Database, addresses: Sequence[str]) -> int | None:

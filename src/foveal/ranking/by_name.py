@@ -244,14 +244,15 @@ def _sized(part: str) -> tuple[str, int | None]:
 
 
 def _folder(name: str, home: Path) -> Path | None:
-    """The folder that is meant: a path that exists, or a model trained here. The model goes first where the name is no
-    path: a folder of texts that lies here by that name is not meant.
+    """The folder that is meant: a path that exists, or a model trained here.
+
+    The model goes first where the name is no path: a folder of texts that lies here by that name is not meant.
     """
     if not name.strip():  # to a path "" is this folder
         return None
-    places = [expanded(name), home / "models" / name]
-    if Path(name).name == name != "..":
-        places.reverse()
+    here, trained = expanded(name), home / "models" / name
+    is_path = Path(name).name != name or name == ".."
+    places = (here, trained) if is_path else (trained, here)
     try:
         return next((one for one in places if one.is_dir()), None)
     except (OSError, RuntimeError):  # longer than any file's name, or the home of a user that there is not

@@ -82,13 +82,15 @@ _BESIDE = f"{UNSPACED_RANGES}\uac00-\ud7af"
 _WORDED = "|".join(sorted((*_SMALL, *_TENS, *_SCALES, *_ORDINALS), key=len, reverse=True))
 _UNIT_NAMES = "|".join(re.escape(one) for one in sorted(UNITS, key=len, reverse=True))
 _BLANKS = "\u00a0\u2007\u2009\u202f"
-_SPACED = r"[1-9]\d{0,2}(?= (?:\d{3} )*0\d\d(?!\d))(?: \d{3})+(?!\d)"
-"""Groups with plain blanks between: one number for sure where a group begins with 0; "ward 12 300 people" has two."""
+_SPACED = r"[1-9]\d{0,2}(?= (?:\d{3} ){0,3}0\d\d(?!\d))(?: \d{3}){1,4}(?!\d)"
+"""Groups with plain blanks between: one number for sure where a group begins with 0; "ward 12 300 people" has two.
+So many at most: a row of a table has thousands, and would be read to its end from each of them.
+"""
 
-_OTHER_SPACED = r"(?<!-)[1-9]\d{0,2}(?: \d{3})+(?!\d)(?=(?:,\d+)? ?(?:[€$£%]|(?-i:[a-zß-ÿ])))"
+_OTHER_SPACED = r"(?<!-)[1-9]\d{0,2}(?: \d{3}){1,4}(?!\d)(?=(?:,\d+)? ?(?:[€$£%]|(?-i:[a-zß-ÿ])))"
 """Or where other languages write so, and what is counted follows: in a row of a table the next cell does."""
 
-INDIAN = r"[1-9]\d?(?:,\d\d)+,\d{3}(?![,\d])"
+INDIAN = r"[1-9]\d?(?:,\d\d){1,6},\d{3}(?![,\d])"
 GROUPED = rf"{_SPACED}|[1-9]\d{{0,2}}(?:[{_BLANKS}]\d{{3}})+(?!\d)"
 """Digits whose groups blanks part."""
 

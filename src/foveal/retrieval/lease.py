@@ -80,10 +80,10 @@ def elapsed() -> float:
 @contextmanager
 def lease(database: lancedb.DBConnection, uri: str) -> Iterator[Right]:
     """Hold the only right to write to the library at `uri`, renewed by a thread. LibraryBusy: somebody else does."""
-    token, right = uuid.uuid4().hex, Right(uri, until=elapsed() + LEASE_S)
+    token = uuid.uuid4().hex
     with lance_errors(uri):
         table = _opened(database)
-        _take(table, token, uri)
+        right = Right(uri, until=_take(table, token, uri) + LEASE_S)
     over = threading.Event()
     renewing = threading.Thread(target=_renew, args=(table, token, right, over), name="foveal-lease", daemon=True)
     renewing.start()
@@ -122,8 +122,11 @@ def _opened(database: lancedb.DBConnection) -> Any:
         return database.open_table(TABLE)
 
 
-def _take(table: Any, token: str, uri: str) -> None:
-    """Put `token` into the row. LibraryBusy: it is held, or was taken by another at this moment."""
+def _take(table: Any, token: str, uri: str) -> float:
+    """Put `token` into the row; since when it stands there, on the clock of `elapsed`.
+
+    LibraryBusy: it is held, or was taken by another at this moment.
+    """
     (row,) = table.to_arrow().to_pylist()
     now = faults.now().timestamp()
     left = row["until"] - now if row["holder"] else 0.0
@@ -132,13 +135,14 @@ def _take(table: Any, token: str, uri: str) -> None:
             f"Another process ({row['holder']}) is writing to the library at {uri}. Wait until it is done; searching "
             f"goes on meanwhile. (If it was killed, its right runs out in {min(left, LEASE_S):.0f} s.)"
         )
-    now = faults.now().timestamp()
+    begun, now = elapsed(), faults.now().timestamp()  # one may have watched for `LEASE_S` seconds meanwhile
     holder = f"pid {os.getpid()} on {socket.gethostname()}"
     if not _update(table, row["token"], {"token": token, "holder": holder, "until": now + LEASE_S}):
         raise LibraryBusy(
             f"Another process began to write to the library at {uri} at this moment. Wait until it is done; searching "
             "goes on meanwhile."
         )
+    return begun
 
 
 def _is_renewed(table: Any, row: dict[str, Any]) -> bool:

@@ -28,7 +28,7 @@ YEARS = (2, 9998)
 
 _YEAR = re.compile(r"([12]\d{3})(?:-(0[1-9]|1[0-2]))?", re.ASCII)
 _UTC = re.compile(r"(?<=\d) ?(?:UTC|GMT)$")
-_NO_YEAR = re.compile(r"(?<![\d+-])0\d{3}(?!\d)")  # 0001, which mail's rules take for 2001
+_NO_YEAR = re.compile(r"(?<![\d+-])(?<!:\d\d )0\d{3}(?!\d)")  # 0001, by mail's rules 2001; no zone
 _PDF = re.compile(r"D:(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?([+-]\d\d)?'?(\d\d)?")
 
 

@@ -278,12 +278,17 @@ class _Reader:
 
     def _table(self, table: Any) -> str:
         rows = [
-            [rows_in_a_line("\n".join(self.blocks(cell))).replace("|", "\\|") for cell in _inner(row, "tc")]
+            [self._cell(cell).replace("|", "\\|") for cell in _inner(row, "tc")]
             for row in _inner(table, "tr")
             if row.find(f"{_W}trPr/{_W}del") is None
         ]
         lines = [f"| {' | '.join(cells)} |" for cells in rows if any(cells)]
         return "\n".join([*lines[:1], *([f"|{'---|' * len(rows[0])}"] if len(lines) > 1 else []), *lines[1:]])
+
+    def _cell(self, cell: Any) -> str:
+        """What a cell says, in one line; bars are those of a table only where one stands within it."""
+        said = "\n".join(self.blocks(cell))
+        return rows_in_a_line(said) if cell.find(f".//{_W}tbl") is not None else " ".join(said.split())
 
 
 def _notes(parts: _Parts, reader: _Reader) -> Iterator[str]:

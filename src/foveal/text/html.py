@@ -38,10 +38,11 @@ _FURNITURE = (
     "//*[contains(concat(' ', @class, ' '), ' mw-editsection ')]",
     "//*[contains(concat(' ', @class, ' '), ' mw-cite-backlink ')]",
     "//sup[.//a[contains(@href, '#')]]",  # a footnote's mark; its digit would stick to the word before it
-    "//a[contains(concat(' ', @*[name()='epub:type'], ' '), ' noteref ')]",
-    "//a[contains(@role, 'doc-noteref') or contains(@role, 'doc-backlink')]",
+    "//a[contains(@role, 'doc-backlink')][not(ancestor::dt or ancestor::dfn)]",  # there, it is the word itself
     *("//ruby//rt", "//ruby//rp"),  # how the word below is read; within the line it would cut the word in two
 )
+_NOTE_LINKS = "//a[contains(concat(' ', @*[name()='epub:type'], ' '), ' noteref ') or contains(@role, 'doc-noteref')]"
+_NOTE_MARK = re.compile(r"\W*(?:note|fn)?\W*(?:\d+|[ivxlc]{1,6}|[^\W\d_])?\W*", re.IGNORECASE)
 _EMPHASIS = ("b", "strong", "i", "em", "u")
 _LOOKS = (*_EMPHASIS, "a", "span", "var", "small", "font")
 _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
@@ -223,6 +224,9 @@ def _simplify(tree: Any) -> None:
     for path in _FURNITURE:
         for element in tree.xpath(path):
             element.drop_tree()
+    for link in tree.xpath(_NOTE_LINKS):
+        if _NOTE_MARK.fullmatch("".join(link.itertext())):  # else words of the sentence lead to the note
+            link.drop_tree()
     _raise_and_lower(tree)
     _mark_words(tree)
     _keep_words(tree)

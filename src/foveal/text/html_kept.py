@@ -31,7 +31,8 @@ _LAID_OUT = ("table", "pre", "ul", "ol", "dl", "h1", "h2", "h3", "h4", "h5", "h6
 _BLOCK = re.compile(rf"{MARK}block(\d{{1,9}}){MARK}")
 _BLANK_LINE = re.compile(rf"^[ \t]*{MARK}[ \t]*$", re.MULTILINE)
 _LABEL = re.compile(rf"(?:(?<=\n)|^)([ \t]*)(?:\d+\.|-) {MARK}(\w+){MARK} ?|{MARK}(\w+){MARK} ?")
-_ITEM = re.compile(rf"(?:-|\S+\.|{MARK}\w+{MARK})\s*")
+_ITEM = re.compile(rf"{MARK}\w+{MARK}\s*")
+_TYPED = re.compile(r"\s*(?:[-*•‣◦–]|\(?(?:\d{1,3}|[a-zA-Z]|[ivxIVX]{1,5})[.)])\s")
 _ROMAN = ((1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l"), (40, "xl"), (10, "x"),
           (9, "ix"), (5, "v"), (4, "iv"), (1, "i"))  # fmt: skip
 
@@ -73,17 +74,32 @@ def set_apart(body: Any) -> list[str]:
 
 
 def write_items(body: Any) -> None:
-    """Put in front of each item of a list what a browser would, where no mark stands: for the lines of a body."""
+    """Put in front of each item of a list what a browser would, where none was typed: for the lines of a body."""
     for listed in body.iter("ol", "ul"):
         plain = ((item, "-") for item in listed.findall("li"))
         for item, label in plain if listed.tag == "ul" else ((item, f"{one}.") for item, one in _labels(listed)):
             own = (item.text or "").lstrip()
-            said = own if own.startswith(MARK) else f"{label} {own}"
-            first = item[0] if len(item) else None
-            if first is not None and first.tag in ("p", "div") and _ITEM.fullmatch(said):
-                first.text, item.text = f"{said.rstrip()} {(first.text or '').lstrip()}", None
-            elif own or first is not None:
-                item.text = said
+            marked = own.startswith(MARK)
+            if marked and not _ITEM.fullmatch(own):
+                continue
+            item.text = "" if marked else own
+            begins = _first_line(item)
+            if begins is None:
+                item.text = own
+            elif not _TYPED.match(begins.text or ""):
+                begins.text = f"{own.rstrip() if marked else label} {(begins.text or '').lstrip()}"
+
+
+def _first_line(item: Any) -> Any | None:
+    """The element with the first line of an item; None: it is a block of its own (a heading, code), or says nothing."""
+    while not (item.text or "").strip():
+        first = item[0] if len(item) else None
+        if first is None or first.tag in (*_LAID_OUT, "blockquote"):
+            return None
+        if first.tag not in ("p", "div"):
+            return item if "".join(first.itertext()).strip() or (first.tail or "").strip() else None
+        item = first
+    return None if _BLOCK.match(item.text.lstrip()) else item
 
 
 def put_back(text: str, blocks: list[str]) -> str:

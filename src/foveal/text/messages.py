@@ -7,6 +7,7 @@ What else is attached is left aside.
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from dataclasses import dataclass
 from datetime import datetime
 from email import policy
@@ -34,14 +35,23 @@ class Mail:
 
 def read_message(content: bytes, *, name: str) -> Mail:
     """The mail in `content`. UnreadableSource: it is none, or says nothing."""
-    mail = BytesParser(policy=policy.default).parsebytes(content)
-    if not isinstance(mail, EmailMessage) or not (mail.keys() and ("from" in mail or "date" in mail)):
-        raise UnreadableSource(f"{name} is no mail: it does not begin as one. Check what it is, and name it so.")
-    text = _body(mail, name)
+    try:
+        mail = _parsed(content)
+        if not (mail.keys() and ("from" in mail or "date" in mail)):
+            raise UnreadableSource(f"{name} is no mail: it does not begin as one. Check what it is, and name it so.")
+        text = _body(mail, name)
+    except RecursionError as error:
+        raise UnreadableSource(
+            f"{name} holds mails within mails, too many to be read. Save those wanted apart."
+        ) from error
     if not text.strip():
         raise UnreadableSource(f"{name} is a mail without text. What is attached to it is not read: save it apart.")
     title, author, to, cc, date = (_header(mail, key) for key in ("subject", "from", "to", "cc", "date"))
     return Mail(text, title, author, to, cc, aware(date))
+
+
+def _parsed(content: bytes) -> EmailMessage:
+    return BytesParser(EmailMessage, policy=policy.default).parsebytes(content)
 
 
 def _body(mail: EmailMessage, name: str) -> str:
@@ -88,6 +98,11 @@ def _mail_within(part: Message[str, str], name: str, wrong: list[UnreadableSourc
     inner = part.get_payload(0) if part.is_multipart() else None
     if not isinstance(inner, EmailMessage):
         return ""
+    if not inner.keys() and str(part["content-transfer-encoding"] or "").lower() == "base64":
+        try:  # some programs pack it so, against the rules
+            inner = _parsed(b64decode(str(inner.get_payload())))
+        except ValueError:
+            return ""
     said = _said(inner, name, wrong, named=named).strip("\n")
     if not said.strip():
         return ""

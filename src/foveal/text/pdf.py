@@ -223,8 +223,9 @@ def _lines(text: Any, own: str | None) -> Iterator[Line]:
         return
     box_of, origin_of = _boxes(text), _origins(text)
 
-    def raised_of(place: int) -> tuple[float, float]:
-        return _look(text, place)[0], origin_of(place)[1]
+    def raised_of(place: int) -> tuple[float, float, float]:
+        x, level = origin_of(place)
+        return _look(text, place)[0], level, x
 
     columns = in_columns(characters, box_of) if placed else None
     places = columns or [line.span() for line in _LINE.finditer(characters)]

@@ -37,7 +37,7 @@ _CAPTION = re.compile(
     re.IGNORECASE,
 )
 _ENDED = re.compile(
-    r"[.!?…:。！？][\"'”’»)\]]*(?: ?[\d⁰¹²³⁴-⁹]{1,3}(?:[,–-][\d⁰¹²³⁴-⁹]{1,3})*)?\s*$"
+    r"[.!?…:。！？][\"'”’»)\]]*(?: ?[\d⁰¹²³⁴-⁹]{1,3}(?:[,–⁻-][\d⁰¹²³⁴-⁹]{1,3})*)?\s*$"
 )  # and marks of notes
 _NUMBER = re.compile(r"(?<!\d)\d{1,4}(?!\d)")
 _HYPHEN = re.compile("[\x02\ufffe]")

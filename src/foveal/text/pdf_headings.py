@@ -14,6 +14,7 @@ Never     what stands on three pages in a row (running heads), heads of tables, 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -232,8 +233,8 @@ def _places(page: Sequence[Line], wanted: Collection[str]) -> dict[str, range]:
 
 
 def _words_of(title: str) -> str:
-    """A title's letters and digits, without its number."""
-    lowered = " ".join(title.casefold().split())
+    """A title's letters and digits, without its number; an outline writes CO₂ as CO2."""
+    lowered = " ".join(unicodedata.normalize("NFKC", title).casefold().split())
     return "".join(filter(str.isalnum, _NUMBER.sub("", lowered) or lowered))
 
 

@@ -30,6 +30,7 @@ _BLANK_END = re.compile(r"(?<![ \t])[ \t]++\n")  # here and below, a run is read
 _TYPED_HYPHEN = re.compile(r"(?<=[^\W\d_])[-\u00ad]\n(?=[a-z])")
 _BROKEN = re.compile(r"(?<!\w)(\w++)\ufffe(?:[ \t]*+(?=\w)|\s*+(?=[^\W\d]))(\w++)(\S*+) ?")
 _WORD = re.compile(r"[^\W\d_]+")
+_LINK = re.compile(r"of|the|to|by|and|for|with")
 _HYPHENATED = re.compile(r"(?<!\w)\w++-\w++")
 _LEADING_POINT = re.compile(r"\n(?=[,.;:)\]](?:\s|$))")
 _NUMBERED = re.compile(
@@ -45,14 +46,16 @@ _KNOWN = re.compile(
 _MARKED = re.compile(r"#{1,6} ")  # as `pdf_headings.py` does it
 _LEADERS = re.compile(r"(?:[ \t]?[.·…]){6,}[ \t]*+")
 _HYPHEN_AND_NUMBER = re.compile(r"\ufffe(?=\d{1,4}\Z)")  # pdfium goes on with the page's number
-_PAGE_NUMBER = re.compile(r"[-–—|\[ ]*(\d{1,4})(?: ?/ ?\d{1,4})?[-–—|\]\ufffe ]*")
+_PAGE_NUMBER = re.compile(r"[-–—|\[ ]*(\d{1,4})(?: ?/ ?(\d{1,4}))?[-–—|\]\ufffe ]*")
 _ROMAN = re.compile(r"(?=.)(?:x{0,3})(?:ix|iv|v?i{0,3})|(?=.)(?:X{0,3})(?:IX|IV|V?I{0,3})")
 _ROMAN_DIGITS = {"i": 1, "v": 5, "x": 10}
 _FIRST_WORD = re.compile(r"(\w++)\S*+ ?")
 _EDGE_NUMBER = re.compile(r"^\W*\d{1,4}(?!\S)|(?<!\S)\d{1,4}\W*$")
 _CHAPTER = re.compile(r"^\W*(?:chapter|section|part|book|appendix|kapitel|abschnitt|teil)\W+\w+\W+", re.IGNORECASE)
 _CAPTION = re.compile(r"(?:figure|fig\.|table|tab\.|algorithm|listing) ?\d", re.IGNORECASE)
-_SENTENCE_END = re.compile(r"[.!?:][\"'”’)\]]*(?: ?[\d⁰¹²³⁴-⁹]{1,3}(?:[,–-][\d⁰¹²³⁴-⁹]{1,3})*)?$")  # and marks of notes
+_SENTENCE_END = re.compile(
+    r"[.!?:][\"'”’)\]]*(?: ?[\d⁰¹²³⁴-⁹]{1,3}(?:[,–⁻-][\d⁰¹²³⁴-⁹]{1,3})*)?$"
+)  # and marks of notes
 
 
 def joined(pages: Sequence[str]) -> tuple[str, tuple[int, ...]]:
@@ -130,9 +133,12 @@ def _hyphen(left: str, right: str, words: Counter[str], *, chain: bool) -> str:
     a, b = left.lower(), right.lower()
     if words[a + b] or words[f"{a}-{b}"]:
         return "" if words[a + b] >= words[f"{a}-{b}"] else "-"
-    if chain or not right[0].islower() or left[-1].isdigit():
+    if not right[0].islower() or left[-1].isdigit():
         return "-"
-    return "-" if a in words and b in words and min(len(a), len(b)) > 2 else ""
+    if chain and _LINK.fullmatch(a):  # another one may be a syllable: "well-estab" + "lished"
+        return "-"
+    known = a in words and b in words and len(b) > 2
+    return "-" if known and (chain or len(a) > 2) else ""
 
 
 def _without_page_numbers(pages: list[list[str]]) -> list[list[str]]:
@@ -150,9 +156,9 @@ def _without_page_numbers(pages: list[list[str]]) -> list[list[str]]:
 
 
 def _arabic(line: str) -> int | None:
-    """The number that a line is: "3", "- 3 -", "3 / 90"."""
+    """The number that a line is: "3", "- 3 -", "3 / 90"; "2019/20" are years."""
     found = _PAGE_NUMBER.fullmatch(line)
-    return int(found[1]) if found else None
+    return int(found[1]) if found and int(found[1]) <= int(found[2] or found[1]) else None
 
 
 def _roman(line: str) -> int | None:

@@ -13,41 +13,60 @@ from collections.abc import Callable
 
 from foveal.text.raised import lowered, raised
 
-SMALL, SHIFT = 0.8, 0.1
-"""Of the size of a line's letters: that of such a number at most, and by how much it stands off, at least."""
+SMALL, ABOVE, BELOW = 0.8, 0.2, 0.1
+"""Of the size of a line's letters: that of such a number at most, and by how much it stands off, at least. Smaller
+letters that are put at the middle of larger ones stand a little above their base line, too."""
 
 NEAR = 16
 """Characters that are looked through for a letter of the line's size."""
 
-_NUMBER = re.compile(r"[-+\u2212]?\d+", re.ASCII)
+LONG = 4
+"""Digits of a number that is none of these behind a blank: a year in small letters."""
 
-Look = Callable[[int], tuple[float, float]]
-"""Place of a character -> its size, and the height of its base line, in points."""
+_NUMBER = re.compile(r"[-+\u2212]?\d+", re.ASCII)
+_WORD = re.compile(r"[^\W\d_]{2,}")
+
+Look = Callable[[int], tuple[float, float, float]]
+"""Place of a character -> its size, the height of its base line, and where it begins from the left, in points."""
 
 
 def with_raised(line: str, start: int, size: float, look: Look) -> str:
     """The characters of `line`, which begins at `start` of its page; its largest letters are of `size` points."""
     parts, done = list[str](), 0
     for number in _NUMBER.finditer(line) if size > 0 else ():
-        own, level = look(start + number.end() - 1)
+        own, level, _ = look(start + number.end() - 1)
         if own > SMALL * size:
             continue
         first = number.end() - 1
-        while first > number.start() and look(start + first - 1) == (own, level):
+        while first > number.start() and look(start + first - 1)[:2] == (own, level):
             first -= 1
+        if _in_small_words(line, start, first, number.end(), look):
+            continue
         base = _base(line, start, first, number.end(), size, look)
-        if base is not None and abs(level - base) >= SHIFT * size:
+        if base is not None and not -BELOW * size < level - base < ABOVE * size:
             write = raised if level > base else lowered
             parts += [line[done:first], write(line[first : number.end()])]
             done = number.end()
     return "".join([*parts, line[done:]])
 
 
+def _in_small_words(line: str, start: int, first: int, end: int, look: Look) -> bool:
+    """Whether a number is part of a text that is all set smaller, beside larger letters: by the words next to it."""
+    before = list(_WORD.finditer(line, max(0, first - NEAR), first))[-1:]
+    behind = list(_WORD.finditer(line, end, end + NEAR))[:1]
+    own = look(start + first)[:2]
+    return any({look(start + at)[:2] for at in (word.start(), word.end() - 1)} == {own} for word in before + behind)
+
+
 def _base(line: str, start: int, first: int, end: int, size: float, look: Look) -> float | None:
-    """The base line of the nearest letter of the line's size, before or else behind."""
-    for place in [*range(first - 1, max(-1, first - 1 - NEAR), -1), *range(end, min(len(line), end + NEAR))]:
-        if line[place].isalnum():
-            own, level = look(start + place)
-            if own > SMALL * size:
-                return level
+    """The base line of the nearest letter of the line's size, before or else behind, unless a gap is between."""
+    left = look(start + first)[2]
+    for places in (range(first - 1, max(-1, first - 1 - NEAR), -1), range(end, min(len(line), end + NEAR))):
+        for place in places:
+            own, level, x = look(start + place)
+            if line[place].isalnum() and own > SMALL * size:
+                apart = " " in line[min(place, end) : max(place, first)] and end - first >= LONG
+                if not apart and abs(x - left) <= (abs(place - first) + 0.5) * size:
+                    return level
+                break
     return None

@@ -61,7 +61,17 @@ def in_vertical_lines(characters: str, origin_of: Callable[[int], Point]) -> lis
     if step is None:
         return None
     columns = _columns([_column(shown[a:b], points[a:b], step) for a, b in _runs(points, step)], step)
-    return [column.places for part in _parts(columns) for column in part]
+    return [list(_with_blanks(characters, column.places)) for part in _parts(columns) for column in part]
+
+
+def _with_blanks(characters: str, places: Sequence[int]) -> Iterator[int]:
+    """The places of a line, those of the blanks between words in Latin letters among them."""
+    yield places[0]
+    for before, place in pairwise(places):
+        blank = place - before == 2 and characters[before + 1] == " "
+        if blank and characters[before].isascii() and characters[place].isascii():
+            yield before + 1
+        yield place
 
 
 def _step(points: Sequence[Point]) -> float | None:

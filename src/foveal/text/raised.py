@@ -27,9 +27,9 @@ def raised(words: str, before: str = "") -> str:
     if _SIGNS.fullmatch(said):
         return words.translate(_RAISED)
     if said in _VARIABLE and len(said) == 1 and _BASE.search(before):
-        return f"^{said}"
+        return words.replace(said, f"^{said}")
     if _EXPONENT.fullmatch(said):
-        return f"^{said}" if _ONE.fullmatch(said) else f"^({said})"
+        return words.replace(said, f"^{said}" if _ONE.fullmatch(said) else f"^({said})")  # blanks around it stay
     return words
 
 

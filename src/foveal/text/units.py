@@ -41,9 +41,11 @@ _LONG_LINE = re.compile(rf"^[^\n]{{{UNWRAPPED + 1},}}\n", re.MULTILINE)
 _PLAIN_ENDS = (  # of Chinese and Japanese, Indian scripts, Armenian, Ethiopic, Burmese, Khmer
     "。！？｡।॥\u0589\u1362\u1367\u1368\u104b\u17d4\u17d5"
 )
+_NOTES = r"(?:[⁰¹²³⁴-⁹]++(?:[,–⁻-][⁰¹²³⁴-⁹]++)*+)?+"
 _SENTENCE_END = re.compile(  # one class first, so that the search for it runs in C; a run of marks is tried once
     rf"[.!?…‽؟۔{_PLAIN_ENDS}](?:"
-    r"(?<=[.!?…‽؟۔])(?<![.!?…‽؟۔]{2})(?P<more>[.!?…‽؟۔]*+)[\"'”’»)\]*_]*[⁰¹²³⁴-⁹,–]*+(?P<space>\s+)"
+    r"(?<=[.!?…‽؟۔])(?<![.!?…‽؟۔]{2})(?P<more>[.!?…‽؟۔]*+)[\"'”’»)\]*_]*"
+    rf"{_NOTES}(?P<space>\s+)"
     rf"|(?<=[{_PLAIN_ENDS}])[{_PLAIN_ENDS}]*[」』”’）】》\"'»]*\s*)"
 )
 _SCRAP = re.compile(r"(?:[\W_¹²³⁰⁴-⁹]|[\[(]\d{1,3}(?:[ ,;–-]{1,3}\d{1,3})*[\])])+")

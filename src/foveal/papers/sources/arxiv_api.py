@@ -95,11 +95,11 @@ class ArxivApi:
         return Reading(records=made, next_url=following, empty=empty, left_out=wrong)
 
     def _rest(self, query: Mapping[str, str], entries: Sequence[ArxivEntry]) -> str | None:
-        """The first page of what is left behind the `MOST` that a query gives; None where it would be the same."""
+        """The first page of what is left behind the `MOST` that a query gives; None where it would begin no later."""
         last = entries[-1].published if entries else None
         asked = query.get("search_query", "")
         moved = _SINCE.sub(rf"\g<1>{last.astimezone(UTC):%Y%m%d%H%M}", asked) if last else asked
-        return self._client.url(**{**query, "search_query": moved, "start": "0"}) if moved != asked else None
+        return self._client.url(**{**query, "search_query": moved, "start": "0"}) if moved > asked else None
 
 
 def query_of(ask: str) -> str:
