@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -26,6 +27,7 @@ from foveal.attention.memory_parts import (
     queries_saw_nothing,
     read_found,
 )
+from foveal.attention.memory_store import _method_of
 from foveal.attention.owned_layers import Turn
 from foveal.attention.prefill import prefill
 from foveal.attention.retrieval_attention import KINDS
@@ -120,35 +122,31 @@ def test_the_window_gives_its_oldest_tokens_that_are_no_sinks():
     assert window.keys.flatten().tolist() == [0, 1, 2, 7, 8, 9, 10, 11]
 
 
-def normal(count: int, segments: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Keys and values (2, count, 8) that are jointly normal, anew in each of some segments of the text."""
+def normal(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Keys and values (2, count, 8) that are jointly normal."""
     draw = torch.Generator().manual_seed(0)
-    parts = []
-    for _ in range(segments):
-        mixed = torch.randn(2, 16, 16, generator=draw) / 4
-        parts.append(
-            torch.randn(2, count // segments, 16, generator=draw) @ mixed + torch.randn(2, 1, 16, generator=draw)
-        )
-    both = torch.cat(parts, 1)
+    mixed = torch.randn(2, 16, 16, generator=draw) / 4
+    both = torch.randn(2, count, 16, generator=draw) @ mixed + torch.randn(2, 1, 16, generator=draw)
     return both[..., :8], both[..., 8:]
 
 
-@pytest.mark.parametrize("segments", [1, 4])
-def test_keys_that_were_not_found_are_stood_for_by_what_is_expected_of_them(segments):
-    keys, values = normal(40_000, segments)
+@pytest.mark.parametrize("clusters", [1, 16])
+def test_keys_that_were_not_found_are_stood_for_by_what_is_expected_of_them(clusters):
+    keys, values = normal(40_000)
     queries = torch.randn(4, 3, 8, generator=torch.Generator().manual_seed(1))
     scores = 0.5 * queries @ keys.repeat_interleave(2, 0).transpose(1, 2)
     best = scores.topk(200)
     rest = scores.scatter(2, best.indices, -torch.inf)
-    output, sums = Tail.of(keys, values, segments).beyond(queries, best.values.amin(-1), 0.5)
+    output, sums = Tail.of(keys, values, clusters).beyond(queries, best.values.amin(-1), 0.5)
     torch.testing.assert_close(sums, rest.logsumexp(-1), atol=0.05, rtol=0)
     torch.testing.assert_close(output, rest.softmax(-1) @ values.repeat_interleave(2, 0), atol=0.06, rtol=0)
-    everything = Tail.of(keys, values, segments).beyond(queries, torch.full((4, 3), torch.inf), 0.5)
-    torch.testing.assert_close(everything[1], scores.logsumexp(-1), atol=0.05, rtol=0)
+    if clusters == 1:  # parts of a normal distribution are none, which the cut above hides
+        everything = Tail.of(keys, values, 1).beyond(queries, torch.full((4, 3), torch.inf), 0.5)
+        torch.testing.assert_close(everything[1], scores.logsumexp(-1), atol=0.05, rtol=0)
 
 
 def test_the_tail_brings_the_output_nearer_and_can_be_left_out():
-    keys, values = normal(4_000, 1)
+    keys, values = normal(4_000)
     queries, scores = torch.randn(4, 1, 8, generator=torch.Generator().manual_seed(1)), Scores(0.5)
     method = RetrievalAttention(index="flat", top_k=40, **SMALL)
     whole = exact(queries, Rows(keys[:, 8:-16]), Rows(values[:, 8:-16]), scores)
@@ -351,7 +349,7 @@ def test_what_is_generated_moves_on_to_the_index(attention_models, index):
 
 
 def test_fast_memory_stays_while_the_context_grows(attention_models):
-    model, method = attention_models["qwen"].model, RetrievalAttention(index="flat", top_k=10, **SMALL)
+    model, method = attention_models["qwen"].model, RetrievalAttention(index="flat", top_k=10, clusters=1, **SMALL)
     told = [steps(model, tokens(length), method, ())[1].statistics() for length in (100, 400)]
     assert told[0]["fast_bytes"] == told[1]["fast_bytes"]
     assert told[1]["slow_bytes"] > 3 * told[0]["slow_bytes"]
@@ -551,12 +549,59 @@ def test_a_real_model_says_the_same_over_its_graph():
 def test_hidden_keys_that_came_later_belong_to_the_tail():
     keys, values = drawn(2, 300, 8), drawn(2, 300, 6, seed=1)
     keys[:, 200:] += 1.0
-    whole = Tail.of(keys[:, 100:], values[:, 100:], 1)
+    keys[:, 100:] += 20.0  # two clusters, and what comes later lies at the second
+    values[:, 100:] -= 3.0
     hidden = Hidden(Flat(Rows(keys[:, :200])), Rows(values[:, :200]), Tail.of(keys[:, :200], values[:, :200], 2))
     first = hidden.tail
     hidden.add(keys[:, 200:], values[:, 200:])
-    assert hidden.tail.counts.tolist() == [100, 200]
-    for name in ("keys", "covariance", "values", "cross"):
-        grown = getattr(hidden.tail, name)
-        torch.testing.assert_close(grown[:, 1], getattr(whole, name)[:, 0], atol=1e-5, rtol=1e-4)
-        torch.testing.assert_close(grown[:, 0], getattr(first, name)[:, 0])
+    assert (first.counts.tolist(), hidden.tail.counts.tolist()) == ([[100, 100]] * 2, [[100, 200]] * 2)
+    for part, (begin, end) in enumerate(((0, 100), (100, 300))):
+        whole = Tail.of(keys[:, begin:end], values[:, begin:end], 1)
+        for name in ("keys", "covariance", "values", "cross"):
+            grown = getattr(hidden.tail, name)[:, part]
+            torch.testing.assert_close(grown, getattr(whole, name)[:, 0], atol=1e-4, rtol=1e-4)
+
+
+def test_a_tail_counts_each_key_once_and_stands_few_keys_and_twins():
+    """As many clusters as keys, more than there are, keys that are all alike: then some clusters hold nothing."""
+    queries, none_found = drawn(4, 3, 8, seed=2), torch.full((4, 3), torch.inf)
+    for count, clusters in ((1, 32), (5, 5), (40, 32), (40, 1)):
+        keys, values = drawn(2, count, 8), drawn(2, count, 6, seed=1)
+        for held in (keys, keys[:, :1].expand(-1, count, -1)):
+            tail = Tail.of(held, values, clusters)
+            assert tail.counts.sum(1).tolist() == [count, count]
+            output, sums = tail.beyond(queries, none_found, 0.1)
+            exactly = 0.1 * queries @ held.repeat_interleave(2, 0).transpose(1, 2)
+            torch.testing.assert_close(sums, exactly.logsumexp(-1), atol=0.02, rtol=0)
+            assert output.isfinite().all()
+
+
+def test_clusters_stand_for_keys_that_lie_apart_where_parts_of_the_text_do_not():
+    """Two kinds of keys that take turns in the text, as names and numbers do: no stretch of it is normal."""
+    keys, values = drawn(2, 4_000, 8), drawn(2, 4_000, 6, seed=1)
+    keys[:, ::2, 0] += 12.0
+    values[:, ::2] += 2.0
+    queries = drawn(4, 1, 8, seed=2)
+    scores = 0.5 * queries @ keys.repeat_interleave(2, 0).transpose(1, 2)
+    best = scores.topk(40)
+    rest = scores.scatter(2, best.indices, -torch.inf)
+    exactly = rest.softmax(-1) @ values.repeat_interleave(2, 0)
+    far = [
+        float((Tail.of(keys, values, clusters).beyond(queries, best.values.amin(-1), 0.5)[0] - exactly).norm())
+        for clusters in (1, 8)
+    ]
+    assert far[1] < far[0] / 3
+
+
+def test_a_text_that_was_kept_with_parts_of_itself_is_asked_as_before():
+    """Counts were the same for all groups, and the setting was called segments."""
+    tail = Tail.of(drawn(2, 60, 8), drawn(2, 60, 6, seed=1), 1)
+    old = replace(tail, counts=tail.counts[0])
+    queries, lowest = drawn(4, 1, 8, seed=2), torch.zeros(4, 1)
+    for ours, theirs in zip(tail.beyond(queries, lowest, 0.5), old.beyond(queries, lowest, 0.5), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    new = drawn(2, 5, 8, seed=3), drawn(2, 5, 6, seed=4)
+    torch.testing.assert_close(old.joined(*new).counts, tail.joined(*new).counts)
+    stored = json.loads(json.dumps(asdict(RetrievalAttention(top_k=7))))
+    stored["segments"] = stored.pop("clusters")
+    assert _method_of({"method": stored}) == RetrievalAttention(top_k=7)

@@ -206,7 +206,7 @@ class MemoryLayer(OwnedLayer):  # type: ignore[no-untyped-call]
         begun = time.perf_counter()
         index = self.method.index_of(kind, held, queries, scores)
         built = {"seconds": time.perf_counter() - begun, **index.stats()}
-        return Parts(window, Hidden(index, Rows(read), Tail.of(held, read, self.method.segments)), kind, built)
+        return Parts(window, Hidden(index, Rows(read), Tail.of(held, read, self.method.clusters)), kind, built)
 
     def resume(self, one: Parts, length: int) -> None:
         """Hold what was read before."""

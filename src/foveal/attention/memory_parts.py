@@ -13,7 +13,7 @@ Source    RetrievalAttention (arXiv 2409.10516), section 3.4; the tail is ours
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,13 +25,21 @@ from foveal.attention.blocks import BLOCK, Blocks
 from foveal.attention.estimates import capped
 from foveal.attention.kernel import block_attention, merge
 from foveal.attention.key_index import KeyIndex, every_product
-from foveal.attention.roar_graph import Found
+from foveal.attention.roar_graph import Found, spread
 from foveal.attention.rows import Rows
 
 Part = tuple[Tensor, Tensor]
 """Output (H, Q, D) and log-sum-exp (H, Q) over some of the keys."""
 
 HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
+TINY = 1e-30
+"""In place of a distance of 0, so that something can be drawn where keys are all alike."""
+
+FAR = -30.0
+"""Deviations; that far below a mean nothing is left of a normal distribution, and float32 tells no ratios."""
+
+MEMBERS, MEANT, ROUNDS, PART = 32, 8192, 16, 65_536
+"""Least keys of a cluster, on average; keys that k-means looks at, its rounds, and keys compared at once."""
 
 
 @dataclass(frozen=True)
@@ -106,12 +114,12 @@ class Window:
 
 @dataclass(frozen=True)
 class Tail:
-    """Hidden keys that were not found, by segments of the text, each taken as normally distributed with its values.
+    """Hidden keys that were not found, in clusters, each taken as normally distributed with its values.
 
-    What they would add is known in closed form: a query's scores over a segment are normal, and those above the lowest
+    What they would add is known in closed form: a query's scores over a cluster are normal, and those above the lowest
     found one are cut off; a value is expected where its score puts it on the line that ties values to scores.
 
-    Shapes    counts (S,), keys (G, S, D), covariance (G, S, D, D), values (G, S, E), cross (G, S, D, E)
+    Shapes    counts (G, S), keys (G, S, D), covariance (G, S, D, D), values (G, S, E), cross (G, S, D, E)
     """
 
     counts: Tensor
@@ -121,35 +129,47 @@ class Tail:
     cross: Tensor
 
     @classmethod
-    def of(cls, keys: Tensor, values: Tensor, segments: int) -> Tail:
+    def of(cls, keys: Tensor, values: Tensor, clusters: int) -> Tail:
         """Of hidden keys (G, n, D) and values (G, n, E)."""
-        sizes = [len(part) for part in torch.arange(keys.shape[1]).tensor_split(max(1, min(segments, keys.shape[1])))]
-        found = []
-        for some, read in zip(torch.split(keys, sizes, 1), torch.split(values, sizes, 1), strict=True):
-            of_keys, of_values = some.float().mean(1), read.float().mean(1)
-            centred, apart = some.float() - of_keys[:, None], read.float() - of_values[:, None]
-            turned = centred.transpose(1, 2) / some.shape[1]
-            found.append((of_keys, turned @ centred, of_values, turned @ apart))
-        return cls(torch.tensor(sizes), *(torch.stack(parts, 1) for parts in zip(*found, strict=True)))
+        centres = [centres_of(some, clusters) for some in keys.float()]
+        return cls._around(torch.stack(centres), keys, values)
+
+    @classmethod
+    def _around(cls, centres: Tensor, keys: Tensor, values: Tensor) -> Tail:
+        """Each key (G, n, D) and its value in the cluster of the nearest centre (G, S, D); one without any is zeros."""
+        count = centres.shape[1]
+        found: list[tuple[Tensor, ...]] = []
+        for some, read, around in zip(keys.float(), values.float(), centres, strict=True):
+            near = nearest(some, around)
+            for number in range(count):
+                members, told = some[near == number], read[near == number]
+                size = torch.tensor(len(members), device=keys.device)
+                of_keys, of_values = (part.sum(0) / size.clamp(min=1) for part in (members, told))
+                apart = members - of_keys
+                turned = apart.T / size.clamp(min=1)
+                found.append((size, of_keys, turned @ apart, of_values, turned @ (told - of_values)))
+        stacked = (torch.stack(parts) for parts in zip(*found, strict=True))
+        return cls(*(part.view(len(keys), count, *part.shape[1:]) for part in stacked))
 
     def joined(self, keys: Tensor, values: Tensor) -> Tail:
-        """These and further hidden keys (G, m, D) and values (G, m, E), which belong to the last segment."""
-        new = Tail.of(keys, values, 1)
-        share = float(new.counts[0] / (self.counts[-1] + new.counts[0]))
-        apart, told = ((two[:, -1] - one[:, -1]) for one, two in ((self.keys, new.keys), (self.values, new.values)))
-        between = share * (1 - share) * apart[..., None]
-        covariance = self._mixed("covariance", new, share) + between * apart[:, None]
-        cross = self._mixed("cross", new, share) + between * told[:, None]
-        last = {"keys": self._mixed("keys", new, share), "values": self._mixed("values", new, share)}
-        last |= {"covariance": covariance, "cross": cross}
-        grown = {name: torch.cat([getattr(self, name)[:, :-1], part[:, None]], 1) for name, part in last.items()}
-        counts = torch.cat([self.counts[:-1], self.counts[-1:] + new.counts])
-        return replace(self, counts=counts, **grown)
+        """These and further hidden keys (G, m, D) and values (G, m, E), each in the cluster that is nearest to it."""
+        new = Tail._around(self.keys, keys, values)
+        counts = self.counts.expand(len(self.keys), -1) + new.counts
+        share = new.counts / counts.clamp(min=1)
+        apart, told = new.keys - self.keys, new.values - self.values
+        between = (share * (1 - share))[..., None, None] * apart[..., None]
+        return Tail(
+            counts,
+            self._mixed("keys", new, share),
+            self._mixed("covariance", new, share) + between * apart[..., None, :],
+            self._mixed("values", new, share),
+            self._mixed("cross", new, share) + between * told[..., None, :],
+        )
 
-    def _mixed(self, name: str, new: Tail, share: float) -> Tensor:
-        one: Tensor = getattr(self, name)[:, -1]
-        two: Tensor = getattr(new, name)[:, -1]
-        return one + share * (two - one)
+    def _mixed(self, name: str, new: Tail, share: Tensor) -> Tensor:
+        one: Tensor = getattr(self, name)
+        two: Tensor = getattr(new, name)
+        return one + share.view(*share.shape, *(1,) * (one.ndim - 2)) * (two - one)
 
     def beyond(self, queries: Tensor, lowest: Tensor, scale: float) -> Part:
         """The expected attention of queries (H, Q, D) over keys that score below `lowest` (H, Q)."""
@@ -162,8 +182,10 @@ class Tail:
         deviation = variance.sqrt()
         above = (least - mean - variance) / deviation
         below = torch.special.log_ndtr(above)
-        mass = self.counts[:, None].log() + mean + variance / 2 + below
+        counts = self.counts.expand(groups, -1)[..., None]  # those of a text kept earlier are the same for all groups
+        mass = counts.log() + mean + variance / 2 + below
         cut = (-above * above / 2 - HALF_LOG_2_PI - below).exp()  # how far the cut draws the scores' mean down
+        cut = torch.where(above < FAR, -above, cut)  # to what it comes near there, where both terms are huge
         along = (variance - deviation * cut) / variance
         values = self.values[:, :, None] + (asked @ self.cross) * along[..., None]
         total = mass.logsumexp(1)
@@ -174,6 +196,32 @@ class Tail:
     def nbytes(self) -> int:
         """Bytes, all of which a step reads."""
         return sum(part.nbytes for part in (self.keys, self.covariance, self.values, self.cross))
+
+
+def centres_of(keys: Tensor, count: int) -> Tensor:
+    """Centres (at most `count`, D) of keys (n, D): k-means over some of them, from drawn ones, always the same.
+
+    They are drawn as k-means++ does (Arthur and Vassilvitskii 2007): the farther from those before, the likelier.
+    """
+    some = keys[spread(len(keys), MEANT)]
+    count = max(1, min(count, len(keys) // MEMBERS))
+    draw = torch.Generator(keys.device).manual_seed(0)
+    centres, far = some[:1], torch.full((len(some),), math.inf, device=keys.device)
+    for _ in range(count - 1):
+        far = torch.minimum(far, (some - centres[-1]).square().sum(1)).nan_to_num(0, 0, 0)
+        centres = torch.cat([centres, some[torch.multinomial(far.clamp(min=TINY), 1, generator=draw)]])
+    for _ in range(ROUNDS):
+        near = nearest(some, centres)
+        held = near.bincount(minlength=len(centres))[:, None]
+        sums = torch.zeros_like(centres).index_add_(0, near, some)
+        centres = torch.where(held > 0, sums / held.clamp(min=1), centres)
+    return centres
+
+
+def nearest(keys: Tensor, centres: Tensor) -> Tensor:
+    """The number of the nearest centre (S, D) of each key (n, D)."""
+    half = centres.square().sum(1) / 2
+    return torch.cat([(some @ centres.T - half).argmax(1) for some in torch.split(keys, PART)])
 
 
 def read_found(found: Found, values: Rows, scores: Scores) -> Part:

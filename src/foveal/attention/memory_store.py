@@ -347,7 +347,8 @@ def _method_of(manifest: Mapping[str, Any]) -> Memory:
         return LongHeads(**stored)
     indexes = dict(stored["indexes"])
     roar = RoarSettings(**indexes.pop("roar"))
-    return RetrievalAttention(**{**stored, "indexes": IndexSettings(roar=roar, **indexes)})
+    named = {"clusters" if name == "segments" else name: value for name, value in stored.items()}  # up to 2026-12-01
+    return RetrievalAttention(**{**named, "indexes": IndexSettings(roar=roar, **indexes)})
 
 
 def _finish(making: Path, folder: Path, ids: Sequence[int], plan: Mapping[str, Any]) -> None:

@@ -72,7 +72,7 @@ class RetrievalAttention:
     stream: str = "append"  # "append": what is generated stays in the window; "insert": it moves on to the index
     local_max: int = 1024  # tokens in the window, beyond n_sink and n_local, before they move on
     tail: bool = True  # whether keys that were not found are stood for by their expectation; False: as published
-    segments: int = 8  # of the hidden keys, each with an expectation of its own
+    clusters: int = 32  # of the hidden keys of a group of heads, each with an expectation of its own
     exact_every: int = 0  # steps between two at which the mass looked at is measured exactly, at full cost; 0: never
     indexes: IndexSettings = field(default_factory=IndexSettings)
     prompts: BlockMethod | None = None  # how the context is read; None: densely
@@ -83,7 +83,7 @@ class RetrievalAttention:
     def __post_init__(self) -> None:
         """InputError: a value out of its range. UnknownName: no index is called that."""
         if (
-            self.segments < 1
+            self.clusters < 1
             or self.top_k < 1
             or self.n_sink < 0
             or self.n_local < 1
@@ -94,8 +94,8 @@ class RetrievalAttention:
         ):
             raise InputError(
                 f"RetrievalAttention got top_k {self.top_k}, n_sink {self.n_sink}, n_local {self.n_local}, crossover "
-                f"{self.crossover}, exact_every {self.exact_every}, segments {self.segments}, from_layer "
-                f"{self.from_layer}, pyramid {self.pyramid}; top_k, n_local and segments must be at least 1, pyramid 1 "
+                f"{self.crossover}, exact_every {self.exact_every}, clusters {self.clusters}, from_layer "
+                f"{self.from_layer}, pyramid {self.pyramid}; top_k, n_local and clusters must be at least 1, pyramid 1 "
                 "to top_k, the others at least 0."
             )
         if self.stream not in ("append", "insert") or self.local_max < 1:

@@ -200,7 +200,7 @@ def _looked(case: Case, found: Found, truth: Tensor) -> dict[str, Any]:
     outputs = {name: merge([seen, part]) for name, part in parts.items()} | {"streaming": seen}
     averaged = (seen[0] + parts["roar"][0]) / 2
     lowest = scores(ours.products).amin(-1)
-    tail = Tail.of(case.keys[None], case.values[None], RetrievalAttention().segments)
+    tail = Tail.of(case.keys[None], case.values[None], RetrievalAttention().clusters)
     beyond = tail.beyond(case.tests[:, None], lowest, scores.scale)
     with_tail = merge([outputs["roar"], beyond])
     recovered = {name: float((sums - whole[1]).exp().mean()) for name, (_, sums) in outputs.items()}

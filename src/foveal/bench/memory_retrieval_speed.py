@@ -97,7 +97,7 @@ def _settled(method: RetrievalAttention, index: Any, keys: Tensor) -> MemoryLaye
     layer = MemoryLayer(method, 0, Turn())
     window = Window(keys[:, : SINKS + LOCAL], values[:, : SINKS + LOCAL], SINKS)
     layer.resume(
-        Parts(window, Hidden(index, Rows(values), Tail.of(keys, values, method.segments)), index.kind), keys.shape[1]
+        Parts(window, Hidden(index, Rows(values), Tail.of(keys, values, method.clusters)), index.kind), keys.shape[1]
     )
     return layer
 
