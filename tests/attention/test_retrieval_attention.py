@@ -11,7 +11,7 @@ import torch
 from tiny import CACHE, FULL, tiny
 from transformers import Qwen2ForCausalLM
 
-from foveal.attention import FlexPrefill, Recorder, RetrievalAttention, attach, memory_by_name, watch
+from foveal.attention import FlexPrefill, Recorder, RetrievalAttention, attach, memory_by_name, memory_parts, watch
 from foveal.attention.kernel import merge
 from foveal.attention.key_index import Flat, IndexSettings, every_product
 from foveal.attention.memory_decoding import MemoryDecoder
@@ -153,7 +153,7 @@ def test_the_tail_brings_the_output_nearer_and_can_be_left_out():
     far = {}
     for tail in (True, False):
         layer = MemoryLayer(replace(method, tail=tail), 0, Turn())
-        one = layer._sequence(keys, values, None, scores)
+        one = layer._sequence(keys, values, None, None, 4_000, scores)
         seen = one.window.attend(queries, scores)
         exactly = merge([seen, whole])[0]
         far[tail] = float((layer._searched(one, one.hidden, queries, seen, scores) - exactly).norm())
@@ -546,7 +546,8 @@ def test_a_real_model_says_the_same_over_its_graph():
     assert told["roar"]["mean"]["scanned"] < 1
 
 
-def test_hidden_keys_that_came_later_belong_to_the_tail():
+def test_hidden_keys_that_came_later_belong_to_the_tail(monkeypatch):
+    monkeypatch.setattr(memory_parts, "MEMBERS", 100)
     keys, values = drawn(2, 300, 8), drawn(2, 300, 6, seed=1)
     keys[:, 200:] += 1.0
     keys[:, 100:] += 20.0  # two clusters, and what comes later lies at the second

@@ -57,9 +57,10 @@ def test_a_walk_finds_the_best_where_every_key_is_linked_to_every_other():
     keys = whole_numbers(40, 6).numpy()
     links = [[other for other in range(40) if other != one] for one in range(40)]
     query = whole_numbers(6, seed=3).numpy()
-    queue, done, visited = roar_plain.walk(keys, links, np.array([7], np.int32), query, 5)
-    assert queue == sorted((-float(query @ key), one) for one, key in enumerate(keys))[:5]
-    assert visited == 40
+    queue, done, scored = roar_plain.walk(keys, links, np.array([7], np.int32), query, 5)
+    every = sorted((-float(query @ key), one) for one, key in enumerate(keys))
+    assert queue == every[:5]
+    assert sorted(scored) == every
     assert set(queue) <= set(done)
 
 
@@ -82,18 +83,32 @@ def test_the_compiled_graph_is_the_plain_one_and_hangs_on_no_thread(seed):
             assert np.array_equal(link(keys, lists, SMALL).links, expected), threads
 
 
+@pytest.mark.parametrize(("k", "beam"), [(7, 9), (20, 6), (130, 4)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_compiled_walks_are_the_plain_ones(dtype, monkeypatch):
+def test_compiled_walks_are_the_plain_ones(dtype, k, beam, monkeypatch):
     keys, queries = whole_numbers(2, 130, 8).to(dtype), whole_numbers(4, 40, 8, seed=5)
     graph = RoarGraph.build(keys, queries, SMALL)
     asked = whole_numbers(4, 3, 8, seed=6)
-    compiled = graph.search(asked, 7, beam=9)
+    compiled = graph.search(asked, k, beam=beam)
     monkeypatch.setattr(roar_graph, "library", lambda _: None)
-    plain = graph.search(asked, 7, beam=9)
+    plain = graph.search(asked, k, beam=beam)
     for one, other in zip(compiled, plain, strict=True):
         assert torch.equal(one, other)
     exact = torch.einsum("hqd,hkd->hqk", asked, keys.float().repeat_interleave(2, 0))
-    assert torch.equal(compiled.products, exact.gather(2, compiled.ids))
+    there = compiled.ids >= 0
+    assert torch.equal(compiled.products[there], exact.gather(2, compiled.ids.clamp(min=0))[there])
+    assert torch.equal(there.sum(2), compiled.visited.clamp(max=k))
+
+
+def test_what_falls_out_of_the_queue_is_found_all_the_same():
+    keys, queries = torch.randn(1, 600, 16), torch.randn(1, 300, 16)
+    graph = RoarGraph.build(keys, queries)
+    asked = torch.randn(1, 40, 16)
+    narrow, wide = (graph.search(asked, k, beam=20) for k in (20, 60))
+    assert torch.equal(wide.ids[..., :20], narrow.ids)
+    assert torch.equal(wide.visited, narrow.visited)
+    truth = best_keys(asked[0], keys[0], 60)
+    assert recall(wide.ids[0], truth) > recall(narrow.ids[0], truth) + 0.3
 
 
 def test_without_a_compiler_the_graph_is_the_same(monkeypatch):

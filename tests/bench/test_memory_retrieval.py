@@ -10,6 +10,7 @@ import pytest
 import torch
 from tiny import tiny
 
+from foveal.attention import memory_parts
 from foveal.attention.memory_decoding import MemoryDecoder
 from foveal.attention.memory_parts import Scores, Snapped
 from foveal.attention.memory_store import load
@@ -41,7 +42,7 @@ def case(head: int, seed: int) -> Case:
     draw = torch.Generator().manual_seed(seed)
     shared = torch.Generator().manual_seed(0)
     keys = torch.randn(900, 64, generator=shared) + 2
-    parts = [torch.randn(count, 64, generator=draw) * 1.5 - 1 for count in (400, 40)]
+    parts = [torch.randn(count, 64, generator=draw) * 1.5 - 1 for count in (400, 400, 40)]
     window = torch.randn(2, 30, 64, generator=shared)
     return Case(2, head, keys, torch.randn(900, 64, generator=shared), *parts, window[0], window[1])
 
@@ -149,7 +150,8 @@ def text(tmp_path_factory):
     folder = tmp_path_factory.mktemp("retrieval-bench")
     model = tiny("qwen", folder / "model", positions=8192)
     settings = BenchSettings(data=folder, cache=folder / "cache")
-    with with_threads(1):
+    with with_threads(1), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory_parts, "MEMBERS", 16)  # as many clusters as in a long text
         return read_text(settings, 3000, layers=(), index="roar", model=model)
 
 
@@ -259,8 +261,9 @@ def test_a_graph_is_timed_beside_all_keys():
     assert layer.tally.steps == 4  # the graph's own, and no others
 
 
-def test_what_each_step_reads_whole_does_not_grow_with_a_kept_text(text):
+def test_what_each_step_reads_whole_does_not_grow_with_a_kept_text(text, monkeypatch):
     settings = BenchSettings(data=text.folder.parent, cache=text.folder.parent.parent)
+    monkeypatch.setattr(memory_parts, "MEMBERS", 16)
     with with_threads(1):
         shorter = read_text(settings, 2200, layers=(), index="flat", model=text.model)
     row = fast_row([text, shorter])

@@ -39,7 +39,7 @@ class IndexSettings:
     """What the indexes are built and searched with; each takes what is its own."""
 
     roar: RoarSettings = field(default_factory=RoarSettings)
-    beam: int | None = None  # queue of a walk (roar, hnsw); None: 1.5 times the keys that are asked for
+    beam: int | None = None  # queue of a walk; None, by the keys that are asked for: roar 1/2 (at least 100), hnsw 3/2
     links: int = 32  # of a key of hnsw
     construction: int = 200  # queue when hnsw is built
     clusters: int = 128  # of ivf; fewer where there are few keys

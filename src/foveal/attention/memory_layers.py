@@ -27,6 +27,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from foveal.attention.kernel import merge
 from foveal.attention.key_index import INDEXES, every_product
+from foveal.attention.later_queries import later_queries
 from foveal.attention.memory_parts import Hidden, Part, Scores, Tail, Window, exact, read_found
 from foveal.attention.owned_layers import OwnedLayer, Turn, check_watched, layer_of
 from foveal.attention.roar_graph import spread
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from foveal.attention.attach import Context
     from foveal.attention.retrieval_attention import RetrievalAttention
     from foveal.attention.roar_graph import Found
+    from foveal.attention.rotation import Rotation
 
 OBSERVED = 64
 """Last queries of a context that are kept besides the sample: SnapKV votes by them."""
@@ -112,9 +114,17 @@ class Parts:
 class MemoryLayer(OwnedLayer):  # type: ignore[no-untyped-call]
     """A layer that sees the whole text. Made by `RetrievalAttention.make_cache`."""
 
-    def __init__(self, method: RetrievalAttention, number: int, turn: Turn, tokens: int | None = None) -> None:
-        """`tokens` of the context; None: those of the first pass."""
+    def __init__(
+        self,
+        method: RetrievalAttention,
+        number: int,
+        turn: Turn,
+        tokens: int | None = None,
+        rotation: Rotation | None = None,
+    ) -> None:
+        """`tokens` of the context; None: those of the first pass. `rotation` of the layer's queries, if it is known."""
         super().__init__(number, turn)
+        self.rotation = rotation
         self.method, self.given, self.tokens = method, tokens, tokens
         self.sequences: list[Parts] = []
         self.tally = Tally()
@@ -143,7 +153,7 @@ class MemoryLayer(OwnedLayer):  # type: ignore[no-untyped-call]
 
     def reset(self) -> None:
         """Forget everything."""
-        fresh = MemoryLayer(self.method, self.number, self.turn, self.given)
+        fresh = MemoryLayer(self.method, self.number, self.turn, self.given, self.rotation)
         self.__dict__.update(fresh.__dict__)
 
     # -- while the context is read ---------------------------------------------------------------------------------
@@ -189,11 +199,14 @@ class MemoryLayer(OwnedLayer):  # type: ignore[no-untyped-call]
             first = start + self.method.n_sink
             mine = [((places >= first) & (places < end), one[number]) for places, one in asked]
             queries = torch.cat([one[:, kept] for kept, one in mine], 1) if mine else None
-            made.append(self._sequence(keys, values, queries, scores))
+            places = torch.cat([at[kept] for (at, _), (kept, _) in zip(asked, mine, strict=True)]) if mine else None
+            made.append(self._sequence(keys, values, queries, places, end, scores))
         self.sequences, self._reading, self._asked = made, None, []
 
-    def _sequence(self, keys: Tensor, values: Tensor, queries: Tensor | None, scores: Scores) -> Parts:
-        """The parts of one text: keys and values (G, n, D), the queries kept (H, T, D)."""
+    def _sequence(
+        self, keys: Tensor, values: Tensor, queries: Tensor | None, places: Tensor | None, end: int, scores: Scores
+    ) -> Parts:
+        """The parts of a text that ends at `end`: keys and values (G, n, D), queries kept (H, T, D), their places."""
         sinks, local, count = self.method.n_sink, self.method.n_local, keys.shape[1]
         if count <= self.method.static:
             return Parts(Window(keys, values, min(sinks, count)), None)
@@ -204,6 +217,8 @@ class MemoryLayer(OwnedLayer):  # type: ignore[no-untyped-call]
             held, read = held.float(), read.float()
         kind = self.method.kind_for(held.shape[1])
         begun = time.perf_counter()
+        if kind == "roar" and self.rotation is not None and queries is not None and places is not None:
+            queries = later_queries(queries, places, self.rotation, end)
         index = self.method.index_of(kind, held, queries, scores)
         built = {"seconds": time.perf_counter() - begun, **index.stats()}
         return Parts(window, Hidden(index, Rows(read), Tail.of(held, read, self.method.clusters)), kind, built)
@@ -254,18 +269,19 @@ class MemoryLayer(OwnedLayer):  # type: ignore[no-untyped-call]
     def _searched(self, one: Parts, hidden: Hidden, queries: Tensor, seen: Part, scores: Scores) -> Tensor:
         """The output over the window, which was `seen`, what the index finds, and the tail."""
         found = hidden.index.search(queries, self.method.top_k)
-        looked = merge([seen, read_found(found, hidden.values, scores)])
+        read = read_found(found, hidden.values, scores)
+        looked = torch.logaddexp(seen[1], read[1])
         tail = self._tail(hidden, found, queries, scores)
-        self._watch(one, queries, found, looked[1], scores)
-        self.tally.add(found, len(hidden), seen[1], looked[1], None if tail is None else tail[1])
+        self._watch(one, queries, found, looked, scores)
+        self.tally.add(found, len(hidden), seen[1], looked, None if tail is None else tail[1])
         every = self.method.exact_every
         if every and self.tally.steps % every == 0:
             products = every_product(queries, hidden.index.keys)
             whole = torch.logaddexp(seen[1], scores(products).logsumexp(-1))
-            self.tally.measure(found, products, looked[1], whole)
+            self.tally.measure(found, products, looked, whole)
         if tail is None or not self.method.tail or hidden.index.kind not in INDEXES:
-            return looked[0]
-        return merge([looked, tail])[0]
+            return merge([seen, read])[0]
+        return merge([seen, read, tail])[0]
 
     def _tail(self, hidden: Hidden, found: Found, queries: Tensor, scores: Scores) -> Part | None:
         """What the keys that were not found would add; None where there are none, or the model caps its scores."""

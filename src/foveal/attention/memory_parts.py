@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from foveal.attention import memory_native
 from foveal.attention.blocks import BLOCK, Blocks
 from foveal.attention.estimates import capped
 from foveal.attention.kernel import block_attention, merge
@@ -38,7 +39,7 @@ TINY = 1e-30
 FAR = -30.0
 """Deviations; that far below a mean nothing is left of a normal distribution, and float32 tells no ratios."""
 
-MEMBERS, MEANT, ROUNDS, PART = 32, 8192, 16, 65_536
+MEMBERS, MEANT, ROUNDS, PART = 128, 8192, 16, 65_536
 """Least keys of a cluster, on average; keys that k-means looks at, its rounds, and keys compared at once."""
 
 
@@ -173,6 +174,11 @@ class Tail:
 
     def beyond(self, queries: Tensor, lowest: Tensor, scale: float) -> Part:
         """The expected attention of queries (H, Q, D) over keys that score below `lowest` (H, Q)."""
+        clusters = self.counts, self.keys, self.covariance, self.values, self.cross
+        found = memory_native.expect_rest(queries, lowest, clusters, scale)
+        return self._beyond(queries, lowest, scale) if found is None else found
+
+    def _beyond(self, queries: Tensor, lowest: Tensor, scale: float) -> Part:
         heads, each, width = queries.shape
         groups = len(self.keys)
         asked = (queries.float() * scale).reshape(groups, 1, -1, width)
@@ -229,6 +235,12 @@ def read_found(found: Found, values: Rows, scores: Scores) -> Part:
     heads, each, k = found.ids.shape
     if not k:
         return queries_saw_nothing(heads, each, values.width)
+    read = memory_native.read_found(found.ids, found.products, values, scores.scale, scores.softcap)
+    return _read_found(found, values, scores) if read is None else read
+
+
+def _read_found(found: Found, values: Rows, scores: Scores) -> Part:
+    heads = len(found.ids)
     logits = scores(found.products).masked_fill(found.ids < 0, -math.inf)
     sums = logits.logsumexp(-1)
     weights = (logits - sums[..., None]).exp().nan_to_num(0.0)

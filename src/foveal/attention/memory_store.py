@@ -59,7 +59,7 @@ from foveal.attention.owned_layers import SlidingLayer, Turn
 from foveal.attention.prefill import attended
 from foveal.attention.retrieval_attention import RetrievalAttention, RetrievalCache
 from foveal.attention.roar_graph import RoarSettings
-from foveal.attention.rotation import unturned
+from foveal.attention.rotation import Rotation, unturned
 from foveal.errors import InputError, LibraryBusy, LibraryCorrupt, LibraryTooNew, StorageFull
 from foveal.evaluation.files import whole_file
 from foveal.models.decoding import Decoder, State
@@ -171,11 +171,13 @@ def _read_lean(
         turns = {kind: unturned(angles) for kind, angles in turns.items()}
     begun, x = _begun(making, x)
     turn = Turn()
+    learnt = method.rotations(model.model) if isinstance(method, RetrievalAttention) else None
     for number in range(begun, len(stack)):
         if on_progress:
             on_progress(number, len(stack))
         layer = stack.layer(number)
-        held = _empty(method, number, layer.window, turn, count, model.model.config)
+        own = learnt.for_layer(layer.module) if learnt else None
+        held = _empty(method, number, layer.window, turn, count, model.model.config, own)
         mask = Mask.causal(1, count, count, window=layer.window, device=model.device)
         rotation = rotations.for_layer(layer.module) if rotations else None
         context = Context(number, layer.module, mask, layer.scale, rotation=rotation)
@@ -213,13 +215,19 @@ def _read_whole(
 
 
 def _empty(
-    method: Memory, number: int, window: int | None, turn: Turn, tokens: int, config: Any
+    method: Memory,
+    number: int,
+    window: int | None,
+    turn: Turn,
+    tokens: int,
+    config: Any,
+    rotation: Rotation | None,
 ) -> MemoryLayer | LongHeadsLayer | SlidingLayer:
     if window is not None:
         return SlidingLayer(window)
     if isinstance(method, LongHeads):
         return method.layer(number, turn)
-    return MemoryLayer(method.at(number, config), number, turn, tokens)
+    return MemoryLayer(method.at(number, config), number, turn, tokens, rotation)
 
 
 # -- opening -----------------------------------------------------------------------------------------------------------

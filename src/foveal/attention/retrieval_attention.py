@@ -1,6 +1,6 @@
 """RetrievalAttention: decoding over a long context by searching its keys instead of scanning them.
 
-    method = RetrievalAttention(top_k=100)
+    method = RetrievalAttention()
     with attach(model, method):
         memory = method.make_cache(model)                     # a Cache of transformers that owns keys and values
         model.generate(**inputs, cache=memory)                # the prompt is read exactly; what follows is searched
@@ -9,8 +9,9 @@
 Each head of each layer that sees the whole text looks at a window (the first and last tokens of the context, and all
 that came since) and at the `top_k` hidden keys that an index finds for its query. Both are merged by their
 log-sum-exps; the rest is stood for by what it would add if keys were normally distributed (memory_parts.py). The index
-learns from the prompt's own queries (roar_graph.py). Below `crossover` hidden keys all of them are scored, which is
-exact and no slower there. Layers with a sliding window stay as they are.
+learns from the prompt's own queries (roar_graph.py), half of them asked again from behind it (later_queries.py). Below
+`crossover` hidden keys all of them are scored, which is exact and no slower there. Layers with a sliding window stay as
+they are.
 
 Beside it, in the same class: the other indexes of key_index.py, StreamingLLM (no search), SnapKV (a fixed choice) and
 full attention.
@@ -39,6 +40,7 @@ from foveal.attention.memory_parts import Nothing, Scores, Snapped
 from foveal.attention.method import BlockMethod
 from foveal.attention.owned_layers import SlidingLayer, Turn
 from foveal.attention.roar_graph import check_shapes
+from foveal.attention.rotation import Rotations, rotations_of
 from foveal.attention.rows import Rows
 from foveal.errors import InputError, UnknownName
 from foveal.evaluation.tables import as_text
@@ -64,7 +66,7 @@ class RetrievalAttention:
     InputError: a value out of its range. UnknownName: no such index.
     """
 
-    top_k: int = 100  # hidden keys that each query looks at
+    top_k: int = 400  # hidden keys that each query looks at
     n_sink: int = 128  # first tokens of the context, always looked at
     n_local: int = 512  # last ones
     index: str = AUTO  # one of KINDS
@@ -72,7 +74,7 @@ class RetrievalAttention:
     stream: str = "append"  # "append": what is generated stays in the window; "insert": it moves on to the index
     local_max: int = 1024  # tokens in the window, beyond n_sink and n_local, before they move on
     tail: bool = True  # whether keys that were not found are stood for by their expectation; False: as published
-    clusters: int = 32  # of the hidden keys of a group of heads, each with an expectation of its own
+    clusters: int = 64  # of the hidden keys of a group of heads, each with an expectation of its own
     exact_every: int = 0  # steps between two at which the mass looked at is measured exactly, at full cost; 0: never
     indexes: IndexSettings = field(default_factory=IndexSettings)
     prompts: BlockMethod | None = None  # how the context is read; None: densely
@@ -141,7 +143,16 @@ class RetrievalAttention:
 
     def make_cache(self, model: Any, *, tokens: int | None = None) -> RetrievalCache:
         """An empty cache for `model`; `tokens` of the context, where it will be read in several passes."""
-        return RetrievalCache.empty(model.config, self, tokens=tokens)
+        return RetrievalCache.empty(model.config, self, tokens=tokens, rotations=self.rotations(model))
+
+    def rotations(self, model: Any) -> Rotations | None:
+        """How the model turns its queries, if a graph may learn from them and that can be told."""
+        if self.index not in (AUTO, "roar"):
+            return None
+        try:
+            return rotations_of(model)
+        except InputError:
+            return None  # the queries are learned from as they are
 
     # -- as an attention method ------------------------------------------------------------------------------------
 
@@ -179,15 +190,26 @@ class RetrievalCache(Cache):
         self.method = method
 
     @classmethod
-    def empty(cls, config: Any, method: RetrievalAttention, *, tokens: int | None = None) -> RetrievalCache:
-        """A cache for a model of this configuration. InputError: it has layers of another kind, or no tokens."""
+    def empty(
+        cls,
+        config: Any,
+        method: RetrievalAttention,
+        *,
+        tokens: int | None = None,
+        rotations: Rotations | None = None,
+    ) -> RetrievalCache:
+        """A cache for a model of this configuration, whose queries are turned by `rotations`, if that is known.
+
+        InputError: it has layers of another kind, or no tokens.
+        """
         if tokens is not None and tokens < 1:
             raise InputError(f"A cache was asked for {tokens} tokens of context; it needs at least 1.")
         turn = Turn()
         layers: list[MemoryLayer | SlidingLayer] = []
         for number, window in enumerate(windows(config)):
             if window is None:
-                layers.append(MemoryLayer(method.at(number, config), number, turn, tokens))
+                rotation = rotations.at(number) if rotations else None
+                layers.append(MemoryLayer(method.at(number, config), number, turn, tokens, rotation))
             else:
                 layers.append(SlidingLayer(window))
         return cls(layers, method)

@@ -36,6 +36,9 @@ from foveal.models.compiled import library
 SOURCE = "attention/native/roar_graph.cpp"
 DAMAGED = "Links of a graph lead to no key: the files of the kept text are damaged. Remove it and keep it anew."
 ENTRIES = 16
+QUEUE = 100
+"""Least queue of a walk that is given none: with less, few keys are found however few are asked for."""
+
 SHAPES = ("balanced", "centred")
 
 TRIAL_KEYS, TRIAL_QUERIES, TRIAL_ASKED, TRIAL_BEST = 3072, 768, 64, 50
@@ -44,14 +47,14 @@ TRIAL_KEYS, TRIAL_QUERIES, TRIAL_ASKED, TRIAL_BEST = 3072, 768, 64, 50
 
 @dataclass(frozen=True, kw_only=True)
 class RoarSettings:
-    """How a graph is built. The graph's authors take 100 nearest, 35 links and queues of 100 to 500; these are smaller,
-    so that the graphs of all heads are built in no more than four times what reading takes, with 32 links a key."""
+    """How a graph is built. The graph's authors take 35 links and queues of 100 to 500; these are smaller, so that the
+    graphs of all heads are built in no more than four times what reading takes, with 32 links a key."""
 
-    nearest: int = 64  # keys of each training query, its pivot among them
+    nearest: int = 100  # keys of each training query, its pivot among them
     near: int = 20  # links of the projection
     degree: int = 32  # links of a key in all
     beam: int = 48  # queue of a key that looks for itself
-    queries: int = 8192  # most training queries of a head
+    queries: int = 12_288  # most training queries of a head
     coordinates: str = "auto"  # "balanced", "centred", or by the trial
 
     def __post_init__(self) -> None:
@@ -237,6 +240,7 @@ class RoarGraph:
         self.keys, self.links, self.entries = keys, links, np.ascontiguousarray(entries)
         self.means, self.shapes, self.notes = means, shapes, notes or {}
         self._more = np.empty((len(links), 0, links.shape[2]), np.int32)
+        self._made: ctypes.Array[_Graph] | None = None  # what the compiled walk is given, until keys are added
 
     @property
     def heads(self) -> int:
@@ -278,13 +282,16 @@ class RoarGraph:
         )
 
     def search(self, queries: Tensor, k: int, *, beam: int | None = None) -> Found:
-        """The best k keys of each query (H, Q, D), by a queue of `beam` (default: 1.5 k).
+        """The best k keys of each query (H, Q, D) among all that a walk with a queue of `beam` scores.
+
+        Its default is half of k, for what falls out of the queue was scored all the same, and at least QUEUE; where all
+        keys are asked for it holds all.
 
         InputError: wrong shapes. LibraryCorrupt: links that were read from a file lead to no key.
         """
         check_asked(queries, self.keys, k, heads=self.heads)
         k = min(k, len(self.keys))
-        beam = max(k, beam or 3 * k // 2)
+        beam = beam or (k if k == len(self.keys) else max(QUEUE, k // 2))
         asked = queries.float().contiguous()
         native = library(SOURCE)
         if native is None:
@@ -293,7 +300,7 @@ class RoarGraph:
         ids = torch.empty((heads, each, k), dtype=torch.int32)
         products = torch.empty((heads, each, k))
         visited = torch.empty((heads, each), dtype=torch.int64)
-        graphs = self._graphs()
+        graphs = self._made = self._made or self._graphs()
         failed = native.foveal_roar_search(
             graphs,
             *(ctypes.c_int64(heads), ctypes.c_int64(each), ctypes.c_void_p(asked.data_ptr())),
@@ -321,6 +328,7 @@ class RoarGraph:
         if native is None:
             raise InputError("Keys cannot be added to a graph without a C++ compiler. Install g++, or append instead.")
         first = len(self.keys)
+        self._made = None
         self.keys.append(keys)
         new = np.full((self.heads, keys.shape[1], self.links.shape[2]), -1, np.int32)
         self._more = np.concatenate([self._more, new], 1)
@@ -377,11 +385,11 @@ class RoarGraph:
             if max(max(row) for row in [*rows, self.entries[head].tolist()]) >= len(keys):
                 raise LibraryCorrupt(DAMAGED)
             for place, query in enumerate(queries.numpy()):
-                queue, _, count = roar_plain.walk(keys, rows, self.entries[head], query, beam)
-                best = queue[:k]
+                _, _, scored = roar_plain.walk(keys, rows, self.entries[head], query, beam)
+                best = sorted(scored)[:k]
                 ids[head, place, : len(best)] = torch.tensor([one for _, one in best], dtype=torch.int64)
                 products[head, place, : len(best)] = torch.tensor([-negated for negated, _ in best])
-                visited[head, place] = count
+                visited[head, place] = len(scored)
         return Found(ids, products, visited)
 
 

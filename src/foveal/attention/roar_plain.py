@@ -81,17 +81,19 @@ def occluded(keys: Floats, scored: Sequence[Scored], most: int, *, fill: bool) -
 
 def walk(
     keys: Floats, links: Sequence[Sequence[int]], entries: Ints, query: Floats, beam: int
-) -> tuple[list[Scored], list[Scored], int]:
-    """Best-first search: the best keys, those whose links were followed, and how many products it took."""
+) -> tuple[list[Scored], list[Scored], list[Scored]]:
+    """Best-first search: the best keys, those whose links were followed, and all that the query was multiplied with."""
     seen: set[int] = set()
     queue: list[Scored] = []
     done: list[Scored] = []
+    scored: list[Scored] = []
 
     def take(ids: Sequence[int]) -> None:
         for one in ids:
             if one >= 0 and one not in seen:
                 seen.add(one)
-                insort(queue, (-float(query @ keys[one]), one))
+                scored.append((-float(query @ keys[one]), one))
+                insort(queue, scored[-1])
                 del queue[beam:]
 
     take(entries.tolist())
@@ -100,7 +102,7 @@ def walk(
         followed.add(at[1])
         done.append(at)
         take(list(links[at[1]]))
-    return queue, done, len(seen)
+    return queue, done, scored
 
 
 def _unlinked(keys: Floats, linked: Sequence[int], found: list[Scored], most: int) -> list[int]:

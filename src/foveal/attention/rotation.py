@@ -88,7 +88,11 @@ class Rotations:
     def for_layer(self, module: Any) -> Rotation:
         """The one of an attention module."""
         told = getattr(module, "layer_type", None)
-        return self.of(told or (self._layers[module.layer_idx] if self._layers else "full_attention"))
+        return self.of(told) if told else self.at(module.layer_idx)
+
+    def at(self, number: int) -> Rotation:
+        """The one of the layer of that number."""
+        return self.of(self._layers[number] if self._layers else "full_attention")
 
 
 class _Settled:

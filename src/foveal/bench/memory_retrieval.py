@@ -28,7 +28,7 @@ from foveal.attention.prefill import prefill
 from foveal.attention.roar_graph import Found
 from foveal.attention.rows import Rows
 from foveal.bench.memory_retrieval_data import LAYERS, LONG, QUICK_LAYERS, SHORT, ReadText, read_text
-from foveal.bench.memory_retrieval_search import PEERS, HeadCell, cells, store_of, visits_for, within_scan
+from foveal.bench.memory_retrieval_search import PEERS, SET, HeadCell, cells, store_of, visits_for, within_scan
 from foveal.bench.memory_retrieval_speed import fast_row, opening_rows, step_rows, whole_step_rows
 from foveal.bench.memory_retrieval_tasks import OTHER, likelihood_rows, needle_rows
 from foveal.bench.settings import BenchSettings
@@ -183,7 +183,7 @@ def _beside_peers(made: Sequence[HeadCell], where: str, length: str = "") -> Ite
 
 
 def _what_it_gives(made: Sequence[HeadCell], where: str) -> Iterator[Row]:
-    note = f"{where}; recall {fmean(one.recall for one in made):.3f}, queue of 1.5 · 100"
+    note = f"{where}; recall {fmean(one.recall for one in made):.3f}, {SET.top_k} keys read"
     yield Row.of(
         "roar, as it is set", "share of the hidden keys visited", fmean(one.scanned for one in made), note=note
     )
@@ -200,8 +200,8 @@ def _what_it_gives(made: Sequence[HeadCell], where: str) -> Iterator[Row]:
 def _error_rows(made: Sequence[HeadCell]) -> Iterator[Row]:
     names = {
         "tail": "RetrievalAttention",
-        "roar": "without the tail, as published",
-        "flat": "the best 100 keys",
+        "roar": "without the tail",
+        "flat": f"the best {SET.top_k} keys",
         "streaming": "StreamingLLM",
     }
     for name, system in names.items():
@@ -215,7 +215,12 @@ def _error_rows(made: Sequence[HeadCell]) -> Iterator[Row]:
 def _controls(made: Sequence[HeadCell]) -> Iterator[Row]:
     told = [one for one in made if one.controls]
     ours = fmean(one.recall for one in told)
-    for name in ("another head's queries", "keys as queries", "as published, no change of coordinates"):
+    for name in (
+        "another head's queries",
+        "keys as queries",
+        "queries as they were asked",
+        "as published, no change of coordinates",
+    ):
         value = fmean(one.controls[name] for one in told)
         yield Row.of(f"control: graph from {name}", "recall@100", value, at_most=ours, note=f"own: {ours:.3f}")
     value = fmean(one.controls["keys that look for keys"] for one in told)

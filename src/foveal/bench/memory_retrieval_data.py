@@ -29,9 +29,11 @@ from torch import Tensor
 
 from foveal.attention import FlexPrefill, RetrievalAttention
 from foveal.attention.attach import Context
+from foveal.attention.later_queries import later_queries
 from foveal.attention.memory_layers import OBSERVED, owner_of
 from foveal.attention.memory_store import forget, keep
 from foveal.attention.roar_graph import SOURCE
+from foveal.attention.rotation import rotations_of
 from foveal.bench.code import code_digest, native_digest
 from foveal.bench.heads_data import keys
 from foveal.bench.memory_longheads_heads import KEY
@@ -52,7 +54,7 @@ SHORT, LONG = 12_288, 131_072
 DENSE_UP_TO = 32_768
 """Tokens up to which a text is read densely; a longer one is read by FlexPrefill, which says so in the notes."""
 
-KEEPING = ("flexprefill", "key_index", "memory_layers", "memory_parts", "roar_graph")
+KEEPING = ("flexprefill", "key_index", "later_queries", "memory_layers", "memory_parts", "roar_graph")
 """Modules of `foveal.attention` that what is kept depends on."""
 
 NEEDLES, KEYS = 6, 4
@@ -64,14 +66,15 @@ KINDS = ("literal", "multi-key", "passkey")
 
 @dataclass(frozen=True)
 class Case:
-    """One head at one length: keys and values (n, D), training queries (T, D), tests (256, D), all float32; n hidden
-    keys stand between the sinks and the last ones, which are apart (w, D).
+    """One head at one length, all float32: keys and values (n, D), training queries (T, D) as they were asked and as
+    graphs learn from them, tests (256, D); n hidden keys stand between the sinks and the last ones, both apart (w, D).
     """
 
     layer: int
     head: int
     keys: Tensor
     values: Tensor
+    as_asked: Tensor
     training: Tensor
     tests: Tensor
     window_keys: Tensor
@@ -123,12 +126,14 @@ class ReadText:
         end = length - TESTS
         ends = torch.cat([torch.arange(SINKS), torch.arange(end - LOCAL, end)])
         inside = slice(SINKS, end - LOCAL)
+        asked, rotation = queries[SINKS:end], rotations_of(self.model.model).at(layer)
         return Case(
             layer,
             head,
             keys[inside],
             values[inside],
-            queries[SINKS:end],
+            asked,
+            later_queries(asked, torch.arange(SINKS, end), rotation, end),
             queries[end:],
             keys[ends],
             values[ends],

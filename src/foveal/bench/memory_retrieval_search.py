@@ -7,6 +7,7 @@ goes on with the next one.
 
 scan      keys visited / hidden keys; for IVF with the centres that were compared
 recall    of the 100 hidden keys with the largest products
+as set    the method's defaults: 400 keys of what a queue of 200 scores
 error     of the output over window and found, relative to that over everything, per query, the mean
 """
 
@@ -41,10 +42,13 @@ PROBES = (4, 6, 8, 12, 16, 20, 24, 28, 32, 40, 48, 64, 96)
 one below a number of keys may lie far below it.
 """
 LEAST = 0.95
+SET = RetrievalAttention()
+"""As it is set where nobody says otherwise."""
+
 PEERS = ("hnsw", "hnsw, centred", "ivf", "ivf, centred")
 """As they come, and given keys less their mean, which is half of what the graph's coordinates do."""
 
-SEARCHING = ("kernel", "key_index", "memory_parts", "roar_graph", "rows")
+SEARCHING = ("kernel", "key_index", "later_queries", "memory_parts", "roar_graph", "rows")
 """Modules of `foveal.attention` that cells depend on."""
 
 Curve = list[tuple[float, float]]
@@ -145,8 +149,8 @@ def _head_cell(
             if curve[-1][1] >= 0.995:
                 break
         curves[kind] = curve
-    found = index.search(tests, K)
-    outcome = _looked(case, found, truth)
+    found = index.search(tests, SET.top_k)
+    outcome = _looked(case, found, best_keys(case.tests, case.keys, SET.top_k))
     return HeadCell(
         layer=case.layer,
         head=case.head,
@@ -200,7 +204,7 @@ def _looked(case: Case, found: Found, truth: Tensor) -> dict[str, Any]:
     outputs = {name: merge([seen, part]) for name, part in parts.items()} | {"streaming": seen}
     averaged = (seen[0] + parts["roar"][0]) / 2
     lowest = scores(ours.products).amin(-1)
-    tail = Tail.of(case.keys[None], case.values[None], RetrievalAttention().clusters)
+    tail = Tail.of(case.keys[None], case.values[None], SET.clusters)
     beyond = tail.beyond(case.tests[:, None], lowest, scores.scale)
     with_tail = merge([outputs["roar"], beyond])
     recovered = {name: float((sums - whole[1]).exp().mean()) for name, (_, sums) in outputs.items()}
@@ -227,24 +231,27 @@ def _controls(case: Case, other: Case, truth: Tensor) -> dict[str, float]:
     tests = case.tests[None]
     stranger = build("roar", case.keys[None], other.training[None])
     own = build("roar", case.keys[None], case.keys[None])
+    plain = build("roar", case.keys[None], case.as_asked[None])
     asked = case.keys[spread(len(case.keys), 256)]
     likewise = best_keys(asked, case.keys, K)
     sinks = torch.cat([case.window_keys[:4], case.keys])
     published = _published(case)
     return {
-        "another head's queries": recall(stranger.search(tests, K).ids[0], truth),
-        "keys as queries": recall(own.search(tests, K).ids[0], truth),
-        "keys that look for keys": recall(own.search(asked[None], K).ids[0], likewise),
-        "as published, no change of coordinates": recall(published.search(tests, K, beam=150).ids[0], truth),
-        "most frequent pivot, sinks hidden": _top_pivot(case.training, case.keys),
-        "most frequent pivot, sinks indexed": _top_pivot(case.training, sinks),
+        "another head's queries": recall(stranger.search(tests, SET.top_k).ids[0], truth),
+        "queries as they were asked": recall(plain.search(tests, SET.top_k).ids[0], truth),
+        "keys as queries": recall(own.search(tests, SET.top_k).ids[0], truth),
+        "keys that look for keys": recall(own.search(asked[None], SET.top_k).ids[0], likewise),
+        "as published, no change of coordinates": recall(published.search(tests, SET.top_k).ids[0], truth),
+        "most frequent pivot, sinks hidden": _top_pivot(case.as_asked, case.keys),
+        "most frequent pivot, sinks indexed": _top_pivot(case.as_asked, sinks),
     }
 
 
 def _published(case: Case) -> Graph:
     """The graph over raw keys, whose products with each other are mostly those of their common bias."""
     settings = RoarSettings()
-    lists = best_keys(case.training[spread(len(case.training), settings.queries)], case.keys, settings.nearest)
+    asked = case.as_asked[spread(len(case.as_asked), settings.queries)]
+    lists = best_keys(asked, case.keys, settings.nearest)
     linked = link(case.keys, lists, settings)
     return Graph(Rows(case.keys[None]), linked.links[None], linked.entries[None])
 

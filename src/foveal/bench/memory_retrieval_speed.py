@@ -48,7 +48,7 @@ UNSEEN = SHARE * STEPS
 
 def step_rows(case: Case, *, quick: bool) -> Iterator[Row]:
     """The attention of a decoding step over drawn keys, against the best that PyTorch has over all of them."""
-    queries_learnt = 1024 if quick else 8192
+    queries_learnt = 1024 if quick else RoarSettings().queries
     keys, queries = _drawn(case, HIDDEN)
     layers = {}
     for count in (HIDDEN // 4, HIDDEN):
@@ -69,7 +69,7 @@ def step_rows(case: Case, *, quick: bool) -> Iterator[Row]:
 
 
 def _drawn(case: Case, count: int) -> tuple[Tensor, Tensor]:
-    """Keys (G, count, D) bfloat16 and queries (G, 4096, D) drawn like those of a real head."""
+    """Keys (G, count, D) bfloat16 and queries (G, T, D) drawn like those of a real head."""
     draw = torch.Generator().manual_seed(0)
 
     def like(points: Tensor, many: int) -> Tensor:
@@ -79,7 +79,7 @@ def _drawn(case: Case, count: int) -> tuple[Tensor, Tensor]:
         drawn: Tensor = torch.randn(GROUPS, many, WIDTH, generator=draw) @ mixed + mean
         return drawn
 
-    return like(case.keys, count).bfloat16(), like(case.training, 10_240)
+    return like(case.keys, count).bfloat16(), like(case.as_asked, RoarSettings().queries + UNSEEN)
 
 
 def _layer(keys: Tensor, queries: Tensor, settings: RoarSettings) -> MemoryLayer:

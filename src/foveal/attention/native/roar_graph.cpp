@@ -65,12 +65,7 @@ struct Near {
 
 inline bool before(const Near &a, const Near &b) { return a.score > b.score || (a.score == b.score && a.id < b.id); }
 
-inline float product(const float *__restrict__ a, const float *__restrict__ b, int64_t width) {
-  float sum = 0.0f;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t d = 0; d < width; ++d) sum += a[d] * b[d];
-  return sum;
-}
+inline float wide(float value) { return value; }
 
 inline float wide(uint16_t half) {
   const uint32_t bits = static_cast<uint32_t>(half) << 16;
@@ -79,11 +74,20 @@ inline float wide(uint16_t half) {
   return value;
 }
 
-inline float product(const float *__restrict__ a, const uint16_t *__restrict__ b, int64_t width) {
+template <typename T>
+inline float sum_of_products(const float *__restrict__ a, const T *__restrict__ b, int64_t width) {
   float sum = 0.0f;
 #pragma omp simd reduction(+ : sum)
   for (int64_t d = 0; d < width; ++d) sum += a[d] * wide(b[d]);
   return sum;
+}
+
+// The usual widths are known to the compiler, which needs no loop for them then.
+template <typename T>
+inline float product(const float *__restrict__ a, const T *__restrict__ b, int64_t width) {
+  if (width == 64) return sum_of_products(a, b, 64);
+  if (width == 128) return sum_of_products(a, b, 128);
+  return sum_of_products(a, b, width);
 }
 
 template <typename T>
@@ -96,13 +100,48 @@ inline int32_t *links_of(const Graph &g, int64_t id) {
   return id < g.base ? g.links + id * g.degree : g.more_links + (id - g.base) * g.degree;
 }
 
+// The best keys so far, best first: at most `beam`, each with a mark whether its links were followed. The parts lie apart,
+// so that a place is found by comparing many scores at a time.
+struct Queue {
+  std::vector<float> scores;
+  std::vector<int32_t> ids;
+  std::vector<char> done;
+  int64_t held = 0;
+
+  void clear(int64_t beam) {
+    scores.resize(beam);
+    ids.resize(beam);
+    done.resize(beam);
+    held = 0;
+  }
+
+  // The place that a key took, or `beam`: there was none.
+  int64_t put(Near found) {
+    const int64_t beam = scores.size();
+    if (held == beam && !before(found, {scores[held - 1], ids[held - 1]})) return beam;
+    int32_t above = 0;
+#pragma omp simd reduction(+ : above)
+    for (int64_t n = 0; n < held; ++n) above += scores[n] > found.score;
+    int64_t place = above;
+    while (place < held && scores[place] == found.score && ids[place] < found.id) ++place;
+    if (held < beam) ++held;
+    const int64_t behind = held - 1 - place;
+    std::memmove(&scores[place] + 1, &scores[place], behind * sizeof(float));
+    std::memmove(&ids[place] + 1, &ids[place], behind * sizeof(int32_t));
+    std::memmove(&done[place] + 1, &done[place], behind);
+    scores[place] = found.score;
+    ids[place] = found.id;
+    done[place] = 0;
+    return place;
+  }
+};
+
 // What one thread needs for its walks.
 struct Walk {
   std::vector<uint64_t> seen;
-  std::vector<Near> queue, expanded;
-  std::vector<char> done;
+  Queue queue;
+  std::vector<Near> expanded, scored;
   std::vector<int32_t> fresh;
-  int64_t products = 0;
 };
 
 inline bool mark(std::vector<uint64_t> &seen, int64_t id) {
@@ -110,20 +149,6 @@ inline bool mark(std::vector<uint64_t> &seen, int64_t id) {
   if (seen[id >> 6] & bit) return false;
   seen[id >> 6] |= bit;
   return true;
-}
-
-// Puts a key into the sorted queue of at most `beam`; the place it took, or beam.
-inline int64_t put(Walk &w, int64_t beam, Near found) {
-  const int64_t held = w.queue.size();
-  if (held == beam && !before(found, w.queue.back())) return beam;
-  const int64_t place = std::lower_bound(w.queue.begin(), w.queue.end(), found, before) - w.queue.begin();
-  if (held == beam) {
-    w.queue.pop_back();
-    w.done.pop_back();
-  }
-  w.queue.insert(w.queue.begin() + place, found);
-  w.done.insert(w.done.begin() + place, 0);
-  return place;
 }
 
 template <typename T>
@@ -135,35 +160,35 @@ inline void take(const Graph &g, const float *query, int64_t beam, Walk &w, int6
   }
   for (int32_t id : w.fresh) {
     const float score = product(query, row_of<T>(g, id), g.width);
-    const int64_t place = put(w, beam, {score, id});
+    w.scored.push_back({score, id});
+    const int64_t place = w.queue.put({score, id});
     if (place < beam) __builtin_prefetch(links_of(g, id));  // it may be followed soon
     next = std::min(next, place);
   }
-  w.products += w.fresh.size();
 }
 
-// Best-first search with a bounded queue; `queue` then holds the best, `expanded` all whose links were followed.
+// Best-first search with a bounded queue. Afterwards that holds the best, `expanded` all whose links were followed, and
+// `scored` all that the query was multiplied with.
 template <typename T>
 void walk(const Graph &g, const float *query, int64_t beam, Walk &w) {
   w.seen.assign((g.count + 63) / 64, 0);
-  w.queue.clear();
-  w.done.clear();
+  w.queue.clear(beam);
   w.expanded.clear();
+  w.scored.clear();
   w.fresh.clear();
-  w.products = 0;
   for (int64_t e = 0; e < g.entry_count; ++e)
     if (mark(w.seen, sound(g.entries[e], g.count))) w.fresh.push_back(g.entries[e]);
   int64_t next = beam;
   take<T>(g, query, beam, w, next);
-  for (int64_t place = 0; place < static_cast<int64_t>(w.queue.size());) {
-    if (w.done[place]) {
+  for (int64_t place = 0; place < w.queue.held;) {
+    if (w.queue.done[place]) {
       ++place;
       continue;
     }
-    w.done[place] = 1;
-    const Near at = w.queue[place];
-    w.expanded.push_back(at);
-    const int32_t *links = links_of(g, at.id);
+    w.queue.done[place] = 1;
+    const int32_t at = w.queue.ids[place];
+    w.expanded.push_back({w.queue.scores[place], at});
+    const int32_t *links = links_of(g, at);
     w.fresh.clear();
     for (int64_t n = 0; n < g.degree && links[n] >= 0; ++n)
       if (mark(w.seen, sound(links[n], g.count))) w.fresh.push_back(links[n]);
@@ -411,8 +436,7 @@ struct Adder {
     Graph seen = g;
     seen.count = id;
     walk<T>(seen, query.data(), beam, w);
-    std::vector<int32_t> ids;
-    for (const Near &one : w.queue) ids.push_back(one.id);
+    const std::vector<int32_t> ids(w.queue.ids.begin(), w.queue.ids.begin() + w.queue.held);
     const std::vector<int32_t> kept = chosen<T>(id, ids, g.degree / 2);
     int32_t *links = links_of(g, id);
     std::copy(kept.begin(), kept.end(), links);
@@ -474,13 +498,17 @@ void attach(const Graph &g) {
   }
 }
 
+// The best k of all that the walk scored: what fell out of its queue is known all the same.
 template <typename T>
 void search(const Graph &g, const float *query, int64_t beam, int64_t k, Walk &w, int32_t *ids, float *scores) {
-  walk<T>(g, query, std::max(beam, k), w);
-  const int64_t found = std::min<int64_t>(k, w.queue.size());
+  walk<T>(g, query, beam, w);
+  auto &all = w.scored;
+  const int64_t found = std::min<int64_t>(k, all.size());
+  if (found < static_cast<int64_t>(all.size())) std::nth_element(all.begin(), all.begin() + found, all.end(), before);
+  std::sort(all.begin(), all.begin() + found, before);
   for (int64_t n = 0; n < k; ++n) {
-    ids[n] = n < found ? w.queue[n].id : -1;
-    scores[n] = n < found ? w.queue[n].score : 0.0f;
+    ids[n] = n < found ? all[n].id : -1;
+    scores[n] = n < found ? all[n].score : 0.0f;
   }
 }
 
@@ -552,7 +580,7 @@ int foveal_roar_search(const Graph *graphs, int64_t count, int64_t each, const f
         const float *query = queries + task * g.width;
         if (g.bfloat16) search<uint16_t>(g, query, beam, k, w, ids + task * k, scores + task * k);
         else search<float>(g, query, beam, k, w, ids + task * k, scores + task * k);
-        products[task] = w.products;
+        products[task] = w.scored.size();
       } catch (const Damaged &) {
         failed = 2;
       } catch (...) {

@@ -1,0 +1,101 @@
+"""The compiled form of two parts of a decoding step (native/memory_parts.cpp); memory_parts.py is their definition.
+
+Each says None where it cannot be used: without a compiler, on a GPU, for other types.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+import torch
+from torch import Tensor
+
+from foveal.attention.rows import Rows
+from foveal.errors import InputError
+from foveal.models.compiled import library
+
+SOURCE = "attention/native/memory_parts.cpp"
+
+Part = tuple[Tensor, Tensor]
+
+
+class _FoundKeys(ctypes.Structure):
+    """`FoundKeys` of the source, field by field."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("ids", "products", "base", "more", "output", "sums")),
+        *((name, ctypes.c_int64) for name in ("groups", "asked", "k", "width")),
+        *((name, ctypes.c_int64) for name in ("base_count", "base_group", "base_row", "more_group", "more_row")),
+        ("more_count", ctypes.c_int64),
+        *((name, ctypes.c_float) for name in ("scale", "cap")),
+        *((name, ctypes.c_int32) for name in ("bfloat16", "threads")),
+    )
+
+
+class _Clusters(ctypes.Structure):
+    """`Clusters` of the source, field by field."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("queries", "lowest")),
+        *((name, ctypes.c_void_p) for name in ("counts", "keys", "covariance", "values", "cross")),
+        *((name, ctypes.c_void_p) for name in ("output", "sums")),
+        *((name, ctypes.c_int64) for name in ("groups", "asked", "clusters", "width", "value_width")),
+        ("scale", ctypes.c_float),
+        ("threads", ctypes.c_int32),
+    )
+
+
+def read_found(ids: Tensor, products: Tensor, values: Rows, scale: float, softcap: float | None) -> Part | None:
+    """The attention over found keys (H, Q, k), by their products. InputError: an id is of no value."""
+    base, more = values.base, values.added
+    known = base.device.type == "cpu" and base.dtype in (torch.float32, torch.bfloat16)
+    if not known or base.stride(2) != 1 or more.stride(2) != 1 or torch.is_grad_enabled():
+        return None
+    native = library(SOURCE)
+    if native is None:
+        return None
+    heads, each, k = ids.shape
+    ids, products = ids.contiguous(), products.float().contiguous()
+    output, sums = torch.empty(heads, each, values.width), torch.empty(heads, each)
+    call = _FoundKeys(
+        *(part.data_ptr() for part in (ids, products, base, more, output, sums)),
+        *(values.groups, heads // values.groups * each, k, values.width),
+        *(base.shape[1], base.stride(0), base.stride(1), more.stride(0), more.stride(1), more.shape[1]),
+        *(scale, softcap or 0.0, int(base.dtype == torch.bfloat16), torch.get_num_threads()),
+    )
+    failed = native.foveal_read_found(ctypes.byref(call))
+    if failed == 2:
+        raise InputError(f"Keys up to {int(ids.max())} were found where there are {len(values)} values.")
+    if failed:
+        raise MemoryError("There is no memory to read the values of found keys.")
+    return output, sums
+
+
+def expect_rest(
+    queries: Tensor, lowest: Tensor, clusters: tuple[Tensor, Tensor, Tensor, Tensor, Tensor], scale: float
+) -> Part | None:
+    """The expected attention of queries (H, Q, D) over clusters (counts, keys, covariance, values, cross)."""
+    counts, keys = clusters[:2]
+    if (
+        keys.device.type != "cpu"
+        or any(part.dtype != torch.float32 for part in clusters[1:])
+        or torch.is_grad_enabled()
+    ):
+        return None
+    native = library(SOURCE)
+    if native is None:
+        return None
+    heads, each, width = queries.shape
+    groups = len(keys)
+    counts = counts.expand(groups, -1).float().contiguous()
+    held = [counts, *(part.contiguous() for part in clusters[1:])]
+    asked, least = queries.float().contiguous(), lowest.float().contiguous()
+    output, sums = torch.empty(heads, each, clusters[3].shape[2]), torch.empty(heads, each)
+    call = _Clusters(
+        *(part.data_ptr() for part in (asked, least, *held, output, sums)),
+        *(groups, heads // groups * each, keys.shape[1], width, output.shape[2]),
+        *(scale, torch.get_num_threads()),
+    )
+    if native.foveal_expect_rest(ctypes.byref(call)):
+        raise MemoryError("There is no memory to expect what was not found.")
+    return output, sums
