@@ -20,7 +20,7 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from importlib import metadata
@@ -28,7 +28,7 @@ from pathlib import Path
 
 from foveal import faults
 from foveal.errors import InputError, LibraryBusy, StorageFull
-from foveal.evaluation.files import other_holder, whole_file
+from foveal.evaluation.files import forced, other_holder, whole_file
 from foveal.retrieval.passage_files import resting
 from foveal.retrieval.tables import storage_errors, writer_lock
 from foveal.settings import Settings, expanded
@@ -137,6 +137,7 @@ def _copied(folder: Path, made: Path, manifest: Mapping[str, tuple[int, str]]) -
         shutil.rmtree(made / FILES, ignore_errors=True)
         for name in manifest:
             _copy(folder / name, made / FILES / name)
+        _forced(made / FILES, manifest)
         _copy(folder / MANIFEST, made / MANIFEST)
     except BaseException:  # half a home would be opened as if it were whole
         shutil.rmtree(made, ignore_errors=True)
@@ -256,8 +257,9 @@ def _copy_database(path: Path, to: Path) -> None:
 def _sealed(settings: Settings, folder: Path, linked: Sequence[str]) -> Backup:
     """Write down what there is; a folder without this is no backup."""
     files = {str(path.relative_to(folder)): (path.stat().st_size, _hash(path)) for path in _files(folder)}
+    _forced(folder, files)
     told = {"foveal": _version(), "at": faults.now().isoformat(timespec="seconds"), "files": files}
-    with whole_file(folder / MANIFEST) as partial:
+    with whole_file(folder / MANIFEST, lasting=True) as partial:
         partial.write_text(json.dumps(told, indent=1) + "\n", encoding="ascii")  # a name may be no UTF-8
     elsewhere = list(linked)
     if not settings.database_url.startswith("sqlite"):
@@ -267,6 +269,17 @@ def _sealed(settings: Settings, folder: Path, linked: Sequence[str]) -> Backup:
     if settings.library_at != "home":
         elsewhere.append(f"the library is at {settings.library_uri}: keep it by the store's own versions")
     return Backup(folder, len(files), sum(size for size, _ in files.values()), tuple(elsewhere))
+
+
+def _forced(folder: Path, names: Iterable[str]) -> None:
+    """Wait until copies, and the folders that they lie in, are on the disk: what they were copied of may go next."""
+    folders = {folder, folder.parent}
+    for name in names:
+        forced(folder / name)
+        folders.update(folder / one for one in Path(name).parents)
+    for one in folders:
+        with suppress(OSError):  # a system that cannot force folders
+            forced(one)
 
 
 def _version() -> str:

@@ -18,7 +18,7 @@ import secrets
 import socket
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,8 +44,12 @@ from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Mapped, Session, mapped_column
 from sqlalchemy.types import TypeDecorator
 
+from foveal import faults
 from foveal.errors import DatabaseError, InputError
 from foveal.settings import Settings, make_home
+
+MOST_SEEN = 10_000
+"""Rows whose holders a process keeps in mind."""
 
 BUSY_S = 30
 """Seconds that a writer waits for another one."""
@@ -176,6 +180,18 @@ def next_number(session: Session, row: InstrumentedAttribute[int]) -> int | None
 
     SQLite counts on from the largest that is there: a link to what was deleted would show what is somebody else's.
     """
+    last = keep_numbers(session, row)
+    if last is None:
+        return None
+    last.number += 1
+    return last.number
+
+
+def keep_numbers(session: Session, row: InstrumentedAttribute[int]) -> LastNumberRow | None:
+    """See that `next_number` gives none up to the largest that is there, whoever gave it; for before rows go.
+
+    The last number, with what was noted of it before; None: the database sees to it.
+    """
     if session.get_bind().dialect.name != "sqlite":
         return None
     name = row.class_.__tablename__
@@ -183,8 +199,8 @@ def next_number(session: Session, row: InstrumentedAttribute[int]) -> int | None
     if last is None:
         last = LastNumberRow(name=name, number=0)
         session.add(last)
-    last.number = 1 + max(last.number, session.scalar(select(func.max(row))) or 0)
-    return last.number
+    last.number = max(last.number, session.scalar(select(func.max(row))) or 0)
+    return last
 
 
 def rows_changed(session: Session, statement: Executable) -> int:
@@ -279,6 +295,31 @@ def is_dead(holder: str) -> bool:
     except PermissionError:
         return False
     return False
+
+
+class Holders:
+    """Who may still be at the rows that they hold until a time of their own clock, as this process sees it.
+
+    Clocks of machines differ: what is held until a time far ahead of ours may be a dead process's. It is nobody's once
+    we saw no change of it for `after_s` seconds; not at once, as that process may be alive, and two would do one job.
+    """
+
+    def __init__(self, after_s: float, *, elapsed: Callable[[], float] = time.monotonic) -> None:
+        """`elapsed` tells seconds since some moment; no change of the machine's time moves it."""
+        self._after_s, self._elapsed = after_s, elapsed
+        self._seen: dict[str, tuple[tuple[str, datetime], float]] = {}
+
+    def has(self, key: str, holder: str, until: datetime | None) -> bool:
+        """Whether a process has the row of that key that may be alive."""
+        if not holder or until is None or until <= faults.now() or is_dead(holder):
+            return False
+        seen, since = self._seen.get(key, (None, 0.0))
+        if seen != (holder, until):
+            since = self._elapsed()
+            if len(self._seen) >= MOST_SEEN:
+                self._seen = {}  # they are seen anew: what is free is so a little later
+            self._seen[key] = ((holder, until), since)
+        return self._elapsed() - since < self._after_s
 
 
 def shown(url: str) -> str:

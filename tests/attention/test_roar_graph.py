@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -83,7 +86,7 @@ def test_the_compiled_graph_is_the_plain_one_and_hangs_on_no_thread(seed):
             assert np.array_equal(link(keys, lists, SMALL).links, expected), threads
 
 
-@pytest.mark.parametrize(("k", "beam"), [(7, 9), (20, 6), (130, 4)])
+@pytest.mark.parametrize(("k", "beam"), [(7, 9), (20, 6), (129, 4)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_compiled_walks_are_the_plain_ones(dtype, k, beam, monkeypatch):
     keys, queries = whole_numbers(2, 130, 8).to(dtype), whole_numbers(4, 40, 8, seed=5)
@@ -334,3 +337,25 @@ def test_no_memory_for_a_graph_is_an_error(address_space_left):
     lists = torch.from_numpy(np.zeros((2, 2**27), np.int32))  # nothing is touched
     with address_space_left(2**26), pytest.raises(MemoryError, match="a graph of 8 keys"):
         roar_graph.link(torch.randn(8, 4), lists, RoarSettings())
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda graph: pickle.loads(pickle.dumps(graph))])
+def test_a_graph_that_was_searched_can_be_copied(copied):
+    """As a cache that several questions go on from is."""
+    graph = RoarGraph.build(whole_numbers(2, 130, 8), whole_numbers(4, 40, 8, seed=5), SMALL)
+    asked, more = whole_numbers(4, 3, 8, seed=6), whole_numbers(2, 70, 8, seed=7)
+    before = graph.search(asked, 12)
+    other = copied(graph)
+    assert torch.equal(other.search(asked, 12).ids, before.ids)
+    other.add(more)
+    assert torch.equal(graph.search(asked, 12).ids, before.ids)
+    graph.add(more)
+    for one, two in zip(graph.search(asked, 12), other.search(asked, 12), strict=True):
+        assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize("k", [130, 400])
+def test_who_asks_for_all_keys_gets_all_whatever_the_queue(k):
+    graph = RoarGraph.build(whole_numbers(2, 130, 8), whole_numbers(4, 40, 8, seed=5), SMALL)
+    found = graph.search(whole_numbers(4, 3, 8, seed=6), k, beam=4)
+    assert torch.equal(found.ids.sort(-1).values, torch.arange(130).expand(4, 3, -1))

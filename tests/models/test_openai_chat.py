@@ -343,6 +343,66 @@ def test_a_schema_is_sent_and_its_answer_checked(server, routes):
     assert stated["schema"] == Place.model_json_schema()
 
 
+def refusing(message: str, status: int = 400, **more: str) -> Route:
+    """A server that knows no `response_format`, and answers what comes without it."""
+    said = page(json.dumps({"error": {"message": message, **more}}), "application/json", status=status)
+    answers = in_turn(answering('{"name": "fovea"}'), answering('{"name": "fovea", "degrees": 2}'))
+    return lambda call: (said if "response_format" in json.loads(call.asked.body) else answers)(call)
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        refusing("Unknown parameter.", param="response_format"),
+        refusing('response_format type must be one of "text" and "json_object", but got: json_schema'),
+        refusing("[{'loc': ('body', 'response_format', 'type'), 'msg': \"Input should be 'text'\"}]", 422),
+    ],
+)
+def test_a_server_that_takes_no_schema_is_told_it_in_words_and_is_known_for_it(server, routes, route):
+    routes[PATH] = route
+    model = chat(server)
+    assert model.parse(ASK, Place) == Place(name="fovea", degrees=2)
+    refused, first, second = (json.loads(one.body) for one in server.requests)
+    assert ("response_format" in refused, "response_format" in first, "response_format" in second) == (
+        True,
+        False,
+        False,
+    )
+    assert first["messages"][0]["content"].startswith(ASK[0]["content"])
+    assert json.dumps(Place.model_json_schema()) in first["messages"][0]["content"]
+    assert second["messages"][0] == first["messages"][0]
+    assert [turn["role"] for turn in second["messages"]] == ["user", "assistant", "user"]
+    assert model.parse(ASK, Place).degrees == 2
+    assert server.asked(PATH) == 4  # it is not asked again what it refused once
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        failing(400),
+        refusing("Invalid schema for response_format 'Place': name is missing.", param="response_format"),
+        refusing("max_tokens is too large", param="max_tokens"),
+        refusing("response_format failed", 500),
+    ],
+)
+def test_whatever_else_a_server_says_of_a_schema_is_an_error(server, routes, route):
+    routes[PATH] = route
+    with pytest.raises((InputError, FetchFailed), match=r"status (400|500)"):
+        chat(server, retries=0).parse(ASK, Place)
+    assert server.asked(PATH) == 1
+
+
+def test_a_server_that_names_all_that_it_was_sent_is_sent_the_schema_again(server, routes):
+    echoed = page(json.dumps({"error": {"message": "wrong: {response_format: ...}"}}), "application/json", status=400)
+    routes[PATH] = echoed
+    model = chat(server)
+    with pytest.raises(InputError, match="status 400"):
+        model.parse(ASK, Place)
+    routes[PATH] = answering('{"name": "fovea", "degrees": 2}')
+    assert model.parse(ASK, Place).degrees == 2
+    assert "response_format" in sent(server)
+
+
 def test_half_a_surrogate_pair_is_neither_sent_nor_given(server, routes):
     """JSON may escape what is no character: it was given on, and could be neither written nor sent."""
     routes[PATH] = answering("an \ud83d eye \U0001f441")

@@ -5,13 +5,15 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.script import ScriptDirectory
 from postgres import emptied
-from sqlalchemy import delete, func, inspect, literal, select, update
+from sqlalchemy import Engine, delete, event, func, inspect, literal, select, text, update
 from sqlalchemy.exc import StatementError
 from sqlalchemy.orm import Session
 
@@ -28,7 +30,9 @@ from foveal.database import (
     upgrade,
 )
 from foveal.errors import InputError
+from foveal.papers import accounts, personal_data
 from foveal.papers.schema import TopicRow
+from foveal.papers.sessions import sessions
 from foveal.research.schema import WatchRow
 from foveal.settings import Settings
 
@@ -163,29 +167,139 @@ def test_a_transaction_that_fails_leaves_nothing_and_a_key_that_is_taken_spoils_
     database.close()
 
 
-def test_a_database_of_every_earlier_foveal_opens_and_keeps_what_it_has(own_settings: Settings) -> None:
+def engine_at(revision: str, kind: str, home: Path, request: pytest.FixtureRequest) -> tuple[Settings, Engine]:
+    """A home whose tables are those of an earlier Foveal, and its engine."""
+    home.mkdir(parents=True, exist_ok=True)
+    url = "sqlite" if kind == "sqlite" else emptied(request.getfixturevalue("postgres"))
+    settings = Settings(home=home, cache=home, database=url)
+    engine = engine_of(settings.database_url)
+    upgrade(engine, revision)
+    return settings, engine
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_a_database_of_every_earlier_foveal_opens_and_keeps_what_it_has(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     newest = sorted(one.name[:4] for one in (MIGRATIONS / "versions").glob("[0-9]*.py"))
-    assert newest[-1] == "0007"
+    assert newest[-1] == "0008"
     for revision in newest[:-1]:
-        home = own_settings.home / revision
-        settings = Settings(home=home, cache=home)
-        home.mkdir(parents=True)
-        engine = engine_of(settings.database_url)
-        upgrade(engine, revision)
+        settings, engine = engine_at(revision, kind, tmp_path / revision, request)
         with engine.begin() as connection:
             connection.exec_driver_sql(
                 "INSERT INTO topic (id, title, query, position) VALUES ('kept', 'Kept', 'kept', 0)"
             )
+            connection.exec_driver_sql(PERSON.format(7, 7, 7))
         engine.dispose()
         database = Database.open(settings)
         there = inspect(database.engine)
         assert set(Base.metadata.tables) <= set(there.get_table_names())
         for table in Base.metadata.sorted_tables:
             assert {one["name"] for one in there.get_columns(table.name)} == set(table.c.keys())
-            assert {one["name"] for one in there.get_indexes(table.name)} == {one.name for one in table.indexes}
+            own = {one["name"] for one in there.get_indexes(table.name) if "duplicates_constraint" not in one}
+            assert own == {one.name for one in table.indexes}
         with database.reading() as session:
             assert session.get_one(TopicRow, "kept").title == "Kept"
+        assert (accounts.find(database, "p7").id, accounts.add(database, "new@example.org").id) == (7, 8)
         database.close()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+@pytest.mark.parametrize("statement", ["CREATE TABLE removed_paper", "UPDATE alembic_version SET version_num='0008'"])
+def test_a_migration_that_was_stopped_left_nothing_and_goes_on_at_the_next_start(
+    kind: str, statement: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    settings, engine = engine_at("0002", kind, tmp_path, request)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(PERSON.format(7, 7, 7))
+    before = set(inspect(engine).get_table_names())
+
+    def stops(*told: Any) -> None:
+        if " ".join(told[2].split()).startswith(statement):
+            raise KeyboardInterrupt
+
+    event.listen(engine, "before_cursor_execute", stops)
+    with pytest.raises(KeyboardInterrupt):
+        upgrade(engine)
+    assert set(inspect(engine).get_table_names()) == before
+    engine.dispose()
+    database = Database.open(settings)
+    assert accounts.find(database, "p7").id == 7
+    assert accounts.add(database, "new@example.org").id in (8, 9)  # a server takes no number back
+    database.close()
+
+
+PERSON = (
+    "INSERT INTO person (id, login, email, name, role, created_at) "
+    "VALUES ({}, 'p{}', 'p{}@example.org', '', 'member', '2026-11-01')"
+)
+
+AUDIT = "INSERT INTO audit (at, actor, action, target, detail) VALUES ('2026-11-01', '{}', '{}', '{}', '{}')"
+
+JOB = (
+    "INSERT INTO web_job (id, kind, asked, state, progress, shown, error, tries, wish, holder, created_at) VALUES "
+    "('j', 'ask', '{}', 'done', '{{}}', '', '', 1, '', '', '2026-11-01')"
+)
+
+OTHER_LINES = (
+    ("system", "add person", "person:p50", "member"),
+    ("deleted", "hide remark", "remark:51", "deleted-52"),
+    ("deleted-by", "grant claim", "paper:deleted-53", "deleted-54 is author 1"),
+    ("system", "delete person", "person:deleted-", "remarks: keep"),
+    ("system", "delete person", "person:deleted-5x", "remarks: keep"),
+    ("p3", "set role", "x person:deleted-55", "deleted-56"),
+)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+@pytest.mark.parametrize(
+    ("told", "last"),
+    [
+        ([], 3),
+        ([AUDIT.format(*line) for line in OTHER_LINES], 3),
+        ([AUDIT.format("system", "delete person", "person:deleted-2", "")], 3),
+        ([AUDIT.format("system", "delete person", f"person:deleted-{one}", "") for one in (9, 12, 5)], 12),
+        ([AUDIT.format("deleted-9", "hide remark", "remark:1", "")], 9),  # the line of the deletion was pruned
+        ([AUDIT.format("system", "add person", "person:deleted-9", "member")], 9),
+        ([JOB.format('{"question": "\\"whose job\\": \\"person 60\\"?", "whose job": "person 9"}')], 9),
+    ],
+)
+def test_of_people_who_were_deleted_before_no_number_is_given_again(
+    kind: str, told: list[str], last: int, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    settings, engine = engine_at("0007", kind, tmp_path, request)
+    with engine.begin() as connection:
+        for statement in (PERSON.format(1, 1, 1), PERSON.format(3, 3, 3), *told):
+            connection.execute(text(statement.replace(":", r"\:")))
+    engine.dispose()
+    database = Database.open(settings)
+    new = [accounts.add(database, f"new{number}@example.org").id for number in range(2)]
+    assert new == [last + 1, last + 2]
+    personal_data.erase(database, accounts.find(database, "new1@example.org"))
+    assert accounts.add(database, "again@example.org").id == last + 3
+    database.close()
+
+
+def test_who_was_deleted_by_hand_leaves_a_session_to_nobody(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    settings, engine = engine_at("0007", "sqlite", tmp_path, request)
+    engine.dispose()
+    with closing(sqlite3.connect(tmp_path / "foveal.db")) as by_hand, by_hand:  # foreign keys do not hold here
+        by_hand.execute(PERSON.format(9, 9, 9))
+        by_hand.execute(
+            "INSERT INTO session_key (person_id, token_hash, created_at, seen_at, expires_at, agent, ip) "
+            "VALUES (9, 'h', '2026-11-01', '2026-11-01', '2036-11-01', '', '')"
+        )
+        by_hand.execute("DELETE FROM person")
+    database = Database.open(settings)
+    new = accounts.add(database, "new@example.org")
+    assert (new.id, sessions(database, new)) == (10, [])
+    database.close()
+
+
+def test_an_empty_home_begins_with_one(own_settings: Settings) -> None:
+    database = Database.open(own_settings)
+    assert accounts.add(database, "new@example.org").id == 1
+    database.close()
 
 
 def test_of_an_earlier_foveals_rows_no_number_is_given_again(own_settings: Settings) -> None:

@@ -20,12 +20,13 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from foveal.errors import Cancelled, InputError, ModelUnavailable, UnknownName
+from foveal.evaluation.scripts import composed, pieces
 from foveal.models import OFFLINE
 from foveal.models.chat import Cancel
 from foveal.models.offline import unpacked
 from foveal.models.word_vectors import principal
 from foveal.ranking.neural import build
-from foveal.ranking.neural.inputs import Pairs, Vocabulary, pairs, placed, words
+from foveal.ranking.neural.inputs import Pairs, Vocabulary, pairs, placed, prepared, words
 from foveal.ranking.neural.losses import LOSSES, RankLossSettings, make_loss, ndcg_changes, teaches
 from foveal.ranking.neural.matches import (
     binned,
@@ -84,16 +85,58 @@ def test_words_are_lower_case_and_ideographs_stand_alone():
     [
         ("हिन्दी भाषा।", ["हिन्दी", "भाषा"]),  # vowel signs are no letters for a regular expression
         ("مُحَمَّد كتب", ["مُحَمَّد", "كتب"]),
-        ("re\u0301sume\u0301", ["re\u0301sume\u0301"]),
+        ("re\u0301sume\u0301", ["résumé"]),
+        ("co\u00adoperate", ["cooperate"]),
+        ("か\u3099くは", ["が", "く", "は"]),
         ("𠀀𠀁字", ["𠀀", "𠀁", "字"]),
         ("İstanbul", ["i\u0307stanbul"]),
         ("\u0301 x", ["x"]),
     ],
-    ids=["Hindi", "Arabic", "accents apart", "rare ideographs", "Turkish", "an accent alone"],
+    ids=[
+        "Hindi",
+        "Arabic",
+        "accents apart",
+        "a soft hyphen",
+        "kana apart",
+        "rare ideographs",
+        "Turkish",
+        "an accent alone",
+    ],
 )
 def test_words_of_any_script_stay_whole_and_in_place(text, cut):
     assert words(text) == cut
-    assert [text[start:end].lower() for _, start, end in placed(text)] == cut
+    assert [word for word, _, _ in placed(text)] == cut
+    assert [composed(text[start:end].lower()) for _, start, end in placed(text)] == cut
+
+
+def test_where_no_space_parts_words_pieces_of_them_match():
+    """The word of a question was never one of a text of Thai: that was one word without end."""
+    text = "น้ำตาลหวาน 5 กก2"
+    assert words(text) == [*pieces("น้ำตาลหวาน"), "5", "กก", "2"]  # as the other parts of the library cut it
+    assert len(words("น้ำตาลหวาน")) == 7
+    assert set(words("ตาล")) <= set(words(text))
+    assert [word for word, _, _ in placed(text)] == words(text)
+    places = [(start, end) for _, start, end in placed(text)]
+    assert "".join(text[start:end] for start, end in places) == text.replace(" ", "")
+
+
+def test_a_vocabulary_of_before_cuts_as_it_did(tmp_path):
+    cafe = "cafe\u0301"
+    known = Vocabulary.of_texts([f"the {cafe}", "the"])
+    assert known.words == ("the", "café")
+    known.save(tmp_path / "new.json")
+    told = json.loads((tmp_path / "new.json").read_text())
+    del told["cutting"]
+    (tmp_path / "old.json").write_text(json.dumps(told | {"words": ["the", cafe]}))
+    old = Vocabulary.load(tmp_path / "old.json")
+    for vocabulary, word in ((old, cafe), (Vocabulary.load(tmp_path / "new.json"), "café")):
+        read = prepared(vocabulary, f"The {cafe}", length=9)
+        assert (read.words, read.ids) == (("the", word), (1, 2))
+    assert prepared(old, "ตาลหวาน", length=9).words == ("ตาลหวาน",)
+    assert [word for word, _, _ in placed(cafe, old.cutting)] == [cafe]
+    (tmp_path / "later.json").write_text(json.dumps(told | {"cutting": 3}))
+    with pytest.raises(InputError, match=r"cut in the way 3.*newer"):
+        Vocabulary.load(tmp_path / "later.json")
 
 
 def test_a_place_is_that_of_the_text_though_small_letters_are_more():

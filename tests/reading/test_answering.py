@@ -122,6 +122,42 @@ def test_a_wrong_number_in_a_right_sentence_is_not_borne_out(wrong):
     assert found.unsupported == (wrong,)
 
 
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ("42", "The mill has forty-two sacks in it."),
+        ("42 sacks.", "The mill has FORTY-TWO sacks in it."),
+        ("3,000", "Below it 3000 eels were counted."),
+        ("3000", "Below it 3,000 eels were counted."),
+        ("2000 eels", "Below it two thousand eels were counted."),
+        ("7", "It is seven years old."),
+    ],
+)
+def test_a_number_may_be_written_in_another_way(answer, text):
+    document = f"The wheel stands still. {text} It is cold."
+    given = [Evidence("doc", Excerpt(0, len(document), document, 0.5), "Mills", None, "rev")]
+    found = checked(answer, "How many?", given, SETTINGS)
+    assert (found.unsupported, [one.quote for one in found.citations]) == ((), [text])
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ("42", "It was in nineteen forty-two."),
+        ("40", "The mill has forty-two sacks in it."),
+        ("2", "The mill has forty-two sacks, and two thirds of them are full."),
+        ("1", "One of them is the mill."),
+        ("2", "Two thousand eels were counted."),
+        ("3000", "3,00 and 0,300 are no such number."),
+        ("300", "Below it 3,000 eels were counted."),
+        ("5000", "Rows 1,5,000 it says."),
+    ],
+)
+def test_what_a_number_in_words_does_not_say_is_not_borne_out(answer, text):
+    given = [Evidence("doc", Excerpt(0, len(text), text, 0.5), "Mills", None, "rev")]
+    assert checked(answer, "How many?", given, SETTINGS).unsupported == (answer,)
+
+
 def test_a_number_of_the_question_may_be_repeated():
     assert check("In 1850 the keeper was Orsin Vale.", "Who was the keeper in 1850?").unsupported == ()
 

@@ -8,7 +8,7 @@ import pytest
 from fpdf import FPDF
 
 from foveal.text.pdf import read_pdf
-from foveal.text.pdf_raised import with_raised
+from foveal.text.pdf_raised import goes_on, with_raised
 
 BODY, SMALL_ONE = 11.0, 7.0
 
@@ -90,6 +90,51 @@ def test_in_a_file():
     pdf.text(x, 40, "O, of all seas.")
     text = read_pdf(bytes(pdf.output()), name="a.pdf", max_characters=10**6).text
     assert " ".join(text.split()) == "The rate of it is 10⁻⁶ in water, H₂O, of all seas."
+
+
+def printed(*drawn):
+    """What is read of words as a browser prints them: (words, of 5/6 of the size and higher or not)."""
+    pdf = FPDF(unit="pt")
+    pdf.add_page()
+    x, y = 34.0, 100.0
+    for words, is_raised in drawn:
+        pdf.set_font("times", size=16 * (5 / 6 if is_raised else 1))
+        pdf.text(x, y - (4.7 if is_raised else 0), words)
+        x += pdf.get_string_width(words)
+    return read_pdf(bytes(pdf.output()), name="a.pdf", max_characters=10**6).text
+
+
+def test_what_a_browser_raises_does_not_end_the_line():
+    """pdfium ended the line behind such a number."""
+    words = ("The number was 10", "6", " per ml, of 10", "-3", " m", "2", " in all.")
+    assert (
+        printed(*((one, place % 2 == 1) for place, one in enumerate(words)))
+        == "The number was 10⁶ per ml, of 10⁻³ m² in all."
+    )
+    assert printed(("in the 20", False), ("th", True), (" century", False)) == "in the 20th century"
+    assert printed(("It was said", False), ("12", True), (", and seen.", False)) == "It was said¹², and seen."
+
+
+def test_lines_end_where_they_do_all_the_same():
+    """On the next base line, behind a gap, and behind what is not raised, or all of it is."""
+    page, one, other = "by others12\r\n who", (0, 12), (13, 17)
+
+    def joined(base=100.0, gap=0.0, raised=104.0, size=SMALL_ONE, first=9):
+        def look(place):
+            small = first <= place < 11
+            return (size, raised, 5.0 * place) if small else (BODY, 100.0 if place < 11 else base, 5.0 * place + gap)
+
+        return goes_on(page, one, other, look)
+
+    assert joined(gap=-10.0)
+    assert not joined(gap=-10.0, base=88.0)
+    assert not joined(gap=2.0)
+    assert not joined(gap=-70.0)
+    assert not joined(gap=-10.0, raised=101.0)
+    assert not joined(gap=-10.0, size=BODY)
+    assert not joined(gap=-10.0, first=0)
+    assert not goes_on("\r\n who", (0, 1), (2, 6), lambda place: (BODY, 100.0, 5.0 * place))
+    assert not goes_on("by12\r\n \r", (0, 5), (6, 8), lambda place: (SMALL_ONE, 104.0, 5.0 * place))
 
 
 def test_a_heading_with_an_index_is_that_of_the_outline():

@@ -80,6 +80,13 @@ def test_word_search_adds_up_in_one_order_whatever_the_process():
         assert found == {f"d{row}": expected[row] for row in range(40) if expected[row]}
 
 
+def test_accents_apart_and_words_that_no_space_parts_are_found():
+    corpus = {"a": "Le cafe\u0301 du port", "b": "น้ำตาลหวาน", "c": "東京都は首都です", "d": "the mill"}
+    search = WordSearch(corpus)
+    asked = ["café", "CAFE\u0301", "ตาลหวาน", "東京", "mill"]
+    assert [list(found) for found in search(asked, 4)] == [["a"], ["a"], ["b"], ["c"], ["d"]]
+
+
 def test_what_was_found_is_known_again_where_only_last_digits_differ():
     found = {"q": {"a": 0.75, "b": 0.5}, "r": {"c": 0.25}}
     near = {"r": {"c": 0.25 + 1e-7}, "q": {"b": 0.5 - 1e-7, "a": 0.75}}

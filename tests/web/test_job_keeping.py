@@ -21,6 +21,7 @@ from sqlalchemy.exc import OperationalError
 from test_jobs import events_of
 
 from foveal import faults
+from foveal.errors import InputError
 from foveal.settings import Settings
 from foveal.web.app import create_app
 from foveal.web.job import Job, JobSettings
@@ -269,6 +270,39 @@ def test_while_the_database_is_away_nothing_new_is_accepted_and_no_end_is_lost()
     away.gone = False
     keeping.beat()
     assert away.ends == [(job.id, "done")]
+    jobs.close()
+
+
+class Picky(Away):
+    """A database that refuses what came of one job, and fails at whatever it is told of another."""
+
+    refused = failing = ""
+
+    def ended(self, key: str, state: str, **_: Any) -> bool:
+        if key == self.failing:
+            raise OperationalError("UPDATE", {}, Exception("row is too big"))
+        if (key, state) == (self.refused, "done"):
+            raise InputError("A number is too large for the database.")
+        return super().ended(key, state)
+
+
+def test_an_end_that_cannot_be_stored_keeps_no_other_from_it(caplog: pytest.LogCaptureFixture) -> None:
+    picky, jobs, tasks = Picky(), Jobs(JobSettings(every_s=0.0)), [Task() for _ in range(4)]
+    jobs.keeping = keeping = Keeping(jobs, lambda: picky, lambda *_: tasks[0])  # type: ignore[arg-type, return-value]
+    begun = [jobs.start(task) for task in tasks]
+    picky.refused, picky.failing = begun[0].id, begun[1].id
+    tasks[2].result = lambda: {}["no such key"]  # type: ignore[method-assign]
+    for task in tasks:
+        task.gate.set()
+    wait_for(lambda: begun[3].over)
+    for _ in range(2):
+        keeping.beat()
+    assert sorted(picky.ends) == sorted([(begun[0].id, "failed"), (begun[2].id, "failed"), (begun[3].id, "done")])
+    assert f"what came of the job {begun[0].id} cannot be stored" in caplog.text
+    assert f"how the job {begun[1].id} ended is stored later" in caplog.text
+    picky.failing = ""
+    keeping.beat()
+    assert picky.ends[-1] == (begun[1].id, "done")
     jobs.close()
 
 

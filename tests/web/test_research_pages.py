@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,16 @@ from fastapi.testclient import TestClient
 from lxml import html
 from reading_site import Visitor, served, wait_for
 from research_site import FACTS, QUESTION, TWO_HOPS, Held, ended, key_of, research_app, sent, words_of
+from sqlalchemy import update
 
+from foveal import faults
 from foveal.bench.research_world import Rules, program
 from foveal.errors import Cancelled, LibraryError
 from foveal.research.board import Board
 from foveal.research.events import EventLog
 from foveal.research.mindsearch import replay
-from foveal.research.runs import Owner, Runs
+from foveal.research.runs import HELD_S, Owner, Runs
+from foveal.research.schema import RunRow
 from foveal.research.state import RunState
 from foveal.research.text_sources import LibrarySource
 from foveal.web.job import Job, JobSettings
@@ -604,3 +608,27 @@ def test_who_leaves_solve_stops_the_run(tmp_path: Path) -> None:
             wait_for(model.began.is_set)
         runs = app.state.site.research.runs
         wait_for(lambda: runs.listed()[0].stopped_by == "cancelled", 20)
+
+
+def test_a_run_that_another_machine_still_holds_is_left_until_it_lets_go(tmp_path: Path) -> None:
+    """Its job is free sooner than it: jobs are held for 30 seconds, runs for 40."""
+    model = Held(Rules(TWO_HOPS), at=AT_TEACHER)
+    app = research_app(tmp_path, model)
+    with TestClient(app, base_url="http://localhost") as client:
+        key = begun(client)
+        wait_for(model.began.is_set)
+        cookies = dict(client.cookies)
+    app.state.site.close()
+    model.go.set()
+    again = research_app(tmp_path, model)
+    held = {"holder": "elsewhere/1/x", "held_until": faults.now() + timedelta(seconds=HELD_S), "status": "running"}
+    with again.state.site.database.writing() as session:
+        session.execute(update(RunRow).values(**held))
+    with TestClient(again, base_url="http://localhost", cookies=cookies) as client:
+        again.state.site.jobs.keeping.look()
+        assert [one.state for one in again.state.site.jobs.keeping.kept.left()] == ["waiting"]
+        with again.state.site.database.writing() as session:
+            session.execute(update(RunRow).values(holder="", held_until=None))
+        again.state.site.jobs.keeping.look()
+        assert "Olof Brandt" in words_of(ended(client, key))
+    again.state.site.close()

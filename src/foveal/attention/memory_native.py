@@ -1,6 +1,7 @@
 """The compiled form of two parts of a decoding step (native/memory_parts.cpp); memory_parts.py is their definition.
 
-Each says None where it cannot be used: without a compiler, on a GPU, for other types.
+Each says None where it cannot be used: without a compiler, on a GPU, for other types, and where gradients may be asked
+for.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def read_found(ids: Tensor, products: Tensor, values: Rows, scale: float, softca
         return None
     heads, each, k = ids.shape
     ids, products = ids.contiguous(), products.float().contiguous()
-    output, sums = torch.empty(heads, each, values.width), torch.empty(heads, each)
+    output, sums = _room(heads, each, values.width), _room(heads, each)
     call = _FoundKeys(
         *(part.data_ptr() for part in (ids, products, base, more, output, sums)),
         *(values.groups, heads // values.groups * each, k, values.width),
@@ -90,7 +91,7 @@ def expect_rest(
     counts = counts.expand(groups, -1).float().contiguous()
     held = [counts, *(part.contiguous() for part in clusters[1:])]
     asked, least = queries.float().contiguous(), lowest.float().contiguous()
-    output, sums = torch.empty(heads, each, clusters[3].shape[2]), torch.empty(heads, each)
+    output, sums = _room(heads, each, clusters[3].shape[2]), _room(heads, each)
     call = _Clusters(
         *(part.data_ptr() for part in (asked, least, *held, output, sums)),
         *(groups, heads // groups * each, keys.shape[1], width, output.shape[2]),
@@ -99,3 +100,8 @@ def expect_rest(
     if native.foveal_expect_rest(ctypes.byref(call)):
         raise MemoryError("There is no memory to expect what was not found.")
     return output, sums
+
+
+def _room(*shape: int) -> Tensor:
+    """As the source writes it. The default type is another while a model is loaded, also by another thread."""
+    return torch.empty(shape, dtype=torch.float32, device="cpu")

@@ -171,7 +171,7 @@ def _read_lean(
         turns = {kind: unturned(angles) for kind, angles in turns.items()}
     begun, x = _begun(making, x)
     turn = Turn()
-    learnt = method.rotations(model.model) if isinstance(method, RetrievalAttention) else None
+    learnt = method.rotations(model.model, count) if isinstance(method, RetrievalAttention) else None
     for number in range(begun, len(stack)):
         if on_progress:
             on_progress(number, len(stack))
@@ -203,7 +203,7 @@ def _begun(making: Path, x: Tensor) -> tuple[int, Tensor]:
 def _read_whole(
     model: LanguageModel, ids: Sequence[int], method: Memory, making: Path, on_progress: Progress | None
 ) -> None:
-    memory = method.make_cache(model.model)
+    memory = method.make_cache(model.model, tokens=len(ids))
     with attach(model.model, method):
         state = State(memory, [0], torch.empty(0), [], lean=False)
         logits = Decoder(model.model).extend(state, ids, rows=1)

@@ -143,16 +143,23 @@ class RetrievalAttention:
 
     def make_cache(self, model: Any, *, tokens: int | None = None) -> RetrievalCache:
         """An empty cache for `model`; `tokens` of the context, where it will be read in several passes."""
-        return RetrievalCache.empty(model.config, self, tokens=tokens, rotations=self.rotations(model))
+        return RetrievalCache.empty(model.config, self, tokens=tokens, rotations=self.rotations(model, tokens))
 
-    def rotations(self, model: Any) -> Rotations | None:
-        """How the model turns its queries, if a graph may learn from them and that can be told."""
+    def rotations(self, model: Any, tokens: int | None = None) -> Rotations | None:
+        """How the model turns its queries, in a text of `tokens`, if a graph may learn from them.
+
+        None, and they are learned from as they are, where that is not known: also in a model that turns by other angles
+        in a longer text (dynamic, LongRoPE), where nothing says how long it will be.
+        """
         if self.index not in (AUTO, "roar"):
             return None
         try:
-            return rotations_of(model)
+            found = rotations_of(model)
+            if found.by_length:
+                return rotations_of(model, reach=tokens) if tokens else None
         except InputError:
-            return None  # the queries are learned from as they are
+            return None
+        return found
 
     # -- as an attention method ------------------------------------------------------------------------------------
 

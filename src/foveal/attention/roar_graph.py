@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -186,7 +186,7 @@ def _best(products: Tensor, k: int) -> Tensor:
 
 def spread(count: int, most: int) -> Tensor:
     """At most `most` of the numbers 0 to count - 1, evenly."""
-    return torch.linspace(0, count - 1, min(count, most)).round().long()
+    return torch.linspace(0, count - 1, min(count, most), dtype=torch.float32).round().long()
 
 
 def chosen_shape(keys: Tensor, queries: Tensor, settings: RoarSettings) -> Tensor | None:
@@ -242,6 +242,10 @@ class RoarGraph:
         self._more = np.empty((len(links), 0, links.shape[2]), np.int32)
         self._made: ctypes.Array[_Graph] | None = None  # what the compiled walk is given, until keys are added
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy lies elsewhere, so it makes its own of what points into memory."""
+        return {**self.__dict__, "_made": None}
+
     @property
     def heads(self) -> int:
         return len(self.links)
@@ -267,7 +271,7 @@ class RoarGraph:
             shape = chosen_shape(centred, some, settings)
             lists = best_keys(some, centred, min(settings.nearest, len(centred)))
             made.append(link(centred if shape is None else centred @ shape, lists, settings))
-            shapes.append(torch.zeros(keys.shape[2], keys.shape[2]) if shape is None else shape)
+            shapes.append(means.new_zeros(2 * keys.shape[2:]) if shape is None else shape)
         return cls(
             Rows(keys),
             np.stack([one.links for one in made]),
@@ -284,22 +288,22 @@ class RoarGraph:
     def search(self, queries: Tensor, k: int, *, beam: int | None = None) -> Found:
         """The best k keys of each query (H, Q, D) among all that a walk with a queue of `beam` scores.
 
-        Its default is half of k, for what falls out of the queue was scored all the same, and at least QUEUE; where all
-        keys are asked for it holds all.
+        Its default is half of k, for what falls out of the queue was scored all the same, and at least QUEUE. Where all
+        keys are asked for it holds all, whatever is given: nothing then stands for what it left out.
 
         InputError: wrong shapes. LibraryCorrupt: links that were read from a file lead to no key.
         """
         check_asked(queries, self.keys, k, heads=self.heads)
         k = min(k, len(self.keys))
-        beam = beam or (k if k == len(self.keys) else max(QUEUE, k // 2))
+        beam = k if k == len(self.keys) else beam or max(QUEUE, k // 2)
         asked = queries.float().contiguous()
         native = library(SOURCE)
         if native is None:
             return self._plainly(asked, k, beam)
         heads, each, _ = asked.shape
-        ids = torch.empty((heads, each, k), dtype=torch.int32)
-        products = torch.empty((heads, each, k))
-        visited = torch.empty((heads, each), dtype=torch.int64)
+        ids = torch.empty((heads, each, k), dtype=torch.int32, device="cpu")
+        products = torch.empty((heads, each, k), dtype=torch.float32, device="cpu")  # the defaults may be others
+        visited = torch.empty((heads, each), dtype=torch.int64, device="cpu")
         graphs = self._made = self._made or self._graphs()
         failed = native.foveal_roar_search(
             graphs,

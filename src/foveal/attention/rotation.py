@@ -85,6 +85,11 @@ class Rotations:
         """The one of layers of this kind."""
         return self._kinds.get(kind) or next(iter(self._kinds.values()))
 
+    @property
+    def by_length(self) -> bool:
+        """Whether the model turns by other angles in a longer text."""
+        return any(isinstance(one.module, _Settled) for one in self._kinds.values())
+
     def for_layer(self, module: Any) -> Rotation:
         """The one of an attention module."""
         told = getattr(module, "layer_type", None)
@@ -193,7 +198,7 @@ def _check_layers(model: Any, rotations: Rotations) -> None:
         with torch.no_grad(), attach(model, keys):
             model.base_model(input_ids=ids, use_cache=False)
 
-    training = model.training
+    modes = [(part, part.training) for part in model.modules()]
     model.eval()
     try:
         read(theirs)
@@ -203,7 +208,8 @@ def _check_layers(model: Any, rotations: Rotations) -> None:
         finally:
             hook.remove()
     finally:
-        model.train(training)
+        for part, training in modes:
+            part.training = training
     others = []
     for layer, (module, turned) in theirs.of.items():
         rotation = rotations.for_layer(module)
@@ -220,8 +226,8 @@ def _check_layers(model: Any, rotations: Rotations) -> None:
 
 def _tried(name: str, module: Any, kind: str, own: Any, reach: int) -> Rotation:
     """The rotation that turns a sample as the model does."""
-    places = torch.arange(SAMPLE, device=next(iter(module.buffers())).device)
     try:
+        places = torch.arange(SAMPLE, device=next(iter(module.buffers())).device)
         asked_with: tuple[str, ...] = (kind,)
         try:
             cos, sin = _asked(module, places[None], asked_with)
@@ -254,10 +260,12 @@ def _looks_at_positions(module: Any, kind: str) -> bool:
 
 
 def _asked(module: Any, positions: Tensor, kind: tuple[str, ...]) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (1, n, d) float32, past any hook: `forward` itself is called."""
+    """Cosines and sines (1, n, d) float32, past any hook: `forward` itself is called. On the positions' device, also
+    where accelerate has replaced that by one which answers from the layers' own.
+    """
     like = torch.empty(0, dtype=torch.float32, device=positions.device)
     cos, sin = module.forward(like, positions, *kind)
-    return cos, sin
+    return cos.to(positions.device), sin.to(positions.device)
 
 
 def _partners(width: int, layout: str) -> tuple[tuple[slice, slice, int], ...]:

@@ -29,11 +29,14 @@ _limit = Lock()
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, *, lasting: bool = False) -> Iterator[Path]:
     """A new empty file beside `path` to write into; it takes the place of `path` when the block ends without error.
 
-    Its name ends as that of `path` does, since writers choose their format by it. Folders are made as needed.
+    Its name ends as that of `path` does, since writers choose their format by it. Folders are made as needed. After a
+    power cut a new file may be empty, unless it is `lasting`: for what a person gave and nobody can make again. Its
+    folders are forced to the disk with it; that takes some milliseconds, and as long as the disk takes to write it.
     """
+    missing = [one for one in path.parents if not one.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.parent / f".partial-{secrets.token_hex(8)}{path.suffix}"
     partial.touch(0o666, exist_ok=False)  # less the umask, which can only be asked for by changing it for all threads
@@ -41,9 +44,23 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         yield partial
         partial.chmod(mode)  # a writer may have put a file of its own in its place
+        if lasting:
+            forced(partial)
         partial.replace(path)
+        for folder in (path.parent, *(one.parent for one in missing)) if lasting else ():
+            with suppress(OSError):  # a system that cannot force folders
+                forced(folder)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def forced(path: Path) -> None:
+    """Wait until a file, or a folder's names, lie on the disk. OSError: the system cannot do so, or the disk fails."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def stored_lines(path: Path, of: Callable[..., Record], *, what: str) -> list[Record]:

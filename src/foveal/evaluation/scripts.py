@@ -20,6 +20,8 @@ from itertools import groupby
 JOINERS = "\u200b\u200c\u200d"
 """Zero-width space, non-joiner, joiner: they shape a word's look and are left out of it."""
 
+SOFT_HYPHEN = "\u00ad"
+
 UNSPACED = (
     (0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3005, 0x3007), (0x3040, 0x30FF), (0x31F0, 0x31FF),
     (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0xFF66, 0xFF9D), (0x20000, 0x323AF),
@@ -104,6 +106,13 @@ def run_pattern() -> re.Pattern[str]:
     return re.compile(rf"\w[\w{classes().marks}]*")
 
 
+def composed(text: str) -> str:
+    """The text with letter and accent as one character (NFC), and without soft hyphens: words are cut at both.
+    Names of files from a Mac have them apart, and so have texts that were copied from there.
+    """
+    return text if text.isascii() else unicodedata.normalize("NFC", text.replace(SOFT_HYPHEN, ""))
+
+
 def word_runs(text: str) -> list[str]:
     """The runs of `text`, as they stand there."""
     return (_PLAIN if text.isascii() else run_pattern()).findall(text)
@@ -126,6 +135,12 @@ def pieces(run: str) -> list[str]:
         letters = _letter().findall(part) if _SYLLABIC.match(part) else [part]
         found += ["".join(letters[at : at + 3]) for at in range(max(1, len(letters) - 2))]
     return found
+
+
+def counted_words(text: str) -> list[str]:
+    """The words of `text` as things to count, in order: composed, in lower case; `pieces` where no space parts them."""
+    found = word_runs(composed(text).lower())
+    return found if text.isascii() else [piece for run in found for piece in pieces(run)]
 
 
 @lru_cache(1)

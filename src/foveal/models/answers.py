@@ -4,8 +4,9 @@ fits a schema.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from foveal.errors import FetchFailed
@@ -65,6 +66,15 @@ def json_in(answer: str) -> str:
     text = without_thoughts(answer).strip()
     fenced = re.fullmatch(r"```\w*\s*(.*?)\s*```", text, re.DOTALL)
     return fenced[1] if fenced else text
+
+
+def in_words(talk: Sequence[dict[str, str]], schema: type[BaseModel]) -> list[dict[str, str]]:
+    """The conversation, which is not empty, with the schema told in the words of its last question."""
+    wanted = f"Answer with JSON only, that fits this schema:\n{json.dumps(schema.model_json_schema())}"
+    *before, last = talk
+    if last["role"] != "user":
+        return [*talk, {"role": "user", "content": wanted}]
+    return [*before, {"role": "user", "content": f"{last['content']}\n\n{wanted}"}]  # many models take turns only
 
 
 def fitting(

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from foveal.errors import FetchFailed, InputError
-from foveal.models.answers import Thoughts, fitting, most_tokens, without_thoughts
+from foveal.models.answers import Thoughts, fitting, in_words, most_tokens, without_thoughts
 from foveal.models.characters import scalar
 from foveal.models.chat import GREEDY, Cancel, Messages, Sampling, SchemaT, checked, parsing
 from foveal.models.language import completion_prompt
@@ -43,7 +43,11 @@ DRAWING = ("temperature", "top_p", "seed", "stop")
 LENGTH, NEWER_LENGTH = "max_tokens", "max_completion_tokens"
 """What the most tokens of an answer are called: by most servers, and by OpenAI's newer models, wherever they are."""
 
+FORMAT = "response_format"
 NOT_FOUND = 404
+REFUSALS = (400, 422)
+"""What servers say of a field that they do not know: most the first, those that check by a schema the second."""
+
 MODELS_S, MODELS_SHOWN = 5.0, 20
 """Seconds that a server has to list its models, and how many of them an error names."""
 
@@ -86,6 +90,7 @@ class OpenAIChat:
         self._reasons = False
         self._refused: set[str] = set()  # of DRAWING
         self._renamed = False  # whether max_tokens was refused for the name that newer models know
+        self._words_only = False  # whether the server refused a schema that it was sent
         self._openai = host == "openai.com" or host.endswith(".openai.com")
         own = os.environ.get("OPENAI_API_KEY") if self._openai else None
         self._key = api_key or os.environ.get("FOVEAL_CHAT_KEY") or own or "none"
@@ -93,8 +98,7 @@ class OpenAIChat:
     def chat(self, messages: Messages, sampling: Sampling = GREEDY, *, cancel: Cancel | None = None) -> str:
         """The whole answer. FetchFailed: the server failed. InputError: it refused the request or the key."""
         request = self._request(messages, sampling)
-        answer: str = self._found(lambda: "".join(self._pieces(request, cancel)), cancel)
-        return without_thoughts(answer)
+        return without_thoughts(self._whole(request, cancel))
 
     def stream(self, messages: Messages, sampling: Sampling = GREEDY, *, cancel: Cancel | None = None) -> Iterator[str]:
         """The answer in pieces; a failure after the first is not tried again.
@@ -102,6 +106,10 @@ class OpenAIChat:
         Reasoning is left out where `<think>` opens it; a server that sends only the closing tag is not seen through.
         """
         return self._streamed(self._request(messages, sampling), cancel)
+
+    def _whole(self, request: dict[str, Any], cancel: Cancel | None) -> str:
+        answer: str = self._found(lambda: "".join(self._pieces(request, cancel)), cancel)
+        return answer
 
     def _streamed(self, request: dict[str, Any], cancel: Cancel | None) -> Iterator[str]:
         def begun() -> tuple[str, Iterator[str]]:
@@ -124,18 +132,26 @@ class OpenAIChat:
     ) -> SchemaT:
         """An answer that `schema` accepts; the server is asked once more where the first does not fit.
 
-        With no sampling given, up to `chat.PARSE_TOKENS`.
+        A server that takes no schema, as older ones, is told it in words. With no sampling given, up to
+        `chat.PARSE_TOKENS`.
         """
+        plain = checked(messages)
+        worded = in_words(plain, schema)
         stated = {"name": schema.__name__, "schema": schema.model_json_schema(), "strict": True}
+        formatted = {FORMAT: {"type": "json_schema", "json_schema": stated}}
 
         def ask(talk: list[dict[str, str]]) -> str:
-            request = self._request(talk, parsing(sampling)) | {
-                "response_format": {"type": "json_schema", "json_schema": stated}
-            }
-            answer: str = self._found(lambda: "".join(self._pieces(request, cancel)), cancel)
+            if not self._words_only:
+                try:
+                    return self._whole(self._request(talk, parsing(sampling)) | formatted, cancel)
+                except InputError as error:
+                    if not _refuses_format(error.__cause__):
+                        raise
+            answer = self._whole(self._request([*worded, *talk[len(plain) :]], parsing(sampling)), cancel)
+            self._words_only = True  # it answers without: some name all that they were sent, whatever is wrong
             return answer
 
-        return fitting(ask, checked(messages), schema, self._place)
+        return fitting(ask, plain, schema, self._place)
 
     def score(self, messages: Messages, continuation: str, *, cancel: Cancel | None = None) -> list[float]:
         """Log-probabilities of the tokens of `continuation` after the messages' contents, joined by blank lines.
@@ -318,6 +334,14 @@ def _part(chunk: Any) -> tuple[str, str | None]:
     first = choices[0] if isinstance(choices, list) and choices else None
     text, finish = getattr(getattr(first, "delta", None), "content", None), getattr(first, "finish_reason", None)
     return scalar(text) if isinstance(text, str) else "", None if finish is None else str(finish)
+
+
+def _refuses_format(error: BaseException | None) -> bool:
+    """Whether a server takes no schema at all; what it says of this one ("Invalid schema for …") is another matter."""
+    if getattr(error, "status_code", None) not in REFUSALS:
+        return False
+    said = f"{getattr(error, 'param', '')} {error}".casefold()
+    return FORMAT in said and "invalid schema" not in said
 
 
 def iter_one(call: Callable[[], Any]) -> Generator[Any, None, None]:

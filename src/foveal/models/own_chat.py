@@ -11,12 +11,11 @@ caller's, as they are. A `<think>…</think>` before the answer is left out.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from foveal.errors import FetchFailed, InputError
-from foveal.models.answers import Thoughts, fitting, most_tokens, without_thoughts
+from foveal.models.answers import Thoughts, fitting, in_words, most_tokens, without_thoughts
 from foveal.models.characters import scalar
 from foveal.models.chat import GREEDY, Cancel, Messages, Sampling, SchemaT, checked, parsing
 
@@ -62,10 +61,7 @@ class OwnChat:
 
         FetchFailed: nor does the second.
         """
-        wanted = f"Answer with JSON only, that fits this schema:\n{json.dumps(schema.model_json_schema())}"
-        talk = [*checked(messages), {"role": "user", "content": wanted}]
-        if talk[-2]["role"] == "user":  # many models take turns only
-            talk[-2:] = [{"role": "user", "content": f"{talk[-2]['content']}\n\n{wanted}"}]
+        talk = in_words(checked(messages), schema)
         drawn = parsing(sampling)
         return fitting(lambda asked: "".join(self._pieces(asked, drawn, cancel)), talk, schema, self.name)
 

@@ -22,11 +22,11 @@ import unicodedata
 from sqlalchemy import delete, func, literal, or_, select, update
 from sqlalchemy.orm import Session
 
-from foveal.database import Database
+from foveal.database import Database, next_number
 from foveal.errors import InputError, NotAllowed, UnknownName, UnknownPaper
 from foveal.papers.mail_addresses import canonical
 from foveal.papers.moderation import must, record
-from foveal.papers.people_schema import AuditRow, ClosedDiscussionRow, MuteRow
+from foveal.papers.people_schema import AuditRow, ClosedDiscussionRow, FeedKeyRow, MuteRow
 from foveal.papers.person import RIGHTS as RIGHTS
 from foveal.papers.person import Person as Person
 from foveal.papers.schema import ListingRow, PersonRow, PickRow
@@ -35,6 +35,9 @@ _LOGIN = re.compile(r"[a-z][a-z0-9-]{0,38}[a-z0-9]")
 _MADE = "reader-"  # how a login begins that nobody chose
 DELETED, GONE = "delete person", "deleted-"
 """What the audit calls a deletion, and how it calls whoever is gone, before the number."""
+
+FEEDS = 2**30
+"""First versions of a new person's feed (follows.py), of which one is drawn."""
 
 _TAKEN = frozenset({"admin", "system", "foveal", "moderator", "curator", "deleted", "anonymous", "root", "support"})
 
@@ -96,25 +99,15 @@ def chose_no_name(row: PersonRow) -> bool:
 
 
 def new_row(session: Session, email: str, *, login: str = "", name: str = "") -> PersonRow:
-    """A row for a new person; without a login, one that tells nothing."""
+    """A row for a new person, whose number nobody had before; without a login, one that tells nothing."""
     chosen = _free_login(session, login) if login else f"{_MADE}{secrets.token_hex(4)}"
-    row = PersonRow(id=_number(session), login=chosen, email=email, name=_shown_name(name))
+    number = next_number(session, PersonRow.id)
+    row = PersonRow(id=number, login=chosen, email=email, name=_shown_name(name))
     session.add(row)
     session.flush()
+    # an older copy of the database that was put back knows not who came since: their feed is nobody else's then
+    session.add(FeedKeyRow(person_id=row.id, version=1 + secrets.randbelow(FEEDS)))
     return row
-
-
-def _number(session: Session) -> int | None:
-    """The number of a new person where the database would give that of somebody deleted again; None: it does not.
-
-    SQLite counts on from the largest that is there. Jobs, and the address of a feed, know a person by the number alone.
-    """
-    if session.get_bind().dialect.name != "sqlite":
-        return None
-    wanted = select(AuditRow.target).where(AuditRow.action == DELETED, AuditRow.target.startswith(f"person:{GONE}"))
-    numbers = (target.removeprefix(f"person:{GONE}") for target in session.scalars(wanted))
-    last = session.scalar(select(func.max(PersonRow.id))) or 0
-    return 1 + max([last, *(int(one) for one in numbers if one.isdecimal())])
 
 
 def rename(database: Database, person: Person, *, login: str, name: str) -> Person:

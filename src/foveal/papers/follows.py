@@ -8,7 +8,7 @@ Search     topics and queries ask `search(query, k)`, which gives ids: whatever 
 Muted      a paper is out of sight where its title or abstract holds the words, whole, in any case (of a script without
            blanks between words: anywhere)
 Feed       a feed reader has no cookie: the address of the feed holds a token, derived from the home's secret and a
-           version that the person can raise, so that nothing secret is stored
+           version that is drawn (accounts.new_row) and the person can raise, so that nothing secret is stored
 """
 
 from __future__ import annotations

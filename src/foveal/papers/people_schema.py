@@ -109,7 +109,10 @@ class MuteRow(Base):
 
 
 class FeedKeyRow(Base):
-    """Which secret address a person's feed has: the next `version` makes the one before useless."""
+    """Which secret address a person's feed has: the next `version` makes the one before useless.
+
+    Of a new person it is drawn; whoever has no row is of before that, and has version 1.
+    """
 
     __tablename__ = "feed_key"
 
@@ -216,6 +219,7 @@ class DeliveryRow(Base):
     """One message to one subscriber; `state` is queued, sending, sent, failed, suppressed, unknown or empty.
 
     unknown: the server may have taken it, and nobody lived to write that down. empty: there was nothing new to send.
+    How long it is kept: mail/sent.py.
     """
 
     __tablename__ = "delivery"

@@ -20,7 +20,7 @@ from typing import Any
 from sqlalchemy import delete, func, inspect, or_, select, update
 from sqlalchemy.orm import Session
 
-from foveal.database import Base, Database
+from foveal.database import Base, Database, keep_numbers
 from foveal.errors import InputError, NotAllowed, UnknownPaper
 from foveal.papers.accounts import DELETED, GONE, Person, name_in_audit, spellings
 from foveal.papers.moderation import must, record
@@ -133,6 +133,7 @@ def erase(database: Database, person: Person, *, remarks: str = "keep", by: Pers
         session.execute(delete(LoginLinkRow).where(LoginLinkRow.email == person.email))
         session.execute(delete(SubscriptionRow).where(_subscribed(person)))
         _unnamed(session, person)
+        keep_numbers(session, PersonRow.id)
         session.execute(delete(PersonRow).where(PersonRow.id == person.id))
         actor = "system" if by is None or by.id == person.id else by.login
         record(session, actor, DELETED, f"person:{GONE}{person.id}", f"remarks: {remarks}")

@@ -13,9 +13,11 @@ import hmac
 import os
 import secrets
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from foveal.errors import InputError
+from foveal.evaluation.files import forced
 from foveal.settings import make_home
 
 BYTES = 32
@@ -45,12 +47,15 @@ def _make(path: Path) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(secrets.token_bytes(BYTES))
+        forced(Path(name))  # a power cut would leave an empty one, and links that were sent would be of no use
         try:
             path.hardlink_to(name)
         except FileExistsError:
             pass
         except OSError:  # a file system without links
             Path(name).replace(path)
+        with suppress(OSError):  # a system that cannot force folders
+            forced(path.parent)
     finally:
         Path(name).unlink(missing_ok=True)
 

@@ -136,7 +136,7 @@ def _write(path: Path, text: str) -> None:
     """Whole or not at all, with the owner and rights that it had: it may hold passwords, and a service reads it."""
     if not path.exists():
         make_home(path.parent)
-        with whole_file(path) as new:
+        with whole_file(path, lasting=True) as new:
             new.write_text(text, encoding="utf-8")
         return
     about = path.stat()
@@ -144,6 +144,8 @@ def _write(path: Path, text: str) -> None:
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
         with suppress(PermissionError):  # a member of its group, who may write
             os.chown(partial, about.st_uid, about.st_gid)
         Path(partial).chmod(about.st_mode & 0o777)

@@ -172,7 +172,7 @@ def _by_matches(query: str, hits: Sequence[Hit], ranker: Neural) -> list[Explana
     found = []
     for hit in hits:
         told = ranker.explain(query, hit)
-        parts = _places(told.document, hit.passage.text)
+        parts = _places(told.document, hit.passage.text, ranker.scorer.vocabulary.cutting)
         matches = told.matches.astype(np.float64).reshape(len(told.query), len(parts))
         if not told.query:
             matches = np.zeros((1, len(parts)))
@@ -180,12 +180,12 @@ def _by_matches(query: str, hits: Sequence[Hit], ranker: Neural) -> list[Explana
     return found
 
 
-def _places(words: Sequence[str], text: str) -> tuple[Part, ...]:
+def _places(words: Sequence[str], text: str, cutting: int) -> tuple[Part, ...]:
     """Where words that were cut from `text` stand in it; words may have been left out between them."""
     from foveal.ranking.neural.inputs import placed
 
     places: list[Part] = []
-    for word, start, end in placed(text):
+    for word, start, end in placed(text, cutting):
         if len(places) < len(words) and word == words[len(places)]:
             places.append((start, end))
     return tuple(places)

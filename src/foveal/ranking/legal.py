@@ -26,6 +26,7 @@ from typing import Any
 from foveal.errors import InputError, ModelUnavailable
 from foveal.evaluation.legal import Article, articles_of
 from foveal.evaluation.metrics import Run, ranked
+from foveal.evaluation.scripts import word_runs
 from foveal.models.chat import Cancel
 from foveal.ranges import COUNT, SHARE, Range, require_k, require_one_of, require_settings
 from foveal.ranking.article_models import load_article_model
@@ -104,12 +105,7 @@ class ArticleWords:
 def word_search(texts: Mapping[str, str], language: str = "plain") -> Search:
     """BM25 over texts whose words are cut as the language wants."""
     cut = word_cutter(language)
-    inner = WordSearch({name: " ".join(cut(text)) for name, text in texts.items()}, K1, B)
-
-    def search(queries: Sequence[str], k: int) -> list[dict[str, float]]:
-        return inner([" ".join(cut(query)) for query in queries], k)
-
-    return search
+    return WordSearch(texts, K1, B, lambda text: word_runs(" ".join(cut(text)).lower()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from foveal.models.chat import Cancel, ChatModel, Messages, Sampling, is_local
 from foveal.reading.events import AnswerDelta, Reading
 from foveal.reading.grounding import NO_ROWS, Grounding, grounding, one_line
 from foveal.reading.memory import Excerpt, Kept, excerpts, in_order, shown_of
+from foveal.reading.number_words import in_digits, unseparated
 from foveal.reading.skim import content_words
 from foveal.reading.sources import DocumentText, Text
 from foveal.text.headings import LONGEST_TITLE
@@ -371,20 +372,24 @@ def _places(
     A tie goes to what states, or stands near, more of the question's words and what it was copied from, and then to the
     excerpt's score. A question states nothing: “How far is it?” in a sentence does not make it the answer's.
     """
+    rows = evidence.rows != NO_ROWS  # of which a comma may part the cells
+    plain = str if rows else unseparated
+    said, question, head = plain(said), plain(question), plain(evidence.head)
     words, asked = content_words(said), content_words(question)
-    own = (words - asked - content_words(evidence.head)) or (words - asked) or words
+    own = (words - asked - content_words(head)) or (words - asked) or words
     if not own:
         return
-    numbers = set(_NUMBER.findall(said)) - set(_NUMBER.findall(question)) - set(_NUMBER.findall(evidence.head))
-    around, rows = content_words(evidence.excerpt.text), evidence.rows != NO_ROWS  # of which a comma may part the cells
+    numbers = set(_NUMBER.findall(said)) - set(_NUMBER.findall(question)) - set(_NUMBER.findall(head))
+    around = content_words(evidence.excerpt.text)
     for start, end in quotable(evidence):
-        text = evidence.excerpt.text[start:end]
-        if not numbers <= {*_NUMBER.findall(text), *_NUMBER.findall(text.replace(",", " ") if rows else "")}:
+        text = plain(evidence.excerpt.text[start:end])
+        spelled = in_digits(text) if numbers else set[str]()
+        if not numbers <= {*_NUMBER.findall(text), *_NUMBER.findall(text.replace(",", " ") if rows else ""), *spelled}:
             continue
-        held = content_words(text)
+        held = content_words(text) | spelled
         share = len(own & held) / len(own)
         near = len(asked & stated(text)) / max(1, len(asked)) + 0.1 * len(asked & around) / max(1, len(asked))
-        body = text.rstrip()
+        body = evidence.excerpt.text[start:end].rstrip()
         if share:
             near += copied((start, end)) if copied else 0.0
             yield (share, near, evidence.excerpt.score), evidence.citation(start, start + len(body))

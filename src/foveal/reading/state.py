@@ -95,7 +95,7 @@ def _kept(told: Sequence[Mapping[str, Any]]) -> list[Kept]:
 def save(path: Path, state: State) -> None:
     """Write `state` in place of what `path` held. InputError: it cannot be written there."""
     try:
-        with whole_file(path) as partial:
+        with whole_file(path, lasting=True) as partial:
             partial.write_text(json.dumps({"version": VERSION, **asdict(state)}), encoding="utf-8")
             faults.point("reading.before-state")
     except OSError as error:

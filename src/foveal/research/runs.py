@@ -6,7 +6,8 @@
     runs.get(key).status, runs.events(key, after=17), runs.listed(Owner(person=7))
 
 Holding    one process at a time writes a run: it says every `BEAT_S` seconds that it still does. What a process of this
-           machine left when it was killed is free at once, another machine's after `HELD_S`
+           machine left when it was killed is free at once, another machine's after `HELD_S` (of a clock that was
+           ahead: once nobody was seen to say so for as long, see `database.Holders`)
 Words      events go in from a thread of the keeper's, those of some hundredths of a second in one transaction; what a
            run builds on (`traces.is_forced`) is stored before it goes on
 """
@@ -28,7 +29,7 @@ from sqlalchemy import ColumnElement, delete, func, insert, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from foveal import faults
-from foveal.database import Database, is_dead, new_holder, rows_changed, storable_json, storable_text
+from foveal.database import Database, Holders, new_holder, rows_changed, storable_json, storable_text
 from foveal.errors import DatabaseError, InputError, UnknownRun
 from foveal.research.answers import researched
 from foveal.research.events import Event
@@ -80,8 +81,9 @@ class KeptRun:
 class Runs:
     """The runs of one database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, holders: Holders | None = None) -> None:
         self.database = database
+        self._holders = holders or Holders(HELD_S)
 
     def new(self, question: str, *, options: Mapping[str, Any] | None = None, owner: Owner = Owner()) -> str:
         """The key of a new run, which waits."""
@@ -103,7 +105,7 @@ class Runs:
             row = session.get(RunRow, key)
         if row is None:
             raise UnknownRun(f"No run is kept as {key[:40]!r}. `foveal research list` shows those there are.")
-        return _kept(row)
+        return self._kept(row)
 
     def find(self, beginning: str) -> KeptRun:
         """The run whose key begins so. UnknownRun: there is none, or there are several."""
@@ -116,7 +118,7 @@ class Runs:
                 f"{what} with {beginning[:40]!r}, and there is no trace of that name. Give 4 or more characters of a "
                 "key of `foveal research list`, or a trace's file."
             )
-        return _kept(rows[0])
+        return self._kept(rows[0])
 
     def listed(self, owner: Owner | None = None, *, limit: int = 20, page: int = 0) -> list[KeptRun]:
         """The runs of an owner, or all of the database, the newest first."""
@@ -124,7 +126,7 @@ class Runs:
         if owner is not None:
             wanted = wanted.where(_of(owner))
         with self.database.reading() as session:
-            return [_kept(row) for row in session.scalars(wanted)]
+            return [self._kept(row) for row in session.scalars(wanted)]
 
     def count(self, owner: Owner) -> int:
         """How many runs are an owner's."""
@@ -157,7 +159,7 @@ class Runs:
 
     def keep(self, key: str) -> Keeper:
         """Hold a run, to add events to it. InputError: another process writes it. UnknownRun: there is none."""
-        keeper = Keeper(self.database, key)
+        keeper = Keeper(self.database, key, self._holders)
         keeper.hold()
         try:
             keeper.go_on_from(self.events(key))  # read now: until it was held, another process may have added to them
@@ -203,6 +205,24 @@ class Runs:
             raise InputError("This run goes on. Cancel it first, and then delete it.")
         self._delete(key)
 
+    def _kept(self, row: RunRow) -> KeptRun:
+        held = self._holders.has(row.id, row.holder, row.held_until)
+        status = "broken" if row.status == "running" and not held else row.status
+        return KeptRun(
+            key=row.id,
+            question=row.question,
+            status=status,
+            stopped_by=row.stopped_by,
+            options=json.loads(row.options),
+            used=json.loads(row.used),
+            answer=row.answer,
+            citations=json.loads(row.citations),
+            owner=Owner(row.owner_id, row.browser_hash),
+            shared=row.shared,
+            created_at=row.created_at,
+            changed_at=row.changed_at,
+        )
+
     def _delete(self, key: str) -> None:
         with self.database.writing() as session:
             session.execute(delete(EventRow).where(EventRow.run_id == key))
@@ -212,11 +232,11 @@ class Runs:
 class Keeper:
     """Stores the events of one run as they come; a run's board calls `write` and `close`."""
 
-    def __init__(self, database: Database, key: str) -> None:
+    def __init__(self, database: Database, key: str, holders: Holders) -> None:
         self.key = key
         self.failed = False  # whether something could not be stored: what comes after it is not, either
         self._database = database
-        self._holder = new_holder()
+        self._holder, self._holders = new_holder(), holders
         self._state = RunState()
         self._waiting: list[Event] = []
         self._stored = 0
@@ -231,12 +251,10 @@ class Keeper:
             row = session.get(RunRow, self.key)
             if row is None:
                 raise UnknownRun(f"No run is kept as {self.key!r}.")
-            free = or_(RunRow.holder == "", RunRow.held_until.is_(None), RunRow.held_until <= moment)
-            if is_dead(row.holder):
-                free = or_(free, RunRow.holder == row.holder)
-            mine = update(RunRow).where(RunRow.id == self.key, free)
+            same = (RunRow.holder == row.holder) & (RunRow.held_until == row.held_until)  # as it was looked at
+            mine = update(RunRow).where(RunRow.id == self.key, or_(RunRow.holder == "", same))
             taken = mine.values(holder=self._holder, held_until=_until(moment), status="running")
-            if rows_changed(session, taken) != 1:
+            if self._holders.has(row.id, row.holder, row.held_until) or rows_changed(session, taken) != 1:
                 raise InputError(
                     "This run goes on already, in this or another process. Wait for its end, or cancel it."
                 )
@@ -333,25 +351,6 @@ def _of(owner: Owner) -> ColumnElement[bool]:
     if owner.person is not None:
         return RunRow.owner_id == owner.person
     return (RunRow.browser_hash == owner.browser) & RunRow.owner_id.is_(None)
-
-
-def _kept(row: RunRow) -> KeptRun:
-    held = bool(row.holder) and row.held_until is not None and row.held_until > faults.now() and not is_dead(row.holder)
-    status = "broken" if row.status == "running" and not held else row.status
-    return KeptRun(
-        key=row.id,
-        question=row.question,
-        status=status,
-        stopped_by=row.stopped_by,
-        options=json.loads(row.options),
-        used=json.loads(row.used),
-        answer=row.answer,
-        citations=json.loads(row.citations),
-        owner=Owner(row.owner_id, row.browser_hash),
-        shared=row.shared,
-        created_at=row.created_at,
-        changed_at=row.changed_at,
-    )
 
 
 def _until(moment: datetime) -> datetime:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from typing import Any
 
+from foveal.evaluation.scripts import composed as composed
 from foveal.models.characters import scalar
 
 _FUNCTION_WORDS = (
@@ -20,7 +21,6 @@ ASKING_WORDS = frozenset(_ASKING_WORDS.split())
 """English words that a question is asked with, and that say nothing of what is asked for: looked up, but not marked."""
 
 _QUOTES = str.maketrans(dict.fromkeys("“”„‟«»「」『』＂", '"'))
-SOFT_HYPHEN = "\u00ad"
 
 _LETTERS = {"ł": "l", "ø": "o", "đ": "d", "æ": "ae", "œ": "oe", "ı": "i", "ð": "d", "þ": "th"}
 """Letters of which Unicode does not say that they are others with an accent."""
@@ -43,13 +43,6 @@ def lexical_query(query: str) -> Any:
 def plain_quotes(query: str) -> str:
     """The query with the quotes of other keyboards and of word processors as `"`: people paste them."""
     return query.translate(_QUOTES)
-
-
-def composed(text: str) -> str:
-    """The text with letter and accent as one character (NFC), and without soft hyphens: the index cuts words at both.
-    Names of files from a Mac have them apart, and so have texts that were copied from there.
-    """
-    return text if text.isascii() else unicodedata.normalize("NFC", text.replace(SOFT_HYPHEN, ""))
 
 
 def folded(text: str) -> str:

@@ -36,7 +36,7 @@ from foveal.text.pdf_flow import SMALLER, flowing
 from foveal.text.pdf_forms import beside, page_of
 from foveal.text.pdf_headings import MOST_CELLS, Bookmark, Line, marked
 from foveal.text.pdf_lines import RUNNING, joined
-from foveal.text.pdf_raised import with_raised
+from foveal.text.pdf_raised import Look, goes_on, with_raised
 from foveal.text.pdf_vertical import Point, in_vertical_lines
 from foveal.text.plain import storable
 
@@ -50,6 +50,7 @@ BOLD = 600  # weight of letters from which on a line may be the head of a table
 
 STAMPS = 4  # lines of a page that may all be a head, a number, a stamp of the scanner
 TURNED = 200  # characters that are looked at of a page that was turned
+NOWHERE = (0, 0)  # of a line whose place in pdfium's text is not known
 SCANNED = 0.4  # of such a page the least share that a picture covers
 
 PDFIUM = threading.Lock()
@@ -210,23 +211,42 @@ def _has_picture(page: Any, least: float) -> bool:
 
 
 def _lines(text: Any, own: str | None) -> Iterator[Line]:
-    """The lines of a page with how their letters are set: the middle one, of short lines the first and last, too.
+    """The lines of a page; those that pdfium cut behind raised letters are one again. `own` as `_parts` has it."""
+    characters, look = text.get_text_range(), _raised_of(text)
+    before: tuple[Line, tuple[int, int]] | None = None
+    for line, (start, end) in _parts(text, characters, own):
+        if before is not None:
+            cut = characters[before[1][1] : start].strip("\r") == "\n"
+            if cut and goes_on(characters, before[1], (start, end), look):
+                line = _together(before[0], line)
+            else:
+                yield before[0]
+        before = line, (start, end)
+    if before is not None:
+        yield before[0]
+
+
+def _together(one: Line, other: Line) -> Line:
+    """Two parts of a line; its letters are mostly of the longer one's size. pdfium may drop the blank between them."""
+    size = one.size if len(one.text) >= len(other.text) else other.size
+    before, after = one.text.rstrip(), other.text.lstrip()
+    apart = len(one.text) + len(other.text) > len(before) + len(after) or bool(re.match(r"[\w(\[]", after))
+    return Line(before + " " * apart + after, size, min(one.weight, other.weight), max(one.cells, other.cells))
+
+
+def _parts(text: Any, characters: str, own: str | None) -> Iterator[tuple[Line, tuple[int, int]]]:
+    """The lines of a page as pdfium cuts them, with how their letters are set (the middle one, of short lines the first
+    and last, too), and with their places in `characters`, where these are its own, else none.
 
     `own`: its text without what was written upon it, where there is such.
     """
-    characters = text.get_text_range()
     placed = len(characters) == text.count_chars()  # else places in the string are not pdfium's
     if placed and (vertical := in_vertical_lines(characters, _origins(text))):
         for found in vertical:
             size, weight = _look(text, found[len(found) // 2])
-            yield Line(storable("".join(characters[place] for place in found)), size, weight)
+            yield Line(storable("".join(characters[place] for place in found)), size, weight), NOWHERE
         return
-    box_of, origin_of = _boxes(text), _origins(text)
-
-    def raised_of(place: int) -> tuple[float, float, float]:
-        x, level = origin_of(place)
-        return _look(text, place)[0], level, x
-
+    box_of, raised_of = _boxes(text), _raised_of(text)
     columns = in_columns(characters, box_of) if placed else None
     places = columns or [line.span() for line in _LINE.finditer(characters)]
     if own is not None and placed and characters.startswith(own):
@@ -241,7 +261,17 @@ def _lines(text: Any, own: str | None) -> Iterator[Line]:
         cells = _cells(line, start, box_of) if weight >= BOLD and len(line) < LONG else 1
         read = in_reading_order(line, box_of, start, size) if placed else line
         read = with_raised(line, start, max(sizes), raised_of) if placed and read == line else read
-        yield Line(storable(read.rstrip("\r")), size, weight, cells)
+        yield Line(storable(read.rstrip("\r")), size, weight, cells), (start, end) if placed else NOWHERE
+
+
+def _raised_of(text: Any) -> Look:
+    origin_of = _origins(text)
+
+    def raised_of(place: int) -> tuple[float, float, float]:
+        x, level = origin_of(place)
+        return _look(text, place)[0], level, x
+
+    return raised_of
 
 
 def _of_one_size(text: Any, characters: str, start: int, end: int) -> Iterator[tuple[int, int]]:

@@ -13,9 +13,10 @@ from collections.abc import Callable
 
 from foveal.text.raised import lowered, raised
 
-SMALL, ABOVE, BELOW = 0.8, 0.2, 0.1
+SMALL, ABOVE, BELOW = 0.84, 0.2, 0.1
 """Of the size of a line's letters: that of such a number at most, and by how much it stands off, at least. Smaller
-letters that are put at the middle of larger ones stand a little above their base line, too."""
+letters that are put at the middle of larger ones stand a little above their base line, too. Browsers print such a
+number at 5/6 of the size."""
 
 NEAR = 16
 """Characters that are looked through for a letter of the line's size."""
@@ -48,6 +49,23 @@ def with_raised(line: str, start: int, size: float, look: Look) -> str:
             parts += [line[done:first], write(line[first : number.end()])]
             done = number.end()
     return "".join([*parts, line[done:]])
+
+
+def goes_on(page: str, one: tuple[int, int], other: tuple[int, int], look: Look) -> bool:
+    """Whether a line of the page, with raised letters at its end, goes on with the other on its base line, right behind
+    them: pdfium ends a line where letters stand high, as browsers print them. Places are (start, end) in the page.
+    """
+    start, last = one[0], one[0] + len(page[slice(*one)].rstrip()) - 1
+    behind = other[0] + len(page[slice(*other)]) - len(page[slice(*other)].lstrip())
+    if last <= start or behind >= other[1]:
+        return False
+    (own, level, x), (size, base, left) = look(last), look(behind)
+    first = last
+    while first > start and look(first - 1)[:2] == (own, level):
+        first -= 1
+    if first == start or own > SMALL * size or level - base < ABOVE * size:
+        return False
+    return look(first - 1)[:2] == (size, base) and 0 < left - x <= size
 
 
 def _in_small_words(line: str, start: int, first: int, end: int, look: Look) -> bool:

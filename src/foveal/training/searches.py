@@ -1,8 +1,8 @@
 """First-stage searches over a training corpus in memory: where negatives and candidates come from.
 
 Shapes     queries, k -> for each query at most k document ids with scores, higher is better
-Words      BM25 (Robertson and Zaragoza, 2009) in Lucene's form, over lower-cased words; no stems, no stop words; the
-           same to the bit in every process
+Words      BM25 (Robertson and Zaragoza, 2009) in Lucene's form, over lower-cased words; no stems, no stop words; where
+           no space parts words (Chinese, Thai), over pieces; the same to the bit in every process
 Vectors    cosine of unit vectors, all of them compared
 Against    a library's own retrievers (retrieval/) search passages on disk; a training run may be given those instead
 """
@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from foveal.errors import InputError
 from foveal.evaluation.metrics import Run
-from foveal.evaluation.scripts import word_runs
+from foveal.evaluation.scripts import counted_words
 from foveal.ranges import require_k
 from foveal.training.examples import Examples
 
@@ -65,17 +65,18 @@ def _without(ranking: Mapping[str, float], aside: Collection[str], k: int) -> di
 
 @dataclass(frozen=True)
 class WordSearch:
-    """A `Search` by BM25."""
+    """A `Search` by BM25; `cut` gives the words of a text."""
 
     corpus: Mapping[str, str]
     k1: float = K1
     b: float = B
+    cut: Callable[[str], Sequence[str]] = counted_words
 
     @cached_property
     def _index(self) -> tuple[list[str], dict[str, tuple[npt.NDArray[np.int64], Floats]]]:
         """Document ids, and for each word the documents that hold it with what it adds to their scores."""
         ids = list(self.corpus)
-        words = [Counter(word_runs(self.corpus[name].lower())) for name in ids]
+        words = [Counter(self.cut(self.corpus[name])) for name in ids]
         lengths = np.array([sum(counts.values()) for counts in words], dtype=np.float64)
         norms = self.k1 * (1 - self.b + self.b * lengths / max(1.0, lengths.mean()))
         held: dict[str, list[tuple[int, int]]] = defaultdict(list)
@@ -107,7 +108,7 @@ class WordSearch:
         """Those of all documents (N,)."""
         ids, index = self._index
         scores = np.zeros(len(ids))
-        for word in sorted(set(word_runs(query.lower())) & index.keys()):  # a set's own order is the process's
+        for word in sorted(set(self.cut(query)) & index.keys()):  # a set's own order is the process's
             rows, added = index[word]
             scores[rows] += added
         return scores

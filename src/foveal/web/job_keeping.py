@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from foveal.errors import FovealError
+from foveal.errors import DatabaseError, FovealError
 from foveal.web.job import Job, JobSettings, Progress, Work
 from foveal.web.kept_jobs import Beat, KeptJob, KeptJobs
 
@@ -226,17 +226,29 @@ class Keeping:
             self._stop.wait(self._beat_s)
 
     def _store_ends(self) -> None:
+        """Store how jobs ended. While the database is away one is tried at a time, each in its turn."""
         with self._beating:
             for key, job in list(self._ends.items()):
-                work: Any = job.work
-                shown = work.result() if job.state == "done" else None
                 try:
-                    self.kept.ended(key, job.state, shown=shown, error=job.error or "")
-                except (SQLAlchemyError, FovealError) as error:
-                    logger.warning("how a job ended is stored later: %s", error)
+                    self._store_end(key, job)
+                except (SQLAlchemyError, DatabaseError) as error:
+                    logger.warning("how the job %s ended is stored later: %s", key, error)
+                    self._ends[key] = self._ends.pop(key)
                     return
                 self._ends.pop(key, None)
                 self._ours.pop(key, None)
+
+    def _store_end(self, key: str, job: Job) -> None:
+        """Store how it ended; what came of it cannot be stored: that it failed. The others' ends do not wait for it."""
+        work: Any = job.work
+        try:
+            shown = work.result() if job.state == "done" else None
+            self.kept.ended(key, job.state, shown=shown, error=job.error or "")
+        except (SQLAlchemyError, DatabaseError):
+            raise
+        except Exception:  # whatever the work's own code raises
+            logger.exception("what came of the job %s cannot be stored", key)
+            self.kept.ended(key, "failed", error="What came of it cannot be stored. The server's log says why.")
 
 
 def _parted(asked: Mapping[str, Any]) -> tuple[dict[str, Any], str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from foveal.errors import Cancelled, FovealError
+from foveal.errors import Cancelled, FovealError, InputError
 from foveal.research.board import Board
 from foveal.research.budget import Budget
 from foveal.research.events import Event, EventLog
@@ -91,6 +91,11 @@ class ResearchWork:
     def result(self) -> Mapping[str, Any]:
         """Nothing: the run's events are kept."""
         return {}
+
+    def check_here(self) -> None:
+        """InputError: another process still holds the run, longer than its job. It is looked at again soon."""
+        if self.desk.runs.get(self.key).status == "running":
+            raise InputError("another process still writes this run; wait until it lets go, or was silent for long")
 
     def taken_over(self, job: Job) -> None:
         """This process goes on with it."""

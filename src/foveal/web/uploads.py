@@ -73,7 +73,7 @@ def file_given(settings: Settings, name: str, content: bytes) -> Given:
     folder = settings.home / "uploads" / hashlib.sha256(content).hexdigest()[:20]
     path = _there(folder) or folder / _with_ending(shown, content)
     if not path.is_file():
-        with whole_file(path) as partial:
+        with whole_file(path, lasting=True) as partial:
             partial.write_bytes(content)
     return Given(path, shown, file_address(path), path)
 

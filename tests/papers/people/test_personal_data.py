@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
-from members import OTHER, PAPER, member, record
-from sqlalchemy import select
+from members import OTHER, PAPER, at_once, member, record
+from sqlalchemy import delete, select
 
-from foveal.database import Base, Database
+from foveal.database import Base, Database, engine_of
 from foveal.errors import InputError, NotAllowed, UnknownPaper
 from foveal.papers import (
     accounts,
@@ -26,15 +29,17 @@ from foveal.papers import (
 )
 from foveal.papers.accounts import Person
 from foveal.papers.people_schema import (
+    AuditRow,
     DeliveryPaperRow,
     DeliveryRow,
     DigestRunRow,
+    FeedKeyRow,
     NoteRow,
     SubscriptionRow,
     SuppressedRow,
 )
-from foveal.papers.schema import CollectedRow, CollectionRow, PickRow, now
-from foveal.papers.sessions import request_link
+from foveal.papers.schema import CollectedRow, CollectionRow, PersonRow, PickRow, now
+from foveal.papers.sessions import request_link, use_link
 from foveal.papers.upserts import upsert
 
 KEPT = {"suppressed"}
@@ -85,6 +90,12 @@ def ana(database: Database) -> Person:
             session.add(PickRow(paper_id=OTHER, day=now().date() + timedelta(days), picked_by=by))
         session.add(SuppressedRow(address_key=made.email, reason="complained"))
     return accounts.find(database, "ana-unique")
+
+
+def signed_up(database: Database, name: str) -> Person:
+    """Somebody whose account a link made."""
+    link = request_link(database, f"{name}@example.org", ip=name, browser="theirs")
+    return use_link(database, link.token, browser="theirs").person
 
 
 def everything(database: Database) -> dict[str, list[str]]:
@@ -186,11 +197,73 @@ def test_nobody_gets_the_number_of_somebody_deleted(both: Database) -> None:
     feeds = [follows.feed_token(both, one, b"secret") for one in last]
     for one in reversed(last):
         personal_data.erase(both, one)
-    new = [member(both, f"new-{number}") for number in range(2)]
+    new = [member(both, "added"), signed_up(both, "reader")]
     assert len({first.id, *(one.id for one in (*last, *new))}) == 5
     for token in feeds:
         with pytest.raises(UnknownPaper, match="no such feed"):
             follows.person_of_feed(both, token, b"secret")
+
+
+def test_without_the_lines_of_the_audit_no_number_is_given_again_either(both: Database) -> None:
+    ana = member(both, "ana")
+    personal_data.erase(both, ana)
+    with both.writing() as session:
+        session.execute(delete(AuditRow))
+    assert signed_up(both, "reader").id > ana.id
+
+
+def test_a_number_that_another_program_gave_is_not_given_again(database: Database) -> None:
+    with database.writing() as session:
+        session.add(PersonRow(id=50, login="imported", email="imported@example.org"))
+    personal_data.erase(database, accounts.find(database, "imported"))
+    assert member(database, "ana").id == 51
+
+
+def test_people_who_come_and_go_at_once_have_numbers_of_their_own(both: Database) -> None:
+    before = [member(both, f"before-{number}") for number in range(3)]
+
+    def goes_and_comes(number: int) -> Person:
+        if number < len(before):
+            personal_data.erase(both, before[number])
+        return accounts.add(both, f"new-{number}@example.org")
+
+    came = at_once(goes_and_comes, times=6)
+    assert len({one.id for one in (*before, *came) if isinstance(one, Person)}) == 9
+
+
+@pytest.mark.parametrize("renewed", [False, True])
+def test_where_an_older_copy_was_put_back_a_feed_given_out_since_is_nobodys(
+    database: Database, tmp_path: Path, renewed: bool
+) -> None:
+    member(database, "before")
+    with (
+        closing(sqlite3.connect(tmp_path / "foveal.db")) as whole,
+        closing(sqlite3.connect(tmp_path / "old.db")) as old,
+    ):
+        whole.backup(old)
+    ana = member(database, "ana")
+    token = follows.feed_token(database, ana, b"secret")
+    assert follows.person_of_feed(database, token, b"secret").id == ana.id
+    back = Database(engine_of(f"sqlite:///{tmp_path / 'old.db'}"))
+    eve = member(back, "eve")
+    if renewed:
+        follows.renew_feed(back, eve)
+    assert eve.id == ana.id  # it knows no Ana
+    with pytest.raises(UnknownPaper, match="no such feed"):
+        follows.person_of_feed(back, token, b"secret")
+    own = follows.feed_token(back, eve, b"secret")
+    assert follows.person_of_feed(back, own, b"secret").id == eve.id
+    back.close()
+
+
+def test_the_feed_of_somebody_from_before_versions_were_drawn_stays_where_it_is(database: Database) -> None:
+    ana = member(database, "ana")
+    with database.writing() as session:
+        session.execute(delete(FeedKeyRow))
+    first = follows.feed_token(database, ana, b"secret")
+    assert first == follows._token(ana.id, 1, b"secret")
+    follows.renew_feed(database, ana)
+    assert follows.feed_token(database, ana, b"secret") == follows._token(ana.id, 2, b"secret")
 
 
 def test_a_role_in_the_audit_is_nobodys_login(database: Database) -> None:

@@ -43,6 +43,12 @@ namespace {
 
 constexpr int64_t AHEAD = 8;  // rows that are asked for before they are needed
 
+// The greater of two; what is no number stays so, where std::max would pass it over.
+template <typename T>
+T greater(T most, T other) {
+  return most >= other ? most : std::isnan(most) ? most : other;
+}
+
 template <typename T>
 const T *row_of(const FoundKeys &c, int64_t group, int64_t id) {
   return id < c.base_count ? static_cast<const T *>(c.base) + group * c.base_group + id * c.base_row
@@ -64,7 +70,7 @@ void read_one(const FoundKeys &c, int64_t at, std::vector<float> &scores) {
   for (int64_t n = 0; n < c.k; ++n) {
     const float score = c.products[at * c.k + n] * c.scale;
     scores[n] = ids[n] < 0 ? NOTHING : c.cap > 0.0f ? c.cap * std::tanh(score / c.cap) : score;
-    most = std::max(most, scores[n]);
+    most = greater(most, scores[n]);
   }
   std::fill(output, output + c.width, 0.0f);
   c.sums[at] = NOTHING;
@@ -99,12 +105,14 @@ double log_below(double x) {
   if (x > 0.0) return std::log1p(-0.5 * std::erfc(x * M_SQRT1_2));
   if (x > -30.0) return std::log(0.5 * std::erfc(-x * M_SQRT1_2));
   const double square = x * x;
-  return -0.5 * square - std::log(-x) - 0.5 * std::log(2.0 * M_PI) + std::log1p(-1.0 / square + 3.0 / (square * square));
+  const double tail = std::log1p(-1.0 / square + 3.0 / (square * square));
+  return -0.5 * square - std::log(-x) - 0.5 * std::log(2.0 * M_PI) + tail;
 }
 
 // The sum of the rows of a matrix, each by a number of the vector, in a width that the compiler knows.
 template <int width>
-void add_rows(const float *__restrict__ vector, const float *__restrict__ matrix, int64_t rows, float *__restrict__ sum) {
+void add_rows(const float *__restrict__ vector, const float *__restrict__ matrix, int64_t rows,
+              float *__restrict__ sum) {
   float held[width] = {};  // in registers
   for (int64_t i = 0; i < rows; ++i)
     for (int j = 0; j < width; ++j) held[j] += vector[i] * matrix[i * width + j];
@@ -154,15 +162,15 @@ void expect_of_group(const Clusters &c, int64_t group) {
       const float *query = asked.data() + n * width;
       add_rows(query, c.covariance + cluster * width * width, width, width, along.data());
       const double variance = std::max(dot(along.data(), query, width), 1e-9f);
-      found[n * c.clusters + s] =
-          expected(c.counts[cluster], dot(query, c.keys + cluster * width, width), variance, c.lowest[group * c.asked + n]);
+      const double mean = dot(query, c.keys + cluster * width, width);
+      found[n * c.clusters + s] = expected(c.counts[cluster], mean, variance, c.lowest[group * c.asked + n]);
     }
   }
   std::vector<double> total(c.asked);
   for (int64_t n = 0; n < c.asked; ++n) {
     double most = NOTHING, sum = 0.0;
-    for (int64_t s = 0; s < c.clusters; ++s) most = std::max(most, found[n * c.clusters + s].mass);
-    for (int64_t s = 0; s < c.clusters; ++s) sum += most == NOTHING ? 0.0 : std::exp(found[n * c.clusters + s].mass - most);
+    for (int64_t s = 0; s < c.clusters; ++s) most = greater(most, found[n * c.clusters + s].mass);
+    for (int64_t s = 0; s < c.clusters && most != NOTHING; ++s) sum += std::exp(found[n * c.clusters + s].mass - most);
     total[n] = most == NOTHING ? NOTHING : most + std::log(sum);
     c.sums[group * c.asked + n] = total[n];
   }

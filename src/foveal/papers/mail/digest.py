@@ -33,6 +33,7 @@ from sqlalchemy.orm import Session
 from foveal.database import Database
 from foveal.errors import FovealError, InputError
 from foveal.papers.follows import Follow, is_muted, titled
+from foveal.papers.mail.sent import KEPT_DAYS
 from foveal.papers.mail.subscriptions import Subscription
 from foveal.papers.people_schema import DeliveryPaperRow, DeliveryRow, DigestRunRow, FollowRow, MuteRow, ReadMarkRow
 from foveal.papers.periods import Period, short_date
@@ -56,15 +57,16 @@ class DigestSettings:
     """How much is in a digest."""
 
     most: int = 12  # papers
-    again_after_days: int = 30  # before a paper may come again
+    again_after_days: int = 30  # before a paper may come again, up to sent.KEPT_DAYS
     candidates: int = 200  # of what trends; of what a search finds at most
     searched_share: float = 0.05  # of all papers: how many of them a search is believed to be about
 
     def __post_init__(self) -> None:
-        numbers = min(self.most, self.again_after_days) >= 1 and self.candidates >= self.most
+        numbers = self.most >= 1 and 1 <= self.again_after_days <= KEPT_DAYS and self.candidates >= self.most
         if not (numbers and 0 < self.searched_share <= 1):
             raise InputError(
-                f"{self} needs a paper and a day at least, as many candidates as papers, a share above 0 and up to 1."
+                f"{self} needs a paper at least, 1 to {KEPT_DAYS} days, as many candidates as papers, a share above 0 "
+                "and up to 1."
             )
 
 

@@ -32,6 +32,7 @@ from foveal.papers.mail.message import Headline
 from foveal.papers.mail.outbox import Outbox, Report, Waiting, waiting
 from foveal.papers.mail.planning import due_of, plan, unplanned
 from foveal.papers.mail.replies import new_replies, queue_replies
+from foveal.papers.mail.sent import prune
 from foveal.papers.mail.settings import load_mail
 from foveal.papers.mail.signing import dkim_of, message_id
 from foveal.papers.mail.subscriptions import Preferences, Subscription, forget_unconfirmed, subscriptions
@@ -110,7 +111,10 @@ def tick(
     limit: int | None = None,
     on_sent: Callable[[Report], None] | None = None,
 ) -> Report:
-    """Forget what was never confirmed, queue what is due or was answered, send it; what fails holds up no other."""
+    """Forget what was never confirmed, queue what is due or was answered, send it; what fails holds up no other.
+
+    Where any of it was done, messages that are old enough are forgotten.
+    """
     forget_unconfirmed(outbox.database)
     made = Report()
     try:
@@ -125,6 +129,11 @@ def tick(
         made.stopped = unexpected(error)
     made.planned += queue_replies(outbox, now=faults.now())
     done = send(outbox, limit=limit, on_sent=on_sent)
+    if made.planned or made.empty or done.sent:
+        try:
+            prune(outbox.database)
+        except exc.SQLAlchemyError:  # what was sent is told all the same
+            logger.exception("messages that are old enough were not forgotten")
     return replace(done, planned=made.planned, empty=made.empty, stopped=made.stopped or done.stopped)
 
 

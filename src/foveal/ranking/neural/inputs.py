@@ -1,7 +1,9 @@
 """From texts to what a neural ranker reads: words, ids, and batches of query and document.
 
 Shapes    `Pairs`: query (B, m) and document (B, n) ids, 0 where there is no word; idf (B, m) of the query's words
-Words     lower case, no stems; an ideograph is a word by itself. For long documents function words are best left out
+Words     lower case, no stems, letter and accent as one character; an ideograph is a word by itself; of Thai, Lao,
+          Burmese and Khmer, which no space parts, each three letters that follow on each other are one. For long
+          documents function words are best left out
 Ids       1 … known: words that came `min_frequency` times in the texts, the most frequent first; after them the rarer
           ones, each with an id of its own, so that it matches itself and nothing else; last some ids that words never
           seen share by their hash: two of them are taken for one word once in `buckets` times
@@ -15,7 +17,7 @@ import re
 import unicodedata
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -27,24 +29,57 @@ from torch import Tensor
 
 from foveal.errors import InputError
 from foveal.evaluation.files import whole_file
+from foveal.evaluation.scripts import SOFT_HYPHEN, SYLLABIC_RANGES, composed
 from foveal.retrieval.words import FUNCTION_WORDS
 
 _ALONE = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _MARKS = "\u200c\u200d" + "".join(one for one in map(chr, range(0x300, 0x1D00)) if unicodedata.category(one)[0] == "M")
 """Accents and vowel signs, which \\w lacks, and joiners: without them a Hindi word falls apart into its consonants."""
 _WORD = re.compile(rf"[{_ALONE}]|[^\W{_ALONE}]+(?:[{_MARKS}]+[^\W{_ALONE}]*)*")
+_WORD_OF_ANY = re.compile(rf"[{_ALONE}][\u3099\u309a]*|[^\W{_ALONE}]+(?:[{_MARKS}{SOFT_HYPHEN}]+[^\W{_ALONE}]*)*")
+_PART = re.compile(f"(?:[{SYLLABIC_RANGES}][{_MARKS}]*)+|[^{SYLLABIC_RANGES}]+")
+_SYLLABIC = re.compile(f"[{SYLLABIC_RANGES}]")
+_LETTER = re.compile(f".[{_MARKS}]*")
+
+APART, CUTTING = 1, 2
+"""How texts are cut: as before, accents apart and Thai whole, which kept rankers of then go on with; and as now."""
+
+Placed = tuple[str, int, int]
 
 
-def words(text: str) -> list[str]:
+def words(text: str, cutting: int = CUTTING) -> list[str]:
     """The words of `text` in lower case, in order."""
-    return _WORD.findall(text.lower())
+    lower = text.lower()
+    if cutting == APART:
+        return _WORD.findall(lower)
+    if _SYLLABIC.search(lower):
+        return [word for word, _, _ in _cut(lower)]
+    return [composed(word) for word in _WORD_OF_ANY.findall(lower)]
 
 
-def placed(text: str) -> list[tuple[str, int, int]]:
-    """The same, each with the characters of `text` that it stands at: start (included) and end (excluded)."""
+def placed(text: str, cutting: int = CUTTING) -> list[Placed]:
+    """The same, each with the characters of `text` that it stands at: start (included) and end (excluded).
+
+    Of pieces that overlap each has the letter that it begins with, the last one all of its own.
+    """
     places = [place for place, one in enumerate(text) for _ in one.lower()]  # a capital may have two small characters
-    found = _WORD.finditer(text.lower())
-    return [(match[0], places[match.start()], places[match.end() - 1] + 1) for match in found]
+    lower = text.lower()
+    found = _cut(lower) if cutting != APART else ((one[0], *one.span()) for one in _WORD.finditer(lower))
+    return [(word, places[start], places[end - 1] + 1) for word, start, end in found]
+
+
+def _cut(lower: str) -> Iterator[Placed]:
+    for word in _WORD_OF_ANY.finditer(lower):
+        if not _SYLLABIC.search(word[0]):
+            yield composed(word[0]), *word.span()
+            continue
+        for part in _PART.finditer(lower, *word.span()):
+            one = bool(_SYLLABIC.search(part[0]))
+            letters = [letter.span() for letter in _LETTER.finditer(lower, *part.span())] if one else [part.span()]
+            last = max(0, len(letters) - 3)
+            for first, (start, end) in enumerate(letters[: last + 1]):
+                until = letters[min(first + 2, len(letters) - 1)][1]
+                yield composed(lower[start:until]), start, until if first == last else end
 
 
 @dataclass(frozen=True)
@@ -59,8 +94,14 @@ class Vocabulary:
     known: int  # so many of the words, the first ones, are frequent
     unseen_idf: float
     buckets: int = 1024  # ids that words never seen share
+    cutting: int = CUTTING  # how its texts were cut into words, and all that is read by it is
 
     def __post_init__(self) -> None:
+        if self.cutting not in (APART, CUTTING):
+            raise InputError(
+                f"A vocabulary's texts were cut in the way {self.cutting!r}; this version knows {APART} and {CUTTING}. "
+                "Use a newer Foveal."
+            )
         if len(self.words) != len(self.idf) or not 0 <= self.known <= len(self.words) or self.buckets < 1:
             raise InputError(
                 f"A vocabulary got {len(self.words)} words, {len(self.idf)} idf, known={self.known}, buckets="
@@ -113,7 +154,7 @@ class Vocabulary:
 
     def save(self, path: Path) -> None:
         """Write it as JSON, whole or not at all."""
-        content = {name: getattr(self, name) for name in ("words", "idf", "known", "unseen_idf", "buckets")}
+        content = {name: getattr(self, name) for name in ("words", "idf", "known", "unseen_idf", "buckets", "cutting")}
         with whole_file(path) as partial:
             partial.write_text(json.dumps(content, ensure_ascii=True), encoding="utf-8")
 
@@ -124,7 +165,8 @@ class Vocabulary:
             found = json.loads(path.read_text(encoding="utf-8"))
             idf = tuple(float(one) for one in found["idf"])
             every = tuple(str(one) for one in found["words"])
-            return cls(every, idf, int(found["known"]), float(found["unseen_idf"]), int(found["buckets"]))
+            sizes = int(found["known"]), float(found["unseen_idf"]), int(found["buckets"])
+            return cls(every, idf, *sizes, int(found.get("cutting", APART)))
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise InputError(f"{path} holds no vocabulary ({error}). Train the ranker anew.") from error
 
@@ -189,7 +231,7 @@ def prepared(vocabulary: Vocabulary, text: str, *, length: int, content_only: bo
     """The first `length` words of `text`; `content_only` leaves function words out (unless there are no others)."""
     if length < 1:
         raise InputError(f"Texts were to be cut at {length} words; it needs at least 1.")
-    found = words(text)
+    found = words(text, vocabulary.cutting)
     if content_only:
         found = [word for word in found if word not in FUNCTION_WORDS] or found
     kept = tuple(found[:length])

@@ -143,7 +143,7 @@ def _near(texts: Iterable[str], vocabulary: Vocabulary, window: int) -> Counter[
     """How often a frequent word stands at most `window` before another one, by their ids less 1."""
     near: Counter[tuple[int, int]] = Counter()
     for text in texts:
-        ids = [vocabulary.id_of(word) - 1 for word in words(text)]
+        ids = [vocabulary.id_of(word) - 1 for word in words(text, vocabulary.cutting)]
         for apart in range(1, window + 1):  # pairs with a rare word would be most of what is held
             near.update(pair for pair in zip(ids, ids[apart:], strict=False) if max(pair) < vocabulary.known)
     if not near:
