@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from foveal.backup import RESTORING, backup, restore
-from foveal.evaluation.files import forced, whole_file
+from foveal.evaluation.files import whole_file
 from foveal.papers.secrets import secret_of
 from foveal.ranking.chosen import choose
 from foveal.reading.state import State, save
@@ -65,7 +65,6 @@ def ranker_chosen(home: Path) -> Path:
 
 def ranker_chosen_anew(home: Path) -> Path:
     (home / "foveal.toml").write_text('encoder = "none"\n', encoding="utf-8")
-    forced(home)
     return choose(home, "blockrank")
 
 

@@ -120,6 +120,12 @@ def test_where_no_space_parts_words_pieces_of_them_match():
     assert "".join(text[start:end] for start, end in places) == text.replace(" ", "")
 
 
+def test_a_soft_hyphen_in_a_text_without_spaces_is_no_word():
+    text = "น้ำ\u00adตาล\u00ad หวาน"
+    assert words(text) == [*pieces("น้ำตาล"), *pieces("หวาน")]
+    assert [word for word, _, _ in placed(text)] == words(text)
+
+
 def test_a_vocabulary_of_before_cuts_as_it_did(tmp_path):
     cafe = "cafe\u0301"
     known = Vocabulary.of_texts([f"the {cafe}", "the"])

@@ -131,6 +131,9 @@ def test_a_wrong_number_in_a_right_sentence_is_not_borne_out(wrong):
         ("3000", "Below it 3,000 eels were counted."),
         ("2000 eels", "Below it two thousand eels were counted."),
         ("7", "It is seven years old."),
+        ("The road is 3,000 km long.", "The road is 3,000km long."),
+        ("3,000", "里面有3,000条鳗鱼。"),
+        ("It cost 3,000 million that year.", "It cost \u00a33,000m that year."),
     ],
 )
 def test_a_number_may_be_written_in_another_way(answer, text):
@@ -151,6 +154,9 @@ def test_a_number_may_be_written_in_another_way(answer, text):
         ("3000", "3,00 and 0,300 are no such number."),
         ("300", "Below it 3,000 eels were counted."),
         ("5000", "Rows 1,5,000 it says."),
+        ("2", "Two or three hundred eels were counted."),
+        ("20", "In all five-and-twenty men came."),
+        ("10", "Ten młyn stoi nad rzeką."),
     ],
 )
 def test_what_a_number_in_words_does_not_say_is_not_borne_out(answer, text):

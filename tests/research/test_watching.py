@@ -304,6 +304,16 @@ def test_one_process_looks_and_a_dead_ones_hold_is_free(watches: Watches) -> Non
     assert watches.take(number, NOW)
 
 
+def test_a_hold_by_a_clock_that_was_far_ahead_is_free(watches: Watches) -> None:
+    number = watched(watches)
+    other = Watches(watches.database)
+    assert other.take(number, NOW + timedelta(hours=3))
+    assert not watches.take(number, NOW)  # clocks may differ
+    assert other.take(number, NOW + timedelta(days=300))
+    assert watches.take(number, NOW)
+    assert not other.holds(number)
+
+
 def test_the_last_of_many_looks_is_held_from_its_own_beginning(watches: Watches) -> None:
     """Looks take long, one after the other: from when the first began, the last would be free again at once."""
     with faults.injected({}, clock=lambda: NOW):

@@ -137,6 +137,19 @@ def test_lines_end_where_they_do_all_the_same():
     assert not goes_on("by12\r\n \r", (0, 5), (6, 8), lambda place: (SMALL_ONE, 104.0, 5.0 * place))
 
 
+def test_of_an_ordinary_line_two_letters_are_looked_at():
+    """Every letter of each line was looked at: a file took four times as long."""
+    seen = []
+
+    def look(place):
+        seen.append(place)
+        return BODY, 100.0, 5.0 * place
+
+    page = "a" * 80 + "\r\n" + "b" * 80
+    assert not goes_on(page, (0, 81), (82, 162), look)
+    assert len(seen) == 2
+
+
 def test_a_heading_with_an_index_is_that_of_the_outline():
     pdf = FPDF(unit="pt")
     pdf.add_page()

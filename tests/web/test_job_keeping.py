@@ -254,7 +254,9 @@ class Task:
         self.gate.wait(20)
 
 
-def test_while_the_database_is_away_nothing_new_is_accepted_and_no_end_is_lost() -> None:
+def test_while_the_database_is_away_nothing_new_is_accepted_and_no_end_is_lost(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     away, jobs, task = Away(), Jobs(JobSettings(every_s=0.0)), Task()
     keeping = Keeping(jobs, lambda: away, lambda *_: task)  # type: ignore[arg-type, return-value]
     jobs.keeping = keeping
@@ -263,7 +265,7 @@ def test_while_the_database_is_away_nothing_new_is_accepted_and_no_end_is_lost()
     with pytest.raises(OperationalError):
         jobs.start(Task())
     task.gate.set()
-    wait_for(lambda: job.over)
+    wait_for(lambda: f"how the job {job.id} ended is stored later" in caplog.text)
     assert (job.state, away.ends) == ("done", [])
     with pytest.raises(OperationalError):
         away.beat({})
@@ -294,12 +296,14 @@ def test_an_end_that_cannot_be_stored_keeps_no_other_from_it(caplog: pytest.LogC
     tasks[2].result = lambda: {}["no such key"]  # type: ignore[method-assign]
     for task in tasks:
         task.gate.set()
-    wait_for(lambda: begun[3].over)
-    for _ in range(2):
+
+    def stored() -> bool:
         keeping.beat()
+        return len(picky.ends) == 3 and f"how the job {begun[1].id} ended is stored later" in caplog.text
+
+    wait_for(stored)  # a job is over a little before its end is told
     assert sorted(picky.ends) == sorted([(begun[0].id, "failed"), (begun[2].id, "failed"), (begun[3].id, "done")])
     assert f"what came of the job {begun[0].id} cannot be stored" in caplog.text
-    assert f"how the job {begun[1].id} ended is stored later" in caplog.text
     picky.failing = ""
     keeping.beat()
     assert picky.ends[-1] == (begun[1].id, "done")

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from foveal.errors import InputError, ModelUnavailable, UnknownName
-from foveal.evaluation.files import whole_file
+from foveal.evaluation.files import forced, whole_file
 from foveal.ranking.by_name import edition, load_ranker
 from foveal.settings import Settings, make_home
 from foveal.types import Ranker
@@ -150,5 +150,7 @@ def _write(path: Path, text: str) -> None:
             os.chown(partial, about.st_uid, about.st_gid)
         Path(partial).chmod(about.st_mode & 0o777)
         Path(partial).replace(path)
+        with suppress(OSError):  # a system that cannot force folders
+            forced(path.parent)
     finally:
         Path(partial).unlink(missing_ok=True)

@@ -380,13 +380,15 @@ def _places(
     if not own:
         return
     numbers = set(_NUMBER.findall(said)) - set(_NUMBER.findall(question)) - set(_NUMBER.findall(head))
-    around = content_words(evidence.excerpt.text)
+    around = content_words(plain(evidence.excerpt.text))
     for start, end in quotable(evidence):
         text = plain(evidence.excerpt.text[start:end])
-        spelled = in_digits(text) if numbers else set[str]()
-        if not numbers <= {*_NUMBER.findall(text), *_NUMBER.findall(text.replace(",", " ") if rows else ""), *spelled}:
+        given = {*_NUMBER.findall(text), *_NUMBER.findall(text.replace(",", " ") if rows else "")}
+        if not numbers <= given:
+            given |= in_digits(text)
+        if not numbers <= given:
             continue
-        held = content_words(text) | spelled
+        held = content_words(text) | (numbers & given)  # a number may stand right before its unit, as in 3000km
         share = len(own & held) / len(own)
         near = len(asked & stated(text)) / max(1, len(asked)) + 0.1 * len(asked & around) / max(1, len(asked))
         body = evidence.excerpt.text[start:end].rstrip()

@@ -60,12 +60,12 @@ def goes_on(page: str, one: tuple[int, int], other: tuple[int, int], look: Look)
     if last <= start or behind >= other[1]:
         return False
     (own, level, x), (size, base, left) = look(last), look(behind)
+    if own > SMALL * size or level - base < ABOVE * size:  # most lines: no more of their letters are looked at
+        return False
     first = last
     while first > start and look(first - 1)[:2] == (own, level):
         first -= 1
-    if first == start or own > SMALL * size or level - base < ABOVE * size:
-        return False
-    return look(first - 1)[:2] == (size, base) and 0 < left - x <= size
+    return first > start and look(first - 1)[:2] == (size, base) and 0 < left - x <= size
 
 
 def _in_small_words(line: str, start: int, first: int, end: int, look: Look) -> bool:

@@ -82,6 +82,17 @@ def test_old_messages_go_with_their_papers_and_runs_but_the_newest_of_each_subsc
     assert prune(database) == 0
 
 
+def test_of_the_messages_of_years_each_look_forgets_some(make_site, monkeypatch):
+    monkeypatch.setattr(sent, "LAST", 1)
+    monkeypatch.setattr(sent, "AT_ONCE", 1)
+    monkeypatch.setattr(sent, "MOST", 2)
+    database = make_site(1).database
+    waits = sent_before(database, KEPT_DAYS + 20, "queued")
+    ids = [sent_before(database, KEPT_DAYS + days) for days in range(5, 0, -1)]
+    assert [prune(database) for _ in range(4)] == [2, 2, 0, 0]
+    assert left(database) == [waits, ids[-1]]
+
+
 def test_a_look_that_sends_forgets_and_one_that_does_nothing_does_not(make_site, monkeypatch):
     monkeypatch.setattr(sent, "LAST", 1)
     site = make_site(1)

@@ -24,18 +24,22 @@ LAST = 50
 AT_ONCE = 500
 """Messages that are forgotten in one transaction: others wait to write meanwhile."""
 
+MOST = 10_000
+"""Messages that one look forgets: the next digests wait for its end, and the first look finds those of years."""
+
 WAITING = ("queued", "sending")
 
 
 def prune(database: Database) -> int:
-    """Forget messages that nothing asks for any more, and runs and notes that no message is left of; how many
-    messages."""
+    """Forget messages that nothing asks for any more, up to `MOST`, and runs and notes that no message is left of; how
+    many messages."""
     before = faults.now() - timedelta(days=KEPT_DAYS)
     newest = func.row_number().over(partition_by=DeliveryRow.subscription_id, order_by=DeliveryRow.id.desc())
-    placed = select(DeliveryRow.id, DeliveryRow.run_id, newest.label("place")).subquery()
+    placed = select(DeliveryRow.id, DeliveryRow.run_id, DeliveryRow.state, newest.label("place")).subquery()
     old = select(placed.c.id).join(DigestRunRow, DigestRunRow.id == placed.c.run_id)
+    old = old.where(placed.c.place > LAST, placed.c.state.not_in(WAITING), DigestRunRow.created_at < before)
     with database.reading() as session:
-        ids = list(session.scalars(old.where(placed.c.place > LAST, DigestRunRow.created_at < before)))
+        ids = list(session.scalars(old.limit(MOST)))
     runs = select(DigestRunRow.id).where(DigestRunRow.created_at < before)
     done = 0
     for start in range(0, len(ids), AT_ONCE):

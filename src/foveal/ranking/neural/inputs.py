@@ -37,9 +37,9 @@ _MARKS = "\u200c\u200d" + "".join(one for one in map(chr, range(0x300, 0x1D00)) 
 """Accents and vowel signs, which \\w lacks, and joiners: without them a Hindi word falls apart into its consonants."""
 _WORD = re.compile(rf"[{_ALONE}]|[^\W{_ALONE}]+(?:[{_MARKS}]+[^\W{_ALONE}]*)*")
 _WORD_OF_ANY = re.compile(rf"[{_ALONE}][\u3099\u309a]*|[^\W{_ALONE}]+(?:[{_MARKS}{SOFT_HYPHEN}]+[^\W{_ALONE}]*)*")
-_PART = re.compile(f"(?:[{SYLLABIC_RANGES}][{_MARKS}]*)+|[^{SYLLABIC_RANGES}]+")
+_PART = re.compile(f"(?:[{SYLLABIC_RANGES}][{_MARKS}{SOFT_HYPHEN}]*)+|[^{SYLLABIC_RANGES}]+")
 _SYLLABIC = re.compile(f"[{SYLLABIC_RANGES}]")
-_LETTER = re.compile(f".[{_MARKS}]*")
+_LETTER = re.compile(f".[{_MARKS}{SOFT_HYPHEN}]*")
 
 APART, CUTTING = 1, 2
 """How texts are cut: as before, accents apart and Thai whole, which kept rankers of then go on with; and as now."""
