@@ -46,10 +46,10 @@ def keeps(reader: InfiniRetri, seed: int) -> bool:
 @pytest.mark.model
 @pytest.mark.slow
 def test_a_needle_is_kept_by_what_the_model_has_learned(model):
-    attention = replace(SETTINGS, words=False)
+    attention = replace(SETTINGS, words=False, meaning=False, budget=32)  # the needle and little more
     trained = InfiniRetri(model, attention)
     assert trained.looking.profile.calibrated
-    assert all(keeps(trained, seed) for seed in range(3))
+    assert all(keeps(trained, seed) for seed in range(4))
     weights = copy.deepcopy(model.model)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -57,7 +57,7 @@ def test_a_needle_is_kept_by_what_the_model_has_learned(model):
             noise = torch.randn(one.shape, generator=generator)
             one.copy_(noise * 0.02 if one.dim() > 1 else torch.ones_like(one))
     blank = InfiniRetri(replace(model, model=weights), replace(attention, floor=0.0), profile=trained.looking.profile)
-    assert sum(keeps(blank, seed) for seed in range(3)) <= 1
+    assert sum(keeps(blank, seed) for seed in range(4)) <= 2
 
 
 @pytest.mark.model
