@@ -102,3 +102,18 @@ def test_no_page_names_a_machine():
 
 def _shown(default: object) -> str:
     return f"`{default}`" if isinstance(default, str) else str(default).lower()
+
+
+def test_the_readme_shows_places_where_its_quotes_stand():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    texts = [re.search(r'printf %s "([^"]+)"', readme)[1], (ROOT / "docs/library.md").read_text(encoding="utf-8")]
+    shown = re.findall(r"“([^”]+)”\n.* (\d+):(\d+)$", readme, re.MULTILINE)
+    found = [text[int(start) : int(end)] for text, (_, start, end) in zip(texts, shown, strict=True)]
+    assert found == [quote for quote, *_ in shown]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_command_asks_for_a_pdf_by_a_date_which_it_has_not(page):
+    commands = [line.partition(" # ")[0] for line in page.read_text(encoding="utf-8").splitlines()]
+    asked = [line for line in commands if line.startswith("foveal ") and "kind=pdf" in line and "published" in line]
+    assert not asked

@@ -10,8 +10,10 @@ import pytest
 
 from foveal.backup import RESTORING, backup, restore
 from foveal.evaluation.files import whole_file
+from foveal.nn.passage_memory import PassageMemory, PassageSettings
 from foveal.papers.secrets import secret_of
 from foveal.ranking.chosen import choose
+from foveal.reading import titans_memory
 from foveal.reading.state import State, save
 from foveal.settings import Settings
 from foveal.web.uploads import file_given
@@ -59,6 +61,18 @@ def read_so_far(home: Path) -> Path:
     return path
 
 
+class Blind:
+    """An encoder that is never asked."""
+
+    fingerprint = "none"
+
+
+def remembered(home: Path) -> Path:
+    path, memory = home / "memories" / "a.safetensors", PassageMemory(PassageSettings(vector=8, codes=64))
+    titans_memory.save(path, titans_memory.begun(memory), memory, Blind())
+    return path
+
+
 def ranker_chosen(home: Path) -> Path:
     return choose(home, "blockrank")
 
@@ -73,7 +87,7 @@ def secret(home: Path) -> Path:
     return home / "secret.key"
 
 
-@pytest.mark.parametrize("keep", [uploaded, read_so_far, ranker_chosen, ranker_chosen_anew, secret])
+@pytest.mark.parametrize("keep", [uploaded, read_so_far, remembered, ranker_chosen, ranker_chosen_anew, secret])
 def test_what_a_person_gave_is_on_the_disk(keep: Callable[[Path], Path], tmp_path: Path, disk: Disk) -> None:
     assert disk.has(keep(tmp_path), tmp_path)
 

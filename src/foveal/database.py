@@ -18,9 +18,11 @@ import secrets
 import socket
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
 
@@ -34,6 +36,7 @@ from sqlalchemy import (
     MetaData,
     String,
     create_engine,
+    delete,
     event,
     exc,
     func,
@@ -48,8 +51,8 @@ from foveal import faults
 from foveal.errors import DatabaseError, InputError
 from foveal.settings import Settings, make_home
 
-MOST_SEEN = 10_000
-"""Rows whose holders a process keeps in mind."""
+NOTED_DAYS = 90
+"""Days for which it is kept that a hold was seen."""
 
 BUSY_S = 30
 """Seconds that a writer waits for another one."""
@@ -103,6 +106,16 @@ class LastNumberRow(Base):
 
     name: Mapped[str] = mapped_column(String(40), primary_key=True)  # of the table
     number: Mapped[int]
+
+
+class LeaseRow(Base):
+    """Who runs a job that one process at a time may run, and until when; or which hold was seen, see `Hold`."""
+
+    __tablename__ = "lease"
+
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    holder: Mapped[str] = mapped_column(String(80))
+    until: Mapped[datetime] = mapped_column(Moment)
 
 
 class Database:
@@ -297,29 +310,73 @@ def is_dead(holder: str) -> bool:
     return False
 
 
-class Holders:
-    """Who may still be at the rows that they hold until a time of their own clock, as this process sees it.
+@dataclass(frozen=True)
+class Hold:
+    """A row that a process said to hold until a time of its own clock, as all that hold, jobs and leases do.
 
-    Clocks of machines differ: what is held until a time far ahead of ours may be a dead process's. It is nobody's once
-    we saw no change of it for `after_s` seconds; not at once, as that process may be alive, and two would do one job.
+    Clocks of machines differ. What is held for longer than a clock that is right could say may be a dead process's:
+    it is nobody's once it stood for `seconds` as it was first seen; not at once, as that process may be alive, and two
+    would do one job. What was seen is noted in the table `lease`: all processes know, also one that has just begun;
+    by the server's clock where there is one, since clocks of those who look differ, too.
     """
 
-    def __init__(self, after_s: float, *, elapsed: Callable[[], float] = time.monotonic) -> None:
-        """`elapsed` tells seconds since some moment; no change of the machine's time moves it."""
-        self._after_s, self._elapsed = after_s, elapsed
-        self._seen: dict[str, tuple[tuple[str, datetime], float]] = {}
+    key: str  # of the row, with what it is: "run 5f…"
+    holder: str  # "": nobody
+    until: datetime | None
+    seconds: float  # that a hold lasts, unless it is said anew
+    now: datetime = field(default_factory=faults.now)  # by the clock of who looks
 
-    def has(self, key: str, holder: str, until: datetime | None) -> bool:
-        """Whether a process has the row of that key that may be alive."""
-        if not holder or until is None or until <= faults.now() or is_dead(holder):
-            return False
-        seen, since = self._seen.get(key, (None, 0.0))
-        if seen != (holder, until):
-            since = self._elapsed()
-            if len(self._seen) >= MOST_SEEN:
-                self._seen = {}  # they are seen anew: what is free is so a little later
-            self._seen[key] = ((holder, until), since)
-        return self._elapsed() - since < self._after_s
+    @property
+    def is_ahead(self) -> bool:
+        """Whether no clock that is right could have said so."""
+        most = self.now + timedelta(seconds=2 * self.seconds)
+        return self.until is not None and self.until > most and self._is_on
+
+    def lasts(self, session: Session) -> bool:
+        """Whether a process has the row that may be alive; `session` writes: what is ahead is noted where it is new."""
+        if not self.is_ahead:
+            return self._is_on
+        name = f"seen {sha256(self.key.encode()).hexdigest()[:32]}"
+        seen = sha256(f"{self.holder} {self.until and self.until.isoformat()}".encode()).hexdigest()
+        now = served_now(session) or self.now
+        note, free_at = session.get(LeaseRow, name), now + timedelta(seconds=self.seconds)
+        if note is not None and note.holder == seen and note.until <= free_at:
+            return note.until > now
+        if note is not None:
+            note.holder, note.until = seen, free_at
+        elif add_unless_taken(session, LeaseRow(name=name, holder=seen, until=free_at)):
+            old = now - timedelta(days=NOTED_DAYS)
+            session.execute(delete(LeaseRow).where(LeaseRow.name.startswith("seen "), LeaseRow.until < old))
+        return True
+
+    def lasts_in(self, database: Database) -> bool:
+        """The same for who only looks: nothing is written where clocks agree."""
+        if not self.is_ahead:
+            return self._is_on
+        with database.writing() as session:
+            return self.lasts(session)
+
+    @property
+    def advice(self) -> str:
+        """What to do about a hold that is ahead, to be put behind an error; "" where clocks agree."""
+        if not self.is_ahead:
+            return ""
+        return (
+            f" It is held until {self.until:%Y-%m-%d} by {self.holder}, whose clock is ahead of this one's: if that "
+            f"process is dead, it is free {self.seconds:.0f} s after it was first seen. Try again then, and set the "
+            "clocks."
+        )
+
+    @property
+    def _is_on(self) -> bool:
+        return bool(self.holder) and self.until is not None and self.until > self.now and not is_dead(self.holder)
+
+
+def served_now(session: Session) -> datetime | None:
+    """Now by the clock of the database's server; None: it has none."""
+    if session.get_bind().dialect.name == "sqlite":
+        return None
+    return session.scalar(select(func.clock_timestamp()))
 
 
 def shown(url: str) -> str:

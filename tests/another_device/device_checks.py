@@ -202,16 +202,16 @@ def test_layers(made):
 def test_language_models(variant):
     def computed(device: str) -> list[Tensor]:
         torch.manual_seed(0)
-        mixer = {"variant": variant, "window": 32}
+        mixer = {"variant": variant, "window": 16}
         model = layers.TitansLM(
             layers.TitansConfig(vocab_size=256, hidden_size=64, num_hidden_layers=2, mixer=mixer)
         ).to(device)
-        ids = torch.randint(256, (2, 120)).to(device)
-        output = model(ids[:, :60], labels=ids[:, :60], keep_state=True)
+        ids = torch.randint(256, (2, 60)).to(device)
+        output = model(ids[:, :30], labels=ids[:, :30], keep_state=True)
         output.loss.backward()
         with torch.no_grad():
-            behind = model(ids[:, 60:], labels=ids[:, 60:], state=output.state.detach())
-            written = model.eval().generate(ids[:, :20], max_new_tokens=5)
+            behind = model(ids[:, 30:], labels=ids[:, 30:], state=output.state.detach())
+            written = model.eval().generate(ids[:, :20], max_new_tokens=2)
         return [one.detach().cpu() for one in (output.loss, behind.loss, written)]
 
     same(computed)

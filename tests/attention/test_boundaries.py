@@ -407,8 +407,18 @@ def test_files_that_do_not_serve_are_refused(tmp_path):
     rewritten(path, version=2)
     with pytest.raises(InputError, match="another version of Foveal"):
         BoundaryPredictor.load(path)
-    rewritten(path, hidden=11)
-    with pytest.raises(InputError, match="is damaged"):
+    rewritten(path, version=2, origin={"later": 1})
+    with pytest.raises(InputError, match="another version of Foveal"):
+        BoundaryPredictor.load(path)
+    for changes in ({"hidden": 11}, {"later": 1}, {"origin": None}, {"origin": {"later": 1}}, {"hidden": "11"}):
+        rewritten(path, version=1, **changes)
+        with pytest.raises(InputError, match="is damaged"):
+            BoundaryPredictor.load(path)
+    predictor = predictor_of()
+    with torch.no_grad():
+        next(predictor.parameters()).view(-1)[0] = torch.nan
+    predictor.save(path, ORIGIN)
+    with pytest.raises(InputError, match="no numbers"):
         BoundaryPredictor.load(path)
     save_file({"x": torch.zeros(1)}, path)
     with pytest.raises(InputError, match="is no boundary predictor"):

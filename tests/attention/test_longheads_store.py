@@ -11,6 +11,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tiny import CACHE, tiny
@@ -181,6 +182,28 @@ def test_what_does_not_fit_is_refused(attention_models, qwen, shelf, tmp_path):
         keep(qwen, [], tmp_path / "text", METHOD)
     with pytest.raises(InputError, match="another text, or one read in another way"):
         keep(qwen, IDS, shelf, replace(METHOD, selection="token"))
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("keys", lambda one: one[:, :-1]),
+        ("values", lambda one: one[:1]),
+        ("vectors", lambda one: one[:, :-1]),
+        ("vectors", lambda one: one.astype("float64")),
+        ("last_keys", lambda one: one[:, :0]),
+        ("last_queries", lambda one: one[0]),
+    ],
+)
+def test_arrays_of_chunks_that_do_not_go_together_are_refused(qwen, shelf, tmp_path, name, change):
+    folder = Path(shutil.copytree(shelf, tmp_path / "copy"))
+    path = folder / "layer-01" / f"{name}.npy"
+    np.save(path, change(np.load(path)))
+    told = json.loads((folder / "manifest.json").read_text())
+    told["files"] = {name: (folder / name).stat().st_size for name in told["files"]}
+    (folder / "manifest.json").write_text(json.dumps(told))
+    with pytest.raises(LibraryCorrupt, match="layer-01"):
+        load(folder, qwen)
 
 
 def test_a_control_goes_on_behind_bounds(qwen, tmp_path):

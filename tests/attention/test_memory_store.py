@@ -12,6 +12,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tiny import CACHE, tiny
@@ -372,6 +373,115 @@ def test_a_store_whose_files_hold_something_else_is_refused(qwen, shelf, tmp_pat
     (folder / name).write_bytes(bytes((folder / name).stat().st_size))
     with pytest.raises(LibraryCorrupt, match="is damaged, or was being removed"):
         load(folder, qwen)
+
+
+def _with_sizes(folder: Path) -> Path:
+    """As if its files had been written so."""
+    told = json.loads((folder / "manifest.json").read_text())
+    told["files"] = {name: (folder / name).stat().st_size for name in told["files"]}
+    (folder / "manifest.json").write_text(json.dumps(told))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("tail_counts", lambda one: one[:, :0]),  # once read past its end
+        ("tail_counts", lambda one: one.reshape(-1)),
+        ("tail_keys", lambda one: one[..., :-1]),
+        ("tail_covariance", lambda one: one[0]),
+        ("tail_values", lambda one: one.astype("float64")),
+        ("tail_cross", lambda one: one[:, :, :-1]),
+        ("keys", lambda one: one.astype("float16")),
+        ("keys", lambda one: one.copy(order="F")),
+        ("values", lambda one: one[:, :-1]),
+        ("window_keys", lambda one: one[:, :-1]),
+        ("window_values", lambda one: one[:1]),
+        ("links", lambda one: one[..., :0]),
+        ("entries", lambda one: one[:, :0]),
+        ("means", lambda one: one[:, :-1]),
+        ("shapes", lambda one: one.astype("float64")),
+    ],
+)
+def test_arrays_that_do_not_go_together_are_refused(qwen, shelf, tmp_path, name, change):
+    """Before anything of them is read by its address."""
+    folder = Path(shutil.copytree(shelf, tmp_path / "copy"))
+    path = folder / "layer-01" / f"{name}.npy"
+    np.save(path, change(np.load(path)))
+    with pytest.raises(LibraryCorrupt, match=rf"layer-01/{name}|layer-01 holds|layer-01/\w+\.npy holds"):
+        said(qwen.model, load(_with_sizes(folder), qwen))
+
+
+@pytest.mark.parametrize(("index", "ids"), [("snapkv", 10**4), ("snapkv", -2)])
+def test_keys_that_are_not_there_are_not_read(qwen, tmp_path, index, ids):
+    folder = keep(qwen, IDS, tmp_path / "text", replace(METHOD, index=index))
+    path = folder / "layer-01" / "ids.npy"
+    changed = np.load(path)
+    changed[0, 0] = ids
+    np.save(path, changed)
+    with pytest.raises(LibraryCorrupt, match="were chosen where there are"):
+        load(_with_sizes(folder), qwen)
+
+
+@pytest.mark.parametrize("change", [lambda one: one[:, :, :-1], lambda one: one[0], lambda one: one.astype("float64")])
+def test_a_damaged_window_is_refused(attention_models, tmp_path, change):
+    folder = keep(attention_models["gemma"], IDS, tmp_path / "text", replace(METHOD, index="flat"))
+    for name in ("keys", "values"):
+        path = folder / "layer-00" / f"{name}.npy"
+        np.save(path, change(np.load(path)))
+    with pytest.raises(LibraryCorrupt, match="layer-00"):
+        load(_with_sizes(folder), attention_models["gemma"])
+
+
+@pytest.mark.parametrize("told", [{"length": 159}, {"length": None}, {"sinks": 99}, {"sinks": -1}])
+def test_a_layer_that_says_what_is_not_so_is_refused(qwen, shelf, tmp_path, told):
+    folder = Path(shutil.copytree(shelf, tmp_path / "copy"))
+    path = folder / "layer-01" / "layer.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | told))
+    with pytest.raises(LibraryCorrupt, match="layer-01"):
+        load(_with_sizes(folder), qwen)
+
+
+@pytest.mark.parametrize("name", ["layer-01/keys.npy", "tokens.npy", "logits.npy"])
+def test_a_file_that_a_cut_of_the_power_left_empty_is_told_of(qwen, shelf, tmp_path, name):
+    folder = Path(shutil.copytree(shelf, tmp_path / "copy"))
+    (folder / name).write_bytes(b"")
+    read_in = {"tokens.npy": tokens_of, "logits.npy": logits_of}.get(name, lambda folder: load(folder, qwen))
+    with pytest.raises(LibraryCorrupt, match="damaged"):
+        read_in(_with_sizes(folder))
+
+
+@pytest.mark.parametrize("field", ["files", "tokens", "method", "layout", "fingerprint"])
+def test_a_manifest_that_lacks_something_is_damaged(qwen, shelf, tmp_path, field):
+    folder = Path(shutil.copytree(shelf, tmp_path / "copy"))
+    told = json.loads((folder / "manifest.json").read_text())
+    for left in ({name: value for name, value in told.items() if name != field}, told | {field: None}):
+        (folder / "manifest.json").write_text(json.dumps(left))
+        with pytest.raises((LibraryCorrupt, InputError), match=r"damaged|was read by"):
+            load(folder, qwen)
+    later = told["method"] | {"later": 1}
+    (folder / "manifest.json").write_text(json.dumps(told | {"method": later}))
+    with pytest.raises(LibraryCorrupt, match="later"):
+        load(folder, qwen)
+
+
+def test_a_reading_goes_on_behind_damaged_files_of_an_earlier_try(qwen, tmp_path, shelf):
+    making = tmp_path / "text.partial"
+    making.mkdir()
+    (making / "plan.json").write_text("")
+    (making / "state-1.npy").write_bytes(b"")
+    folder = keep(qwen, IDS, tmp_path / "text", METHOD)  # of an unknown plan: all anew
+    assert tokens_of(folder) == IDS
+    plan = json.loads((shelf / "manifest.json").read_text())
+    del plan["files"]
+    other = tmp_path / "other.partial"
+    other.mkdir()
+    (other / "plan.json").write_text(json.dumps(plan))
+    (other / "state-1.npy").write_bytes(b"")
+    with pytest.raises(LibraryCorrupt, match=r"other\.partial is damaged"):
+        keep(qwen, IDS, tmp_path / "other", METHOD, note={"title": "rain"})
+    forget(tmp_path / "other")
+    assert not other.exists()
 
 
 def test_a_store_of_another_version_or_of_nothing_is_refused(qwen, shelf, tmp_path):

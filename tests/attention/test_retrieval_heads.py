@@ -255,7 +255,18 @@ def test_files_of_the_papers_authors_are_read():
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "[]", "{}", '{"0-0": []}', '{"0-0": [1], "0-2": [1]}', '{"a": [1]}', '{"0-0": "x"}', '{"0-0": [NaN]}']
+    "text",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"0-0": []}',
+        '{"0-0": [1], "0-2": [1]}',
+        '{"a": [1]}',
+        '{"0-0": "x"}',
+        '{"0-0": [NaN]}',
+        '{"0": [1]}',
+    ],
 )
 def test_broken_files_are_told_of(text):
     with pytest.raises(InputError):

@@ -38,6 +38,7 @@ from foveal.errors import InputError
 from foveal.evaluation.metrics import evaluate
 from foveal.ranking.blockrank_prompt import Prompter
 from foveal.ranking.listwise import RetrievalHeads
+from foveal.training.blockrank import DrawnLists
 
 pytest.importorskip("bm25s")
 
@@ -306,6 +307,15 @@ def test_an_arm_is_trained_once_and_what_made_it_is_its_name(settings, model, mo
     digests = {made.digest(one) for one in (arm, *others)}
     assert len(digests) == 1 + len(others)
     assert made.digest(None) not in digests
+
+
+def test_an_arm_draws_its_lists_anew_each_epoch(settings, monkeypatch):
+    asked, drawn = [], DrawnLists.__getitem__
+    monkeypatch.setattr(DrawnLists, "__getitem__", lambda rows, place: asked.append(place) or drawn(rows, place))
+    twice = replace(arms_module.LEARNING, loop=replace(arms_module.LEARNING.loop, epochs=2))
+    monkeypatch.setattr(arms_module, "LEARNING", twice)
+    Arms(settings).model(Arm("twice", 1, tuple(XQuad.of(settings).lists(TRAIN, 3))))
+    assert (sorted(asked[:3]), sorted(asked[3:])) == ([0, 1, 2], [3, 4, 5])
 
 
 # -- parts -------------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from foveal import faults
 from foveal.bench.mail_data import make_home, papers
 from foveal.bench.mail_server import MailServer
 from foveal.cli.main import app
-from foveal.database import Database, new_holder
+from foveal.database import Database, LeaseRow, new_holder
 from foveal.errors import FovealError
 from foveal.papers.mail.bounces import MOST_BYTES
 from foveal.papers.mail.delivery import LEASE
@@ -23,7 +23,6 @@ from foveal.papers.mail.subscriptions import subscriptions, suppress
 from foveal.papers.paper_search import SYNC_AT_ONCE
 from foveal.papers.people_schema import SubscriptionRow
 from foveal.papers.records import PaperRecord
-from foveal.papers.schema import LeaseRow
 from foveal.papers.upserts import upsert
 from foveal.settings import Settings
 

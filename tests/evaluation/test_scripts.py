@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foveal.evaluation.scripts import script_of, word_runs, words
+from foveal.evaluation.scripts import script_of, word_count, word_runs, words
 from foveal.retrieval.terms import terms
 from foveal.text.languages import word_cutter
 
@@ -31,6 +31,23 @@ from foveal.text.languages import word_cutter
 )
 def test_words(text, expected):
     assert words(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("re-open 3,000 doors", 3),
+        ("", 0),
+        ("तेलुगु में समाचार।", 3),
+        ("सी में 東京", 3),
+        ("视网膜的结构和功能。", 4),
+        ("第一章", 1),
+        ("ページ 12 の下", 3),
+        ("กินข้าวกับเพื่อนที่บ้าน", 7),
+    ],
+)
+def test_words_are_counted_where_no_space_parts_them(text, count):
+    assert word_count(text) == count
 
 
 @given(st.text(st.characters(max_codepoint=126), max_size=60))

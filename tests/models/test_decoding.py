@@ -21,7 +21,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from foveal.errors import Cancelled, InputError
+from foveal.errors import Cancelled, InputError, ModelUnavailable
 from foveal.models import decoding, threads
 from foveal.models.chat import Cancel, Sampling
 from foveal.models.decoding import Decoder, NotTogether, decode_rows, drawn, nucleus, shared_chunks, tokens
@@ -348,3 +348,44 @@ def test_the_coldest_draw_is_the_likeliest_token(temperature):
 def test_a_sampling_that_no_draw_can_follow_is_refused(name, value):
     with pytest.raises(InputError, match=f"{name} is "):
         Sampling(**{name: value})
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_logits_that_are_no_numbers_give_no_token(broken, temperature):
+    logits = torch.tensor([-3.0, broken, 20.0])
+    for one in (logits, torch.full((3,), float("-inf"))):
+        with pytest.raises(ModelUnavailable, match="no number"):
+            drawn(one, Sampling(temperature=temperature), torch.Generator().manual_seed(0))
+
+
+LONG = {
+    "rope_type": "longrope",
+    "factor": 4.0,
+    "original_max_position_embeddings": 300,
+    "rope_theta": 10_000.0,
+    "short_factor": [1.0] * 8,
+    "long_factor": [2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0],
+}
+SCALED = {
+    "default": ({"rope_type": "default", "rope_theta": 10_000.0}, 1200),
+    "yarn": (
+        {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 300, "rope_theta": 10_000.0},
+        1200,
+    ),
+    "longrope": (LONG, 1200),
+    "dynamic": ({"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10_000.0}, 300),
+}
+
+
+@pytest.mark.parametrize("kind", SCALED)
+def test_a_long_prompt_is_read_as_one_forward_reads_it_whatever_its_positions(kind: str) -> None:
+    """LongRoPE and dynamic ones turn otherwise in a longer text: keys of an earlier chunk would not fit later ones."""
+    rope, positions = SCALED[kind]
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(LlamaConfig(**SIZES | {"max_position_embeddings": positions}, rope_parameters=rope)).eval()
+    ids = torch.randint(97, (600,)).tolist()
+    with torch.inference_mode():
+        expected = model(torch.tensor([ids])).logits[0, -1]
+    torch.testing.assert_close(Decoder(model).prefill(ids).logits[0], expected, atol=1e-4, rtol=1e-4)
+    assert Decoder(model).lean == (kind in ("default", "yarn"))

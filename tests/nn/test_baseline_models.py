@@ -75,6 +75,9 @@ def test_padding_writes_nothing_into_the_delta_rule():
     mask = torch.arange(9)[None] < 5
     with torch.no_grad():
         torch.testing.assert_close(layer(x, mask=mask)[1].matrix, layer(x[:, :5])[1].matrix)
+        left = layer(x, mask=mask.flip(1))  # the convolution mixed what was padded into the first real tokens
+        torch.testing.assert_close(left[0][:, 4:], layer(x[:, 4:])[0])
+        assert_same_state(left[1], layer(x[:, 4:])[1])
 
 
 @pytest.mark.parametrize("kind", MIXERS)

@@ -170,6 +170,17 @@ def test_tokens_whose_products_are_no_numbers_are_named(name):
     assert torch.isfinite(layer(1e8 * tokens(2, 9))[0]).all()
 
 
+@pytest.mark.parametrize(("name", "called"), [("aaren", "Aaren"), ("delta", "The gated delta rule")])
+def test_tokens_that_a_recurrence_cannot_project_are_named(name, called):
+    """It gave NaN, and the state that went on held it for good."""
+    layer, x = layer_of(name), 3e38 * tokens(2, 9).sign()
+    roads = [lambda: layer(x), lambda: layer.step(x[:, 0], layer.init_state(2))]
+    for road in (*roads, lambda: layer.read(x)) if name == "aaren" else roads:
+        with pytest.raises(InputError, match=rf"^{called} gives no numbers: .* Normalise it first\.$"):
+            road()
+    assert torch.isfinite(layer(1e15 * tokens(2, 9))[0]).all()
+
+
 @pytest.mark.parametrize("name", ["mac", "mag"])
 def test_the_attention_beside_a_memory_answers_for_its_own_numbers(name):
     """The memory was blamed, or was said to have got a NaN that nobody gave."""

@@ -344,3 +344,13 @@ def test_it_pools_the_tokens_of_a_real_encoder():
     found = pooler(x, mask)
     torch.testing.assert_close(found.attention[0], by_definition(pooler.attend, x[0], mask[0]), atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(found.vectors[:1], pooler(states[0][None]).vectors, atol=1e-5, rtol=1e-4)
+
+
+def test_the_mean_of_a_long_text_is_a_number_in_float16():
+    """With a mask, even one that leaves nothing out, its sum passed 65,504."""
+    pooler, x = pooler_of("mean", dim=D), torch.rand(2, 20_000, D, generator=torch.Generator().manual_seed(0)) + 4
+    mask = torch.ones(2, 20_000, dtype=torch.bool)
+    mask[1, 15_000:] = False
+    found = pooler(x.half(), mask).vectors
+    assert found.dtype == torch.float16
+    torch.testing.assert_close(found.float(), pooler(x, mask).vectors, atol=1e-2, rtol=1e-3)

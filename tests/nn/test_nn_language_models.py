@@ -149,10 +149,27 @@ def test_no_state_is_kept_of_padded_rows(name):
     assert model(ids, attention_mask=torch.ones_like(ids), keep_state=True).state is not None
 
 
-def test_the_routing_loss_is_part_of_the_loss():
+def test_the_routing_loss_is_part_of_the_loss_in_training_alone():
+    """Evaluated, the loss is what the text costs: a perplexity was told too high by what draws to centroids."""
     model, ids = model_of("routing", mixer={**MODELS["routing"][1], "commitment": 1.0}), ids_of(2, 9)
     plain = model_of("routing", mixer={**MODELS["routing"][1], "commitment": 0.0})
-    assert model(ids, labels=ids).loss.item() > plain(ids, labels=ids).loss.item() + 0.1
+    assert torch.equal(model(ids, labels=ids).loss, plain(ids, labels=ids).loss)
+    assert model.train()(ids, labels=ids).loss.item() > plain.train()(ids, labels=ids).loss.item() + 0.1
+
+
+def test_a_routing_model_that_was_loaded_is_trained_on(tmp_path):
+    """It raised NotImplementedError: transformers makes models on "meta" first, and a tensor had stayed there."""
+    model, ids = model_of("routing"), ids_of(2, 9)
+    model.save_pretrained(tmp_path)
+    loaded = type(model).from_pretrained(tmp_path)
+    for one in (model.train(), loaded.train()):
+        optimizer = torch.optim.SGD(one.parameters(), lr=0.1)
+        for _ in range(2):
+            optimizer.zero_grad()
+            one(ids, labels=ids).loss.backward()
+            optimizer.step()
+    for name, one in loaded.eval().state_dict().items():
+        torch.testing.assert_close(one, model.eval().state_dict()[name])
 
 
 def test_a_model_with_topk_routing_writes_by_reading_all_again():
@@ -163,8 +180,12 @@ def test_a_model_with_topk_routing_writes_by_reading_all_again():
     for _ in range(3):
         again = torch.cat([again, model(again).logits[:, -1:].argmax(-1)], 1)
     assert torch.equal(written, again)
-    with pytest.raises(InputError, match="no state"):
-        model(ids, keep_state=True, state=model.init_state(1))
+    for options in ({}, {"state": model.init_state}):
+        with pytest.raises(InputError, match="The topk selection has no state"):
+            model(ids, keep_state=True, **{name: make(1) for name, make in options.items()})
+    part_local = model_of("routing", mixer=mixer, routing_from=1)  # what was told went on in the local layers alone
+    with pytest.raises(InputError, match="The topk selection has no state"):
+        part_local(ids, keep_state=True)
 
 
 def test_the_first_layers_may_be_local():
@@ -195,6 +216,29 @@ def test_writing_is_drawn_from_a_generator_and_ends():
     assert (ended == end).all()
     with pytest.raises(InputError, match="temperature = -1"):
         model.generate(ids, temperature=-1)
+
+
+def test_a_text_ends_at_any_of_several_tokens_and_at_the_configs():
+    model, ids = model_of("aaren"), ids_of(3, 5)
+    with torch.no_grad():
+        model.norm.weight.zero_()  # all tokens are as likely, so that a draw soon gives each
+    free = model.generate(ids, max_new_tokens=60, temperature=1.0, generator=torch.Generator().manual_seed(0))[:, 5:]
+    ends, expected = [3, 7], free.clone()
+    last = [min(row.index(end) for end in ends if end in row) for row in free.tolist()]
+    for row, at in zip(expected, last, strict=True):
+        row[at + 1 :] = 3
+
+    def ended(**how):
+        draw = torch.Generator().manual_seed(0)
+        return model.generate(ids, max_new_tokens=60, temperature=1.0, generator=draw, **how)[:, 5:]
+
+    given = ended(eos_token_id=ends)
+    assert torch.equal(given, expected[:, : max(last) + 1])
+    model.config.eos_token_id = ends
+    assert torch.equal(ended(), given)
+    assert torch.equal(ended(eos_token_id=3), ended(eos_token_id=[3]))
+    with pytest.raises(InputError, match="got eos_token_id of 31 to 31"):
+        ended(eos_token_id=31)
 
 
 def test_weights_that_are_missing_are_named(tmp_path):

@@ -468,6 +468,26 @@ def test_what_was_observed_is_saved_and_does_not_outlive_loaded_weights():
     assert all(torch.equal(one, held[name]) for name, one in layer.state_dict().items())
 
 
+def test_what_was_observed_is_taken_in_before_the_layer_moves():
+    """Averages on one device got what was seen on another, and `state_dict` raised."""
+    layer = routing().train()
+    layer(drawn(2, 20, 16))
+    moved = deepcopy(layer).to("meta")
+    assert moved.state_dict().keys() == layer.state_dict().keys()
+    layer.float()
+    assert int(layer.routed.means.updates) == 1
+
+
+def test_the_commitment_of_a_padded_batch_is_a_number_in_float16():
+    """The sum over all tokens passed 65,504, and the loss was infinite."""
+    layer, x = only_routed(torch.float32, dim=32, clusters=2).half(), drawn(4, 800, 32).half()
+    mask = torch.ones(4, 800, dtype=torch.bool)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            layer(x, mask=mask, keep=False).loss, layer(x, keep=False).loss, atol=1e-5, rtol=1e-2
+        )
+
+
 def test_clusters_are_told(tmp_path):
     layer, x = routing(), drawn(2, 50, 16)
     told = layer.stats(x)

@@ -81,6 +81,15 @@ def test_what_is_read_together_are_the_members_of_the_layers_clusters():
             encoder.read_together(x, layer=layer)
 
 
+@torch.no_grad()
+def test_the_summary_of_a_long_text_is_a_number_in_float16():
+    encoder, x = made().half(), drawn(1, 1, 16).half().expand(1, 40_000, 16).contiguous()
+    mask = torch.ones(1, 40_000, dtype=torch.bool)
+    encoder.blocks = encoder.blocks[:0]  # the norm alone: what is summed is up to 4
+    assert encoder(x).output.abs().max() * 40_000 > torch.finfo(torch.float16).max
+    torch.testing.assert_close(encoder.summary(x, mask).output, encoder.summary(x).output)
+
+
 def test_a_model_in_training_is_asked_without_being_changed():
     encoder, x = made(dropout=0.5).train(), drawn(2, 25)
     encoder.blocks[1].mlp.eval()  # each part goes back to its own mode

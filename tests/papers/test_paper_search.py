@@ -28,6 +28,8 @@ from foveal.papers.similar import Similar, postings
 from foveal.papers.store import PaperStore
 from foveal.papers.upserts import upsert
 from foveal.ranking.cascade import Cascade, Stage
+from foveal.retrieval import remade
+from foveal.retrieval.remade import Remade
 from foveal.retrieval.terms import terms
 from foveal.settings import Settings
 
@@ -544,9 +546,40 @@ def test_a_paper_and_its_doubles_are_not_similar_to_it(meaning):
 
 def test_without_vectors_words_alone_decide_and_follow_the_database(own):
     own.sync()
+    own._similar.words._postings = Remade(quick_s=float("inf"))  # however long this machine takes
     assert own.similar("2601.00000", 2)[0].id == "2602.00001"
     upsert(own.database, [replace(records()[3], abstract=ABSTRACTS["Sparse Attention for Long Texts"] + " Indeed so.")])
     assert [one.id for one in own.similar("2601.00000", 1)] == ["2604.00003"]
+
+
+def test_where_all_words_take_long_to_list_those_of_before_serve_and_are_then_those_of_listing_anew(own, monkeypatch):
+    monkeypatch.setattr(remade, "REST", 0.0)
+    kept = Similar(own.index)
+    kept.words._postings = Remade(quick_s=-1.0)  # as in a database of a hundred thousand papers
+    before = kept.scores("2601.00000")
+    more = ABSTRACTS["Sparse Attention for Long Texts"] + " Indeed so."
+    upsert(own.database, [records()[4], replace(records()[2], version=2, abstract=more)])
+    with own.database.writing() as session:
+        session.execute(delete(AuthorRow).where(AuthorRow.paper_id == "2602.00001"))
+        session.execute(delete(PaperRow).where(PaperRow.id == "2602.00001"))
+    assert kept.scores("2601.00000")[1].keys() == before[1].keys()
+    kept.words._postings.settle()
+    after = kept.scores("2601.00000")
+    assert after[1]["2603.00002"] > 2 * before[1]["2603.00002"]
+    assert after[1].keys() == {"2601.00000", "2603.00002", "2605.00004"}
+    assert after[1] == pytest.approx(Similar(own.index).scores("2601.00000")[1])
+
+
+def test_a_paper_that_came_since_all_were_listed_has_those_like_it(own):
+    kept = Similar(own.index)
+    kept.words._postings = Remade(quick_s=-1.0)
+    kept.scores("2601.00000")
+    upsert(own.database, [replace(records()[1], id="2606.00009", title=f"{records()[1].title} Again")])
+    kept.words._postings._next_at = float("inf")  # no making begins
+    found = kept.scores("2606.00009")[1]
+    assert max(found, key=found.__getitem__) == records()[1].id
+    assert found[records()[1].id] > 0.5
+    assert set(kept.scores("9999.00000")[1].values()) == {0.0}
 
 
 def test_postings_of_nothing_are_empty():

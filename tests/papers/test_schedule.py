@@ -21,13 +21,13 @@ from hypothesis import strategies as st
 from papers.arxiv_answers import item, rss
 from servers import page, serving
 
-from foveal.database import Database
+from foveal.database import Database, LeaseRow
 from foveal.errors import InputError, UnknownName
 from foveal.papers import curating, headline_lines, rising, schedule, stars, trend_forecast
 from foveal.papers.plans import Plan, moment_of, plans_of
 from foveal.papers.records import PaperRecord
 from foveal.papers.schedule import LEASE, LEASE_S, RETRY_MINUTES, Schedule, release, take, update
-from foveal.papers.schema import LeaseRow, SourceRow
+from foveal.papers.schema import SourceRow
 from foveal.papers.store import PaperStore
 from foveal.papers.upserts import upsert
 from foveal.settings import Settings

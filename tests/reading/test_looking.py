@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
 
@@ -12,6 +14,7 @@ import torch
 from tiny import FULL, LAYERS
 
 from foveal.attention.profiles import Profile
+from foveal.errors import ModelUnavailable
 from foveal.models.byte_products import pays
 from foveal.reading import looking as look_module
 from foveal.reading.looking import USUAL, Looking, by_sentence
@@ -172,3 +175,13 @@ def test_in_int8_it_looks_at_the_same(either):
         exact.scores(windows(exact), QUESTIONS), rough.scores(windows(rough), QUESTIONS), strict=True
     ):
         assert np.corrcoef(one.flatten(), other.flatten())[0, 1] > 0.95
+
+
+def test_a_model_that_computes_no_numbers_is_told_of(qwen):
+    """It would look nowhere, and every text would hold nothing."""
+    model = copy.deepcopy(qwen.model)
+    with torch.no_grad():
+        model.model.layers[0].self_attn.k_proj.weight[0, 0] = math.nan
+    look = looking(replace(qwen, model=model))
+    with pytest.raises(ModelUnavailable, match="no number"):
+        look.scores(windows(look)[:1], QUESTIONS[:1])

@@ -11,6 +11,8 @@ import torch
 from honest import document
 from nn.streams import assert_same_state
 from reading.speakers import Scripted
+from safetensors import safe_open
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from foveal.cli.main import app
@@ -137,6 +139,34 @@ def test_wrong_input_is_named(mill, tmp_path):
             call()
     path.write_bytes(b"no state at all")
     with pytest.raises(InputError, match="holds no state"):
+        reader().read(mill, QUESTION, state=path)
+
+
+def _saved_anew(path, *, drop=(), **changed):
+    with safe_open(path, framework="pt") as opened:
+        about = opened.metadata()
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    told = {name: value for name, value in (about | changed).items() if name in about and name not in drop}
+    save_file(tensors | {name: value for name, value in changed.items() if name not in about}, path, told)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"moment": torch.full((1, 256, 256), torch.nan)}, "damaged: moment"),
+        ({"moment": torch.zeros(1, 256, 256, dtype=torch.float64)}, "damaged: moment"),
+        ({"moment": torch.zeros(1, 256, 255)}, "moment has rows of shape"),
+        ({"numbers": "{"}, "damaged state"),
+        ({"drop": ("numbers",)}, "damaged state"),
+        ({"known": '[{"later": 1}]'}, "names no documents"),
+        ({"drop": ("known",)}, "names no documents"),
+    ],
+)
+def test_a_damaged_memory_is_refused(mill, tmp_path, changed, words):
+    path = tmp_path / "memory.safetensors"
+    reader().read(mill, QUESTION, state=path)
+    _saved_anew(path, **changed)
+    with pytest.raises(InputError, match=words):
         reader().read(mill, QUESTION, state=path)
 
 

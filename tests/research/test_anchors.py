@@ -6,8 +6,9 @@ import time
 
 import pytest
 
+from foveal.research import checks
 from foveal.research.anchors import Held, anchors, missing
-from foveal.research.checks import missing_of
+from foveal.research.checks import contradicts, missing_of
 from foveal.research.quantities import numbers, rivals
 
 
@@ -90,6 +91,76 @@ def test_a_claim_is_held_by_a_number_of_another_language():
     assert lost("It had 1,200 visitors.", "Es hatte 1.200 Besucher im Jahr.") == []
     assert lost("It had 1.2 visitors.", "Es hatte 1.200 Besucher im Jahr.") == ["1.2"]
     assert lost("Es gab 3,5 kg und 1.200 Besucher.", "There were 3.5 kg for the 1,200 visitors.") == ["Besucher"]
+
+
+@pytest.mark.parametrize(
+    ("claim", "text", "held", "rival"),
+    [
+        ("The peak is 3,125 m high.", "Der Gipfel ist 3,125 m hoch.", False, True),
+        ("The peak is 3.125 m high.", "Der Gipfel ist 3,125 m hoch.", True, False),
+        ("Der Gipfel ist 3,125 m hoch.", "The peak is 3,125 m high.", False, True),
+        ("The peak is 3125 m high.", "Höhe: 3,125 m", False, False),  # nothing tells which of both it is
+        ("The peak is 3.125 m high.", "Höhe: 3,125 m", False, False),
+        ("The peak is 3126 m high.", "Höhe: 3,125 m", False, True),  # it is neither
+        ("The peak is three thousand m high.", "Höhe: 3,000 m", False, False),
+        ("The peak is 3.125 m high.", "Höhe: 3,125 m, Breite: 2,5 m", True, False),  # other numbers tell
+        ("The peak is 3125 m high.", "Höhe: 3,125 m, Breite: 2,5 m", False, True),
+        ("The peak is 3125 m high.", "Height: 3,125 m, width: 2.5 m", True, False),
+        ("The peak is 1,234,567 m high.", "Height: 1,234,567 m", True, False),
+        ("Höhe 3,125 m", "Höhe: 3,125 m", True, False),
+        ("Höhe 3,125 m", "The peak is 3125 m high.", True, False),  # it speaks of that text, and as that does
+        ("Höhe 3,125 m", "Der Gipfel ist 3125 m hoch.", False, False),
+        ("The peak is 3.125 m high.", "Высота 3,125 m", True, False),
+        ("The peak is 3125 m high.", "山高3,125 m", True, False),
+        ("Höhe 3,125 m", "Höhe: 3125 m", False, False),
+        ("The share is 0.125.", "Anteil: 0,125", True, False),
+    ],
+)
+def test_a_number_that_may_be_two_is_never_borne_out_where_nothing_tells_which_it_is(claim, text, held, rival):
+    said, found = anchors(claim), Held.of(text)
+    missed = [one for one in missing(said, found) if one.kind == "number"]
+    assert (missed == [], rivals(missed, found.found, said)) == (held, rival)
+    by_words = not any(one[0].isdigit() for one in missing_of(claim, text))
+    assert by_words == (held or "three" in claim)
+
+
+@pytest.mark.parametrize(
+    ("claim", "text"),
+    [
+        ("The arena has 12,500 places.", "Arena | 12,500 | Berlin"),
+        ("The arena has 12,500 places.", "Arena 12,500\nDome 8,200\nHall 3,100"),
+        ("The arena has about 12,000 seats.", "Arena\nSeats: 12,345\nOpened: 1998"),
+        ("The arena has 12500 seats.", "Seats: 12,500"),
+        ("The peak is 3,125 m high.", "Gipfel: 3,125 m"),  # as it stands there
+        ("The release is 3.125.", "Release 3.125"),
+        ("The precision is 92.125 percent.", "Precision: 92.125 %"),
+        ("The server is 192.168.100.200.", "Server: 192.168.100.200"),
+        ("The price is 1234 dollars.", "Model X | $1,234 | Berlin"),
+        ("The classes are 0, 1 and 2 of 12500.", "Labels: 0,1,2; each 12,500"),
+        ("It was 35 in 2020.", "2020,35\n2021,41"),
+        ("The oblast has 12500 people.", "Moscow Oblast (Москва): population 12,500"),
+        ("The hall has 12500 chairs.", "Town hall (Москва): 12,500; first hall 2.5"),
+    ],
+)
+def test_a_number_of_a_table_without_small_words_is_held(claim, text):
+    said, found = anchors(claim), Held.of(text)
+    missed = [one for one in missing(said, found) if one.kind == "number"]
+    assert (missed, rivals(missed, found.found, said)) == ([], False)
+
+
+def test_a_number_that_a_table_may_hold_is_not_contradicted_by_the_others_of_it():
+    found = Held.of("Arena 12,500\nDome 8,200")
+    for claim, rival in [("Arena has 12500 places.", False), ("Arena has 12700 places.", True)]:
+        lost = [one for one in missing(anchors(claim), found) if one.kind == "number"]
+        assert len(lost) == 1
+        assert rivals(lost, found.found, anchors(claim)) == rival
+
+
+def test_a_sentence_of_many_numbers_is_looked_at_in_one_go(monkeypatch):
+    looked = []
+    monkeypatch.setattr(checks, "decimal_comma", lambda text: looked.append(text))
+    contradicts("It is 1, 2 and 3.", "It is 4, 5 and 6.", of="a table")
+    assert looked == ["It is 1, 2 and 3.", "a table"]
 
 
 @pytest.mark.parametrize(

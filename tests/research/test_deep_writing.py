@@ -488,3 +488,23 @@ def test_a_comma_of_a_fraction_parts_no_thousands():
     assert missing_of(fraction, said) == ("1,5",)
     assert WordChecks().check(fraction, [passage]).label != "supported"
     assert missing_of("It took 1,200,000 steps.", "It took 1200000 steps.") == ()
+
+
+def test_a_number_that_another_language_writes_otherwise_is_borne_out_by_its_value():
+    def label(claim, said):
+        return WordChecks().check(claim, [Passage(Span("d", 0, len(said)), said)]).label
+
+    german = "Der Kanal von Orra liegt 3{}125 km unter der Mühle."
+    assert label(german.format(","), german.format(",")) == "supported"
+    assert [label(german.format(sign), german.format(",")) for sign in ("", ".")] == ["contradicted"] * 2
+    row = "Kanal Orra Länge Mühle 3{}125 km."
+    page = f"{row.format(',')} Er liegt unter der Mühle und ist von der Stadt."
+    assert label(row.format(","), page) == "supported"
+    assert label(row.format(""), page) == "contradicted"
+    told = "The channel of Orra lies 3{}125 km beneath the mill."
+    assert label(told.format(","), told.format("")) == label(told.format(""), told.format(",")) == "supported"
+    fragment = "Channel Orra, mill: beneath, lies 3,125 km"
+    assert [label(told.format(sign), fragment) for sign in ("", ".")] == ["partly"] * 2  # it may be either
+    assert label(told.format(","), fragment) == "supported"
+    assert not contradicts(told.format(""), fragment)
+    assert contradicts(told.format("9"), fragment)

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from foveal.research.mindsearch import MindSearch
 from foveal.research.prompts import Problem
 from foveal.research.reuse import ReuseSettings, Summaries, alike, memory_of
 from foveal.research.searcher import Summary
+from foveal.research.text_sources import LibrarySource
 from foveal.settings import Settings
 from foveal.types import Passage, Span
 
@@ -142,6 +145,21 @@ def test_another_models_summaries_and_those_of_another_search_are_not_taken(data
     ):
         recalled = memory_of(database, sources, model, settings).recall(problem("Who did it?"))
         assert (recalled is not None) is found, (sources, model)
+
+
+def test_a_ranker_is_known_by_its_name_when_it_is_loaded_too(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Settings(home=Path("home"), cache=Path("cache"), encoder="none")
+    shelf: Any = SimpleNamespace(settings=home, search=lambda *_, **__: [], entries=lambda _: {})
+    monkeypatch.setattr("foveal.ranking.by_name.load_ranker", lambda *_, **__: Everything())
+    mine, other = (LibrarySource(shelf, rank=name) for name in ("mine", "other"))
+    for source in (mine, other):
+        source.search("Orra", 3)
+    memory_of(database, [mine], "small", home).keep(problem("Who did it?"), summary())
+    assert memory_of(database, [other], "small", home).recall(problem("Who did it?")) is None
+    fresh = LibrarySource(shelf, rank="mine")
+    assert memory_of(database, [fresh], "small", home).recall(problem("Who did it?")) is not None
 
 
 def test_the_vectors_must_be_near_too(database: Database) -> None:

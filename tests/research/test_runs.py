@@ -20,7 +20,7 @@ from worlds import RESPOND, Facts, model_of, nodes_program
 import foveal.papers.people_schema  # noqa: F401  (its tables are part of the chain)
 from foveal import faults
 from foveal.cli.research import _went_on
-from foveal.database import Base, Database, Holders, upgrade
+from foveal.database import Base, Database, upgrade
 from foveal.errors import InputError, UnknownRun
 from foveal.papers.schema import PersonRow
 from foveal.research.answers import researched
@@ -43,6 +43,12 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
     opened = Database.open(Settings(home=tmp_path, cache=tmp_path, database=url))
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def own_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server's clock goes as that of who asks, whom a test moves."""
+    monkeypatch.setattr("foveal.database.served_now", lambda _: None)
 
 
 def finished(runs: Runs, key: str, source: Facts | None = None) -> None:
@@ -122,21 +128,24 @@ def test_one_at_a_time_holds_a_run(database: Database) -> None:
         runs.keep(key).close()
 
 
+@pytest.mark.usefixtures("own_clock")
 def test_a_run_held_by_a_clock_that_was_ahead_is_broken_once_its_holder_is_silent(database: Database) -> None:
-    elapsed = [0.0]
-    runs = Runs(database, Holders(HELD_S, elapsed=lambda: elapsed[0]))
-    key = runs.new("q")
-    for days in (300, 301):
-        with database.writing() as session:  # another machine's process says that it goes on
-            until = faults.now() + timedelta(days=days)
-            session.execute(update(RunRow).values(holder="elsewhere/1/x", held_until=until, status="running"))
-        with pytest.raises(InputError, match="goes on already"):
-            runs.keep(key)
-        elapsed[0] += HELD_S - 1
-        assert runs.get(key).status == "running"
-    elapsed[0] += 1
-    assert runs.get(key).status == "broken"
-    runs.keep(key).close()
+    moment = [faults.now()]
+    key = Runs(database).new("q")
+    with faults.injected({}, clock=lambda: moment[0]):
+        for days in (300, 301):
+            with database.writing() as session:  # another machine's process says that it goes on
+                until = moment[0] + timedelta(days=days)
+                session.execute(update(RunRow).values(holder="elsewhere/1/x", held_until=until, status="running"))
+            with pytest.raises(InputError, match=r"goes on already.*held until 20.*elsewhere/1/x.*clock is ahead"):
+                Runs(database).keep(key)  # each a process that has just begun
+            moment[0] += timedelta(seconds=HELD_S - 1)
+            assert Runs(database).get(key).status == "running"
+            with pytest.raises(InputError, match=r"Cancel it first.*clock is ahead"):
+                Runs(database).remove(key)
+        moment[0] += timedelta(seconds=1)
+        assert Runs(database).get(key).status == "broken"
+        Runs(database).keep(key).close()
 
 
 def test_who_lost_a_run_adds_nothing_to_it(database: Database, caplog: pytest.LogCaptureFixture) -> None:

@@ -12,9 +12,11 @@ import pytest
 from honest import HashedWords, document
 from retrieval.test_store import make, put
 
-from foveal.retrieval import event_library
-from foveal.retrieval.event_library import mined
+from foveal.retrieval import event_library, remade
+from foveal.retrieval.event_items import seconds
+from foveal.retrieval.event_library import KEPT, mined
 from foveal.retrieval.events import EventSettings, EventStore
+from foveal.retrieval.remade import Remade
 
 BASE = datetime(2023, 5, 1, tzinfo=UTC)
 AT = BASE + timedelta(days=9)
@@ -35,7 +37,7 @@ def dated(number):
 
 def anew(monkeypatch):
     """As another process begins: with nothing in memory."""
-    monkeypatch.setattr(event_library, "_mined", {})
+    monkeypatch.setattr(event_library, "_mined", Remade(kept=KEPT))
 
 
 def test_another_process_goes_on_from_the_file(store, tmp_path, monkeypatch):
@@ -66,7 +68,7 @@ def test_new_documents_make_a_new_file_and_old_ones_go(store, tmp_path, monkeypa
         anew(monkeypatch)
         put(store, [dated(number)])
         assert mined(store, AT + timedelta(days=9), kept=kept).received == number + 1
-    assert len(list(kept.iterdir())) == event_library.KEPT
+    assert len(list(kept.iterdir())) == KEPT
     (kept / "of-another-library.json.gz").touch()
     anew(monkeypatch)
     put(store, [dated(10)])
@@ -133,3 +135,47 @@ def test_what_took_no_time_is_not_kept(store, tmp_path, monkeypatch):
     anew(monkeypatch)
     mined(store, AT, kept=tmp_path / "events")
     assert not (tmp_path / "events").exists()
+
+
+def test_where_mining_takes_long_the_events_of_before_answer_and_are_then_those_of_mining_anew(store, monkeypatch):
+    slow = Remade(kept=KEPT, quick_s=-1.0)
+    monkeypatch.setattr(event_library, "_mined", slow)
+    monkeypatch.setattr(remade, "REST", 0.0)
+    before = mined(store, AT)
+    put(store, [dated(number) for number in range(6, 9)])
+    assert mined(store, AT + timedelta(minutes=1)) is before
+    slow.settle()
+    after = mined(store, AT + timedelta(minutes=2))
+    assert after.received == 9
+    anew(monkeypatch)
+    whole = mined(store, AT)
+    assert whole is not after
+    assert after.events(AT) == whole.events(AT)
+    assert after.trending(AT) == whole.trending(AT)
+
+
+@pytest.mark.parametrize(("asked", "knew"), [(AT, BASE), (AT - timedelta(minutes=1), AT), (AT, AT - timedelta(days=1))])
+def test_events_of_another_time_never_answer(store, monkeypatch, asked, knew):
+    monkeypatch.setattr(event_library, "_mined", Remade(kept=KEPT, quick_s=-1.0))
+    before = mined(store, knew)
+    put(store, [dated(6)])
+    found = mined(store, asked)
+    assert found is not before
+    assert found.received == sum(seconds(BASE + timedelta(days=one)) <= seconds(asked) for one in range(7))
+
+
+def test_events_of_another_library_at_the_same_place_never_answer(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(event_library, "_mined", Remade(kept=KEPT, quick_s=-1.0))
+    before = mined(store, AT)
+    shutil.rmtree(tmp_path / "library")
+    again = make(tmp_path / "library")
+    put(again, [dated(number) for number in range(2)])
+    assert (before.received, mined(again, AT).received) == (6, 2)
+
+
+def test_where_documents_were_taken_away_the_events_that_had_them_do_not_answer(store, monkeypatch):
+    monkeypatch.setattr(event_library, "_mined", Remade(kept=KEPT, quick_s=-1.0))
+    before = mined(store, AT)
+    with store.writing():
+        store.remove([dated(5).id])
+    assert (before.received, mined(store, AT).received) == (6, 5)

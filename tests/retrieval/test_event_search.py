@@ -58,6 +58,7 @@ from foveal.retrieval.fresh_fitting import (
 from foveal.retrieval.fresh_fusion import FreshSettings, Fusion, fused
 from foveal.retrieval.interleaved import FILE, InterleavedRetriever
 from foveal.retrieval.past_lexical import PastIndex
+from foveal.retrieval.remade import Remade
 from foveal.retrieval.terms import terms
 from foveal.settings import Settings
 from foveal.text.dates import moment
@@ -453,11 +454,13 @@ def test_a_second_search_reads_no_event_again(tmp_path):
 
 
 def test_a_search_without_events_does_not_look_for_them(library, monkeypatch):
-    monkeypatch.setattr(event_library, "_mined", {})
+    read, times = event_library.items_of, []
+    monkeypatch.setattr(event_library, "items_of", lambda store: times.append(store) or read(store))
+    monkeypatch.setattr(event_library, "_mined", Remade())
     library.retriever("fresh", at="2023-05-21", events=False).explained(["striker"], 3)
-    assert event_library._mined == {}
+    assert times == []
     library.retriever("fresh", at="2023-05-21").explained(["striker"], 3)
-    assert len(event_library._mined) == 1
+    assert len(times) == 1
 
 
 @pytest.mark.parametrize("fusion", ["rrf", "z-score", "weighted"])

@@ -44,11 +44,11 @@ def compiler():
 
 @pytest.fixture
 def no_compiler(monkeypatch):
-    hnsw._tell.cache_clear()
+    hnsw.tell.cache_clear()
     with monkeypatch.context() as patched:
         patched.setattr(compiled, "library", lambda _: None)
         yield patched
-    hnsw._tell.cache_clear()
+    hnsw.tell.cache_clear()
 
 
 # -- the definition ----------------------------------------------------------------------------------------------------
@@ -319,6 +319,35 @@ def test_where_few_live_among_many_that_are_deleted_all_are_compared():
     longest = np.argsort(-np.linalg.norm(index._rows["full"], axis=1))
     index.delete(longest[:2500].tolist())
     assert (index.stats(queries).recall, index.stats(queries).compared) == (1.0, 3000)
+
+
+@pytest.mark.usefixtures("compiler")
+@pytest.mark.parametrize(
+    ("metric", "which", "walks"), [("ip", "long", False), ("ip", "any", True), ("cos", "long", True)]
+)
+def test_where_the_long_ones_are_deleted_all_are_compared_until_the_others_are_linked_anew(
+    caplog, metric, which, walks
+):
+    """By products most links lead to the long ones: without these walks miss the best, however far they go."""
+    hnsw.tell.cache_clear()
+    draw = np.random.default_rng(5)
+    lengths = np.exp(draw.normal(size=(3000, 1))).astype(np.float32)
+    index = DenseIndex.build(
+        range(3000), clustered(3000) * lengths, IndexSettings(kind="hnsw", metric=metric, effort=64)
+    )
+    queries = clustered(40, seed=1)
+    order = np.argsort(-lengths[:, 0]) if which == "long" else draw.permutation(3000)
+    index.delete(order[:150].tolist())
+    rows, _, compared = index._graph.search(queries, 10, effort=64, alive=index._living())
+    missed = index._flat().search(queries, 10)[0] != index._rows["ids"][rows]
+    assert (missed.mean() < 0.1) == walks
+    assert index._walks(10) == walks
+    assert ("Its `compact` links" in caplog.text) == (not walks)
+    stats = index.stats(queries)
+    assert stats.recall >= (0.95 if walks else 1.0)
+    assert stats.compared == pytest.approx(compared.mean() if walks else 3000)
+    index.compact()
+    assert index._walks(10)
 
 
 @pytest.mark.usefixtures("compiler")

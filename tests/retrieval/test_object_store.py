@@ -286,12 +286,15 @@ class Row:
         return SimpleNamespace(rows_updated=int(fits))
 
 
-def test_a_right_that_a_wrong_clock_gave_for_a_year_is_free_once_nobody_renews_it(monkeypatch):
+def test_a_right_that_a_wrong_clock_gave_for_a_year_is_free_once_nobody_renews_it(monkeypatch, caplog):
     monkeypatch.setattr(lease, "RENEWED_S", 0.01)
     monkeypatch.setattr(lease, "LEASE_S", 0.05)
     year = faults.now().timestamp() + 31_536_000
-    table = Row(year)
+    said_before = []
+    table = Row(year, lambda _: said_before.extend(caplog.messages))
     lease._take(table, "mine", "s3://anywhere")
+    assert "s3://anywhere is held by pid 1 on elsewhere" in said_before[0]
+    assert "Waiting for 0 s" in said_before[0]
     assert table.row["token"] == "mine"
     assert table.row["until"] < year - 31_000_000
     held = Row(year, lambda row: row.update(until=row["until"] + 15))

@@ -371,6 +371,24 @@ def test_what_is_refused_in_the_end_leaves_the_earlier_model_in_its_place(model,
     assert not (earlier / "weights").exists()
 
 
+def test_a_training_draws_its_lists_anew_each_epoch(model, tmp_path, undrawn):
+    """The rows can; what trains must ask them for each epoch's own."""
+    seen: dict[str, list[tuple[str, ...]]] = {}
+
+    def drawn(trained, listed):
+        if torch.is_grad_enabled():
+            seen.setdefault(listed.query, []).append(tuple(one.id for one in listed.documents))
+        return trained.model.norm.weight[: len(listed.documents)], None
+
+    documents = tuple(ListedDocument(str(n), f"text {n}") for n in range(20))
+    lists = [RankingList(f"q{n}", documents, frozenset({"3"})) for n in range(4)]
+    loop = LoopSettings(epochs=3, batch=2, learning_rate=1e-3, evaluate_every=6)
+    settings = BlockRankSettings(learned="full", documents=6, loop=loop)
+    run = RunSettings(home=tmp_path, name="mine", dev=lists[3:])
+    train_blockrank(model, lists[:3], drawn, {"layer": 1}, settings, run=run)
+    assert {query: len(set(orders)) for query, orders in seen.items()} == {"q0": 3, "q1": 3, "q2": 3}
+
+
 def test_what_is_measured_is_what_is_saved(model, tmp_path, undrawn):
     """Learnt in float32, but nothing of it is left in the model's own type: no better, so not kept."""
 

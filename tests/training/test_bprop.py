@@ -17,7 +17,7 @@ from foveal.errors import InputError, UnknownName
 from foveal.library import Library
 from foveal.models.encoders import load_encoder
 from foveal.ranking.by_name import load_ranker
-from foveal.training import bprop, model_folders
+from foveal.training import bprop, checkpoints, model_folders
 from foveal.training.bprop import BPropSettings, pretrain_bprop
 from foveal.training.bprop_attention import AttentionReader
 from foveal.training.bprop_model import Representative, masked_head, measured, rop_loss
@@ -30,7 +30,7 @@ from foveal.training.rerankers import RerankerSettings, Scorer, train_reranker
 from foveal.training.runs import RunSettings
 from foveal.types import Hit, Passage, Span
 
-TEXTS = {f"d{n}": " ".join(f"f{(n * 5 + k * k) % 12}" for k in range(9)) + f" a{n % 8} b{n % 8} b{n % 8}"
+TEXTS = {f"d{n}": " ".join(f"f{(n * 5 + k * k) % 12}" for k in range(9)) + f" a{n % 8} b{n % 8} b{n % 8} f{n // 24}"
          for n in range(40)}  # fmt: skip
 MANY = " ".join(f"f{k} a{k % 8}" for k in range(9))
 LOOP = LoopSettings(steps=60, batch=8, learning_rate=0.01, evaluate_every=30, checkpoint_every=30)
@@ -336,6 +336,29 @@ def test_pairs_come_from_attention_against_the_collections(tiny_encoder, tokeniz
     assert bprop.draw_pairs(TEXTS, reader, SETTINGS)[0] == pairs
 
 
+def test_a_run_that_held_out_other_texts_cannot_go_on(tiny_encoder, tmp_path):
+    """Texts were once held out by the seed: it would be judged by some that it has learnt from."""
+
+    def killed(progress):
+        if progress.step == 6:
+            raise Stop
+
+    loop = replace(LOOP, steps=12, evaluate_every=4, checkpoint_every=4)
+    settings = replace(SETTINGS, loop=loop)
+    with pytest.raises(Stop):
+        pretrain_bprop(
+            TEXTS, str(tiny_encoder), settings, run=RunSettings(home=tmp_path, name="old", on_progress=killed)
+        )
+    path = tmp_path / "runs" / "train" / "old" / checkpoints.RUN
+    begun = checkpoints.read(path)
+    del begun["held out"]
+    checkpoints.write(path, begun)
+    with pytest.raises(
+        InputError, match=r"of another run \(held out: nothing there, whatever the seed is now\).*--anew"
+    ):
+        pretrain_bprop(TEXTS, str(tiny_encoder), settings, run=RunSettings(home=tmp_path, name="old"))
+
+
 def test_short_texts_are_left_out_as_often_as_asked(tokenizer):
     pairs = {name: [Pair(("b1",), ("f1",), 2.0, 1.0)] for name in TEXTS}
     learnt, held = bprop._rows(TEXTS, pairs, tokenizer, replace(SETTINGS, short_tokens=100, short_left_out=0.5))
@@ -343,6 +366,26 @@ def test_short_texts_are_left_out_as_often_as_asked(tokenizer):
     kept, out = bprop._rows(TEXTS, pairs, tokenizer, replace(SETTINGS, short_tokens=3, short_left_out=0.9))
     assert not kept.pairs.keys() & out.pairs.keys()
     assert (len(kept.pairs), len(out.pairs)) == (32, 8)
+
+
+def test_the_same_texts_are_held_out_whatever_the_seed_and_learnt_from_under_no_name(tokenizer):
+    pairs = {name: [Pair(("b1",), ("f1",), 2.0, 1.0)] for name in TEXTS}
+    other = replace(SETTINGS, loop=replace(LOOP, seed=7))
+    (learnt, held), (_, again) = (bprop._rows(TEXTS, pairs, tokenizer, one) for one in (SETTINGS, other))
+    assert held.pairs.keys() == again.pairs.keys()
+    none = {**pairs, next(iter(learnt.pairs)): []}  # another seed may give a text no pair
+    some = replace(other, short_tokens=100, short_left_out=0.5)
+    (_, fewer), (_, shorter), (_, short) = (
+        bprop._rows(TEXTS, found, tokenizer, one)
+        for found, one in ((none, other), (none, some), (pairs, replace(some, loop=LOOP)))
+    )
+    assert fewer.pairs.keys() <= held.pairs.keys()
+    assert shorter.pairs.keys() <= short.pairs.keys()
+    twice = next(iter(held.pairs))
+    copy = next(iter(learnt.pairs))
+    learnt, held = bprop._rows({**TEXTS, copy: f" {TEXTS[twice]}\n"}, pairs, tokenizer, SETTINGS)
+    assert twice in held.pairs
+    assert copy not in learnt.pairs
 
 
 @pytest.mark.parametrize(("texts", "held_out", "out"), [(4, 0.05, 1), (10, 0.05, 2), (40, 0.05, 8), (40, 0.5, 20)])

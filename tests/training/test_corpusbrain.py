@@ -216,6 +216,13 @@ def test_what_is_held_out_is_in_no_text_and_links_move_along():
         hold_out([text_of(["short", "shorter"])])
 
 
+def test_a_sentence_can_be_held_out_where_no_space_parts_words():
+    units = ["视网膜是眼睛后部的一层组织。", "它把光变成神经信号,送到大脑。", "短句。"]
+    kept, held = hold_out([text_of(units)])
+    assert [pair.source in units[:2] for pair in held] == [True]
+    assert len(kept[0].paragraphs) == 2
+
+
 def test_a_text_of_repeated_units_keeps_two_and_asks_each_once():
     refrain, verse = "the sea the sea the wide blue sea", "a ship goes out by night and comes not back"
     for seed in range(8):
@@ -478,6 +485,14 @@ def test_the_command_learns_a_folder_and_its_judged_queries(tmp_path):
     assert told["name"] == "mine-tuned"
     assert told["curves"]["steps"] == 2
     assert (tmp_path / "h" / "runs" / "train" / "mine" / "report.json").is_file()
+    other = [*arguments, "--seed", 7, "--steps", 1, "--name", "other"]
+    assert CliRunner().invoke(app, list(map(str, other)), catch_exceptions=False).exit_code == 0
+    for kind in ("", "-tuned"):  # the same is held out whatever the seed is
+        one, two = (
+            json.loads((tmp_path / "h" / "runs" / "train" / f"{name}{kind}" / "run.json").read_text())
+            for name in ("mine", "other")
+        )
+        assert (one["dev"], one["settings"] != two["settings"]) == (two["dev"], True)
     with pytest.raises(InputError, match="--split names judgements"):
         CliRunner().invoke(app, ["--split", "train"], catch_exceptions=False)
     (folder / "qrels" / "none.tsv").write_text("query-id\tcorpus-id\tscore\nq0\td0\t0\nq1\td1\t0\n")
@@ -498,9 +513,9 @@ def test_judged_queries_that_ask_for_no_titled_document_are_refused_at_once(tmp_
     judged = "".join(f"q{n}\tc{n}\t1\n" for n in range(9))
     (tmp_path / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\n" + judged)
     with pytest.raises(InputError, match="0 to learn from and 0 to choose by ask for a document with a title"):
-        _judged(tmp_path, "train", [], 0)
+        _judged(tmp_path, "train", [])
     titled = [TitledText(f"c{n}", f"Title {n}", ("text",)) for n in range(9)]
-    learnt, dev = _judged(tmp_path, "train", titled, 0)
+    learnt, dev = _judged(tmp_path, "train", titled)
     assert {(one.source, one.titles) for one in (*learnt, *dev)} == {(f"text {n}", (f"Title {n}",)) for n in range(9)}
     assert learnt
     assert dev

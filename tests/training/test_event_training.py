@@ -287,6 +287,11 @@ def test_it_learns_to_read_the_topic_from_the_event(tiny_encoder, tmp_path):
         learnt, str(tiny_encoder), FAST, run=RunSettings(home=tmp_path, name="mine", dev=dev, test=dev)
     )
     assert (again, told.measured) == (folder, report.measured)  # done: not done again
+    with pytest.raises(InputError, match=r"is there already"):
+        train_events(
+            learnt, str(tiny_encoder), FAST, teacher=lambda pairs: [0.0] * len(pairs), teacher_name="a ranker",
+            run=RunSettings(home=tmp_path, name="mine", dev=dev, test=dev),
+        )  # fmt: skip
     with pytest.raises(InputError, match=r"another run|is there already"):
         train_events(
             learnt, str(tiny_encoder), replace(FAST, dropout=0.9), run=RunSettings(home=tmp_path, name="mine", dev=dev)

@@ -386,6 +386,16 @@ def test_weights_that_are_no_numbers_are_told_before_they_are_measured(tmp_path)
         train(lost, replace(SETTINGS, evaluate_every=1), tmp_path)
 
 
+def test_several_gpus_leave_the_model_as_a_loss_knows_it(tmp_path, monkeypatch):
+    """Where there are two, the trainer would wrap the model, and its parts would have other names."""
+    import transformers
+
+    two = property(lambda self: self.__dict__.get("_n_gpu") or 2)
+    monkeypatch.setattr(transformers.TrainingArguments, "n_gpu", two)
+    of_parts = job(loss=lambda model, batch: (batch["x"] @ model.weight + model.bias - batch["y"]).square().mean())
+    assert train(of_parts, SETTINGS, tmp_path).ended == "finished"
+
+
 def test_a_losses_own_weights_are_trained_and_resumed(tmp_path):
     """What a loss holds (a memory bank, a temperature) is in the checkpoint."""
 

@@ -247,14 +247,35 @@ def test_the_memory_bank_is_moco(model):
     second = bank([columns(model)[0], *(model.preprocess(["b7 f9"] * 5) for _ in range(2))])
     for old, now, fast in zip(before, bank.copy.parameters(), model.parameters(), strict=True):
         torch.testing.assert_close(now, 0.9 * old + 0.1 * fast)
-    # now 5 own keys, all of one text (the others masked), and 10 keys of the batch before
+    # now 5 own keys, all of one text (the others masked), and 10 keys of the batch before, but for each query's answer
     fresh = bank.copy(model.preprocess(["b7 f9"]))["sentence_embedding"][0].detach()
     query = model(columns(model)[0])["sentence_embedding"].detach()
-    expected = sum(share_of_first([cos(q, fresh) / TAU, *(cos(q, k) / TAU for k in keys)]) for q in query) / 5
+    others = [[key for place, key in enumerate(keys) if place != row] for row in range(5)]
+    expected = sum(
+        share_of_first([cos(q, fresh) / TAU, *(cos(q, k) / TAU for k in wrong)])
+        for q, wrong in zip(query, others, strict=True)
+    ) / 5  # fmt: skip
     assert float(second.detach()) == pytest.approx(expected, abs=1e-4)
     frozen = bank.keys.clone()
     bank.eval()(columns(model))
     assert torch.equal(bank.keys, frozen)
+
+
+def test_another_answer_of_a_query_is_no_negative_of_it_in_the_memory_bank(model):
+    """Batches hold rows apart that answer each other; a queue brings them together again."""
+    bank = MemoryBank(model, SETTINGS, 16).train()
+
+    def lost(query, right, wrong):
+        return float(bank([model.preprocess([text]) for text in (query, right, wrong)]).detach())
+
+    lost("a0", "b0 f1", "b5")  # the first answer of a0
+    lost("a1", "b1", "b0 f1")  # which is a negative of another query
+    keys = bank.keys[:4].clone()
+    found = lost("a0", "b0 f2", "b6")  # the second answer
+    query = model(model.preprocess(["a0"]))["sentence_embedding"][0].detach()
+    own, wrong = (bank.copy(model.preprocess([text]))["sentence_embedding"][0].detach() for text in ("b0 f2", "b6"))
+    left = [own, wrong, keys[1], keys[2]]  # b5 and b1, and neither key of "b0 f1"
+    assert found == pytest.approx(share_of_first([cos(query, key) / TAU for key in left]), abs=1e-5)
 
 
 def test_the_memory_bank_holds_the_last_keys_of_all(model):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from foveal.errors import InputError
+from foveal.errors import InputError, StorageFull
 from foveal.training.ppo import Actor, PPOSettings, advantages, learn, policy_loss, train_ppo, value_loss
 
 
@@ -154,6 +154,20 @@ def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path):
     for name, value in whole.state_dict().items():
         assert torch.equal(again.state_dict()[name], value), name
     assert shown[0].steps == 960
+
+
+def test_a_full_disk_is_told_and_leaves_nothing_half(tmp_path, monkeypatch):
+    few = replace(SMALL, frames=320, stretch=320)
+
+    def full(_, place):
+        raise RuntimeError(f"[enforce fail at inline_container.cc] {place}: No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full)
+        with pytest.raises(StorageFull, match="Make room"):
+            run(tmp_path, settings=few)
+    assert not list(tmp_path.glob("checkpoint-*"))
+    assert run(tmp_path, settings=few)[1].steps == 320
 
 
 def test_another_run_is_refused(tmp_path):

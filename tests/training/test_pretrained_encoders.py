@@ -96,6 +96,22 @@ def test_sentences_that_ask_are_of_texts_that_are_not_learnt_from():
         assert dev.queries[query] not in dev.corpus[found[0]]
 
 
+def test_no_copy_of_a_text_that_asks_is_learnt_from():
+    copies = {f"{name} again": f"{text}\n" for name, text in TEXTS.items()}
+    learnt, dev = pretrained_encoders._parted({**TEXTS, **copies}, sentences, FAST)
+    assert not [query for query in dev.queries.values() if any(query in text for text in learnt)]
+
+
+@pytest.mark.parametrize("count", range(4, 20))
+def test_a_footer_takes_no_collection_out_of_what_is_learnt(count):
+    """Were it what asks, all that hold it would be held out."""
+    own = (f"Of part {n} the first sentence speaks. Of part {n} the second one does, too." for n in range(count))
+    texts = {f"d{n}": f"{text} All rights to this text are reserved by us." for n, text in enumerate(own)}
+    learnt, dev = pretrained_encoders._parted(texts, sentences, FAST)
+    assert len(learnt) == count - len(dev.queries)
+    assert not any("All rights" in query for query in dev.queries.values())
+
+
 def test_a_sentence_without_a_letter_asks_for_nothing(tiny_two_layers):
     """A control sign gives no token with BERT's own tokenizer, which would end a training in its midst."""
     model = model_folders.sentence_transformer(tiny_two_layers)

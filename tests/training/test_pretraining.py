@@ -285,6 +285,7 @@ def test_crops_and_spans_make_batches(tokens):
     assert batch["first"].shape[0] == batch["second"].shape[0] == 6
     batch = batch_of(tasks.span_examples(TEXTS, tokens, masking(1.0), seed=0))
     assert batch["ids"].shape[0] == 12
+    assert batch["item"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
     texts = [set(tokens.plain(text)) for text in TEXTS]
     for row, labels in enumerate(batch["labels"].tolist()):
         assert set(labels) - {IGNORED} <= texts[row // 2]
@@ -367,6 +368,16 @@ def test_span_contrast_leaves_only_itself_out():
     itself = [[row == column for column in range(6)] for row in range(6)]
     expected = nce_by_definition(scores, [1, 0, 3, 2, 5, 4], itself)
     assert span_contrast(given_vectors).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_pieces_of_one_text_that_is_drawn_twice_are_no_negatives():
+    """A collection smaller than the steps comes several times, and a batch may hold a text more than once."""
+    given_vectors = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    scores, item = (given_vectors @ given_vectors.T).tolist(), [7, 7, 3, 3, 7, 7]
+    partners = [1, 0, 3, 2, 5, 4]
+    out = [[item[row] == item[column] and column != partners[row] for column in range(6)] for row in range(6)]
+    expected = nce_by_definition(scores, partners, out)
+    assert span_contrast(given_vectors, torch.tensor(item)).item() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
@@ -516,11 +527,14 @@ def test_condensers_head_by_definition(tokens):
 
 def test_cocondenser_adds_the_contrast_of_the_late_cls(tokens):
     """T13: coCondenser."""
-    batch = batch_of(tasks.span_examples(TEXTS, tokens, masking(), seed=0))
+    examples = tasks.span_examples(TEXTS, tokens, masking(), seed=0, views=2)
+    batch = tasks.collate([examples[number] for number in (0, 3, 6, 1)], pad_id=PAD)
+    item = batch.pop("item")
+    assert item.tolist() == [0, 0, 3, 3, 0, 0, 1, 1]
     condenser = Condenser(tiny_bert()).eval()
-    found = CoCondenser(condenser)(**batch)
+    found = CoCondenser(condenser)(**batch, item=item)
     late = condenser.model.hidden(batch["ids"], batch["ids_mask"])[-1][:, 0]
-    torch.testing.assert_close(found["contrast"], span_contrast(late))
+    torch.testing.assert_close(found["contrast"], span_contrast(late, item))
     torch.testing.assert_close(found["loss"], condenser(**batch)["loss"] + found["contrast"])
 
 

@@ -7,7 +7,8 @@ import re
 import pytest
 
 from foveal.errors import InputError
-from foveal.training.pseudo_queries import Piece, PseudoSettings, pseudo_examples
+from foveal.training.negatives import filled
+from foveal.training.pseudo_queries import COMMON, Piece, PseudoSettings, pseudo_examples
 
 PIECES = [
     Piece("e1", "eyes", "The fovea sees most sharply of all. It is small indeed. Rods are found elsewhere.",
@@ -57,6 +58,42 @@ def test_a_sentence_asks_for_the_passage_that_it_was_taken_from(kept):
         if kept == 0.0:
             assert sorted((text + " " + found.corpus[document]).split()) == sorted(original.split())
     assert "n2" not in {document for grades in found.judged.values() for document in grades}  # nothing would be left
+
+
+def test_passages_ask_where_no_space_parts_words():
+    """Words counted by spaces would make one of each sentence, and no library in Chinese could ask."""
+    text = "视网膜是眼睛后部的一层组织。它把光变成神经信号。中央凹是视觉最敏锐的地方。"
+    pieces = [Piece(f"p{n}", f"d{n}", f"{'眼耳鼻'[n]}的第一章。{text}", "眼睛的结构和功能", "第一章") for n in range(3)]
+    found = pseudo_examples(pieces, lambda one: [m.span() for m in re.finditer("[^。]+。", one)])
+    queries = set(found.queries.values())
+    assert {"眼睛的结构和功能", "眼睛的结构和功能 第一章"} < queries
+    assert queries & {f"{one}。" for one in text.split("。")}
+    assert "第一章" not in queries
+
+
+def test_a_passage_that_holds_the_sentence_too_counts_neither_way():
+    """It would be taken for a negative that says just what was asked for."""
+    shared = "All rights to this text are reserved by us."
+    pieces = [Piece(f"p{n}", f"d{n}", f"{shared} Of part {n} this sentence speaks.  {shared}") for n in range(6)]
+    others = [Piece(f"o{n}", "o", f"Of other {n} this sentence speaks. It says no more of {n}.") for n in range(60)]
+    found = pseudo_examples([*pieces, *others], sentences, PseudoSettings(kinds=("sentence",), kept=0.0))
+    (query,) = (name for name, text in found.queries.items() if text == shared)
+    gave = set(found.judged[query])
+    assert 0 < len(gave) < 6
+    assert set(found.aside[query]) == {one.id for one in pieces} - gave
+    assert found.aside.keys() == {query}
+    assert not any(found.wrong(query, one.id) for one in pieces)
+
+
+@pytest.mark.parametrize("count", [8, COMMON, 3 * COMMON])
+def test_a_sentence_of_many_passages_asks_for_none(count):
+    """Of few passages it would leave no negatives, and a training on them was refused."""
+    shared = "All rights to this text are reserved by us."
+    pieces = [Piece(f"p{n}", f"d{n}", f"{shared} Of part {n} this sentence speaks.") for n in range(count)]
+    found = pseudo_examples(pieces, sentences, PseudoSettings(kinds=("sentence",)))
+    assert shared not in found.queries.values()
+    assert found.aside == {}
+    assert filled({}, found, 3)
 
 
 def test_about_one_passage_in_ten_keeps_its_sentence():

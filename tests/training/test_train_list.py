@@ -116,6 +116,24 @@ def test_a_model_is_removed_with_its_run(home):
         remove(home, "../better")
 
 
+def test_after_a_kill_while_a_run_is_removed_its_name_is_still_known(home, monkeypatch):
+    """Else its checkpoints would be nobody's, the name taken, and nothing there to remove."""
+
+    def killed(folder):
+        for path in Path(folder).iterdir():  # what stands there is removed in any order
+            if path.is_file():
+                path.unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            remove(home, "stopped")
+    assert "stopped" in {one.name for one in trained(home)}
+    assert remove(home, "stopped") == [home / "runs" / "train" / "stopped"]
+    assert "stopped" not in {one.name for one in trained(home)}
+
+
 def test_a_model_that_trains_or_is_searched_with_stays(home, monkeypatch):
     lock = "import sys, time\nfrom pathlib import Path\nfrom foveal.training.alone import hold\n"
     code = f"{lock}held = hold(Path(sys.argv[1]))\nprint('held', flush=True)\ntime.sleep(60)"

@@ -98,6 +98,7 @@ def test_that_the_library_does_not_hold_the_answer_is_said_with_what_came_neares
     with visiting(made_app(tmp_path, OwnModels(Scripted("not found")))) as visitor:
         visitor.add(("mill.md", STORY.encode()))
         text = text_of(asked(visitor))
+        assert "Ask / not found" in text
         assert "The library does not hold the answer" in text
         assert FACT in text  # the passage that came nearest
         nothing = text_of(asked(visitor, "zeppelin quarks?"))

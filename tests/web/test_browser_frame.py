@@ -182,4 +182,14 @@ def test_on_a_phone_ones_own_pages_stand_in_one_line_and_the_open_one_is_in_sigh
     assert line["x"] <= here["x"]
     assert here["x"] + here["width"] <= line["x"] + line["width"] + 1
     assert page.evaluate("document.documentElement.scrollWidth") == 390
+    page.goto(f"{base}/settings")
+    page.evaluate("document.documentElement.style.fontSize = '200%'")  # as who chose large text in the browser
+    assert page.evaluate("getComputedStyle(document.body).fontSize") == "32px"
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    app.state.site.library.add_documents([Document.of("https://mills.example/", STORY * 3, "Mills")])
+    page.goto(f"{base}/library")
+    page.locator(".document-title", has_text="Mills").click()
+    page.locator("form[role=search] #q").wait_for()
+    page.evaluate("document.documentElement.style.fontSize = '200%'")
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
     context.close()

@@ -52,3 +52,10 @@ def test_all_of_it_stands_out(theme: int, pairs: list[tuple[str, str]], least: f
     tokens = list(themes().values())[theme]
     weak = {(ink, on): contrast(tokens[ink], tokens[on]) for ink, on in pairs}
     assert {pair: found for pair, found in weak.items() if found < least} == {}
+
+
+def test_text_is_as_large_as_the_browser_is_told_to_show_it() -> None:
+    """Sizes in pixels stay as they are: those of a drawing alone may, whose boxes are as large as their words."""
+    for file in STATIC.glob("*.css"):
+        sizes = re.findall(r"([^{}]*)\{[^{}]*\bfont(?:-size)?:[^;}]*\dpx", file.read_text("utf-8"))
+        assert [one.strip() for one in sizes] in ([], [".box text"]), file.name

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from reading_site import STORY, made_app, pdf, text_of, visiting
 
 from foveal.text.code_blocks import code_blocks
-from foveal.text.headings import find_headings
+from foveal.text.headings import Heading, find_headings
 from foveal.text.table_cells import grids_of
 from foveal.text.topic_outline import Topic
 from foveal.types import Document
@@ -116,6 +116,15 @@ def test_lines_that_were_broken_for_the_paper_are_joined_and_others_are_not():
     assert lines[0] == f"{full}end.\n"
     assert "1. a list\n" in lines
     assert "3. and one\n" in lines
+
+
+def test_a_line_below_a_heading_is_whole():
+    long = "House and keeper and wheel and mill and river, all of them in one line that is full"
+    text = "".join(f"Chapter {n}\n{long}\n" + "words go on\n" * 6 for n in range(1, 5))
+    headings = [Heading(one.start(), one.end(), 1, one[0].strip()) for one in re.finditer(r"Chapter \d\n", text)]
+    (block,) = blocks_of(Document.of("test:x", text, "x"), [], headings, 0, len(text), flowing=True)
+    lines = [line for one in block.slices for line in one.lines]
+    assert sum(line.startswith(long) for line in lines) == 4
 
 
 @pytest.mark.parametrize(

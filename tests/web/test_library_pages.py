@@ -62,7 +62,7 @@ def test_files_of_all_kinds_get_in_and_are_listed(visitor, tmp_path):
             ("plain.txt", "Schärfe ist in der Mitte.".encode()),
         )
     )
-    assert page.count("is in the library now") == 4
+    assert page.count("is in the library now: 1 passage") == 4
     assert "1 passage of 2 pages" in page
     listed = text_of(visitor.client.get("/library").text)
     for title in ("The mill", "Tide mills", "A page", "plain"):
@@ -155,6 +155,8 @@ def test_what_is_refused_is_said_beside_a_library_with_documents_too(visitor):
     assert answer.status_code == 400
     assert "neither a URL" in text_of(answer.text)
     assert "nonsense" in answer.text  # what was pasted is still there
+    assert "form-first" in answer.text  # on a phone, too, it is seen at once
+    assert "form-first" not in visitor.client.get("/library").text
 
 
 def test_addresses_that_are_pasted_together_are_each_fetched_and_are_no_text(visitor, tmp_path):
@@ -204,7 +206,9 @@ def test_files_of_other_kinds_are_refused_before_they_are_kept(visitor, tmp_path
 
 def test_of_files_that_are_refused_together_none_is_kept_but_those_of_documents(visitor, tmp_path):
     wrong = ("files", ("picture.png", b"\x89PNG\r\n\x1a\n" + bytes(64)))
-    assert visitor.post("/library/add", [("files", ("mill.md", STORY.encode())), wrong]).status_code == 400
+    answer = visitor.post("/library/add", [("files", ("mill.md", STORY.encode())), wrong])
+    assert answer.status_code == 400
+    assert "None of the 2 files was added" in text_of(answer.text)
     assert kept(tmp_path) == []
     visitor.add(("mill.md", STORY.encode()))
     assert visitor.post("/library/add", [("files", ("again.md", STORY.encode())), wrong]).status_code == 400

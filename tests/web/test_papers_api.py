@@ -159,3 +159,6 @@ def test_the_page_of_the_api_lists_what_the_description_says(client: TestClient)
     assert {one.text for one in select(page, ".call h3 code")} == set(described)
     assert {"/api/daily_papers", "/api/papers/search", "/api/papers/{id}", "/papers/{id}.md"} <= set(described)
     assert "1 to 100, 50 if left out" in page.text_content()
+    rows = select(page, ".call tbody tr")
+    assert {tuple(cell.get("colspan", "1") for cell in row) for row in rows} == {("1", "2"), ("1", "1", "1")}
+    assert all(cell.text_content() for row in rows for cell in row)  # no column stays empty

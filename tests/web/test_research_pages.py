@@ -303,6 +303,36 @@ def test_a_run_of_another_process_is_looked_on_at(tmp_path: Path) -> None:
         listening.join(60)
         assert seen[-4:] == ["event: over", "data: ", "event: end", "data: "]
         assert any("It was so." in line for line in seen)
+        over = words_of(client.get(f"/research/{key}").text)
+        assert "Nothing was found" in over
+        assert "Answered" not in over
+
+
+@pytest.mark.parametrize(
+    ("done", "said"),
+    [
+        ({"stopped_by": None, "found": True}, "Answered"),
+        ({"stopped_by": None}, "Answered"),  # of an older run
+        ({"stopped_by": "asked", "found": True}, "Answered before all was searched"),
+        ({"stopped_by": "asked", "found": False}, "Nothing was found before you asked for an answer"),
+        ({"stopped_by": "cancelled", "found": False}, "Cancelled"),
+    ],
+)
+def test_a_run_is_called_answered_where_something_was_found(
+    client: TestClient, done: dict[str, Any], said: str
+) -> None:
+    from foveal.research.events import Event
+    from foveal.web.signed_in import hash_of
+
+    client.get("/research")
+    runs = Runs(client.app.state.site.database)  # type: ignore[attr-defined]
+    key = runs.new("q", owner=Owner(browser=hash_of(client.cookies["foveal_browser"])))
+    with runs.keep(key) as keeper:
+        keeper.write(Event(1, "run", {"question": "q"}, 0.0))
+        keeper.write(Event(2, "done", {"bad_citations": 0, "put_together": True} | done, 0.0))
+    page = words_of(client.get(f"/research/{key}").text)
+    assert said in page
+    assert ("Answered" in page) == said.startswith("Answered")
 
 
 def test_runs_of_another_server_wait_go_on_and_are_stopped_from_here(tmp_path: Path) -> None:

@@ -320,22 +320,24 @@ class BoundaryPredictor(nn.Module):
         InputError: none there, one of another version, or not one of `channels`.
         """
         card, weights = _read(path)
-        if card.get("version") != VERSION:
-            raise InputError(f"{path} was written by another version of Foveal. Train the predictor anew.")
-        origin = card["origin"]
-        if channels not in (None, card["channels"]):
-            raise InputError(
-                f"The predictor in {path} reads the {card['channels']} key channels of {origin['model']}; this model "
-                f"has {channels}. Train one for it."
-            )
-        predictor = cls(**{name: value for name, value in card.items() if name not in ("version", "origin")})
         try:
+            if card.pop("version") != VERSION:
+                raise InputError(f"{path} was written by another version of Foveal. Train the predictor anew.")
+            origin = Origin(**card.pop("origin"))
+            if channels not in (None, card["channels"]):
+                raise InputError(
+                    f"The predictor in {path} reads the {card['channels']} key channels of {origin.model}; this model "
+                    f"has {channels}. Train one for it."
+                )
+            predictor = cls(**card)
             predictor.load_state_dict({name: weight.float() for name, weight in weights.items()})
-        except RuntimeError as error:
+        except (RuntimeError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{path} is damaged: its weights do not fit its settings. Train the predictor anew."
             ) from error
-        predictor.origin = Origin(**origin)
+        if not all(bool(weight.isfinite().all()) for weight in weights.values()):
+            raise InputError(f"{path} is damaged: some of its weights are no numbers. Train the predictor anew.")
+        predictor.origin = origin
         return predictor.eval()
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from foveal.errors import InputError
-from foveal.models.compiled import library
+from foveal.models.compiled import library, serves
 
 SOURCE = "attention/native/last_masses.cpp"
 
@@ -53,10 +53,9 @@ def last_masses(
 
     Each sums to 1. Without gradients on a CPU by native/last_masses.cpp, which makes no weights; else from them.
     """
-    if query.device.type == "cpu" and query.dtype in (torch.float32, torch.bfloat16) and not torch.is_grad_enabled():
-        found = library(SOURCE)
-        if found is not None:
-            return _added_up(found, _last_products(query, key, count, scale), softcap)
+    found = library(SOURCE) if serves(query, key) else None
+    if found is not None:
+        return _added_up(found, _last_products(query, key, count, scale), softcap)
     weights = last_queries(query, key, count, scale=scale, softcap=softcap)
     return column_mass(weights), slash_mass(weights)
 

@@ -11,10 +11,9 @@ writes to one changes nobody's file.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import fields
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +42,72 @@ Array = NDArray[Any]
 Memory = RetrievalAttention | LongHeads
 """The methods that keep a text; `registry.MEMORIES` names them."""
 
+SHAPES = {
+    "window_keys": "GwD",
+    "window_values": "GwE",
+    "keys": "GnD",
+    "values": "GnE",
+    "tail_counts": "GS",
+    "tail_keys": "GSD",
+    "tail_covariance": "GSDD",
+    "tail_values": "GSE",
+    "tail_cross": "GSDE",
+    "links": "HnL",
+    "entries": "HP",
+    "means": "GD",
+    "shapes": "HDD",
+    "ids": "Hk",
+    "last_keys": "GtD",
+    "last_values": "GtE",
+    "last_queries": "HtD",
+    "vectors": "HmR",
+}
+"""The sizes of arrays by letter: one number for a letter in all arrays of a layer, of capitals at least 1."""
+
+TYPES = {"tail_counts": "int64", "ids": "int32", "links": "int32", "entries": "int32"}
+"""Of arrays that hold no float32, beside the keys and values, which are of the model's type."""
+
+
+class LayerArrays:
+    """The arrays of a layer in `place`, mapped one by one; what is read by addresses is looked at before.
+
+    ValueError: one is of another type or shape than was written, or does not go together with those before it.
+    """
+
+    def __init__(self, place: Path, dtype: torch.dtype, **sizes: int) -> None:
+        """`dtype` of keys and values; `sizes` that are known, by the letters of `SHAPES`."""
+        self._place, self._dtype, self.sizes = place, dtype, sizes
+
+    def __call__(self, name: str, letters: str | None = None) -> Array:
+        """The array as it lies on the disk, mapped privately: nobody else sees what is written to it."""
+        found: Array = np.load(self._place / f"{name}.npy", mmap_mode="c", allow_pickle=False)
+        letters = letters or SHAPES[name]
+        if name == "tail_counts" and found.ndim == 1:  # of texts kept up to 2026-12-01: for all groups
+            letters = "S"
+        fits = found.ndim == len(letters) and found.flags.c_contiguous and str(found.dtype) == self._type(name)
+        for letter, size in zip(letters, found.shape, strict=False):
+            fits = fits and size == self.sizes.setdefault(letter, size) and (size > 0 or letter.islower())
+        if not fits:
+            known = ", ".join(f"{letter} {self.sizes[letter]}" for letter in letters if letter in self.sizes)
+            raise ValueError(
+                f"{self._place.name}/{name}.npy holds {found.dtype} {found.shape}, not {self._type(name)} "
+                f"({', '.join(letters)}) with {known}"
+            )
+        return found
+
+    def tensor(self, name: str, letters: str | None = None) -> Tensor:
+        """Keys, values or queries, over the mapped file."""
+        return tensor_of(self(name, letters), self._dtype)
+
+    def read(self, name: str) -> Tensor:
+        """All of it in memory."""
+        return torch.from_numpy(np.array(self(name)))
+
+    def _type(self, name: str) -> str:
+        if name in ("keys", "values", "last_keys", "last_values", "last_queries"):
+            return "int16" if self._dtype == torch.bfloat16 else str(self._dtype).removeprefix("torch.")
+        return TYPES.get(name, "float32")
+
 
 @contextmanager
 def told_of_damage(folder: Path) -> Iterator[None]:
@@ -51,11 +116,27 @@ def told_of_damage(folder: Path) -> Iterator[None]:
         yield
     except FovealError:
         raise
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise LibraryCorrupt(
             f"The text kept in {folder} is damaged, or was being removed ({type(error).__name__}: {error}). Remove it "
             "and keep it anew."
         ) from error
+
+
+def json_in(path: Path) -> Any:
+    """What a file of JSON holds; None: there is none, or it is damaged, as a cut of the power may leave it."""
+    with suppress(OSError, ValueError):
+        return json.loads(path.read_text(encoding="utf-8"))
+    return None
+
+
+def check_sizes(folder: Path, files: Mapping[str, int]) -> None:
+    """LibraryCorrupt: a file of a kept text is missing, or is not as long as it was."""
+    for name, size in files.items():
+        path = folder / name
+        if not path.is_file() or path.stat().st_size != size:
+            found = f"has {path.stat().st_size:,} bytes instead of {size:,}" if path.is_file() else "is missing"
+            raise LibraryCorrupt(f"The text kept in {folder} is damaged: {name} {found}. Remove it and keep it anew.")
 
 
 def layout_of(model: LanguageModel) -> dict[str, Any]:
@@ -146,42 +227,46 @@ def open_layer(
     InputError: the method's index learns from queries that were not kept.
     """
     told = json.loads((place / "layer.json").read_text(encoding="utf-8"))
+    if told["length"] != manifest["tokens"]:
+        raise ValueError(f"{place.name} has {told['length']} tokens, the text {manifest['tokens']}")
     dtype = getattr(torch, manifest["layout"]["dtype"])
-    mapped = partial(_mapped, place)
     if window is not None:
         return open_sliding(place, window, dtype, device)
     layer = MemoryLayer(method, number, turn)
-    keys, values = (torch.from_numpy(np.array(mapped(f"window_{name}"))) for name in ("keys", "values"))
-    held = Window(keys, values, told["sinks"])
+    wide = torch.float32 if dtype == torch.float16 else dtype
+    arrays = LayerArrays(place, wide, H=manifest["layout"]["heads"])
+    held = Window(arrays.read("window_keys"), arrays.read("window_values"), told["sinks"])
+    if not 0 <= held.sinks <= len(held) or arrays.sizes["H"] % arrays.sizes["G"]:
+        raise ValueError(f"{place.name} has a window of {len(held)} with {held.sinks} sinks, {arrays.sizes}")
     kind = told["kind"] if told["kind"] == "none" or method.index == AUTO else method.index
     if kind in ("snapkv", "roar") and kind != told["kind"]:
         raise InputError(
             f"The text was kept with the index {told['kind']}; {kind} learns from queries that are gone. Keep it anew."
         )
-    hidden = None if kind == "none" else _open_hidden(method, kind, mapped, dtype)
+    hidden = None if kind == "none" else _open_hidden(method, kind, arrays)
+    if len(held) + (len(hidden) if hidden else 0) > told["length"]:
+        raise ValueError(f"{place.name} holds more than {told['length']} tokens")
     built = told.get("built", {}) if kind == told["kind"] else {}  # of texts kept before this was noted: nothing
     layer.resume(Parts(held, hidden, kind, built), told["length"])
     return layer
 
 
-def _mapped(place: Path, name: str) -> Array:
-    found: Array = np.load(place / f"{name}.npy", mmap_mode="c", allow_pickle=False)  # private: nobody else sees it
-    return found
-
-
 def open_sliding(place: Path, window: int, dtype: torch.dtype, device: torch.device) -> SlidingLayer:
     """A layer whose window is all that was kept of it."""
     sliding = SlidingLayer(window)
+    arrays = LayerArrays(place, dtype, B=1)
     sliding.keys, sliding.values = (
-        tensor_of(_mapped(place, name), dtype).to(device, copy=True) for name in ("keys", "values")
+        arrays.tensor(name, letters).to(device, copy=True) for name, letters in (("keys", "BGnD"), ("values", "BGnE"))
     )
     sliding.length = json.loads((place / "layer.json").read_text(encoding="utf-8"))["length"]
+    if sliding.keys.shape[2] != min(sliding.length, window - 1):
+        raise ValueError(f"{place.name} holds {sliding.keys.shape[2]} of {sliding.length} tokens, and sees {window}")
     sliding.is_initialized = True
     return sliding
 
 
 def open_chunks(
-    folder: Path, method: LongHeads, kept: Memory, turn: Turn, manifest: Mapping[str, Any], model: LanguageModel
+    folder: Path, method: LongHeads, kept: Any, turn: Turn, manifest: Mapping[str, Any], model: LanguageModel
 ) -> list[LongHeadsLayer | SlidingLayer]:
     """The layers of a text that LongHeads keeps."""
     dtype = getattr(torch, manifest["layout"]["dtype"])
@@ -193,25 +278,30 @@ def open_chunks(
         if window is not None:
             layers.append(open_sliding(place, window, dtype, model.device))
             continue
-        arrays = {
-            name: tensor_of(_mapped(place, name), torch.float32 if name == "vectors" else dtype).to(model.device)
-            for name in ("keys", "values", "last_keys", "last_values", "last_queries", "vectors")
-        }
+        files = LayerArrays(place, dtype, H=manifest["layout"]["heads"])
+        whole = ("keys", "values", "last_keys", "last_values", "last_queries")
+        arrays = {name: files.tensor(name).to(model.device) for name in whole}
+        arrays["vectors"] = torch.from_numpy(files("vectors")).to(model.device)
+        chunk, held = kept.shape_for(config).chunk, [files.sizes[letter] for letter in "mnt"]
+        if [held[0] * chunk, sum(held[1:])] != [held[1], manifest["tokens"]] or held[2] >= chunk:
+            raise ValueError(f"{place.name} holds {held} chunks, tokens of them and tokens, not {manifest['tokens']}")
         module = model.model.base_model.layers[number].self_attn
         layers.append(opened_layer(method, kept, number, turn, arrays, rotations.for_layer(module), config))
     return layers
 
 
-def _open_hidden(method: RetrievalAttention, kind: str, mapped: Callable[[str], Array], dtype: torch.dtype) -> Hidden:
-    wide = torch.float32 if dtype == torch.float16 else dtype
-    keys, values = (Rows(tensor_of(mapped(name), wide)) for name in ("keys", "values"))
-    tail = Tail(*(torch.from_numpy(np.array(mapped(f"tail_{one.name}"))) for one in fields(Tail)))
+def _open_hidden(method: RetrievalAttention, kind: str, arrays: LayerArrays) -> Hidden:
+    keys, values = (Rows(arrays.tensor(name)) for name in ("keys", "values"))
+    tail = Tail(*(arrays.read(f"tail_{one.name}") for one in fields(Tail)))
     if kind == "snapkv":
-        return Hidden(Snapped(keys, torch.from_numpy(np.array(mapped("ids"))).long()), values, tail)
+        ids = arrays.read("ids").long()
+        if ids.numel() and not (ids.min() >= 0 and ids.max() < len(keys)):
+            raise ValueError(f"keys {int(ids.min())} to {int(ids.max())} were chosen where there are {len(keys)}")
+        return Hidden(Snapped(keys, ids), values, tail)
     if kind in ("streaming", "full"):
         return Hidden(Nothing(keys), values, tail)
     names = ("links", "entries", "means", "shapes") if kind == "roar" else ()
-    return Hidden(read(kind, keys, {name: mapped(name) for name in names}, method.indexes), values, tail)
+    return Hidden(read(kind, keys, {name: arrays(name) for name in names}, method.indexes), values, tail)
 
 
 def plain_array(tensor: Tensor) -> Array:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from foveal.attention.rows import Rows
 from foveal.errors import InputError
-from foveal.models.compiled import library
+from foveal.models.compiled import library, serves
 
 SOURCE = "attention/native/memory_parts.cpp"
 
@@ -49,10 +49,8 @@ class _Clusters(ctypes.Structure):
 def read_found(ids: Tensor, products: Tensor, values: Rows, scale: float, softcap: float | None) -> Part | None:
     """The attention over found keys (H, Q, k), by their products. InputError: an id is of no value."""
     base, more = values.base, values.added
-    known = base.device.type == "cpu" and base.dtype in (torch.float32, torch.bfloat16)
-    if not known or base.stride(2) != 1 or more.stride(2) != 1 or torch.is_grad_enabled():
-        return None
-    native = library(SOURCE)
+    even = base.stride(2) == more.stride(2) == 1
+    native = library(SOURCE) if even and serves(base, more) else None
     if native is None:
         return None
     heads, each, k = ids.shape
@@ -77,13 +75,7 @@ def expect_rest(
 ) -> Part | None:
     """The expected attention of queries (H, Q, D) over clusters (counts, keys, covariance, values, cross)."""
     counts, keys = clusters[:2]
-    if (
-        keys.device.type != "cpu"
-        or any(part.dtype != torch.float32 for part in clusters[1:])
-        or torch.is_grad_enabled()
-    ):
-        return None
-    native = library(SOURCE)
+    native = library(SOURCE) if serves(*clusters[1:], types=(torch.float32,)) else None
     if native is None:
         return None
     heads, each, width = queries.shape

@@ -45,6 +45,8 @@ from foveal.attention.memory_layer_files import (
     Array,
     Memory,
     check_layout,
+    check_sizes,
+    json_in,
     layout_of,
     open_chunks,
     open_layers,
@@ -60,7 +62,7 @@ from foveal.attention.prefill import attended
 from foveal.attention.retrieval_attention import RetrievalAttention, RetrievalCache
 from foveal.attention.roar_graph import RoarSettings
 from foveal.attention.rotation import Rotation, unturned
-from foveal.errors import InputError, LibraryBusy, LibraryCorrupt, LibraryTooNew, StorageFull
+from foveal.errors import InputError, LibraryBusy, LibraryTooNew, StorageFull
 from foveal.evaluation.files import whole_file
 from foveal.models.decoding import Decoder, State
 from foveal.models.language import LanguageModel
@@ -197,7 +199,11 @@ def _begun(making: Path, x: Tensor) -> tuple[int, Tensor]:
     if not states:
         return 0, x
     number = max(states)
-    return number, tensor_of(np.load(making / f"state-{number}.npy"), x.dtype).to(x.device)
+    with told_of_damage(making):
+        held = tensor_of(np.load(making / f"state-{number}.npy"), x.dtype)
+        if held.shape != x.shape or held.dtype != x.dtype:
+            raise ValueError(f"state-{number}.npy holds {held.dtype} {tuple(held.shape)}")
+    return number, held.to(x.device)
 
 
 def _read_whole(
@@ -262,37 +268,31 @@ def load(folder: Path, model: LanguageModel, method: Memory | None = None) -> Re
 def kept_in(folder: Path) -> Kept:
     """What is kept in `folder`. InputError: nothing is. LibraryCorrupt: files are missing or cut off."""
     manifest = _manifest(folder)
-    for name, size in manifest["files"].items():
-        path = folder / name
-        if not path.is_file() or path.stat().st_size != size:
-            found = f"has {path.stat().st_size:,} bytes instead of {size:,}" if path.is_file() else "is missing"
-            raise LibraryCorrupt(f"The text kept in {folder} is damaged: {name} {found}. Remove it and keep it anew.")
-    return Kept(
-        folder,
-        manifest["tokens"],
-        manifest["model_name"],
-        _method_of(manifest),
-        manifest["note"],
-        sum(manifest["files"].values()),
-    )
+    with told_of_damage(folder):
+        check_sizes(folder, manifest["files"])
+        told = manifest["tokens"], manifest["model_name"], _method_of(manifest), manifest["note"]
+        return Kept(folder, *told, sum(manifest["files"].values()))
 
 
 def tokens_of(folder: Path) -> list[int]:
     """The tokens of a kept text. InputError: none is kept there."""
-    found: list[int] = _loaded(folder, "tokens.npy").tolist()
+    found: list[int] = _loaded(folder, "tokens.npy", "int32", 1).tolist()
     return found
 
 
 def logits_of(folder: Path) -> Tensor:
     """Logits (1, vocabulary) float32 of what follows a kept text. InputError: none is kept there, or by `save`."""
-    return torch.from_numpy(_loaded(folder, LOGITS))
+    return torch.from_numpy(_loaded(folder, LOGITS, "float32", 2))
 
 
-def _loaded(folder: Path, name: str) -> Array:
+def _loaded(folder: Path, name: str, kind: str, axes: int) -> Array:
     _manifest(folder)
     if not (folder / name).is_file():
         raise InputError(f"{folder} holds no {name}: a cache that was saved does not know what follows. Use `keep`.")
-    found: Array = np.load(folder / name, allow_pickle=False)
+    with told_of_damage(folder):
+        found: Array = np.load(folder / name, allow_pickle=False)
+        if (str(found.dtype), found.ndim) != (kind, axes):
+            raise ValueError(f"{name} holds {found.dtype} {found.shape}")
     return found
 
 
@@ -309,12 +309,14 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 
 def _check_model(folder: Path, manifest: Mapping[str, Any], model: LanguageModel) -> None:
-    if manifest["fingerprint"] != model.fingerprint:
+    with told_of_damage(folder):
+        fingerprint, layout = str(manifest["fingerprint"]), dict(manifest["layout"])
+    if fingerprint != model.fingerprint:
         raise InputError(
-            f"The text in {folder} was read by {manifest['model_name']} ({manifest['fingerprint'][:12]}), which is not "
+            f"The text in {folder} was read by {manifest['model_name']} ({fingerprint[:12]}), which is not "
             f"{model.name} ({model.fingerprint[:12]}): other weights, or another tokenizer. Open it with that model."
         )
-    check_layout(folder, manifest["layout"], model)
+    check_layout(folder, layout, model)
 
 
 def _plan(model: LanguageModel, ids: Sequence[int], method: Memory, note: Mapping[str, Any]) -> dict[str, Any]:
@@ -380,7 +382,7 @@ def _alone(folder: Path, plan: Mapping[str, Any]) -> Iterator[Path]:
     making.mkdir(parents=True, exist_ok=True)
     with _locked(making):
         told = making / PLAN
-        if not told.is_file() or json.loads(told.read_text(encoding="utf-8")) != json.loads(json.dumps(plan)):
+        if json_in(told) != json.loads(json.dumps(plan)):
             for left in making.iterdir():
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
             with whole_file(told) as beside:

@@ -20,7 +20,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from foveal.attention.dense import capped_attention
 from foveal.errors import InputError
-from foveal.models.compiled import library
+from foveal.models.compiled import library, serves
 
 SOURCE = "attention/native/nearest_attention.cpp"
 APART = "Runs must list as many keys of each head, all of the {keys} that there are."
@@ -78,11 +78,9 @@ def nearest_attention(
             f"{count} nearest of {listed} keys were asked for by queries {tuple(query.shape)}; it needs one query of "
             "one text (1, H, 1, d), runs for each of its heads, and at least one key, at most those listed."
         )
-    known = query.device.type == "cpu" and query.dtype in (torch.float32, torch.bfloat16)
-    if known and query.dtype == key.dtype == value.dtype and not torch.is_grad_enabled():
-        found = library(SOURCE)
-        if found is not None:
-            return _native(found, (query, key, value), runs, (listed, count), scale, softcap)
+    found = library(SOURCE) if serves(query, key, value) else None
+    if found is not None:
+        return _native(found, (query, key, value), runs, (listed, count), scale, softcap)
     return plain(query, key, value, runs, count=count, scale=scale, softcap=softcap)
 
 

@@ -178,7 +178,7 @@ def parsed(text: str, name: str) -> HeadScores:
         if fields.pop("version") != VERSION:
             raise InputError(f"{name} was written by another version of Foveal. Measure anew: foveal heads detect")
         return HeadScores(_runs(fields.pop("scores")), **fields)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(

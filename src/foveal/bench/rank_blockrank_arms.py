@@ -189,11 +189,13 @@ class Arms:
         learning, made_by = self._learning(arm), self._made_by(arm)
         trained = copy.deepcopy(before.model).float().eval()
         reading = ListReading(before, arm.layer, arm.layout, arm.objective == "ntp+aux", arm.full)
+        rows = DrawnLists(arm.lists, learning.documents, learning.loop.seed)
         job = Job(
             model=learned_of(trained, learning, arm.layer),
-            rows=DrawnLists(arm.lists, learning.documents, learning.loop.seed),
+            rows=rows,
             loss=BlockRankLoss(trained, reading, learning),
             identity=made_by,
+            plan=rows.plan(learning.loop.batch),
             collate=list,
         )
         log.info("training %s on %d lists; later runs read it from the cache", arm.name, len(arm.lists))

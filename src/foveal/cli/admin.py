@@ -35,6 +35,9 @@ def compact(home: Home = None, as_json: AsJson = False) -> None:
         print_json({"bytes_before": before, "bytes_after": after})
     else:
         results().print(f"{size(before)} before, {size(after)} now.")
+        if after > before:
+            told = "What was replaced in the last minute stays, for searches that read it: compact again later."
+            notes().print(told, soft_wrap=True)
 
 
 @app.command()

@@ -124,31 +124,28 @@ def status(home: Home = None, as_json: AsJson = False) -> None:
     """Show subscriptions by state, runs with what became of their messages, and who is sending."""
     from sqlalchemy import select
 
-    from foveal import faults
-    from foveal.database import is_dead
+    from foveal.papers import lease
     from foveal.papers.mail import delivery, subscriptions
     from foveal.papers.people_schema import MailDayRow
-    from foveal.papers.schema import LeaseRow
 
     with _opened(home) as (_, database):
         states, runs = subscriptions.states(database), delivery.counts(database)
+        held = lease.has(database, delivery.LEASE, seconds=delivery.LEASE_S)
         with database.reading() as session:
-            kept = session.get(LeaseRow, delivery.LEASE)
-            lease = kept if kept and kept.until > faults.now() and not is_dead(kept.holder) else None
             days = session.scalars(select(MailDayRow).order_by(MailDayRow.day.desc(), MailDayRow.state).limit(60)).all()
     if as_json:
         print_json(
             {
                 "subscriptions": states,
                 "runs": [{"cadence": c, "period": p, "messages": found} for (c, p), found in runs.items()],
-                "sending": lease and {"holder": lease.holder, "until": lease.until},
+                "sending": held and {"holder": held.holder, "until": held.until},
                 "days": [{"day": row.day, "state": row.state, "messages": row.messages} for row in days],
             }
         )
         return
     console = results()
     console.print("Subscriptions: " + (", ".join(f"{n} {state}" for state, n in states.items()) or "none"))
-    console.print(f"Sending: {lease.holder}, until {lease.until:%H:%M:%S} UTC" if lease else "Sending: nobody")
+    console.print(f"Sending: {held.holder}, until {held.until:%Y-%m-%d %H:%M:%S} UTC" if held else "Sending: nobody")
     console.print(_runs_table(runs) if runs else "Runs: none yet; `foveal digest send` makes the first.")
 
 
@@ -368,7 +365,7 @@ def _show_report(report: Report) -> None:
 def _runs_table(runs: dict[tuple[str, str], dict[str, int]]) -> Any:
     from rich.table import Table
 
-    shown = Table(title="Runs", title_justify="left")
+    shown = Table(title="Runs", title_justify="left", box=None, pad_edge=False)
     for name in ("cadence", "period", "queued", "sent", "failed", "suppressed", "unknown", "empty"):
         shown.add_column(name, justify="left" if name in ("cadence", "period") else "right")
     for (cadence, period), found in list(runs.items())[:20]:
@@ -386,7 +383,8 @@ def _subscriptions_table(rows: list[Subscription]) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table(title=f"{len(rows)} subscriptions", title_justify="left")
+    title = f"{len(rows)} subscription{'s' * (len(rows) != 1)}"
+    shown = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for name in ("id", "address", "state", "cadence", "hour", "what", "since"):
         shown.add_column(name, overflow="fold")
     for one in rows:

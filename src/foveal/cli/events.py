@@ -213,7 +213,8 @@ def _show_events(found: Sequence[Event], store: EventStore, *, whole: bool, why:
         for title, document in zip(one.titles, one.documents, strict=True):
             results().print(f"   {document[:8]}  {title}", markup=False)
     refused = ", ".join(f"{count:,} {reason}" for reason, count in sorted(store.reasons.items()) if count)
-    notes().print(f"{store.received:,} documents; no new evidence: {refused or 'none'}.", markup=False)
+    many = f"{store.received:,} document{'s' * (store.received != 1)}"
+    notes().print(f"{many}; no new evidence: {refused}." if refused else f"{many}.", markup=False)
 
 
 def _days(event: Event) -> str:

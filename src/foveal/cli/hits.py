@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from foveal.cli.output import shortened
+from foveal.cli.output import results, shortened
 from foveal.retrieval.asked_words import asked_found, asked_places
 from foveal.text.units import sentences
 from foveal.types import page_at
@@ -22,6 +24,9 @@ AUTHOR = 60
 
 WIDTH, WIDEST = 110, 132
 """Characters of a line; of those that a text has already, up to which it is left as it is."""
+
+INDENT, NARROWEST = 3, 20
+"""Blanks before a line of a passage; the fewest columns that a narrow terminal has behind them."""
 
 
 def hit_json(hit: Hit, entries: Mapping[str, Entry]) -> dict[str, Any]:
@@ -51,10 +56,32 @@ def _span_json(span: Span) -> dict[str, Any]:
     return {"document_id": span.document_id, "start": span.start, "end": span.end}
 
 
-def _width(text: str) -> int:
-    """Of a line: lines that a text was broken into by hand stay, since what is cut off each would stand alone."""
-    own = max(map(len, text.splitlines()), default=0)
-    return own if WIDTH < own <= WIDEST else WIDTH
+def _cut_for(text: str) -> Callable[[str], list[tuple[int, str]]]:
+    """What cuts a passage into lines, with the offset of each: lines that a hand broke stay, else a word stands alone.
+
+    A terminal that is narrower goes before: a line that it breaks would leave a word or two in a line of their own.
+    """
+    from foveal.ranking.explanation import wrapped
+
+    own, console = max(map(len, text.splitlines()), default=0), results()
+    width = own if WIDTH < own <= WIDEST else WIDTH
+    if console.soft_wrap:
+        return lambda part: wrapped(part, width)
+    return lambda part: _in_columns(part, min(width, max(NARROWEST, console.width - INDENT)))
+
+
+def _in_columns(text: str, width: int) -> list[tuple[int, str]]:
+    """`wrapped`, where some letters (Chinese, emoji) take two columns of a terminal."""
+    from rich.cells import cell_len
+
+    from foveal.ranking.explanation import wrapped
+
+    places = [at for at, letter in enumerate(text) for _ in range(max(1, cell_len(letter)))]
+    if len(places) == len(text):
+        return wrapped(text, width)
+    columns = "".join(text[at] for at in places)  # a letter for each; one that is cut in two begins the next line
+    starts = list(dict.fromkeys(places[at] for at, _ in wrapped(columns, width - 1)))
+    return [(start, text[start:end]) for start, end in pairwise([*starts, len(text)])]
 
 
 def hit_text(
@@ -73,17 +100,16 @@ def hit_text(
     """
     from rich.text import Text
 
-    from foveal.ranking.explanation import wrapped
     from foveal.retrieval.rows import shown_from
 
-    span, width = hit.passage.span, _width(hit.passage.text)
+    span, cut = hit.passage.span, _cut_for(hit.passage.text)
     top = 0 if full else shown_from(hit, entry)
-    lines = [line for line in wrapped(hit.passage.text, width) if line[0] >= top]
-    held = _held(lines, explained) if explained else _words_held([text for _, text in lines], query)
+    lines = [line for line in cut(hit.passage.text) if line[0] >= top]
+    held = _held(lines, explained) if explained else _words_held(lines, asked_found(hit.passage.text, query))
     first, last = (0, len(lines)) if full else _best_lines([text for _, text in lines], held)
     begin, before = _begin(hit.passage.text, lines[first][0]) if first else (top, "")
     end, behind = _end(hit.passage.text, lines[last][0]) if last < len(lines) else (len(span), "")
-    shown = [(begin + at, line) for at, line in wrapped(hit.passage.text[begin:end], width)]
+    shown = [(begin + at, line) for at, line in cut(hit.passage.text[begin:end])]
     start = span.start + begin
     page = page_at(entry.pages, start)
     author = shortened(str(entry.metadata.get("author") or ""), AUTHOR)
@@ -98,11 +124,11 @@ def hit_text(
     body = Text("\n".join(f"   {line.rstrip(chr(10))}" for _, line in shown).rstrip())
     if explained:
         _mark(body, shown, explained)
+    else:
+        _mark_words(body, shown, asked_places(hit.passage.text, query))
     body = Text.assemble("   ", before, body[3:], behind) if before or behind else body
     if explained:
         return text.append_text(body).append(f"\n   {explained}\n", "dim")
-    for word in asked_places(body.plain, query):
-        body.stylize("yellow", *word)
     return text.append_text(body).append("\n")
 
 
@@ -145,9 +171,30 @@ def _held(lines: Sequence[tuple[int, str]], explained: Explanation) -> list[floa
     ]
 
 
-def _words_held(lines: Sequence[str], query: str) -> list[float]:
-    """How many of the query's words each line holds."""
-    return [len({word for _, word in asked_found(line, query)}) for line in lines]
+def _mark_words(body: Text, lines: Sequence[tuple[int, str]], words: Sequence[tuple[int, int]]) -> None:
+    """Colour the words in the lines, which stand three blanks in; one that a line's end parts, in both."""
+    starts, place, moved = [offset for offset, _ in lines], 3, list[int]()
+    for offset, line in lines:
+        moved.append(place - offset)
+        place += len(line.rstrip("\n")) + 4
+    for start, end in words:
+        for at in _rows(starts, start, end):
+            last = starts[at] + len(lines[at][1].rstrip("\n"))
+            body.stylize("yellow", moved[at] + max(start, starts[at]), moved[at] + min(end, last))
+
+
+def _rows(starts: Sequence[int], start: int, end: int) -> range:
+    """The lines, which begin at `starts`, that hold what stands from `start` to `end`."""
+    return range(max(0, bisect_right(starts, start) - 1), bisect_left(starts, end))
+
+
+def _words_held(lines: Sequence[tuple[int, str]], found: Sequence[tuple[tuple[int, int], str]]) -> list[float]:
+    """How many of the words that were asked for each line holds; one that a line's end parts counts in both."""
+    starts, held = [offset for offset, _ in lines], [set[str]() for _ in lines]
+    for (start, end), word in found:
+        for at in _rows(starts, start, end):
+            held[at].add(word)
+    return [len(words) for words in held]
 
 
 def _best_lines(lines: Sequence[str], held: Sequence[float], count: int = 6) -> tuple[int, int]:

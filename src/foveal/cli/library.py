@@ -262,7 +262,7 @@ def _tell_nothing(library: Library, query: str, retriever: str | None, where: Se
 
 def tell_unknown_keys(library: Library, where: Sequence[str] | None) -> None:
     """Which names of the conditions no document's metadata has: a slip of the pen finds nothing, and says nothing."""
-    from foveal.retrieval.filters import COLUMNS, metadata_keys
+    from foveal.retrieval.filters import COLUMNS, DOCUMENT_COLUMNS, metadata_keys, sql
 
     if asked := metadata_keys(where):
         known, looked_at = library.metadata_keys()
@@ -271,6 +271,13 @@ def tell_unknown_keys(library: Library, where: Sequence[str] | None) -> None:
             whole = looked_at >= library.store.counts()["documents"]
             none = "No document has" if whole else f"Of {looked_at:,} documents that were looked at, none has"
             notes().print(f"{none} {' or '.join(unknown)}. Names to ask by: {names}.", markup=False)
+    if any(re.search(r"(^|\band\s)\s*published(_at)?\b", one) for one in where or ()):
+        rest = [one for one in where or () if not re.search(r"\b(published|published_at|heading|page)\b", one)]
+        any_date, dated = (sql(each, DOCUMENT_COLUMNS) for each in (rest, [*rest, "published>=0001-01-01"]))
+        if library.store.entries(any_date, limit=1) and not library.store.entries(dated, limit=1):
+            what = "that fulfils the other conditions " if rest else ""
+            said = f"No document {what}has a date: a PDF, a Word document or a plain text has none."
+            notes().print(said, markup=False)
 
 
 def _ranker(name: str | None, library: Library, budget: float | None, reports: list[CascadeReport]) -> Ranker | None:

@@ -27,6 +27,9 @@ LONGEST = 160
 COUNTS = ("kind", "pages", "passages", "characters")
 """What a list leaves out in a narrow terminal."""
 
+NARROW = 100
+"""Columns of a terminal that is narrow for a list: beside the counts, 80 leave no room for titles and sources."""
+
 
 def register(app: typer.Typer) -> None:
     """Put this module's command into `app`."""
@@ -59,7 +62,7 @@ def list_documents(
     if len(entries) > TABLE:
         _print_lines(rows)
     else:
-        print_table(rows, spare=COUNTS)
+        print_table(rows, spare=COUNTS, narrow=NARROW)
 
 
 def _rows(entries: Sequence[Entry]) -> list[tuple[str, ...]]:

@@ -8,6 +8,9 @@ import typer
 
 from foveal.cli.output import AsJson, Home, print_json, results
 
+WIDE = 112
+"""Columns from which on a terminal has room for hub ids: names, which are there to be typed, are not cut for them."""
+
 
 def register(app: typer.Typer) -> None:
     """Put this module's command into `app`."""
@@ -37,11 +40,16 @@ def models(home: Home = None, as_json: AsJson = False) -> None:
         return
     from rich.table import Table
 
-    table = Table("name", "kind", "on this machine", "hub id", "licence", box=None, pad_edge=False)
-    for model in found:
-        here = _state(model)
-        table.add_row(*(str(model[key]) for key in ("name", "kind")), here, str(model["hub_id"]), str(model["licence"]))
     console = results()
+    heads = ("name", "kind", "on this machine", "hub id", "licence")
+    told = [(one["name"], one["kind"], _state(one), one["hub_id"], one["licence"]) for one in found]
+    kept = [place for place, head in enumerate(heads) if head != "hub id" or console.width >= WIDE]
+    table = Table(box=None, pad_edge=False)
+    for place in kept:
+        whole = max(len(str(row[place])) for row in told) if heads[place] == "name" else None
+        table.add_column(heads[place], no_wrap=whole is not None, min_width=whole)
+    for row in told:
+        table.add_row(*(str(row[place]) for place in kept))
     console.print(table)
     for model in found:
         if not model["installed"]:

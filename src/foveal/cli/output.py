@@ -132,8 +132,8 @@ def has_library(settings: Settings) -> bool:
     return settings.library_at != "home" or settings.library.is_dir()
 
 
-def print_table(rows: Sequence[Sequence[str]], *, spare: Collection[str]) -> None:
-    """A head and rows as a table on standard output; `spare` columns are left out where the terminal is narrow.
+def print_table(rows: Sequence[Sequence[str]], *, spare: Collection[str], narrow: int = NARROW) -> None:
+    """A head and rows as a table on standard output; below `narrow` columns of a terminal `spare` ones are left out.
 
     The column "id" is never cut off: it is there to be typed again.
     """
@@ -141,7 +141,7 @@ def print_table(rows: Sequence[Sequence[str]], *, spare: Collection[str]) -> Non
     from rich.text import Text
 
     console = results()
-    kept = [place for place, name in enumerate(rows[0]) if console.width >= NARROW or name not in spare]
+    kept = [place for place, name in enumerate(rows[0]) if console.width >= narrow or name not in spare]
     table = Table(box=None, pad_edge=False)
     for place in kept:
         whole = max(len(row[place]) for row in rows) if rows[0][place] == "id" else None

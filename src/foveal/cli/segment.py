@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from foveal.types import Document, Passage
 
 SAME_TOPIC = "same-topic"
-SHOWN = 80
-"""Characters of a segment's beginning."""
+SHOWN, LEAST = 80, 20
+"""Characters of a segment's beginning; columns that a narrow terminal has of them, and of the headings, at least."""
+
+GAPS = 6
+"""Columns between those of the table."""
 
 
 def register(app: typer.Typer) -> None:
@@ -75,11 +78,25 @@ def shown_passages(passages: Sequence[Passage], *, as_json: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("start", "end", "heading", "begins", box=None, pad_edge=False)
-    for passage in passages:
-        cells = (str(passage.span.start), str(passage.span.end), passage.heading or "", begins(passage.text))
-        table.add_row(*map(Text, cells))  # Text: a passage may look like markup
-    results().print(table)
+    console = results()
+    heads = ("start", "end", "heading", "begins")
+    rows = [  # Text: a passage may look like markup
+        (Text(str(p.span.start)), Text(str(p.span.end)), Text(p.heading or ""), Text(begins(p.text))) for p in passages
+    ]
+    if not console.soft_wrap:  # a person reads it: a line for each passage
+        starts, ends, headings, _ = (
+            max([len(head), *(cell.cell_len for cell in column)])
+            for head, column in zip(heads, zip(*rows, strict=True) if rows else [()] * len(heads), strict=True)
+        )
+        room = max(2 * LEAST, console.width - starts - ends - GAPS)
+        widest = min(headings, max(LEAST, room // 3))
+        for _, _, heading, text in rows:
+            heading.truncate(widest, overflow="ellipsis")
+            text.truncate(room - widest, overflow="ellipsis")
+    table = Table(*heads, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
 
 
 def shown_outline(outline: Outline, *, as_json: bool) -> None:

@@ -64,7 +64,7 @@ def corpusbrain(
     given = {"epochs": epochs, "steps": steps, "batch": batch, "learning_rate": learning_rate, "patience": patience}
     given = {"seed": seed, **{key: value for key, value in given.items() if value is not None}}
     texts = _texts(data, settings, base)
-    judged = _judged(data, split, texts, seed) if split and data is not None else None  # before hours of training
+    judged = _judged(data, split, texts) if split and data is not None else None  # before hours of training
     with training.progress() as on_progress:
         run = training.run_of(settings, name, on_progress, anew=anew)
         report, folder = _pretrained(texts, base, tasks, mentions, given, run)
@@ -91,7 +91,7 @@ def _pretrained(
 
     pairs = PairSettings(tasks=tuple(one.strip().upper() for one in tasks.split(",")), seed=given["seed"])
     linked = mention_links(texts) if mentions and "HIP" in pairs.tasks else list(texts)
-    kept, dev = hold_out(linked, documents=HELD_OUT, seed=given["seed"])
+    kept, dev = hold_out(linked, documents=HELD_OUT)  # the same whatever the seed is
     encoder = base is not None and supports(base_folder(base, run.cache_at))
     chosen = _settings(CorpusBrainSettings(), base, given, encoder=encoder)
     lessons = Lessons.of_corpus(TitledCorpus.of(kept, pairs), pairs)
@@ -99,7 +99,7 @@ def _pretrained(
     return report, folder
 
 
-def _judged(data: Path, split: str, texts: Sequence[TitledText], seed: int) -> tuple[list[TitlePair], list[TitlePair]]:
+def _judged(data: Path, split: str, texts: Sequence[TitledText]) -> tuple[list[TitlePair], list[TitlePair]]:
     """What judged queries ask for, by title: to learn from, and a tenth that chooses among the steps."""
     from foveal.evaluation.beir import load_beir
     from foveal.training.corpusbrain_pairs import TitlePair
@@ -111,7 +111,7 @@ def _judged(data: Path, split: str, texts: Sequence[TitledText], seed: int) -> t
         found = ((q, tuple(titles[d] for d in ids if d in titles)) for q, ids in examples.positives.items())
         return [TitlePair(examples.queries[q], named, "judged") for q, named in found if named]
 
-    learnt, dev = map(pairs, Examples.of(load_beir(data, split)).split(seed=seed))
+    learnt, dev = map(pairs, Examples.of(load_beir(data, split)).split())
     if not learnt or not dev:
         raise InputError(
             f"Of the queries that {split}.tsv judges {len(learnt)} to learn from and {len(dev)} to choose by ask for a "

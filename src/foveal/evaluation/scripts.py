@@ -143,6 +143,18 @@ def counted_words(text: str) -> list[str]:
     return found if text.isascii() else [piece for run in found for piece in pieces(run)]
 
 
+def word_count(text: str) -> int:
+    """How many words `text` has about: runs between white space; where no space parts words, two letters are one."""
+    if text.isascii() or not _alone().search(text):
+        return len(text.split())
+    return sum(max(1, len(_alone().findall(run)) // 2) for run in text.split())
+
+
+@lru_cache(1)
+def _alone() -> re.Pattern[str]:
+    return re.compile(f"[{classes().unspaced}]")
+
+
 @lru_cache(1)
 def _letter() -> re.Pattern[str]:
     return re.compile(rf".[{classes().marks}]*")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from foveal.errors import InputError
 from foveal.models.answers import Thoughts
 
 
@@ -21,6 +22,19 @@ class AnswerText:
         if thinking:
             self._thoughts.without("<think>")
         self._held = ""  # text that may be the beginning of a stop text
+
+    @classmethod
+    def after(cls, tokenizer: Any, prompt: Sequence[int], stop: Sequence[str] = ()) -> AnswerText:
+        """The answer to a prompt, whose template may have opened `<think>`."""
+        return cls(tokenizer, stop, thinking=tokenizer.decode(prompt[-16:]).rstrip().endswith("<think>"))
+
+    def require_answer(self, name: str) -> None:
+        """InputError: all of what `name` said was reasoning; an empty answer would read as if nothing was found."""
+        if self.thinking:
+            raise InputError(
+                f"{name} reasoned to its last token, and gave no answer. Raise max_tokens, or take a model that "
+                "answers at once."
+            )
 
     def add(self, token: int) -> str:
         """What can be shown now that `token` has come; often nothing."""

@@ -18,10 +18,12 @@ import re
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from foveal.evaluation.files import whole_file
 from foveal.settings import Settings
@@ -71,6 +73,15 @@ class _Libraries:
 
 
 library = _Libraries()
+
+
+def serves(*parts: Tensor, types: Sequence[torch.dtype] = (torch.float32, torch.bfloat16)) -> bool:
+    """Whether compiled code without a backward can be given these: all on the processor, of one of `types`, and no
+    gradients asked for.
+    """
+    (kind, *others) = {part.dtype for part in parts}
+    here = all(part.device.type == "cpu" for part in parts)
+    return here and kind in types and not others and not torch.is_grad_enabled()
 
 
 def _of_the_disk(error: Exception) -> bool:

@@ -14,6 +14,7 @@ the prompt comes several tokens a step (prompt_lookup.py).
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from threading import Lock
@@ -23,11 +24,11 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
-from foveal.errors import InputError
+from foveal.errors import InputError, ModelUnavailable
 from foveal.models.chat import Cancel, Sampling
 from foveal.models.decode_step import DecodeStep
 from foveal.models.key_values import KeyValues, cache_of, rewind, stacked
-from foveal.models.lean import supports
+from foveal.models.lean import stretches, supports
 from foveal.models.prefix_cache import PrefixCache, restore
 from foveal.models.prompt_lookup import PromptLookup
 from foveal.models.threads import Threads
@@ -37,6 +38,12 @@ CHUNK = {"cpu": 256, "cuda": 2048}
 
 COLDEST = 1e-30
 """The least temperature that logits are divided by: by less they pass what float32 holds. It draws the likeliest."""
+
+
+NO_NUMBERS = (
+    "The model computes what is no number (NaN or infinity), so nothing that it gives can be used. Load it in bfloat16 "
+    "or float32 if it was in float16; else its weights, or the text that it had kept, are damaged."
+)
 
 
 @dataclass
@@ -94,7 +101,7 @@ class Decoder:
     @property
     def lean(self) -> bool:
         """Whether `DecodeStep` decodes: then prompts are read in chunks, and rows decoded together."""
-        return supports(self.model)
+        return supports(self.model) and not stretches(self.model)
 
     def prefill(self, ids: Sequence[int], *, into: State | None = None, cancel: Cancel | None = None) -> State:
         """Read a prompt of 1 token or more; `into` is a state of one row that is overwritten, its prefix kept."""
@@ -214,9 +221,15 @@ def shared_chunks(held: Sequence[int], ids: Sequence[int], chunk: int) -> int:
 
 
 def drawn(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> int:
-    """A token from logits (vocabulary,): the likeliest at temperature 0, else drawn from the top_p most likely ones."""
+    """A token from logits (vocabulary,): the likeliest at temperature 0, else drawn from the top_p most likely ones.
+
+    ModelUnavailable: they are no numbers, and would all the same give a token, and an answer.
+    """
+    most, likeliest = logits.max(-1)
+    if not math.isfinite(float(most)):
+        raise ModelUnavailable(NO_NUMBERS)
     if sampling.temperature == 0:
-        return int(logits.argmax())
+        return int(likeliest)
     shares = torch.softmax(logits.float() / max(sampling.temperature, COLDEST), -1).cpu()
     if sampling.top_p < 1:
         shares = nucleus(shares, sampling.top_p)

@@ -39,6 +39,12 @@ DTYPES = tuple(BYTES)
 TURN_ENDS = ("<|im_end|>", "<|endoftext|>", "<end_of_turn>", "<|eot_id|>", "<|end|>", "<|return|>", "</s>")
 """Tokens that end a turn in the templates of today's models; those that a tokenizer holds as control tokens count."""
 
+_TURNS = re.compile(
+    r"<\|[A-Za-z][\w ]{0,38}\|>|<｜[^<>｜\n]{1,40}｜>|<(?:start|end)_of_turn>|<(?:bos|eos)>|</?s>|<</?SYS>>"
+    r"|\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\]"
+)
+"""What today's models part turns by, where a tokenizer is not known to tell."""
+
 _loading = Lock()
 
 
@@ -123,7 +129,7 @@ class LanguageModel:
         return text
 
     def _plain(self, content: str) -> str:
-        return self._control_pattern.sub(lambda found: found[0][0] + " " + found[0][1:], content)
+        return self._control_pattern.sub(_broken, content)
 
     @cached_property
     def _control(self) -> dict[str, int]:
@@ -146,6 +152,18 @@ class LanguageModel:
 def completion_prompt(messages: Sequence[dict[str, str]]) -> str:
     """The messages for a model that only continues texts: their contents, joined by blank lines."""
     return "\n\n".join(message["content"] for message in messages)
+
+
+def turns_broken(text: str) -> str:
+    """A text for a model whose tokenizer is not known, where what may end a turn is broken by a space.
+
+    Many servers read "<|im_end|>" in a message as the end of it: a document could then speak for the user.
+    """
+    return _TURNS.sub(_broken, text)
+
+
+def _broken(found: re.Match[str]) -> str:
+    return found[0][0] + " " + found[0][1:]
 
 
 def load_language_model(

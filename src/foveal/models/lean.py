@@ -59,6 +59,13 @@ def supports(model: Any) -> bool:
     return not hooked and _plain(model)
 
 
+def stretches(model: Any) -> bool:
+    """Whether positions turn otherwise in a longer text (dynamic, LongRoPE): of one read in pieces, keys do not fit."""
+    told = getattr(model.model.rotary_emb, "rope_type", "")
+    kinds = told.values() if isinstance(told, dict) else [told]
+    return any("dynamic" in kind or kind == "longrope" for kind in kinds)
+
+
 def _plain(model: Any) -> bool:
     """Whether all that lean layers take weights from is transformers' own: an adapter in its place has them, too."""
     family = model.config.model_type.removesuffix("_text")

@@ -70,16 +70,8 @@ class LocalChat:
                 yield from filter(None, [text.add(token)])
                 if text.ended:
                     return
-        self._require_answer(text)
+        text.require_answer(self.name)
         yield from filter(None, [text.rest()])
-
-    def _require_answer(self, text: AnswerText) -> None:
-        """InputError: all of it was reasoning; an empty answer would read as if nothing had been found."""
-        if text.thinking:
-            raise InputError(
-                f"{self.name} reasoned to its last token, and gave no answer. Raise max_tokens, or take a model that "
-                "answers at once."
-            )
 
     def parse(
         self,
@@ -168,7 +160,7 @@ class LocalChat:
             cancel=cancel,
         )
         for text in texts:
-            self._require_answer(text)
+            text.require_answer(self.name)
         return ["".join([*found, text.rest()]) for found, text in zip(pieces, texts, strict=True)]
 
     def count_tokens(self, text: str) -> int:
@@ -221,9 +213,7 @@ class LocalChat:
         return tokens(self.decoder, state, sampling, stop_ids=stop_ids, cancel=cancel, guide=guide, prompt=prompt)
 
     def _text(self, prompt: list[int], sampling: Sampling) -> AnswerText:
-        tokenizer = self.language_model.tokenizer
-        thinking = tokenizer.decode(prompt[-16:]).rstrip().endswith("<think>")
-        return AnswerText(tokenizer, sampling.stop, thinking=thinking)
+        return AnswerText.after(self.language_model.tokenizer, prompt, sampling.stop)
 
     @cached_property
     def _grammar(self) -> Grammar:

@@ -21,7 +21,7 @@ from foveal.errors import FetchFailed, InputError
 from foveal.models.answers import Thoughts, fitting, in_words, most_tokens, without_thoughts
 from foveal.models.characters import scalar
 from foveal.models.chat import GREEDY, Cancel, Messages, Sampling, SchemaT, checked, parsing
-from foveal.models.language import completion_prompt
+from foveal.models.language import completion_prompt, turns_broken
 from foveal.models.remote import heard, retried
 from foveal.settings import Settings
 
@@ -43,7 +43,7 @@ DRAWING = ("temperature", "top_p", "seed", "stop")
 LENGTH, NEWER_LENGTH = "max_tokens", "max_completion_tokens"
 """What the most tokens of an answer are called: by most servers, and by OpenAI's newer models, wherever they are."""
 
-FORMAT = "response_format"
+FORMAT, WITHHELD = "response_format", "content_filter"
 NOT_FOUND = 404
 REFUSALS = (400, 422)
 """What servers say of a field that they do not know: most the first, those that check by a schema the second."""
@@ -250,7 +250,7 @@ class OpenAIChat:
     def _request(self, messages: Messages, sampling: Sampling) -> dict[str, Any]:
         request: dict[str, Any] = {
             "model": self.name,
-            "messages": checked(messages),
+            "messages": [turn | {"content": turns_broken(turn["content"])} for turn in checked(messages)],
             self._length: sampling.max_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
@@ -261,7 +261,8 @@ class OpenAIChat:
     def _pieces(self, request: dict[str, Any], cancel: Cancel | None) -> Iterator[str]:
         """The answer's text as it comes, without reasoning, for which there is room where the model needs it.
 
-        ConnectionError: it ended before the model was done. FetchFailed: it reasons until no token is left.
+        ConnectionError: it ended before the model was done. FetchFailed: it reasons until no token is left, or the
+        answer is withheld.
         """
         thinks = self._reasons
         told = yield from self._answer(request, self._room(request) if thinks else 0, cancel)
@@ -284,7 +285,7 @@ class OpenAIChat:
         for chunk in heard(lambda: self._chunks(asked), silence_s=self.timeout_s, cancel=cancel):
             text, done = _part(chunk)
             finish = done or finish
-            sent += len(text)
+            sent += max(1, len(text))  # reasoning that is sent apart, and nothing at all, come to an end, too
             if sent > LONGEST_TOKEN * most:
                 raise FetchFailed(
                     f"{self._place} sent more than the {LONGEST_TOKEN * most} characters that max_tokens allows."
@@ -297,6 +298,11 @@ class OpenAIChat:
             yield piece
         if finish is None:
             raise ConnectionError("the answer ended before the model was done")
+        if finish == WITHHELD:
+            raise FetchFailed(
+                f"{self._place} withheld its answer, or the rest of it ({WITHHELD}): something in the question, in "
+                "what it was shown or in what it said is not let through there. Ask another model."
+            )
         return shown or finish != "length"
 
     def _room(self, request: dict[str, Any]) -> int:

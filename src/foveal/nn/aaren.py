@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from foveal.errors import InputError
 from foveal.nn.convolution import CausalConvolution
-from foveal.nn.inputs import as_it_is, checked, head_width, require_sequence, require_token
+from foveal.nn.inputs import as_it_is, checked, head_width, require_result, require_sequence, require_token
 from foveal.nn.scan import SCANS, Piece, joined, last, leaves, output, prefixes
 from foveal.nn.states import StackState, State, own, require_state
 from foveal.ranges import BELOW_ONE, COUNT, NOT_NEGATIVE, require_one_of, require_settings
@@ -121,7 +121,8 @@ class Aaren(nn.Module):
         """x (B, T, dim) -> (B, T, dim) and the state; tokens where `mask` is False are as if they were not there.
 
         But a convolution finds zeros in their places. A token behind which nothing was read gets the projection of 0.
-        InputError: wrong shapes, another layer's state, or a token that is no number, with its place.
+        InputError: wrong shapes, another layer's state, a token that is no number, with its place, or tokens too large
+        for products of them.
         """
         x = checked("Aaren", x, self.settings.dim, mask)
         state = self._checked(state, len(x))
@@ -229,7 +230,7 @@ class Aaren(nn.Module):
     def _given(self, o: Tensor, x: Tensor) -> Tensor:
         """Outputs (B, H, r, T, D) of all heads and queries, projected: (B, T, dim)."""
         flat = o.permute(0, 3, 2, 1, 4).flatten(2).to(x.dtype)
-        given: Tensor = self.dropout(self.w_o(flat))
+        given: Tensor = self.dropout(require_result("Aaren", self.w_o(flat)))
         return given
 
 

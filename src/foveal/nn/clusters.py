@@ -181,6 +181,12 @@ class OnlineMeans(nn.Module):
         self._seen = None
         super()._load_from_state_dict(*where)
 
+    def _apply(self, *how: Any, **options: Any) -> OnlineMeans:
+        """What was observed is taken in where it was: the averages may go to another device."""
+        self.commit()
+        moved: OnlineMeans = super()._apply(*how, **options)  # type: ignore[no-untyped-call]
+        return moved
+
     def train(self, mode: bool = True) -> OnlineMeans:
         """As a module's; what was observed in training is taken in before it is evaluated."""
         if not mode:

@@ -23,7 +23,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from foveal.nn.convolution import CausalConvolution
-from foveal.nn.inputs import as_it_is, checked, head_width, require_token
+from foveal.nn.inputs import as_it_is, checked, head_width, require_result, require_token
 from foveal.nn.norms import RMSNorm
 from foveal.nn.states import State, require_state
 from foveal.nn.window_attention import merged
@@ -101,7 +101,10 @@ class GatedDelta(nn.Module):
         if state is None:
             state = self.init_state(len(x))
         require_state(state, self.init_state(1), len(x))
-        mixed, tail = self.convolution(self.project(x), state.tail)
+        made = self.project(x)
+        if mask is not None:
+            made = made.masked_fill(~mask[..., None], 0)  # else tokens behind them would be mixed from them
+        mixed, tail = self.convolution(made, state.tail)
         parts = F.silu(mixed.to(self._dtype)).view(*x.shape[:2], 3, self.settings.heads, -1)
         q, k, v = parts.permute(2, 0, 3, 1, 4)
         write, keep = self.gates(x).to(self._dtype).view(*x.shape[:2], 2, -1).permute(2, 0, 3, 1)
@@ -111,7 +114,8 @@ class GatedDelta(nn.Module):
         with as_it_is(x):
             y, matrix = self._over_chunks(F.normalize(q, dim=-1), F.normalize(k, dim=-1), v, write, keep, state.matrix)
         y = self.norm(merged(y).to(x.dtype)) * F.silu(self.open(x))
-        return self.out(y), DeltaState(state.layout, matrix, tail)
+        given = require_result("The gated delta rule", self.out(y))
+        return given, DeltaState(state.layout, matrix, tail)
 
     def step(self, x: Tensor, state: DeltaState) -> tuple[Tensor, DeltaState]:
         """One token (B, dim)."""

@@ -214,8 +214,8 @@ def masked_mean(x: Tensor, mask: Tensor | None) -> Tensor:
     """The mean (B, d) of the tokens that count; of none, zeros."""
     if mask is None:
         return x.mean(1)
-    there = mask[..., None].to(x.dtype)
-    return x.masked_fill(~mask[..., None], 0).sum(1) / there.sum(1).clamp(min=1)
+    total = x.masked_fill(~mask[..., None], 0).sum(1, dtype=torch.promote_types(x.dtype, torch.float32))
+    return (total / mask.sum(1, keepdim=True).clamp(min=1)).to(x.dtype)  # of a long text float16 has no sum
 
 
 def diversity(attention: Tensor) -> Tensor:

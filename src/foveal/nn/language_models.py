@@ -12,7 +12,7 @@ Padding   on the right only, as attention_mask: no token that counts sees it; no
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 from typing import Any, cast
 
@@ -170,7 +170,8 @@ class StreamLM(Kept):
     ) -> LanguageOutput:
         """Logits of input_ids (B, T), the loss of labels (B, T), the state after them.
 
-        InputError: wrong shapes, or a state that would be kept of padded rows.
+        In training the loss has the layers' own added, such as the routing's. InputError: wrong shapes, or a state that
+        would be kept of padded rows, or of topk routing, which has none.
         """
         mask = self._checked(input_ids, attention_mask, labels)
         if keep_state and mask is not None:
@@ -178,6 +179,8 @@ class StreamLM(Kept):
                 f"{type(self).__name__} was asked to keep the state of padded rows, which no text goes on from. Give "
                 "the rows one at a time, or those of one length together."
             )
+        if keep_state and not self._streams:
+            self.init_state(len(input_ids))  # it says why there is none
         layers: tuple[State | None, ...] = (None,) * len(self.blocks)
         if state is not None:
             self._fits(state)
@@ -188,6 +191,8 @@ class StreamLM(Kept):
             after.append(new)
             losses += [] if loss is None else [loss]
         logits = self.head(self.norm(x))
+        if not self.training:
+            losses = []  # what draws queries to their centroids is no part of what a text costs
         loss = None if labels is None else sum(losses, cross_entropy(logits, labels, mask))
         return LanguageOutput(loss, logits, StackState(type(self).__name__, tuple(after)) if keep_state else None)
 
@@ -204,6 +209,11 @@ class StreamLM(Kept):
     @property
     def _stack(self) -> list[Block]:
         return cast("list[Block]", list(self.blocks))
+
+    @property
+    def _streams(self) -> bool:
+        """Whether every layer has a state."""
+        return all(getattr(one.mixer, "streams", True) for one in self._stack)
 
     def _fits(self, state: StackState) -> None:
         own, layers = type(self).__name__, len(self.blocks)
@@ -242,25 +252,30 @@ class StreamLM(Kept):
         attention_mask: Tensor | None = None,
         *,
         max_new_tokens: int = 50,
-        eos_token_id: int | None = None,
+        eos_token_id: int | Sequence[int] | None = None,
         **how: Any,
     ) -> Tensor:
         """input_ids (B, T) -> (B, T + new). Options as `stream`.
 
-        Rows that have written `eos_token_id` go on with it until all have. InputError: as `forward`, or a mask that
-        leaves a token out: no text goes on from padding.
+        Rows that have written `eos_token_id`, of several any (None: the config's), go on with it, or the first of them,
+        until all have. InputError: as `forward`, an end that is no token, or a mask that leaves a token out: no text
+        goes on from padding.
         """
         if self._checked(input_ids, attention_mask, None) is not None:
             raise InputError(
                 f"{type(self).__name__}.generate got padded rows, from which no text goes on. Give the rows one at a "
                 "time, or those of one length together."
             )
+        told = getattr(self.config, "eos_token_id", None) if eos_token_id is None else eos_token_id
+        ends = torch.as_tensor([] if told is None else told, dtype=torch.long).flatten()
+        require_ids(type(self).__name__, "eos_token_id", ends, self.config.vocab_size)
+        ends = ends.to(input_ids.device)
         ended = torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
         written = [input_ids]
         for ids in self.stream(input_ids, max_new_tokens=max_new_tokens, **how):
-            if eos_token_id is not None:
-                ids = ids.masked_fill(ended, eos_token_id)
-                ended = ended | (ids == eos_token_id)
+            if len(ends):
+                ids = ids.masked_fill(ended, ends[0])
+                ended = ended | torch.isin(ids, ends)
             written.append(ids[:, None])
             if bool(ended.all()):
                 break
@@ -282,8 +297,7 @@ class StreamLM(Kept):
         of its range.
         """
         require_number(type(self).__name__, "max_new_tokens", max_new_tokens, NOT_NEGATIVE, whole=True)
-        streams = all(getattr(one.mixer, "streams", True) for one in self._stack)
-        output = self(input_ids, keep_state=streams)
+        output = self(input_ids, keep_state=self._streams)
         logits, state, ids = output.logits[:, -1], output.state, input_ids
         for left in range(max_new_tokens, 0, -1):
             new = drawn(logits, temperature, top_k, generator)

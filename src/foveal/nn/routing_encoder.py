@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from foveal.errors import InputError
 from foveal.nn.inputs import checked
+from foveal.nn.lama import masked_mean
 from foveal.nn.norms import RMSNorm
 from foveal.nn.routing import Members, RoutingAttention, RoutingSettings
 from foveal.nn.stack import Block
@@ -78,7 +79,7 @@ class RoutingEncoder(nn.Module):
         counts = mask.sum(1, keepdim=True)
         if not bool(counts.all()):
             raise InputError(f"Row {int((counts[:, 0] == 0).nonzero()[0])} has no token that counts, so no summary.")
-        return EncodedText(made.masked_fill(~mask[..., None], 0).sum(1) / counts.to(made.dtype), loss)
+        return EncodedText(masked_mean(made, mask), loss)
 
     @torch.no_grad()
     def read_together(self, x: Tensor, mask: Tensor | None = None, *, layer: int = -1) -> Members:

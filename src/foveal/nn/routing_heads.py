@@ -134,7 +134,8 @@ class RoutingHeads(nn.Module):
         self.project = nn.Linear(s.dim, (2 if s.shared else 3) * inner, bias=False)
         self.out = nn.Linear(inner, s.dim, bias=False)
         self.means = OnlineMeans(heads=s.routing_heads, clusters=s.clusters, width=s.width, decay=s.ema_decay)
-        self.frozen, self._stamp = False, torch.empty(0)
+        self.frozen = False
+        self._stamp: Tensor | None = None  # no tensor: one made on "meta", as for loading, would stay there
 
     # -- states ---------------------------------------------------------------------------------------------------
 
@@ -295,7 +296,8 @@ class RoutingHeads(nn.Module):
         if mask is None:
             return self.settings.commitment * apart.mean()
         real = mask[:, None].expand_as(apart)
-        return self.settings.commitment * (apart * real).sum() / real.sum().clamp(min=1)
+        total = (apart * real).sum(dtype=torch.promote_types(apart.dtype, torch.float32))  # float16 ends at 65,504
+        return (self.settings.commitment * total / real.sum().clamp(min=1)).to(apart.dtype)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # it looks at counters that a graph cannot hold
     def _learn(self, q: Tensor, mask: Tensor | None) -> Tensor:
@@ -308,7 +310,7 @@ class RoutingHeads(nn.Module):
             return self.means.nearest(q)
         weight = self.project.weight
         now = weight.detach()[0].clone()  # by value: fused optimisers do not raise the weight's version
-        if not weight.requires_grad or not torch.equal(now, self._stamp.to(now)):
+        if not weight.requires_grad or self._stamp is None or not torch.equal(now, self._stamp.to(now)):
             self.means.commit()
             self._stamp = now
         ids = self.means.nearest(q)

@@ -129,13 +129,16 @@ class State:
 
     # -- files --------------------------------------------------------------------------------------------------
 
-    def save(self, path: Path, **told: str) -> Path:
-        """Write a safetensors file, whole or not at all; `told` is kept in it, for `told_in`."""
+    def save(self, path: Path, *, lasting: bool = False, **told: str) -> Path:
+        """Write a safetensors file, whole or not at all; `told` is kept in it, for `told_in`.
+
+        `lasting`: it lies on the disk when this returns (`evaluation.files.whole_file`).
+        """
         from safetensors.torch import save_file
 
         tensors = {name: one.detach().cpu().contiguous().clone() for name, one in self.tensors().items()}
         about = {**told, "kind": type(self).__name__, "numbers": json.dumps(dict(_numbers(self, "")))}
-        with whole_file(path) as partial:
+        with whole_file(path, lasting=lasting) as partial:
             save_file(tensors, str(partial), metadata=about)
         return path
 
@@ -151,7 +154,10 @@ class State:
             raise InputError(f"{path} holds no state ({error}). Name a file that State.save wrote.") from error
         if about.get("kind") != type(self).__name__ or found.keys() != self.tensors().keys():
             raise InputError(f"{path} holds a {about.get('kind')}, or one of another layout; needed is {self.layout}.")
-        made: Own = _filled(self, "", found, json.loads(about["numbers"]))
+        try:
+            made: Own = _filled(self, "", found, json.loads(about["numbers"]))
+        except (ValueError, LookupError, TypeError) as error:
+            raise InputError(f"{path} holds a damaged state ({error}). Name another file, or begin anew.") from error
         made.require_fit(self)
         return made
 

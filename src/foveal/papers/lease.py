@@ -5,8 +5,8 @@
     holds(name, mine, moment)                      # a condition for an UPDATE that only the holder may make
     release(session, "mail", mine)
 
-A holder of this machine that is no more (killed) has left its lease; that of another machine ends by its time, at once
-where that is so far ahead that a clock was wrong.
+A holder of this machine that is no more (killed) has left its lease; that of another machine ends by its time, or,
+where that is far ahead, as `database.Hold` has it.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ from sqlalchemy import ColumnElement, delete, exists, update
 from sqlalchemy.orm import Session
 
 from foveal import faults
-from foveal.database import add_unless_taken, rows_changed
+from foveal.database import Database, Hold, LeaseRow, add_unless_taken, rows_changed
 from foveal.database import is_dead as is_dead
 from foveal.database import new_holder as new_holder
-from foveal.papers.schema import LeaseRow
 
 
 def take(session: Session, name: str, holder: str, *, seconds: float) -> bool:
@@ -30,12 +29,24 @@ def take(session: Session, name: str, holder: str, *, seconds: float) -> bool:
     row = session.get(LeaseRow, name)
     if row is None:
         return add_unless_taken(session, LeaseRow(name=name, holder=holder, until=until))
-    wrong = LeaseRow.until > until + timedelta(seconds=seconds)  # no clock that is right gives so much
-    free = (LeaseRow.holder == holder) | (LeaseRow.until <= moment) | wrong
-    if is_dead(row.holder):
-        free = free | (LeaseRow.holder == row.holder)
-    taken = update(LeaseRow).where(LeaseRow.name == name, free).values(holder=holder, until=until)
-    return rows_changed(session, taken) == 1
+    if row.holder != holder and _hold(row, seconds).lasts(session):
+        return False
+    same = (LeaseRow.holder == row.holder) & (LeaseRow.until == row.until)  # as it was looked at
+    mine = update(LeaseRow).where(LeaseRow.name == name, same | (LeaseRow.holder == holder))
+    return rows_changed(session, mine.values(holder=holder, until=until)) == 1
+
+
+def has(database: Database, name: str, *, seconds: float) -> LeaseRow | None:
+    """The lease of a job that somebody does who may be alive."""
+    with database.reading() as session:
+        row = session.get(LeaseRow, name)
+    return row if row is not None and _hold(row, seconds).lasts_in(database) else None
+
+
+def advice(session: Session, name: str, *, seconds: float) -> str:
+    """What to do about a lease by a clock that is ahead, "" where there is nothing to be done."""
+    row = session.get(LeaseRow, name)
+    return "" if row is None else _hold(row, seconds).advice
 
 
 def release(session: Session, name: str, holder: str) -> None:
@@ -46,3 +57,7 @@ def release(session: Session, name: str, holder: str) -> None:
 def holds(name: str, holder: str, moment: datetime) -> ColumnElement[bool]:
     """Whether `holder` has the lease, as a condition."""
     return exists().where(LeaseRow.name == name, LeaseRow.holder == holder, LeaseRow.until > moment)
+
+
+def _hold(row: LeaseRow, seconds: float) -> Hold:
+    return Hold(f"lease {row.name}", row.holder, row.until, seconds)

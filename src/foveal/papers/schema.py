@@ -3,7 +3,7 @@
     paper ── author, category, keyword, link, edition (earlier versions' words), listing (the day it was shown)
           └─ vote, comment, collected (a collection's papers)          person ── vote, comment, collection
     organisation, topic, star_sample (a repository's stars by day), fetched (every request that a source made)
-    pick (a curator's choice for a day to come), source (how far each source was read), lease (who runs a job)
+    pick (a curator's choice for a day to come), source (how far each source was read)
     headline (what is said of a title, beside it), kept (what was worked out from all papers)
     removed_paper (papers that a moderator took away), unlisted (days they were taken off): no source brings them back
 
@@ -200,16 +200,6 @@ class FetchRow(Base):
     updated: Mapped[int] = mapped_column(default=0)
     unchanged: Mapped[int] = mapped_column(default=0)
     error: Mapped[str] = mapped_column(Text, default="")
-
-
-class LeaseRow(Base):
-    """Who runs a job that one process at a time may run, and until when."""
-
-    __tablename__ = "lease"
-
-    name: Mapped[str] = mapped_column(String(40), primary_key=True)
-    holder: Mapped[str] = mapped_column(String(80))
-    until: Mapped[datetime] = mapped_column(Moment)
 
 
 class KeptRow(Base):

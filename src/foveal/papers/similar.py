@@ -4,7 +4,8 @@
     Similar(index).scores(paper.id)          # (paper -> blended score, paper -> cosine of words)
 
 Words    (1 + ln count) · (ln((1 + N) / (1 + n)) + 1), n of N papers have the word; rows of unit length, kept in memory
-         by word, so that one call adds up the lists of one paper's words; papers that changed are read again
+         by word, so that one call adds up the lists of one paper's words. Papers that changed are read again; where all
+         are so many that this takes long, the lists of before serve meanwhile (retrieval/remade.py)
 Meaning  the paper's own vector against the index; without vectors, words alone
 Doubles  the same title, whatever its case and marks; or nearly the same words (`DOUBLE`)
 Source   the blend is a choice of ours, and not tuned: on CSFCube it is measured by `foveal bench papers-csfcube`
@@ -23,10 +24,11 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import select
 
-from foveal.papers.paper_index import PaperIndex, address, head
+from foveal.papers.paper_index import PaperIndex, State, address, head
 from foveal.papers.records import title_key
 from foveal.papers.schema import PaperRow
 from foveal.papers.store import Paper, PaperStore
+from foveal.retrieval.remade import Remade
 from foveal.retrieval.terms import terms
 from foveal.types import document_id
 
@@ -89,21 +91,18 @@ class WordIndex:
         self._index = index
         self._numbers: dict[str, int] = {}
         self._counted: dict[str, tuple[datetime, Ints, Floats]] = {}
-        self._state: object = None
-        self._postings = postings([], [], 0)
+        self._postings: Remade[State, Postings] = Remade()
         self._lock = Lock()
 
     def refresh(self) -> Postings:
-        """The postings of what the database holds now."""
+        """The postings of what the database holds now, or held before."""
+        return self._postings.get(self._index.state(), self._made)
+
+    def _made(self) -> Postings:
         with self._lock:
-            state = self._index.state()
-            if state != self._state:
-                self._read(dict(PaperStore(self._index.database).changed_since(None)))
-                ids = sorted(self._counted)
-                counted = [self._counted[one][1:] for one in ids]
-                self._postings = postings(ids, counted, len(self._numbers))
-                self._state = state
-            return self._postings
+            self._read(dict(PaperStore(self._index.database).changed_since(None)))
+            ids = sorted(self._counted)
+            return postings(ids, [self._counted[one][1:] for one in ids], len(self._numbers))
 
     def _read(self, changed: Mapping[str, datetime]) -> None:
         """Count the words of new and changed papers, forget those that are gone."""
@@ -126,12 +125,19 @@ class WordIndex:
         return words, np.fromiter(counts.values(), np.float32)
 
     def cosines(self, paper: str, known: Postings) -> npt.NDArray[np.float64]:
-        """(N,) cosines of a paper's words with those of `known`."""
-        if paper not in self._counted:
-            return np.zeros(len(known.ids))
-        _, words, counts = self._counted[paper]
+        """(N,) cosines of a paper's words with those of `known`, which may be from before the paper."""
+        counted = self._counted.get(paper)  # once: a thread may forget it meanwhile
+        words, counts = self._counted_now(paper) if counted is None else counted[1:]
         here = words < len(known.idf)
         return known.cosines(words[here], counts[here])
+
+    def _counted_now(self, paper: str) -> tuple[Ints, Floats]:
+        """The known words of a paper that came since all were counted."""
+        with self._index.database.reading() as session:
+            row = session.execute(select(PaperRow.title, PaperRow.abstract).where(PaperRow.id == paper)).one_or_none()
+        counts = Counter(terms(head(*row))) if row is not None else Counter[str]()
+        known = {self._numbers[one]: count for one, count in counts.items() if one in self._numbers}
+        return np.fromiter(known.keys(), np.int32), np.fromiter(known.values(), np.float32)
 
 
 class Similar:

@@ -101,8 +101,8 @@ class KeptText:
     ) -> Iterator[Event]:
         """Answer from the whole text; the last event is `Done`, with one reading.
 
-        InputError: an empty question, or behind the text the model has no positions for it; an answer ends where they
-        do.
+        InputError: an empty question, behind the text the model has no positions for it, or it only reasoned; an
+        answer ends where they do.
         """
         from foveal.attention.memory_decoding import MemoryDecoder
         from foveal.attention.memory_store import load
@@ -117,7 +117,7 @@ class KeptText:
         decoder = MemoryDecoder(self.model.model, memory.method)
         state = decoder.reading(memory, asked)
         memory.watch(profile_of(self.model, self._home).by_layer)
-        words = AnswerText(self.model.tokenizer, (), thinking=False)
+        words = AnswerText.after(self.model.tokenizer, asked)
         pieces: list[str] = []
         count = 0
         sampling = Sampling(max_tokens=most)
@@ -126,6 +126,7 @@ class KeptText:
             if piece := words.add(token):
                 pieces.append(piece)
                 yield AnswerDelta(piece)
+        words.require_answer(self.model.name)
         if rest := words.rest():
             pieces.append(rest)
             yield AnswerDelta(rest)

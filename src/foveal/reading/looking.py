@@ -27,7 +27,9 @@ from torch import Tensor
 from foveal.attention import AUTO, Recorder, SharedPrefix, method_for, watch
 from foveal.attention.profiles import Profile
 from foveal.attention.sinks import SinkRule, calibrated_rows
+from foveal.errors import ModelUnavailable
 from foveal.models import byte_products
+from foveal.models.decoding import NO_NUMBERS
 from foveal.models.lean import supports
 from foveal.reading.prompts import NO_QUESTION, TEMPLATE, prompt_of
 from foveal.reading.sentences import Sentence
@@ -90,7 +92,8 @@ class Looking:
     def scores(self, windows: Sequence[Window], questions: Sequence[str], *, content_free: bool = True) -> list[Tensor]:
         """For each window the score of each of its sentences under each question: (questions, sentences) float32.
 
-        `content_free` takes off what the empty question looks at.
+        `content_free` takes off what the empty question looks at. ModelUnavailable: what the model computes is no
+        number, by which every text would hold nothing.
         """
         if self.model.elsewhere is not None:
             given: list[Tensor] = self.model.elsewhere(self, windows, questions, content_free)
@@ -107,6 +110,8 @@ class Looking:
                 _say_once(self.attention, method.least)
         layout = SharedPrefix(lengths, longest, [len(tail) for tail in tails], method=method)
         paid = self._attention(texts, tails, layout)
+        if not bool(paid.isfinite().all()):
+            raise ModelUnavailable(NO_NUMBERS)
         if content_free:
             paid = paid[:, :, :-1] - paid[:, :, -1:]
         first = len(self.prompt.head)

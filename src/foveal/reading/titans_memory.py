@@ -34,6 +34,7 @@ WINDOW = 2048
 """Characters of a window: what the memory points at."""
 UNIT = 400
 """Characters of a unit, at most, but for one long sentence: what the memory is written with."""
+AGAIN = "Name another file, or delete this one to read from the beginning."
 BATCH = 64
 """Units that are encoded together; a multiple of a memory's chunk, so that a reading goes on as if unbroken."""
 
@@ -86,11 +87,11 @@ def made_by(memory: PassageMemory, encoder: Encoder) -> str:
 
 
 def save(path: Path, remembered: Remembered, memory: PassageMemory, encoder: Encoder) -> None:
-    """Write the file. InputError: it cannot be written there."""
+    """Write the file; it is on the disk then. InputError: it cannot be written there."""
     known = json.dumps([asdict(one) for one in remembered.known], ensure_ascii=False)
     try:
         faults.point("reading.before-memory")
-        remembered.state.save(path, made_by=made_by(memory, encoder), known=known)
+        remembered.state.save(path, lasting=True, made_by=made_by(memory, encoder), known=known)
     except OSError as error:
         raise InputError(
             f"The memory {path} cannot be written ({error.strerror or error}). Free some space, or name another file."
@@ -107,8 +108,15 @@ def load(path: Path, memory: PassageMemory, encoder: Encoder) -> Remembered | No
             f"{path} is no memory of this reader, or one that was written with another --memory or encoder. Name that, "
             "or another file."
         )
-    state = memory.init_state().load(path)
-    return Remembered(state, tuple(Known(**one) for one in json.loads(told["known"])))
+    new = memory.init_state()
+    state = new.load(path)
+    for name, one in state.tensors().items():
+        if one.dtype != new.tensors()[name].dtype or not bool(one.isfinite().all()):
+            raise InputError(f"The memory {path} is damaged: {name} holds no numbers of ours. {AGAIN}")
+    try:
+        return Remembered(state, tuple(Known(**one) for one in json.loads(told["known"])))
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"The memory {path} names no documents ({error}). {AGAIN}") from error
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------

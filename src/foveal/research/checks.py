@@ -17,7 +17,7 @@ from typing import Protocol
 from foveal.research.citations import BORNE_OUT
 from foveal.research.evidence import Verdict
 from foveal.research.qualifiers import dropped
-from foveal.research.quantities import GROUPED, INDIAN
+from foveal.research.quantities import GROUPED, INDIAN, decimal_comma, in_english, is_either
 from foveal.retrieval.terms import terms
 from foveal.text.units import sentences
 from foveal.types import Passage, Span
@@ -64,13 +64,14 @@ class WordChecks:
             return Verdict(label="unsupported", score=0.0)
         shares = [_share(claim, one.text) for one in windows]
         best = max(range(len(windows)), key=lambda place: (shares[place], -len(windows[place].text)))
-        missing = missing_of(claim, " ".join(one.text for one in passages))
+        cited = " ".join(one.text for one in passages)
+        missing = missing_of(claim, cited)
         share, where = shares[best], windows[best]
         told = {"where": where.span, "quote": where.text, "signals": (("words", round(share, 4)),)}
         alone = max(
             (one for passage in passages for one in _sentences(passage)), key=lambda one: _share(claim, one.text)
         )
-        if contradicts(claim, alone.text):
+        if contradicts(claim, alone.text, of=cited):
             return Verdict(label="contradicted", score=0.0, missing=missing, **told)  # type: ignore[arg-type]
         label = "supported" if share >= SUPPORTED else "partly" if share >= BORNE_OUT else "unsupported"
         left_out = dropped(claim, alone.text) if share >= BORNE_OUT else ""
@@ -87,17 +88,24 @@ class WordChecks:
 
 def missing_of(claim: str, text: str) -> tuple[str, ...]:
     """Numbers and names of a claim that a text does not hold."""
-    held, known = set(map(_bare, _NUMBER.findall(text))), text.lower()
-    numbers = [one for one in _NUMBER.findall(claim) if _bare(one) not in held]
+    comma, known = decimal_comma(text), text.lower()
+    own = decimal_comma(claim)
+    own = comma if own is None else own  # it speaks of that text, and as that does
+    held = {_bare(one, comma) for one in _NUMBER.findall(text)}
+    ways = {own, comma} if comma is None else {own}  # where nothing tells, what is written alike is the same
+    numbers = [one for one in _NUMBER.findall(claim) if held.isdisjoint(_bare(one, way) for way in ways)]
     first = re.match(r"\W*\w+", claim)
     names = [found[0] for found in _NAME.finditer(claim) if found.start() >= (first.end() if first else 0)]
     unknown = [one for one in names if one.lower().removesuffix("'s") not in known]
     return tuple(dict.fromkeys([*numbers, *unknown]))
 
 
-def contradicts(claim: str, said: str) -> bool:
-    """Whether a sentence says the same but for its numbers, or says it is not so."""
-    numbers, theirs = (set(map(_bare, _NUMBER.findall(one))) for one in (claim, said))
+def contradicts(claim: str, said: str, *, of: str = "") -> bool:
+    """Whether a sentence (`of` a text that shows how it writes numbers) says the same but for these, or denies it."""
+    numbers, theirs = (
+        {_bare(number, way) for way in _ways(text) for number in _NUMBER.findall(one)}
+        for one, text in ((claim, claim), (said, of or said))
+    )
     differ = bool(numbers) and bool(theirs) and not numbers & theirs
     return (differ and _alike(claim, said)) or denied(claim, said)
 
@@ -115,7 +123,19 @@ def _alike(claim: str, said: str) -> bool:
     return len(own) >= 3 and len(own & other) / len(own) >= CONTRADICTS
 
 
-def _bare(number: str) -> str:
+def _ways(text: str) -> tuple[bool, ...]:
+    """How the numbers of a text are to be read: with commas that part fractions, or not; both, where nothing tells."""
+    comma = decimal_comma(text)
+    return (True, False) if comma is None else (comma,)
+
+
+def _bare(number: str, comma: bool | None) -> str:
+    """A number without what parts thousands. Where nothing tells what that is (None), one that may be two is like none
+    but itself."""
+    if comma is None and is_either(number):
+        return f"? {number}"
+    if comma:
+        number = in_english(re.sub(r"\s", "", number))
     groups = r"," if _INDIAN.match(number) else _THOUSANDS
     return re.sub(groups, "", number).rstrip(".")
 

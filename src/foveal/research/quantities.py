@@ -4,7 +4,8 @@
     dates("on 5 March 2021")               # [Anchor(date=(2021, 3, 5))]
 
 The units known are in measures.py; of others the number alone counts. Texts of languages that write 1.200,5 where
-English has 1,200.5 are known by their small words, or by a number that says so.
+English has 1,200.5 are known by their small words, or by a number that says so. Where nothing tells, "3,125" is read in
+both ways: it bears out what is written with the same digits and marks, and contradicts only what neither is.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from foveal.evaluation.scripts import UNSPACED_RANGES
@@ -110,9 +111,37 @@ _SIGNED = re.compile(r"\d[. ]\d{3}(?!\d)|\d,\d")
 """Where English and other languages read a number differently."""
 
 _SAYS_OTHER = re.compile(r"(?<![\d.])[1-9]\d{0,2}(?:(?:\.\d{3})+,\d|(?:\.\d{3}){2}(?![.\d]))")
+_HINTS = (
+    re.compile(
+        r"(?<![\d.,])(?:[1-9]\d{0,2}(?:,\d{3})+(?:\.\d|,\d{3})|\d+\.\d{1,2}(?![\d.])|0\.\d)"
+        r"|[$£] ?[1-9]\d{0,2},\d{3}(?!\d)"
+    ),
+    re.compile(r"(?<![\d.,\[(])(?:\d{1,3},\d{1,2}(?![\d,\])])|0,\d+(?![\d,\])]))"),
+)
+"""Numbers that only English writes so, and that only others do, for texts without small words. "2020,35" is a row of a
+table, "0,1,2" a list."""
+
+_CYRILLIC, _LATIN = re.compile(r"[\u0400-\u04ff]{3}"), re.compile(r"[a-z]{3}", re.IGNORECASE)
+_SCRIPT = re.compile(rf"[{_BESIDE}]")
+"""Languages of Cyrillic letters part fractions by a comma; those beside whose letters numbers stand, thousands."""
+
+_EITHER = re.compile(r"[1-9]\d{0,2}[.,]\d{3}\Z")
+"""What is a thousand times as much in the other way of writing."""
+
+_WRITTEN = re.compile(r"\d[\d.,]*")
 _ENGLISH = frozenset(
     _listed("the of and to that for with by from which are were this it been or not have has is was at")
 )
+_LABELS = frozenset(
+    _listed(
+        "accuracy amount books built classes closed columns copies cost day days depth downloads employees "
+        "founded games goals growth height households income inhabitants labels length loss members month months "
+        "number opened people players population price released revenue rows sales samples seats share size speed "
+        "students users views visitors weight width wins words year years"
+    )
+)
+"""Words of English tables, which have no small words."""
+
 _OTHER = frozenset(
     _listed(
         "der die das den dem des ein eine einen und ist sind mit nicht auf von zu im für bei es gab wurde wurden hat "
@@ -171,6 +200,8 @@ class Anchor:
     start: int
     end: int
     value: float = 0.0
+    or_else: float | None = None  # of a number that is another one in the other way of writing; None: it is not
+    comma: bool | None = None  # of a number: whether commas part fractions in its text; None: nothing tells
     unit: str = ""
     per: str = ""  # the unit that it is counted by: of 30 ng/ml "ml"
     rounded: bool = False
@@ -200,10 +231,11 @@ def dates(text: str) -> list[Anchor]:
 
 def numbers(text: str) -> list[Anchor]:
     """The numbers of a text; those that are written as words from 2 on."""
-    other = _SIGNED.search(text) is not None and _reads_otherwise(text)
-    found = [_from_digits(one, text, other=other) for one in (_OTHER_NUMBER if other else _NUMBER).finditer(text)]
+    comma = decimal_comma(text)
+    other = comma and _SIGNED.search(text) is not None
+    found = [_from_digits(one, text, comma=comma) for one in (_OTHER_NUMBER if other else _NUMBER).finditer(text)]
     found += [
-        Anchor("number", one[0], one.start(3), one.end(3), value=float(one[1] + one[3]))  # 1913-16
+        Anchor("number", one[0], one.start(3), one.end(3), value=float(one[1] + one[3]), comma=comma)  # 1913-16
         for one in _RANGE.finditer(text)
     ]
     starts = {one.start: one for one in found}
@@ -213,28 +245,37 @@ def numbers(text: str) -> list[Anchor]:
     for one in _NUMBER_WORDS.finditer(text):
         value = _worded(one[0])
         unit = _AFTER_WORDS.match(text, one.end())
-        anchor = Anchor(
-            "number", one[0], one.start(), one.end(), value=value, unit=UNITS[unit[1].casefold()] if unit else ""
-        )
+        named = UNITS[unit[1].casefold()] if unit else ""
+        anchor = Anchor("number", one[0], one.start(), one.end(), value=value, comma=False, unit=named)
         if value > 1 and not within(anchor, taken):  # "one" and "zero" say other things, too
             found.append(anchor)
             take(taken, anchor)
     return found
 
 
-def _reads_otherwise(text: str) -> bool:
-    """Whether a text sets thousands apart by points, and fractions by a comma."""
+def decimal_comma(text: str) -> bool | None:
+    """Whether a text sets thousands apart by points, and fractions by a comma; None: nothing tells."""
     if _SAYS_OTHER.search(text):
         return True
     words = _LETTERS.findall(text.casefold())
-    return sum(word in _OTHER for word in words) > sum(word in _ENGLISH for word in words)
+    more = sum(word in _OTHER for word in words) - sum(word in _ENGLISH for word in words)
+    if more:
+        return more > 0
+    if not _LABELS.isdisjoint(words):
+        return False
+    if (cyrillic := len(_CYRILLIC.findall(text))) or _SCRIPT.search(text):
+        return cyrillic > len(_LATIN.findall(text))
+    english, other = (hint.search(text) is not None for hint in _HINTS)
+    return None if english == other else other
 
 
-def _from_digits(one: re.Match[str], text: str, *, other: bool) -> Anchor:
+def _from_digits(one: re.Match[str], text: str, *, comma: bool | None) -> Anchor:
     scale = (one["scale"] or "").lower()
     factor = _SCALES.get(scale) or _SHORT_SCALES.get(scale) or 1.0
-    digits = _in_english(one["digits"]) if other else one["digits"]
-    value = float(re.sub(r"[^\d.]", "", digits)) * factor
+    digits = in_english(one["digits"]) if comma else one["digits"]
+    value, or_else = _value(digits) * factor, None
+    if is_either(one["digits"]):
+        or_else = _value(one["digits"] if comma else in_english(one["digits"])) * factor
     unit = one["unit"] or one["currency"] or ""
     rounded = factor > 1 or _ROUNDED.search(text[max(0, one.start() - 24) : one.start()]) is not None
     written = one[0]
@@ -245,13 +286,23 @@ def _from_digits(one: re.Match[str], text: str, *, other: bool) -> Anchor:
     falls = says_less.search(text[max(0, start - NEAR) : one.end() + NEAR]) is not None
     sign, after = (found.search(text[max(0, start - 24) : start]) for found in (_SIGN, _WORD_BEFORE))
     return Anchor(
-        "number", written.strip(), start, one.end(), value=value, unit=UNITS.get(unit.casefold(), ""), rounded=rounded,
+        "number", written.strip(), start, one.end(), value=value, or_else=or_else, comma=comma,
+        unit=UNITS.get(unit.casefold(), ""), rounded=rounded,
         per=UNITS.get((one["per"] or "").casefold(), ""), below=below, falls=falls,
         sign="" if unit or sign is None else sign[1], after="" if after is None else after[1],
     )  # fmt: skip
 
 
-def _in_english(digits: str) -> str:
+def _value(digits: str) -> float:
+    return float(re.sub(r"[^\d.]", "", digits))
+
+
+def is_either(digits: str) -> bool:
+    """Whether they are a thousand times as much in the other way of writing: 3,125."""
+    return _EITHER.match(digits) is not None
+
+
+def in_english(digits: str) -> str:
     """1.200,5 as 1200.5; a point before other than three digits parts a fraction there, too."""
     if "," in digits or re.fullmatch(r"[1-9]\d{0,2}(?:\.\d{3})+", digits):
         digits = digits.replace(".", "")
@@ -283,9 +334,19 @@ def within(one: Anchor, taken: bytearray) -> bool:
 
 
 def same_number(one: Anchor, other: Anchor) -> bool:
-    """Whether the second bears the number `one` out: as much of the same, no other unit, or what it is rounded from."""
+    """Whether the second bears the number `one` out: as much of the same, no other unit, or what it is rounded from.
+
+    Of a text that does not tell how it writes numbers, one that may be two bears out only what is written as it is.
+    """
     if other.kind == "date":
         return not one.unit and one.value == float(other.date[0])
+    own, its = _is_two(one), _is_two(other)
+    if its and _digits(one) == _digits(other):
+        one = replace(one, value=one.or_else if one.comma and one.or_else is not None else one.value)
+    elif its or (own and other.comma is None):
+        return False
+    elif own and other.comma:  # it speaks of that text, and as that does
+        one = readings(one)[1]
     value = _as_in(one, other) if other.kind == "number" else None
     if value is None or (other.sign and not _of_sign(one, other.sign)):
         return False
@@ -294,6 +355,24 @@ def same_number(one: Anchor, other: Anchor) -> bool:
     if math.isclose(one.value, value) or (_decade(one) and one.value == value % 100):
         return True
     return one.rounded and one.value > 0 and value > 0 and _rounds(value, one.value)
+
+
+def readings(one: Anchor) -> list[Anchor]:
+    """What an anchor may be: one, but for a number that another way of writing makes another one, where nothing tells
+    which way its text has."""
+    if one.or_else is None or one.comma is not None:
+        return [one]
+    return [replace(one, comma=False), replace(one, value=one.or_else, comma=True)]
+
+
+def _is_two(one: Anchor) -> bool:
+    return one.or_else is not None and one.comma is None
+
+
+def _digits(one: Anchor) -> str:
+    """The digits of a number as they are written, with what parts them."""
+    found = _WRITTEN.search(one.text)
+    return "" if found is None else found[0]
 
 
 def _of_sign(one: Anchor, sign: str) -> bool:
@@ -320,21 +399,31 @@ def _decade(one: Anchor) -> bool:
 
 
 def rivals(lost: Iterable[Anchor], among: Sequence[Anchor], said: Sequence[Anchor]) -> bool:
-    """Whether a text has, in the place of a number or date that it lacks, another of its kind that is not `said`."""
-    own = {_kind(one) for one in lost if one.kind != "name"}
-    mine = {_amount(one) for one in said}
-    return any(_kind(one) in own and _amount(one) not in mine for one in among if one.kind != "name")
+    """Whether a text has, in the place of a number or date that it lacks, another of its kind that is not `said`. What
+    it may hold, in another way of writing than is known, it does not lack."""
+    wanted = [one for one in lost if one.kind != "name"]
+    if not wanted:
+        return False
+    unsure = {(_base(each), amount) for each in among if _is_two(each) for amount in _amounts(each)}
+    own = {_kind(one) for one in wanted if all((_base(one), amount) not in unsure for amount in _amounts(one))}
+    mine = {amount for one in said for amount in _amounts(one)}
+    return any(_kind(one) in own and mine.isdisjoint(_amounts(one)) for one in among if one.kind != "name")
 
 
-def _amount(one: Anchor) -> tuple[float, tuple[int, int, int]]:
-    """How much it is, in the base of its unit, or which date."""
-    return float(f"{one.value * in_base(one.unit)[1]:.9g}"), one.date
+def _amounts(one: Anchor) -> list[tuple[float, tuple[int, int, int]]]:
+    """How much it is, in the base of its unit, or which date; two where it may be two."""
+    values = [one.value] if one.or_else is None or not _is_two(one) else [one.value, one.or_else]
+    return [(float(f"{value * in_base(one.unit)[1]:.9g}"), one.date) for value in values]
+
+
+def _base(one: Anchor) -> str:
+    return in_base(one.unit)[0][0]
 
 
 def _kind(one: Anchor) -> tuple[str, str]:
     """Date, year, or number with what its unit is of."""
     year = one.kind == "number" and not one.unit and one.value.is_integer() and 1000 <= one.value <= 2100
-    return ("year", "") if year else (one.kind, in_base(one.unit)[0][0])
+    return ("year", "") if year else (one.kind, _base(one))
 
 
 def _rounds(exact: float, rounded: float) -> bool:

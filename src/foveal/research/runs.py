@@ -6,8 +6,7 @@
     runs.get(key).status, runs.events(key, after=17), runs.listed(Owner(person=7))
 
 Holding    one process at a time writes a run: it says every `BEAT_S` seconds that it still does. What a process of this
-           machine left when it was killed is free at once, another machine's after `HELD_S` (of a clock that was
-           ahead: once nobody was seen to say so for as long, see `database.Holders`)
+           machine left when it was killed is free at once, another machine's after `HELD_S` (database.Hold)
 Words      events go in from a thread of the keeper's, those of some hundredths of a second in one transaction; what a
            run builds on (`traces.is_forced`) is stored before it goes on
 """
@@ -29,7 +28,7 @@ from sqlalchemy import ColumnElement, delete, func, insert, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from foveal import faults
-from foveal.database import Database, Holders, new_holder, rows_changed, storable_json, storable_text
+from foveal.database import Database, Hold, new_holder, rows_changed, storable_json, storable_text
 from foveal.errors import DatabaseError, InputError, UnknownRun
 from foveal.research.answers import researched
 from foveal.research.events import Event
@@ -81,9 +80,8 @@ class KeptRun:
 class Runs:
     """The runs of one database."""
 
-    def __init__(self, database: Database, holders: Holders | None = None) -> None:
+    def __init__(self, database: Database) -> None:
         self.database = database
-        self._holders = holders or Holders(HELD_S)
 
     def new(self, question: str, *, options: Mapping[str, Any] | None = None, owner: Owner = Owner()) -> str:
         """The key of a new run, which waits."""
@@ -101,11 +99,7 @@ class Runs:
 
     def get(self, key: str) -> KeptRun:
         """The run of a key. UnknownRun: there is none."""
-        with self.database.reading() as session:
-            row = session.get(RunRow, key)
-        if row is None:
-            raise UnknownRun(f"No run is kept as {key[:40]!r}. `foveal research list` shows those there are.")
-        return self._kept(row)
+        return self._kept(self._row(key))
 
     def find(self, beginning: str) -> KeptRun:
         """The run whose key begins so. UnknownRun: there is none, or there are several."""
@@ -126,7 +120,8 @@ class Runs:
         if owner is not None:
             wanted = wanted.where(_of(owner))
         with self.database.reading() as session:
-            return [self._kept(row) for row in session.scalars(wanted)]
+            rows = list(session.scalars(wanted))
+        return [self._kept(row) for row in rows]
 
     def count(self, owner: Owner) -> int:
         """How many runs are an owner's."""
@@ -159,7 +154,7 @@ class Runs:
 
     def keep(self, key: str) -> Keeper:
         """Hold a run, to add events to it. InputError: another process writes it. UnknownRun: there is none."""
-        keeper = Keeper(self.database, key, self._holders)
+        keeper = Keeper(self.database, key)
         keeper.hold()
         try:
             keeper.go_on_from(self.events(key))  # read now: until it was held, another process may have added to them
@@ -201,13 +196,21 @@ class Runs:
 
     def remove(self, key: str) -> None:
         """Delete a run and its events. InputError: a process writes it."""
-        if self.get(key).status == "running":
-            raise InputError("This run goes on. Cancel it first, and then delete it.")
+        row = self._row(key)
+        if self._kept(row).status == "running":
+            raise InputError(f"This run goes on. Cancel it first, and then delete it.{_hold(row).advice}")
         self._delete(key)
 
+    def _row(self, key: str) -> RunRow:
+        with self.database.reading() as session:
+            row = session.get(RunRow, key)
+        if row is None:
+            raise UnknownRun(f"No run is kept as {key[:40]!r}. `foveal research list` shows those there are.")
+        return row
+
     def _kept(self, row: RunRow) -> KeptRun:
-        held = self._holders.has(row.id, row.holder, row.held_until)
-        status = "broken" if row.status == "running" and not held else row.status
+        is_broken = row.status == "running" and not _hold(row).lasts_in(self.database)
+        status = "broken" if is_broken else row.status
         return KeptRun(
             key=row.id,
             question=row.question,
@@ -232,11 +235,11 @@ class Runs:
 class Keeper:
     """Stores the events of one run as they come; a run's board calls `write` and `close`."""
 
-    def __init__(self, database: Database, key: str, holders: Holders) -> None:
+    def __init__(self, database: Database, key: str) -> None:
         self.key = key
         self.failed = False  # whether something could not be stored: what comes after it is not, either
         self._database = database
-        self._holder, self._holders = new_holder(), holders
+        self._holder = new_holder()
         self._state = RunState()
         self._waiting: list[Event] = []
         self._stored = 0
@@ -254,10 +257,12 @@ class Keeper:
             same = (RunRow.holder == row.holder) & (RunRow.held_until == row.held_until)  # as it was looked at
             mine = update(RunRow).where(RunRow.id == self.key, or_(RunRow.holder == "", same))
             taken = mine.values(holder=self._holder, held_until=_until(moment), status="running")
-            if self._holders.has(row.id, row.holder, row.held_until) or rows_changed(session, taken) != 1:
-                raise InputError(
-                    "This run goes on already, in this or another process. Wait for its end, or cancel it."
-                )
+            advice = _hold(row).advice
+            is_ours = not _hold(row).lasts(session) and rows_changed(session, taken) == 1
+        if not is_ours:  # told outside: what was seen of the other is to be kept
+            raise InputError(
+                f"This run goes on already, in this or another process. Wait for its end, or cancel it.{advice}"
+            )
         self._thread.start()
 
     def go_on_from(self, before: Sequence[Event]) -> None:
@@ -351,6 +356,10 @@ def _of(owner: Owner) -> ColumnElement[bool]:
     if owner.person is not None:
         return RunRow.owner_id == owner.person
     return (RunRow.browser_hash == owner.browser) & RunRow.owner_id.is_(None)
+
+
+def _hold(row: RunRow) -> Hold:
+    return Hold(f"run {row.id}", row.holder, row.held_until, HELD_S)
 
 
 def _until(moment: datetime) -> datetime:

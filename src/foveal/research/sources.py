@@ -51,7 +51,8 @@ class Source(Protocol):
     """A place to search. Calls may come from many threads at once.
 
     One that ranks texts by words or meaning has `ranks_texts = True`: the question that a query serves may then stand
-    behind it (`search_about`).
+    behind it (`search_about`). One that is searched by a retriever and a ranker has these as `retriever` and `rank`,
+    None for those of the settings: they tell searches apart that its name does not (reuse.py).
     """
 
     name: str

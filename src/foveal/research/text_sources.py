@@ -43,6 +43,7 @@ class LibrarySource:
         self.name = f"library where {where}" if where else "library"
         self.library = library
         self.retriever, self.rank, self.where = retriever, rank, where
+        self._loaded = None if isinstance(rank, str) else rank
         self._lock = Lock()
 
     @classmethod
@@ -92,11 +93,11 @@ class LibrarySource:
 
     def _ranker(self) -> Any:
         with self._lock:
-            if isinstance(self.rank, str):
+            if self._loaded is None and self.rank is not None:
                 from foveal.ranking.by_name import load_ranker
 
-                self.rank = load_ranker(self.rank, home=self.library.settings.home)
-            return self.rank
+                self._loaded = load_ranker(self.rank, home=self.library.settings.home)
+            return self._loaded  # beside its name: summaries that are used again are known by that (reuse.py)
 
 
 def _require(ranker: str, settings: Settings) -> None:

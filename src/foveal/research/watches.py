@@ -5,7 +5,7 @@
     for watch in watches.due(now): if watches.take(watch.id, now): …      # watching.py
 
 Holding    one process looks at a question at a time; what one held when it was killed is free at once, on another
-           machine after `HELD`, or at once where its time is so far ahead that a clock was wrong
+           machine after `HELD` (database.Hold)
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.orm import defer
 
 from foveal import faults
-from foveal.database import Database, is_dead, new_holder, next_number, rows_changed, storable_json
+from foveal.database import Database, Hold, new_holder, next_number, rows_changed, storable_json
 from foveal.errors import InputError
 from foveal.research.report import Report
 from foveal.research.schema import WatchRow
@@ -136,11 +136,11 @@ class Watches:
             row = session.get(WatchRow, number)
             if row is None or row.due_at > now:
                 return False
-            wrong = WatchRow.held_until > now + 2 * HELD  # no clock that is right gives so much
-            free = or_(WatchRow.holder == "", WatchRow.held_until.is_(None), WatchRow.held_until <= now, wrong)
-            if is_dead(row.holder):
-                free = or_(free, WatchRow.holder == row.holder)
-            mine = update(WatchRow).where(WatchRow.id == number, WatchRow.due_at <= now, free)
+            if Hold(f"watch {number}", row.holder, row.held_until, HELD.total_seconds(), now).lasts(session):
+                return False
+            same = (WatchRow.holder == row.holder) & (WatchRow.held_until == row.held_until)  # as it was looked at
+            mine = update(WatchRow).where(WatchRow.id == number, WatchRow.due_at <= now)
+            mine = mine.where(or_(WatchRow.holder == "", same))
             return rows_changed(session, mine.values(holder=self._holder, held_until=now + HELD)) == 1
 
     def holds(self, number: int) -> bool:

@@ -27,7 +27,7 @@ from foveal import faults
 from foveal.errors import Cancelled, FovealError, UnknownRun
 from foveal.research.checks import Checks, WordChecks, denied
 from foveal.research.evidence import Claim, SourceRecord
-from foveal.research.quantities import Anchor, numbers, same_number
+from foveal.research.quantities import Anchor, numbers, readings, same_number
 from foveal.research.report import Report
 from foveal.research.report_parts import names_of
 from foveal.research.runs import Runs
@@ -303,7 +303,8 @@ def _renumbered(old: str, new: str) -> bool:
 
 
 def _is_among(one: Anchor, others: Sequence[Anchor]) -> bool:
-    return any(same_number(one, other) or same_number(other, one) for other in others)
+    mine, theirs = readings(one), [reading for other in others for reading in readings(other)]
+    return any(same_number(own, other) or same_number(other, own) for own in mine for other in theirs)
 
 
 def _against(before: Report, after: Report, fresh: set[str], checks: Checks) -> Iterator[Flip]:

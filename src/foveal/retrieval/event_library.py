@@ -3,19 +3,19 @@
     mined(store, at).trending(at)            # kept in memory until documents come, or others are in the past
     mined(store, at, kept=folder)            # and in a file, if it took long: another process goes on from there
 
-A document is an item by its title, the opening of its text and the host or folder that it came from.
+A document is an item by its title, the opening of its text and the host or folder that it came from. Where mining takes
+long, a process that has events of the last hour answers by them while it mines what came since (`remade.py`).
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
-from typing import Any
 from urllib.parse import urlsplit
 
 from foveal.errors import InputError
@@ -23,6 +23,8 @@ from foveal.retrieval import tables
 from foveal.retrieval.event_clusters import Encode
 from foveal.retrieval.event_items import Item, seconds
 from foveal.retrieval.events import EventSettings, EventStore
+from foveal.retrieval.open_tables import Moment
+from foveal.retrieval.remade import Remade
 from foveal.retrieval.rows import records
 from foveal.retrieval.store import Store
 
@@ -36,8 +38,33 @@ KEPT = 2
 SLOW_S = 1.0
 """Seconds of mining from which the result is kept in a file."""
 
-_mined: dict[tuple[Any, ...], EventStore] = {}
-_mining = threading.Lock()
+OLDER = timedelta(hours=1)
+"""By how much what is known may lie before the moment that is asked for, while it is mined anew."""
+
+
+@dataclass(frozen=True)
+class _State:
+    """What events are made of."""
+
+    uri: str
+    moment: Moment  # of the documents
+    past: int  # documents up to `at`: of one version, so many are always the same
+    settings: EventSettings
+    encoder: str | None
+    at: datetime = field(compare=False)
+
+    def goes_before(self, other: _State) -> bool:
+        """Whether the same library a little earlier; never a later one, whose events were not known yet, nor one with
+        more documents: some were taken away, and no title of theirs may be shown."""
+        if self.past > other.past:
+            return False
+        same = (self.uri, self.moment[1:], self.settings, self.encoder)
+        return (other.uri, other.moment[1:], other.settings, other.encoder) == same and (
+            timedelta() <= other.at - self.at <= OLDER
+        )
+
+
+_mined: Remade[_State, EventStore] = Remade(kept=KEPT)
 logger = logging.getLogger("foveal.retrieval")
 
 
@@ -79,17 +106,13 @@ def mined(
     with tables.lance_errors(store.uri):
         past = store._documents.count_rows(f"published_at <= timestamp '{at.astimezone(UTC).isoformat()}'")
     settings = settings or EventSettings()
-    key = (store.uri, seen, past, settings, encode and encoder)  # of one version, so many are always the same
-    found = _mined.get(key)
-    if found is not None:
-        return found
-    with _mining:  # of searches that come together one reads the texts, and the others wait for what it made
-        if key not in _mined:
-            file = None if kept is None else kept / _file_name(key)
-            _mined[key] = _restored(file, settings, encode) or _anew(store, at, settings, encode, file)
-            while len(_mined) > KEPT:
-                del _mined[next(iter(_mined))]
-        return _mined[key]
+    state = _State(store.uri, seen, past, settings, None if encode is None else encoder, at)
+    file = None if kept is None else kept / _file_name(state)
+
+    def made() -> EventStore:
+        return _restored(file, settings, encode) or _anew(store, at, settings, encode, file)
+
+    return _mined.get(state, made, fits=lambda older: older.goes_before(state))
 
 
 def _anew(store: Store, at: datetime, settings: EventSettings, encode: Encode | None, file: Path | None) -> EventStore:
@@ -108,8 +131,9 @@ def _anew(store: Store, at: datetime, settings: EventSettings, encode: Encode | 
     return made
 
 
-def _file_name(key: tuple[Any, ...]) -> str:
+def _file_name(state: _State) -> str:
     """Begins alike for one library, so that its older files are known."""
+    key = (state.uri, state.moment, state.past, state.settings, state.encoder)
     library, whole = (sha256(repr(one).encode()).hexdigest()[:16] for one in (key[0], key))
     return f"{library}-{whole}.json.gz"
 

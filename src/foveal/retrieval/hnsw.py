@@ -20,7 +20,8 @@ Source    Malkov and Yashunin, TPAMI 2018: algorithms 1 (insert), 2 (search a la
 Products  of vectors of any length (ip) are no metric: the longest are near to everything, the short ones not even to
           themselves. Links and walks go by the product itself (Morozov and Babenko, NeurIPS 2018): the short ones get
           few links, and are seldom an answer. A number more that makes all vectors equally long (Bachrach et al.,
-          RecSys 2014) gives a metric, by which all crowd together far from any query: walks over it found far less
+          RecSys 2014) gives a metric, by which all crowd together far from any query: walks over it found far less.
+          Where the longest are deleted few links join those that live (`lost`), and walks find less, however far
 Needs     a C++ compiler, once (models/compiled.py)
 """
 
@@ -134,12 +135,19 @@ class Graph:
         if _native() is None:
             return False
         if self.count < len(self.vectors):
-            _tell(
+            tell(
                 "An index holds vectors that were put in where there was no C++ compiler: they are not linked, and "
                 "searches compare all. Its `compact` links them."
             )
             return False
         return True
+
+    def lost(self, alive: npt.NDArray[np.bool_]) -> float:
+        """The share of the links of the living on layer 0 that lead to vectors (N,) that are deleted, less the share of
+        vectors that are: about 0 where chance deletes, and up to 1 where those go to which most links lead."""
+        links = self.links[alive & (self.levels < TWIN)]
+        there = links >= 0
+        return float((~alive[links[there]]).mean() - (~alive).mean()) if there.any() else 0.0
 
     @cached_property
     def _entry(self) -> int:
@@ -309,10 +317,11 @@ def _native() -> ctypes.CDLL | None:
 
     found = library(SOURCE)
     if found is None:
-        _tell("A graph of vectors needs a C++ compiler, and there is none: searches compare all vectors. Install g++.")
+        tell("A graph of vectors needs a C++ compiler, and there is none: searches compare all vectors. Install g++.")
     return found
 
 
 @cache
-def _tell(remark: str) -> None:
+def tell(remark: str) -> None:
+    """Warn of it, once."""
     log.warning(remark)

@@ -130,7 +130,7 @@ def _take(table: Any, token: str, uri: str) -> float:
     (row,) = table.to_arrow().to_pylist()
     now = faults.now().timestamp()
     left = row["until"] - now if row["holder"] else 0.0
-    if left > 0 and (left <= 2 * LEASE_S or _is_renewed(table, row)):
+    if left > 0 and (left <= 2 * LEASE_S or _is_renewed(table, row, uri)):
         raise LibraryBusy(
             f"Another process ({row['holder']}) is writing to the library at {uri}. Wait until it is done; searching "
             f"goes on meanwhile. (If it was killed, its right runs out in {min(left, LEASE_S):.0f} s.)"
@@ -145,8 +145,13 @@ def _take(table: Any, token: str, uri: str) -> float:
     return begun
 
 
-def _is_renewed(table: Any, row: dict[str, Any]) -> bool:
+def _is_renewed(table: Any, row: dict[str, Any], uri: str) -> bool:
     """Whether somebody changes the row within `LEASE_S` seconds. No right clock wrote it: it may be a dead one's."""
+    logger.warning(
+        "The right to write to the library at %s is held by %s until a time that no right clock could have written. "
+        "Waiting for %.0f s, to see whether that process is alive. Check the clocks of both machines.",
+        *(uri, row["holder"], LEASE_S),
+    )
     until = elapsed() + LEASE_S
     while elapsed() < until:
         time.sleep(RENEWED_S)

@@ -18,7 +18,7 @@ Against   a library keeps its vectors in Lance (store.py), which has a graph of 
           without a library: training loops, experiments, a trained quantiser. Figures: `foveal bench retrieval-index`
 Rows are kept sorted by cell, so `add` copies what is stored: add in large parts. What is deleted from a graph is still
 walked through until `compact` links the others anew, which takes as long as `build`; where few are left in the midst of
-what was deleted, all are compared.
+what was deleted, or by inner product (ip) the long ones were, all are compared.
 """
 
 from __future__ import annotations
@@ -51,6 +51,9 @@ from foveal.retrieval.vector_forms import (
     ready,
     trained,
 )
+
+LOST = 0.25
+"""Share of a graph's links, above that of vectors, that deleted ones may hold by products; docs/retrieval.md."""
 
 
 @dataclass(frozen=True)
@@ -256,7 +259,7 @@ class DenseIndex:
         self._forget()
 
     def _forget(self) -> None:
-        for name in ("_cells", "_graph"):
+        for name in ("_cells", "_graph", "_is_cut"):
             self.__dict__.pop(name, None)
 
     def _flat(self) -> DenseIndex:
@@ -307,7 +310,22 @@ class DenseIndex:
         are deleted that is nearly all, in a sorted row, which takes longer than to compare them, and finds less.
         """
         stored, enough = len(self._rows["ids"]), max(self.settings.effort, k)
+        if self._is_cut:
+            return False
         return len(self) > min(stored / 2, enough * math.sqrt(stored / self.dimension))
+
+    @cached_property
+    def _is_cut(self) -> bool:
+        """Whether a graph by products lost so many of the long vectors, to which most links lead, that walks miss the
+        best; it says so, once."""
+        alive = self._living()
+        if alive is None or self.settings.metric != "ip" or self._graph.lost(alive) <= LOST:
+            return False
+        hnsw.tell(
+            "Most links of an index by inner product lead to vectors that are deleted, so that searches compare all. "
+            "Its `compact` links the others anew."
+        )
+        return True
 
     def _living(self) -> npt.NDArray[np.bool_] | None:
         alive = self._rows["alive"]

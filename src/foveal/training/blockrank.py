@@ -32,7 +32,7 @@ from foveal.evaluation.metrics import Run, evaluate
 from foveal.models.quiet import quiet
 from foveal.ranges import COUNT, INSIDE, NOT_NEGATIVE, POSITIVE, Range, require_settings
 from foveal.training import checkpoints
-from foveal.training.examples import Examples, Negatives, judged_half
+from foveal.training.examples import Examples, Negatives, judged_half, shuffled
 from foveal.training.loop import Job, LoopSettings, identity, train
 from foveal.training.loop_settings import without_loop
 from foveal.training.low_rank import add_low_rank, decoder_layers, merge_low_rank
@@ -213,6 +213,15 @@ class DrawnLists:
         drawn = tuple(listed.documents[chosen[n]] for n in generator.permutation(len(chosen)))
         return replace(listed, documents=drawn, answers=frozenset(listed.documents[n].id for n in right))
 
+    def plan(self, batch: int) -> Callable[[int], list[list[int]]]:
+        """Batches of an epoch's places, in an order drawn from the seed and the epoch."""
+
+        def places(epoch: int) -> list[list[int]]:
+            first = epoch * len(self)
+            return [[first + row for row in rows] for rows in shuffled(len(self), batch, self.seed, epoch=epoch)]
+
+        return places
+
 
 def read_lists(path: Path) -> list[RankingList]:
     """The lists of a file of JSON lines. InputError: a line is none, or there is no such file."""
@@ -293,13 +302,15 @@ def train_blockrank(
 
     before = measured_all(model.model, "before training")
     trained = copy.deepcopy(model.model).float().eval()
+    rows = DrawnLists(lists, settings.documents, settings.loop.seed)
     job = Job(
         model=learned_of(trained, settings, int(kept["layer"])),
-        rows=DrawnLists(lists, settings.documents, settings.loop.seed),
+        rows=rows,
         loss=BlockRankLoss(trained, reading, settings),
         identity=depends_on,
         evaluate=lambda _: measure(trained, lists=dev[: settings.dev_lists]),
         metric=METRICS[0],
+        plan=rows.plan(settings.loop.batch),
         collate=list,
     )
     curves = train(job, settings.loop, here.folder, on_progress=run.on_progress)

@@ -129,6 +129,7 @@ def pretrain_bprop(
         "base": fingerprint(folder),
         "texts": _digest(texts),
         "pre-training": without_loop(settings),
+        "held out": "whatever the seed is",  # it was by the seed; a run that was begun so cannot go on
     }
     here = TrainingRun.opened(run, identity(depends_on, settings.loop), kind=f"{Path(base).name}-{settings.objective}")
     if (done := here.done()) is not None:
@@ -220,16 +221,18 @@ def _pairs(run: Path, folder: Path, texts: Mapping[str, str], settings: BPropSet
 def _rows(
     texts: Mapping[str, str], pairs: Mapping[str, Sequence[Pair]], tokenizer: Any, settings: BPropSettings
 ) -> tuple[PairRows, PairRows]:
-    """What is learnt from, and what is held out: no text is in both."""
+    """What is learnt from, and what is held out, the same for every seed: no text is in both."""
     features = PairFeatures.of(
         tokenizer, settings.max_tokens, rate=settings.mask_rate, most_masked=settings.most_masked
     )
-    rng = np.random.default_rng(settings.loop.seed)
-    names = [name for name, found in pairs.items() if found]
-    names = [name for name in names if not _short(texts[name], tokenizer, rng, settings)]
+    rng, names = np.random.default_rng(0), list(texts)  # one text less must not change what else is held out
+    short = {name for name in names if _short(texts[name], tokenizer, rng, settings)}
     order = [names[place] for place in rng.permutation(len(names))]
-    out = max(1, min(max(round(settings.held_out * len(names)), min(FEW, len(names) // 5)), settings.held_out_texts))
-    learnt, held = ({name: pairs[name] for name in chosen} for chosen in (order[out:], order[:out]))
+    order = [name for name in order if pairs.get(name) and name not in short]
+    out = max(1, min(max(round(settings.held_out * len(order)), min(FEW, len(order) // 5)), settings.held_out_texts))
+    said = {" ".join(texts[name].split()) for name in order[:out]}  # one text may have several names
+    left = [name for name in order[out:] if " ".join(texts[name].split()) not in said]
+    learnt, held = ({name: pairs[name] for name in chosen} for chosen in (left, order[:out]))
     return (
         PairRows(texts, learnt, features, settings.used, settings.loop.seed),
         PairRows(texts, held, features, max(2, math.ceil(JUDGED / out)), settings.loop.seed),

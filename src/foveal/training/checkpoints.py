@@ -48,7 +48,7 @@ def claim(folder: Path, identity: Mapping[str, str], *, anew: bool = False) -> N
     at all.
     """
     if anew and (folder / RUN).is_file():
-        _emptied(folder)
+        emptied(folder)
     found = read(folder / RUN)
     if found is None or (found != identity and kept_nothing(folder)):
         if folder.is_dir() and any(folder.glob("checkpoint-*")):
@@ -69,7 +69,7 @@ def kept_nothing(folder: Path) -> bool:
     return all(path.name in (RUN, LOCK) for path in folder.iterdir())
 
 
-def _emptied(folder: Path) -> None:
+def emptied(folder: Path) -> None:
     """Remove what a run kept, but for its lock, which is held. What says whose it is goes last: a kill may come."""
     for path in sorted(folder.iterdir(), key=lambda path: path.name == RUN):
         if path.is_dir() and not path.is_symlink():

@@ -26,6 +26,7 @@ import numpy as np
 
 from foveal.errors import InputError
 from foveal.evaluation.kilt import KiltQuery
+from foveal.evaluation.scripts import word_count
 from foveal.ranges import COUNT, SEED, SHARE, require_settings
 
 log = logging.getLogger("foveal.training")
@@ -161,7 +162,7 @@ def pairs_of(
     text: TitledText, titles: Mapping[str, str], settings: PairSettings, rng: np.random.Generator
 ) -> list[TitlePair]:
     """The pairs of one document, each source once; its links lead to documents of `titles`."""
-    content = [one for one in text.paragraphs if MARKER not in one and len(one.split()) > settings.least_unit]
+    content = [one for one in text.paragraphs if MARKER not in one and word_count(one) > settings.least_unit]
     linked = [titles[target] for target in dict.fromkeys(link.target for link in text.links)]
     sources: dict[str, str] = {}
     if "ISS" in settings.tasks:
@@ -280,7 +281,7 @@ def hold_out(
     chosen = set(rng.permutation(len(texts))[:documents].tolist())
     kept, held = [], []
     for place, text in enumerate(texts):
-        fit = [n for n, one in enumerate(text.paragraphs) if len(one.split()) >= least_words and MARKER not in one]
+        fit = [n for n, one in enumerate(text.paragraphs) if word_count(one) >= least_words and MARKER not in one]
         gone: dict[str, None] = {}
         for number in rng.permutation(fit).tolist() if place in chosen else []:
             more = {**gone, text.paragraphs[number]: None}
@@ -305,7 +306,7 @@ def _without(text: TitledText, gone: Collection[str]) -> TitledText:
 
 def _long_enough(text: TitledText, settings: PairSettings) -> bool:
     plain = [one for one in text.paragraphs if MARKER not in one and one.strip()]
-    words = sum(len(one.split()) for one in plain)
+    words = sum(map(word_count, plain))
     return bool(plain) and len(text.title.strip()) > settings.least_title and words >= settings.least_text
 
 

@@ -95,16 +95,17 @@ def train_events(
     run: RunSettings[EventExamples],
     coarse: EventExamples | None = None,
     teacher: Teacher | None = None,
+    teacher_name: str = "a teacher",
     encoded: Encoded | None = None,
     fit: Callable[[Path, EventExamples], None] | None = None,
 ) -> tuple[Path | None, Report]:
     """The folder of the model (HOME/models/<name>; None if it finds no more than its base) and the report.
 
     Without `run.dev` the last queries by time are held out. `teacher`, a cross-encoder say, guards against negatives
-    that answer. `encoded` gives the documents' vectors (N, d) for measuring, from a cache, say; None: made here. `fit`,
-    given the model's folder and the dev queries, adds what a search is fused by (searching lies above training:
-    `retrieval.fresh_fitting.write_fitted`). A run that was stopped goes on. InputError: dev or test has other
-    documents. UnknownName, ModelUnavailable: the base, or it is not of the BERT family.
+    that answer; a run is known by its name. `encoded` gives the documents' vectors (N, d) for measuring, from a cache,
+    say; None: made here. `fit`, given the model's folder and the dev queries, adds what a search is fused by (searching
+    lies above training: `retrieval.fresh_fitting.write_fitted`). A run that was stopped goes on. InputError: dev or
+    test has other documents. UnknownName, ModelUnavailable: the base, or it is not of the BERT family.
     """
     settings = settings or EventTrainingSettings()
     dev, test = run.dev, run.test
@@ -117,6 +118,7 @@ def train_events(
             raise InputError("Dev and test queries must have the documents of the examples. Use EventExamples.only.")
     folder = folder_of(base, cache, kind="encoder")
     depends_on = _identity(settings, load_encoder(base, cache=cache).fingerprint, learnt, coarse, dev, test)
+    depends_on |= {"teacher": teacher_name} if teacher else {}
     here = TrainingRun.opened(run, identity(depends_on, settings.second), kind=f"{Path(base).name}-events")
     if (done := here.done()) is not None:
         return done

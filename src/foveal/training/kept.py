@@ -72,11 +72,11 @@ def remove(home: Path, name: str) -> list[Path]:
         there = ", ".join(sorted(known)) or "none"
         raise InputError(f"Nothing was trained here under the name {name!r}. There are: {there}.")
     held = hold(run)
-    gone = []
-    for folder in (model, run):  # the run last: after a kill in the midst the name is still known
-        if folder.is_dir():
-            shutil.rmtree(folder)
-            gone.append(folder)
+    gone = [folder for folder in (model, run) if folder.is_dir()]
+    if model in gone:
+        shutil.rmtree(model)
+    checkpoints.emptied(run)  # what says whose run it is goes last: after a kill in the midst the name is still known
+    shutil.rmtree(run)
     held.free()
     return gone
 

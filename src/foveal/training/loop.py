@@ -240,6 +240,8 @@ def _trainer(job: Job, settings: LoopSettings, folder: Path, on_progress: Callab
         logging_strategy="steps", logging_steps=max(1, steps // LOGGED), logging_nan_inf_filter=False, report_to="none",
         disable_tqdm=True, dataloader_pin_memory=False, remove_unused_columns=False, **options,
     )  # fmt: skip
+    if args.n_gpu > 1:  # else the model would be wrapped, and a loss of one's own would not find its parts
+        args._n_gpu = 1
     watch = Watch(
         job.model, settings, folder, evaluate=job.evaluate, metric=job.metric, lower=job.lower,
         per_epoch=len(batches), on_progress=on_progress, hooks=job.hooks,

@@ -143,11 +143,13 @@ class MemoryBank(nn.Module):
     """In-batch negatives, and those of earlier batches: a queue of vectors made by a slower copy of the encoder (T3).
 
     Relevant documents and negatives are encoded by the copy, whose weights follow as m·copy + (1 - m)·model; no
-    gradient reaches them. A key whose text is that of the row's own document is masked, wherever it stands.
+    gradient reaches them. A key whose text is the row's own document is masked, wherever it stands, and so is that of
+    another document that answers the row's query, as far as a row of that query is among the keys.
     """
 
     keys: Tensor
     texts: Tensor
+    asked: Tensor
     filled: Tensor
     place: Tensor
 
@@ -157,6 +159,7 @@ class MemoryBank(nn.Module):
         self.copy = copy.deepcopy(model).requires_grad_(False)
         self.register_buffer("keys", torch.zeros(settings.bank, dimension))
         self.register_buffer("texts", torch.zeros(settings.bank, dtype=torch.long))
+        self.register_buffer("asked", torch.zeros(settings.bank, dtype=torch.long))  # by which query; 0: a negative
         self.register_buffer("filled", torch.zeros((), dtype=torch.long))
         self.register_buffer("place", torch.zeros((), dtype=torch.long))
 
@@ -169,14 +172,17 @@ class MemoryBank(nn.Module):
             self.copy.eval()
             fresh = torch.cat([F.normalize(vectors_of(self.copy, column), dim=-1) for column in columns[1:]])
             texts = torch.cat([text_codes(column) for column in columns[1:]])
+            asking = text_codes(columns[0])
+            asked = torch.cat([asking, asking.new_zeros(len(texts) - len(asking))])
         count = int(self.filled)
         scores = cosine(queries, torch.cat([fresh, self.keys[:count]])) / self.settings.temperature
         own = torch.arange(len(queries), device=queries.device)
-        same = texts[: len(queries), None] == torch.cat([texts, self.texts[:count]])
-        same[own, own] = False
-        loss = F.cross_entropy(scores.masked_fill(same, -torch.inf), own)
+        every, by = torch.cat([texts, self.texts[:count]]), torch.cat([asked, self.asked[:count]])
+        right = torch.stack([torch.isin(every, every[by == one]) for one in asking])
+        right[own, own] = False
+        loss = F.cross_entropy(scores.masked_fill(right, -torch.inf), own)
         if self.training:
-            self._keep(fresh, texts)
+            self._keep(fresh, texts, asked)
         return loss
 
     def _follow(self) -> None:
@@ -184,11 +190,11 @@ class MemoryBank(nn.Module):
         for slow, fast in zip(self.copy.parameters(), self.model.parameters(), strict=True):
             slow.mul_(m).add_(fast.detach(), alpha=1 - m)
 
-    def _keep(self, fresh: Tensor, texts: Tensor) -> None:
+    def _keep(self, fresh: Tensor, texts: Tensor, asked: Tensor) -> None:
         size = len(self.keys)
-        fresh, texts = fresh[-size:], texts[-size:]
+        fresh, texts, asked = fresh[-size:], texts[-size:], asked[-size:]
         places = (self.place + torch.arange(len(fresh), device=fresh.device)) % size
-        self.keys[places], self.texts[places] = fresh, texts
+        self.keys[places], self.texts[places], self.asked[places] = fresh, texts, asked
         self.place.copy_((self.place + len(fresh)) % size)
         self.filled.copy_((self.filled + len(fresh)).clamp(max=size))
 

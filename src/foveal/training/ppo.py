@@ -276,9 +276,10 @@ def _measured(policy: Any, evaluate: Callable[[Any], Metrics]) -> dict[str, floa
 def _keep(policy: nn.Module, optimiser: torch.optim.Optimizer, folder: Path, kept: Mapping[str, Any]) -> None:
     """A whole checkpoint after a stretch."""
     place = folder / f"checkpoint-{kept['stretch']}"
-    checkpoints.save_weights(policy, place / "model.safetensors")
-    torch.save(optimiser.state_dict(), place / OPTIMISER)
-    checkpoints.seal(place, kept)
+    with checkpoints.whole_or_gone(place):
+        checkpoints.save_weights(policy, place / "model.safetensors")
+        torch.save(optimiser.state_dict(), place / OPTIMISER)
+        checkpoints.seal(place, kept)
 
 
 def _found(policy: nn.Module, optimiser: torch.optim.Optimizer, folder: Path) -> dict[str, Any]:

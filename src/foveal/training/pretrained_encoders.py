@@ -176,8 +176,9 @@ def _parted(
     pieces = [Piece(name, name, text) for name, text in filled.items()]
     every = pseudo_examples(pieces, sentences, PseudoSettings(kinds=("sentence",), kept=0.0))
     order = [list(every.queries)[place] for place in np.random.default_rng(0).permutation(len(every.queries))]
+    order.sort(key=lambda query: len(every.aside.get(query, ())))  # a footer's texts would all go with it
     out = order[: max(1, min(round(settings.held_out * len(filled)), settings.held_out_texts))]
-    held = {document for query in out for document in every.positives[query]}
+    held = {document for query in out for document in (*every.positives[query], *every.aside.get(query, ()))}
     learnt = [text for name, text in filled.items() if name not in held]
     if not learnt:
         raise InputError(f"All {len(filled)} texts would be held out, and none be left to learn from. Give more.")

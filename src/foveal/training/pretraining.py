@@ -276,15 +276,15 @@ def masked_examples(
 
 
 def span_examples(texts: Sequence[str], tokens: Tokens, masking: Masking, *, seed: int, views: int = 1) -> Drawn[Ids]:
-    """Two features ids, labels for each text, one after the other in a batch: two masked pieces of it.
+    """Two features ids, labels, item for each text, one after the other in a batch: two masked pieces of it.
 
     InputError: a text of fewer than two tokens.
     """
 
-    def draw(ids: Ids, place: int, rng: np.random.Generator) -> tuple[Features, ...]:  # noqa: ARG001
+    def draw(ids: Ids, place: int, rng: np.random.Generator) -> tuple[Features, ...]:
         pieces = spans(ids, rng, tokens.room)
         masked = (mask_tokens(tokens.framed(piece), rng, masking) for piece in pieces)
-        return tuple({"ids": changed, "labels": labels} for changed, labels in masked)
+        return tuple({"ids": changed, "labels": labels, "item": place} for changed, labels in masked)
 
     return Drawn(tokens.all_plain(texts, least=2), draw, seed, views)
 

@@ -1,6 +1,6 @@
 """Condenser and coCondenser: masked language modelling that the text's own vector has to help with.
 
-Shapes    ids (B, L), ids_mask (B, L) bool, labels (B, L) -> {"loss", and its parts}
+Shapes    ids (B, L), ids_mask (B, L) bool, labels (B, L) -> {"loss", and its parts}; item (B,) the texts' numbers
 Source    Condenser: Gao and Callan, EMNLP 2021; coCondenser: Gao and Callan, ACL 2022
 Data      `masked_examples`; for coCondenser `span_examples`, whose rows 2i and 2i + 1 are pieces of one text
 
@@ -65,16 +65,22 @@ class CoCondenser(nn.Module):
         super().__init__()
         self.condenser = condenser
 
-    def forward(self, ids: Tensor, ids_mask: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def forward(self, ids: Tensor, ids_mask: Tensor, labels: Tensor, item: Tensor | None = None) -> dict[str, Tensor]:
         losses, vectors = self.condenser.read(ids, ids_mask, labels)
-        losses["contrast"] = span_contrast(vectors)
+        losses["contrast"] = span_contrast(vectors, item)
         return {"loss": torch.stack(list(losses.values())).sum(), **losses}
 
 
-def span_contrast(vectors: Tensor) -> Tensor:
-    """Vectors (2 N, D), rows 2i and 2i + 1 of one text: each finds the other among all but itself, by inner product."""
+def span_contrast(vectors: Tensor, item: Tensor | None = None) -> Tensor:
+    """Vectors (2 N, D), rows 2i and 2i + 1 of one text: each finds the other among all but itself, by inner product.
+
+    `item` (2 N,): the texts' numbers. Where a text is drawn twice into a batch, its other pieces are no negatives.
+    """
     if len(vectors) % 2 or len(vectors) < 4:
         raise InputError(f"Pieces of texts came as {len(vectors)} vectors; they need two for each of at least 2 texts.")
     partners = torch.arange(len(vectors), device=vectors.device) ^ 1
-    itself = torch.eye(len(vectors), dtype=torch.bool, device=vectors.device)
-    return info_nce(vectors, vectors, partners, left_out=itself)
+    out = torch.eye(len(vectors), dtype=torch.bool, device=vectors.device)
+    if item is not None:
+        out = item[:, None] == item[None]
+        out[torch.arange(len(vectors), device=vectors.device), partners] = False
+    return info_nce(vectors, vectors, partners, left_out=out)

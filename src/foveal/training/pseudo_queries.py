@@ -4,7 +4,8 @@ Heading    the heading path of a passage asks for the passages under it; a headi
            ("Introduction") gets its document's title in front
 Title      a document's title asks for its passages
 Sentence   the inverse cloze task (ICT): a sentence asks for the rest of its passage; in one passage of ten the sentence
-           stays in, so that equal words count for something, too
+           stays in, so that equal words count for something, too. Other passages that hold the sentence count neither
+           way; one that many hold asks for nothing
 Source     ICT: Lee, Chang and Toutanova, ACL 2019; the 10 %: the same; titles and headings as queries: common practice
 Against    pretraining.py has the tasks that need no query at all; a language model writes better queries than these
 
@@ -14,18 +15,24 @@ The same passages and seed give the same examples. One passage is one document, 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from foveal.errors import InputError
+from foveal.evaluation.scripts import word_count
 from foveal.training.examples import Examples
 
 Sentences = Callable[[str], Sequence[tuple[int, int]]]
 """Text -> start and end of each sentence (`foveal.text.units.sentences`)."""
 
 KINDS = ("heading", "title", "sentence")
+
+COMMON, PART = 20, 10
+"""Passages besides the one that it was taken from in which a sentence may stand and still ask: so many, and of few
+passages the tenth part (one at least), since none of them may be a negative.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +84,21 @@ def pseudo_examples(
         _ask(asked, [(piece.title, piece.id) for piece in pieces], settings)
     if "heading" in settings.kinds:
         _ask(asked, _headings(pieces), settings)
+    aside: dict[str, set[str]] = {}
     if "sentence" in settings.kinds:
-        cloze = [_cloze(piece, sentences, settings, generator) for piece in pieces]
+        spans = [list(sentences(piece.text)) for piece in pieces]
+        cloze = [_cloze(piece, cut, settings, generator) for piece, cut in zip(pieces, spans, strict=True)]
         corpus = [(piece.id, rest) for piece, (_, rest) in zip(pieces, cloze, strict=True)]
+        taken: dict[str, dict[str, int]] = defaultdict(dict)
         for piece, (sentence, _) in zip(pieces, cloze, strict=True):
             if sentence:
-                asked[sentence][piece.id] = 1
+                taken[sentence][piece.id] = 1
+        also = _elsewhere(pieces, spans, taken)
+        most = min(COMMON, max(1, len(pieces) // PART))
+        aside = {sentence: found for sentence, found in also.items() if 0 < len(found) <= most}
+        for sentence, documents in taken.items():
+            if len(also[sentence]) <= most:
+                asked[sentence] |= documents
     if not asked:
         raise InputError(
             f"No query could be made of {len(pieces)} passages: they have no titles, headings or sentences of "
@@ -92,13 +108,14 @@ def pseudo_examples(
     texts = list(asked)
     queries = [(f"q{number}", texts[number]) for number in chosen]
     judgements = [(query, document, 1) for query, text in queries for document in asked[text]]
-    return Examples.gathered(queries, corpus, judgements, name=name)
+    left = {query: frozenset(aside[text] - asked[text].keys()) for query, text in queries if text in aside}
+    return replace(Examples.gathered(queries, corpus, judgements, name=name), aside=left)
 
 
 def _ask(asked: dict[str, dict[str, int]], pairs: Sequence[tuple[str, str]], settings: PseudoSettings) -> None:
     for text, document in pairs:
         query = " ".join(text.split())
-        if len(query.split()) >= settings.min_words:
+        if word_count(query) >= settings.min_words:
             asked[query][document] = 1
 
 
@@ -114,14 +131,26 @@ def _headings(pieces: Sequence[Piece]) -> list[tuple[str, str]]:
     ]
 
 
+def _elsewhere(
+    pieces: Sequence[Piece], spans: Sequence[Sequence[tuple[int, int]]], taken: Mapping[str, Mapping[str, int]]
+) -> dict[str, set[str]]:
+    """Sentence that was taken -> the passages that hold it, too, and gave another one."""
+    found: dict[str, set[str]] = {sentence: set() for sentence in taken}
+    for piece, cut in zip(pieces, spans, strict=True):
+        for start, end in cut:
+            held = " ".join(piece.text[start:end].split())
+            if held in found and piece.id not in taken[held]:
+                found[held].add(piece.id)
+    return found
+
+
 def _cloze(
-    piece: Piece, sentences: Sentences, settings: PseudoSettings, generator: np.random.Generator
+    piece: Piece, spans: Sequence[tuple[int, int]], settings: PseudoSettings, generator: np.random.Generator
 ) -> tuple[str, str]:
     """A sentence of the passage, and the passage without it (but for a few); no sentence where none is long enough."""
     draw, keep = generator.random(2)
     whole = " ".join(piece.text.split())
-    spans = list(sentences(piece.text))
-    fit = [(a, b) for a, b in spans if len(piece.text[a:b].split()) >= settings.min_sentence_words]
+    fit = [(a, b) for a, b in spans if word_count(piece.text[a:b]) >= settings.min_sentence_words]
     if len(spans) < 2 or not fit:
         return "", whole
     start, end = fit[int(draw * len(fit))]

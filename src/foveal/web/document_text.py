@@ -189,7 +189,8 @@ def _with_first(blocks: list[Block]) -> list[Block]:
 def _breaks(text: str, place: tuple[int, int], headings: Sequence[Heading]) -> list[int]:
     """Hard breaks, and those around headings, however full their lines are."""
     start, end = place
-    around = {offset for one in headings for offset in (one.start, one.end + 1) if start < offset < end}
+    ends = (one.end + (text[one.end - 1] != "\n") for one in headings)  # some headings hold the end of their line
+    around = {offset for offset in (*(one.start for one in headings), *ends) if start < offset < end}
     return sorted(around.union(hard_breaks(text, start, end)))
 
 

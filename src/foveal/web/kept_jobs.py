@@ -11,7 +11,7 @@
 Holding    a process says every few seconds that it still has its jobs. What a process of this machine left when it was
            killed is free at once, another machine's after `HELD_S`
 Clocks     of machines may differ: what is held until a time far ahead is free once nobody was seen to say so anew for
-           `HELD_S` (database.Holders)
+           `HELD_S` (database.Hold)
 Poison     a job that was begun `MOST_TRIES` times and never came to an end ends as failed: what kills every process
            that tries it must not go round for ever
 """
@@ -28,7 +28,7 @@ from sqlalchemy import ColumnElement, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from foveal import faults
-from foveal.database import Database, Holders, new_holder, rows_changed, storable_json, storable_text
+from foveal.database import Database, Hold, new_holder, rows_changed, storable_json, storable_text
 from foveal.web.job_schema import JobRow
 
 HELD_S = 30.0
@@ -68,10 +68,9 @@ class Beat:
 class KeptJobs:
     """The jobs of one database, as one process sees them."""
 
-    def __init__(self, database: Database, holder: str = "", holders: Holders | None = None) -> None:
+    def __init__(self, database: Database, holder: str = "") -> None:
         self.database = database
         self.holder = holder or new_holder()
-        self._holders = holders or Holders(HELD_S)
 
     def put(self, key: str, kind: str, asked: Mapping[str, Any]) -> None:
         """Keep a new job, which is ours; one of the same key, which has ended, is replaced."""
@@ -135,7 +134,7 @@ class KeptJobs:
             if row is None or row.state not in OPEN:
                 return
             values: dict[str, Any] = {"wish": wish}
-            if wish == "cancel" and not self._held(row):
+            if wish == "cancel" and not _hold(row).lasts(session):
                 values |= {"state": "cancelled", "ended_at": faults.now(), "holder": "", "held_until": None}
             session.execute(update(JobRow).where(JobRow.id == key).values(**values))
 
@@ -144,14 +143,14 @@ class KeptJobs:
         open_ones = select(JobRow).where(JobRow.state.in_(OPEN), JobRow.holder != self.holder)
         with self.database.reading() as session:
             rows = session.scalars(open_ones.order_by(JobRow.created_at, JobRow.id)).all()
-            free = [_kept(row) for row in rows if not self._held(row)]  # each is looked at: who is silent is seen so
+        free = [_kept(row) for row in rows if not _hold(row).lasts_in(self.database)]  # all: who is silent is seen so
         return free[:LOOKED_AT]
 
     def take(self, key: str) -> bool:
         """Make a job ours; False: another process was first. One that was tried too often ends instead."""
         with self.database.writing() as session:
             row = session.get(JobRow, key)
-            if row is None or row.state not in OPEN or self._held(row):
+            if row is None or row.state not in OPEN or _hold(row).lasts(session):
                 return False
             free = update(JobRow).where(JobRow.id == key, _same_holder(row))
             if row.tries >= MOST_TRIES:
@@ -178,13 +177,13 @@ class KeptJobs:
             rows = session.execute(select(JobRow.state, func.count()).group_by(JobRow.state))
             return {state: count for state, count in rows}  # noqa: C416 (a row is no tuple to mypy)
 
-    def _held(self, row: JobRow) -> bool:
-        """Whether a process has it that may be alive."""
-        return self._holders.has(row.id, row.holder, row.held_until)
-
     def _mine(self, session: Session, key: str, values: Mapping[str, Any]) -> bool:
         mine = update(JobRow).where(JobRow.id == key, JobRow.holder == self.holder, JobRow.state.in_(OPEN))
         return rows_changed(session, mine.values(**values)) == 1
+
+
+def _hold(row: JobRow) -> Hold:
+    return Hold(f"job {row.id}", row.holder, row.held_until, HELD_S)
 
 
 def _same_holder(row: JobRow) -> ColumnElement[bool]:

@@ -136,7 +136,8 @@ def add(
         AddWork.of(site, tuple(given)).dropped()
         if not isinstance(error, InputError):
             raise
-        return _shown(request, {"wrong": ""}, refused={"why": site.told(error), "pasted": pasted})
+        together = f" None of the {len(files)} files was added." if files and len(files) > 1 else ""
+        return _shown(request, {"wrong": ""}, refused={"why": site.told(error) + together, "pasted": pasted})
     return RedirectResponse(job.page, 303)
 
 

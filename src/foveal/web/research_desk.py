@@ -380,7 +380,7 @@ class Desk:
     def _lacks(self, name: str) -> str:
         scheme = scheme_of(name)
         if scheme == "library" and not (self.site.has_library and self.site.library.store.counts()["documents"]):
-            return "The library is empty: add documents to it first."
+            return "There are no documents here yet."
         if scheme == "papers" and not self.site.papers.count():
             return "There are no papers here yet."
         return ""

@@ -281,7 +281,7 @@ def listed_as(desk: Desk, run: KeptRun) -> str:
     if (job := desk.job(run.key) or desk.elsewhere(run)) is not None:
         return "waits" if job.state == "waiting" else "goes on"
     if run.status == "done":
-        return ENDED[run.stopped_by or ""]
+        return ENDED[run.stopped_by] if run.stopped_by else "done"
     return {"running": "goes on elsewhere", "waiting": "did not begin", "broken": "broken off"}[run.status]
 
 

@@ -15,7 +15,7 @@ from foveal.web.models import is_local
 from foveal.web.report_views import is_report, report_known
 from foveal.web.research_desk import Desk
 from foveal.web.research_graph import drawn
-from foveal.web.research_views import ENDED, Views, counted, outline
+from foveal.web.research_views import ENDED, NOTHING, Views, counted, outline
 from foveal.web.site import Site
 
 DOWNLOADS = {
@@ -92,8 +92,10 @@ def ended(run: KeptRun, state: RunState, failure: str) -> str:
         return ENDED[run.stopped_by or ""]
     if state.done is None:
         return "Broken off: the process that did it is no more. What it had found is kept."
-    said = ENDED[state.done.get("stopped_by") or ""]
-    why = next(iter(reversed(state.errors)), "") if state.done.get("stopped_by") in ("error", "model") else ""
+    stopped_by = state.done.get("stopped_by") or ""
+    nothing = NOTHING if state.done.get("found") is False else {}  # older runs do not say
+    said = nothing.get(stopped_by) or ENDED[stopped_by]
+    why = next(iter(reversed(state.errors)), "") if stopped_by in ("error", "model") else ""
     return f"{said}. {why}" if why else said
 
 

@@ -51,6 +51,9 @@ ENDED = {
 }
 """How a run ended, for people; the keys are those of `answers.STOPPED`."""
 
+NOTHING = {"": "Nothing was found", "asked": "Nothing was found before you asked for an answer"}
+"""In their places where no searcher found anything."""
+
 assert ENDED.keys() - {""} == STOPPED.keys()
 
 LONGEST_QUOTE = 600

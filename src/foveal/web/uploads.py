@@ -42,8 +42,8 @@ SHORTEST_UNSPACED = 10
 """Characters of a text without a blank, in a script that is written so (Thai to Khmer, kana, Chinese)."""
 
 ACCEPT = (
-    ".pdf,.html,.htm,.xhtml,.md,.markdown,.txt,.text,.epub,.docx,.ipynb,.eml,application/pdf,text/html,text/markdown,"
-    "text/plain,application/epub+zip,message/rfc822"
+    ".pdf,.html,.htm,.xhtml,.md,.markdown,.txt,.text,.csv,.tsv,.epub,.docx,.ipynb,.eml,application/pdf,text/html,"
+    "text/markdown,text/plain,text/csv,application/epub+zip,message/rfc822"
 )
 """For the browser's own file dialog."""
 

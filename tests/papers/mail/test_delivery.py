@@ -18,7 +18,7 @@ from sqlalchemy import event, select, text, update
 
 from foveal import faults
 from foveal.bench.mail_data import composer, skip_waiting
-from foveal.database import Database
+from foveal.database import Database, LeaseRow
 from foveal.errors import InputError
 from foveal.papers import lease
 from foveal.papers.mail.delivery import LEASE, LEASE_S, counts, durable, retry_unknown, send
@@ -28,7 +28,7 @@ from foveal.papers.mail.planning import plan
 from foveal.papers.mail.signing import unsubscribe_token
 from foveal.papers.mail.subscriptions import states, subscriptions, unsubscribe
 from foveal.papers.people_schema import DeliveryRow, DigestRunRow, SubscriptionRow
-from foveal.papers.schema import LeaseRow, PaperRow
+from foveal.papers.schema import PaperRow
 from foveal.settings import Settings
 
 NOW = datetime(2026, 10, 2, 12, tzinfo=UTC)  # a Friday

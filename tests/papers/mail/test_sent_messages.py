@@ -144,6 +144,27 @@ def test_nor_a_mail_about_an_answer(make_site):
     assert [one.recipient for one in site.server.taken].count("ana@example.org") == 1
 
 
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_nor_mails_about_more_answers_than_are_remembered(make_site, monkeypatch, request, kind):
+    monkeypatch.setattr(sent, "LAST", 2)
+    site = make_site(1, database=kind if kind == "sqlite" else emptied(request.getfixturevalue("postgres")))
+    ana, bo = member(site.database, "ana"), member(site.database, "bo")
+    replies.wish(site.database, site.secret, ana, on=True)
+    first = discussion.remark(site.database, ana, PAPER, "Is it?")
+    for number in range(4):
+        discussion.remark(site.database, bo, PAPER, f"It is, {number}.", parent=first)
+    with at(minutes=6):
+        assert site.tick(everybody=False).sent == 4
+    with at(days=365):
+        site.tick()
+    assert counts(site.database)["replies", ""] == {"sent": 2}
+    with at(minutes=7):
+        assert site.tick(everybody=False).sent == 0
+        discussion.remark(site.database, bo, PAPER, "It is not.", parent=first)
+    with at(minutes=14):
+        assert site.tick(everybody=False).sent == 1
+
+
 def test_what_a_mail_about_a_watched_question_said_goes_with_it_and_no_number_comes_again(make_site, monkeypatch):
     monkeypatch.setattr(sent, "LAST", 1)
     site = make_site()

@@ -146,6 +146,9 @@ def test_axe_finds_nothing_serious_and_nothing_is_wider_than_320_pixels(
     own += ("/admin", "/admin/reports", "/admin/claims", "/desk")
     paths = (f"/discussion/{PAPER}", *own, f"/claim/{PAPER}", f"/papers/{PAPER}")
     found = {path: wrong(page, address + path) for path in (*paths, "/people/ana", "/remarks/1/edit")}
+    page.goto(f"{address}/discussion/{PAPER}")
+    cell = page.locator(".remark-text td").first
+    assert cell.evaluate("(one) => getComputedStyle(one).overflowWrap") == "normal"  # words stay whole; it scrolls
     page.context.clear_cookies()
     found["/login"] = wrong(page, f"{address}/login")
     assert {path: told for path, told in found.items() if told} == {}

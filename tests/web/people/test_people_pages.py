@@ -9,15 +9,17 @@ from types import SimpleNamespace
 import feedparser
 import pytest
 from fastapi import FastAPI
-from members import OTHER, PAPER, today
+from members import OTHER, PAPER, record, today
 from reading_site import text_of
 from visitors import Outbox, Visitor
 
 from foveal.database import Database
 from foveal.errors import UnknownPaper
 from foveal.papers import accounts, curating, discussion, moderation, sessions
+from foveal.papers.records import Named
 from foveal.papers.schema import PaperRow
 from foveal.papers.store import PaperStore
+from foveal.papers.upserts import upsert
 from foveal.web.pages import ago, xml_text
 from foveal.web.signed_in import COOKIE
 from foveal.web.site import in_the_log
@@ -270,6 +272,27 @@ def test_the_desk_picks_orders_and_schedules(visitor: Visitor, database: Databas
         assert answer.status_code == 400
     assert visitor.get("/desk?day=0001-01-01").status_code == 200
     assert visitor.get("/desk?day=9999-12-31").status_code == 200
+
+
+def test_names_of_another_direction_turn_nothing_beside_them_round(visitor: Visitor, database: Database) -> None:
+    title = "القراءة (Sparse Attention)"
+    upsert(database, [record("2605.04321", title, authors=(Named(name="ليلى حسن"),), votes=7)])
+    visitor.sign_in("cy", "curator")
+    candidates = visitor.get("/desk").text
+    link = f'<a dir="auto" href="/papers/2605.04321">{title}</a>'
+    assert link in candidates
+    assert "<bdi>ليلى حسن</bdi> · 7 votes" in candidates  # not "7 · ليلى حسن votes"
+    assert link in visitor.get("/papers/rankings").text
+
+
+def test_what_is_followed_is_called_as_on_the_other_pages(visitor: Visitor) -> None:
+    visitor.sign_in("ana")
+    for kind, value in (("category", "cs.CL"), ("query", "branes")):
+        visitor.submit("/follow", "/following", kind=kind, value=value)
+    page = visitor.get("/following").text
+    assert 'aria-label="Stop following subject cs.CL"' in page
+    assert 'aria-label="Stop following search branes"' in page
+    assert "category, such as" not in page
 
 
 def test_a_paper_is_chosen_on_its_own_page_by_whoever_may(app: FastAPI, visitor: Visitor, database: Database) -> None:

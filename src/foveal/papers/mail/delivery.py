@@ -65,7 +65,10 @@ def send(outbox: Outbox, *, limit: int | None = None, on_sent: Callable[[Report]
     try:
         with database.writing() as session:
             if not lease.take(session, LEASE, outbox.holder, seconds=LEASE_S):
-                report.stopped = "Another process is sending mail. It goes on by itself: `foveal digest status`."
+                advice = lease.advice(session, LEASE, seconds=LEASE_S)
+                report.stopped = (
+                    f"Another process is sending mail. It goes on by itself: `foveal digest status`.{advice}"
+                )
                 return report
             report.unknown += _left_behind(session, outbox.holder)
             report.suppressed += _given_up(session)

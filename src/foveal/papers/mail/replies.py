@@ -8,7 +8,8 @@
 Wish       a subscription of the cadence "replies", so that one click of any such mail ends this kind and no other, and
            bounces and complaints end all of them
 Which      answers of the last day to a remark of the person, said after the wish, by somebody else whose words are not
-           hidden. Muted: words of /settings in the answer or the paper's title, and @login of who says it
+           hidden. Muted: words of /settings in the answer or the paper's title, and @login of who says it. None from
+           before the last `sent.LAST` that are remembered: a clock that was ahead may have had older ones forgotten
 Limits     20 in an hour to one person, 5 of them by the same one; what is above that is not mailed later either
 Wait       5 minutes, in which an answer may be mended or taken back: what is mailed is what stands there then
 """
@@ -19,7 +20,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, String, cast, exists, select
+from sqlalchemy import Integer, Select, String, cast, exists, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
@@ -27,7 +28,7 @@ from foveal import faults
 from foveal.database import Database
 from foveal.papers.accounts import Person
 from foveal.papers.follows import holds
-from foveal.papers.mail import wishes
+from foveal.papers.mail import sent, wishes
 from foveal.papers.mail.message import SITE, listed
 from foveal.papers.mail.outbox import Outbox, Waiting
 from foveal.papers.mail.schedule import REPLIES
@@ -130,6 +131,16 @@ def _answers(session: Session, now: datetime) -> list[int]:
     """Answers of the last day to people who want to hear of them, of which nobody was told yet."""
     said = aliased(CommentRow)
     told = exists().where(DigestRunRow.cadence == REPLIES, DigestRunRow.period == cast(CommentRow.id, String(10)))
+    number = cast(DigestRunRow.period, Integer)
+    before = (
+        select(number)
+        .join(DeliveryRow, DeliveryRow.run_id == DigestRunRow.id)
+        .where(DigestRunRow.cadence == REPLIES, DeliveryRow.subscription_id == SubscriptionRow.id)
+        .order_by(number.desc())
+        .offset(sent.LAST - 1)
+        .limit(1)
+        .correlate(SubscriptionRow)
+    )
     wanted = (
         select(CommentRow.id)
         .join(said, said.id == CommentRow.parent_id)
@@ -138,6 +149,7 @@ def _answers(session: Session, now: datetime) -> list[int]:
         .where(CommentRow.created_at >= now - SINCE, CommentRow.created_at >= SubscriptionRow.consent_at)
         .where(CommentRow.hidden_at.is_(None), CommentRow.person_id.is_not(None))
         .where(CommentRow.person_id != said.person_id, ~told)
+        .where(CommentRow.id > func.coalesce(before.scalar_subquery(), 0))
         .order_by(CommentRow.id)
     )
     return list(session.scalars(wanted))

@@ -5,7 +5,8 @@
 Age     `KEPT_DAYS` days: longer than a digest looks back for what a reader has had (digest.py), than an answer waits to
         be mailed (replies.py), than a mail takes to come back. Counts of each day (`mail_day`) are kept
 Stays   of each subscription the newest `LAST`, whatever their age: that today's digest went out is known, too, to a
-        machine whose clock was a year ahead for a while. And what is still to be sent
+        machine whose clock was a year ahead for a while, and that answers up to them were told of. And what is still
+        to be sent
 """
 
 from __future__ import annotations

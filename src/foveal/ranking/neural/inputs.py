@@ -99,8 +99,7 @@ class Vocabulary:
     def __post_init__(self) -> None:
         if self.cutting not in (APART, CUTTING):
             raise InputError(
-                f"A vocabulary's texts were cut in the way {self.cutting!r}; this version knows {APART} and {CUTTING}. "
-                "Use a newer Foveal."
+                f"A vocabulary's texts were cut in the way {self.cutting!r}; this version knows {APART} and {CUTTING}."
             )
         if len(self.words) != len(self.idf) or not 0 <= self.known <= len(self.words) or self.buckets < 1:
             raise InputError(
@@ -160,15 +159,18 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: Path) -> Vocabulary:
-        """What `save` wrote. InputError: the file holds no vocabulary."""
+        """What `save` wrote. InputError: the file holds no vocabulary, or one of a later version."""
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
             idf = tuple(float(one) for one in found["idf"])
             every = tuple(str(one) for one in found["words"])
             sizes = int(found["known"]), float(found["unseen_idf"]), int(found["buckets"])
-            return cls(every, idf, *sizes, int(found.get("cutting", APART)))
+            cutting = int(found.get("cutting", APART))
+            if cutting <= CUTTING:
+                return cls(every, idf, *sizes, cutting)
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise InputError(f"{path} holds no vocabulary ({error}). Train the ranker anew.") from error
+        raise InputError(f"{path}: texts were cut in the way {cutting}, by a later version. Use a newer Foveal.")
 
 
 @dataclass(frozen=True)
