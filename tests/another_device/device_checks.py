@@ -128,6 +128,8 @@ def test_retrieval_attention(models, ids, index):
 
 @pytest.mark.parametrize("representation", ["attention", "mean_rope", "mean", "minmax", "random", "none"])
 def test_longheads(models, ids, representation):
+    if models["cpu"].config.model_type != "qwen2" and representation not in ("attention", "mean_rope"):
+        return  # what differs with the kind of model is how positions turn, which these see
     method = LongHeads(attention_length=256, chunk_size=32, representation=representation)
     same(memory_of(models, ids, method))
 

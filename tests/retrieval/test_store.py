@@ -458,7 +458,7 @@ from foveal.retrieval.store import Store
 indexing.BATCH = 5
 store = Store.open({uri!r})
 print("go", flush=True)
-for version in range(25):
+for version in range(10):
     text = "".join(f"every line {{i}} of version {{version}}" + chr(10) for i in range(20))
     with store.writing():
         Indexer(store, Lines().segment, HashedWords().encode).index([document("long", text)], Indexed())
