@@ -17,9 +17,6 @@ from foveal.cli.papers_output import papers_database
 
 app = typer.Typer(help="People with an account.", no_args_is_help=True)
 
-LINK = "by a link that is mailed, or printed by `foveal serve` while no mail is set up"
-"""How somebody who was added gets in."""
-
 Who = Annotated[str, typer.Argument(help="A login, or an e-mail address.")]
 Role = Annotated[str, typer.Argument(help="member, curator, moderator or admin.")]
 
@@ -59,7 +56,8 @@ def add(
     if as_json:
         print_json(person)
     else:
-        how = "A mail says where to sign in." if invite else f"They sign in at /login of the site, {LINK}."
+        link = "by a link that is mailed, or printed by `foveal serve` while no mail is set up"
+        how = "A mail says where to sign in." if invite else f"They sign in at /login of the site, {link}."
         results().print(f"{person.login} <{person.email}>: {person.role}. {how}", markup=False)
 
 
