@@ -179,14 +179,16 @@ class Bridge(nn.Module):
         made: Tensor = torch.log1p(raw.relu()).index_fill(1, self.ignored, 0.0)
         if not self.settings.vocabulary_filter:
             return made
-        own = torch.zeros_like(made).scatter_add(1, ids.clamp(min=0), first_of_its_kind(ids).to(made))
+        first = first_of_its_kind(ids, ids[:, :, None] == ids[:, None, :])
+        own = torch.zeros_like(made).scatter_add(1, ids.clamp(min=0), first.to(made))
         return torch.where(own > 0, made.amax(dim=1, keepdim=True), made)
 
     def _there(self, ids: Tensor, reading: Reading) -> Tensor:
         """The weights (B, L) of the units at their first places, 0 elsewhere: SLR's and LLR's w without its zeros."""
-        first = first_of_its_kind(ids)
+        same = ids[:, :, None] == ids[:, None, :]
+        first = first_of_its_kind(ids, same)
         if self.place is not None:
-            there = highest_of_its_kind(ids, self.places(reading)) * first
+            there = highest_of_its_kind(same, self.places(reading)) * first
         else:
             one = self.scale if self.scale is not None else self.bias.new_tensor(math.log(2.0))
             there = one.relu() * first
@@ -225,8 +227,8 @@ def fused(vectors: Tensor, enhancement: Tensor) -> Tensor:
 def bounded(logits: Tensor, reach: float) -> Tensor:
     """Each row (B, d) drawn together so that its standard deviation is at most `reach`; its mean is taken out."""
     centred = logits.float() - logits.float().mean(dim=-1, keepdim=True)
-    spread = centred.square().mean(dim=-1, keepdim=True)
-    return centred * (reach / spread.clamp(min=reach**2).sqrt())
+    spread = torch.linalg.vector_norm(centred, dim=-1, keepdim=True) / logits.shape[-1] ** 0.5
+    return centred * (reach / spread.clamp(min=reach))
 
 
 def least_cosine(enhancement: Tensor) -> Tensor:
@@ -235,16 +237,15 @@ def least_cosine(enhancement: Tensor) -> Tensor:
     return 2 * (low * high).sqrt() / (low + high)
 
 
-def first_of_its_kind(ids: Tensor) -> Tensor:
-    """Which places (B, L) hold a unit that stands nowhere before in their row; -1 is none."""
-    same = (ids[:, :, None] == ids[:, None, :]).to(torch.uint8)
-    return (same.argmax(dim=2) == torch.arange(ids.shape[1], device=ids.device)) & (ids >= 0)
+def first_of_its_kind(ids: Tensor, same: Tensor) -> Tensor:
+    """Which places (B, L) hold a unit that stands nowhere before in their row; -1 is none. `same` (B, L, L)."""
+    places = torch.arange(ids.shape[1], device=ids.device)
+    return (same.view(torch.uint8).argmax(dim=2) == places) & (ids >= 0)
 
 
-def highest_of_its_kind(ids: Tensor, values: Tensor) -> Tensor:
+def highest_of_its_kind(same: Tensor, values: Tensor) -> Tensor:
     """The highest of the values (B, L), all of 0 or more, over the places that hold the same unit: (B, L)."""
-    same = ids[:, :, None] == ids[:, None, :]
-    return values[:, None, :].expand(same.shape).masked_fill(~same, 0.0).amax(dim=2)
+    return torch.where(same, values[:, None, :], 0.0).amax(dim=2)
 
 
 def _given(states: Tensor | None, method: str) -> Tensor:
