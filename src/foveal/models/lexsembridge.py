@@ -227,8 +227,9 @@ def fused(vectors: Tensor, enhancement: Tensor) -> Tensor:
 def bounded(logits: Tensor, reach: float) -> Tensor:
     """Each row (B, d) drawn together so that its standard deviation is at most `reach`; its mean is taken out."""
     centred = logits.float() - logits.float().mean(dim=-1, keepdim=True)
-    spread = torch.linalg.vector_norm(centred, dim=-1, keepdim=True) / logits.shape[-1] ** 0.5
-    return centred * (reach / spread.clamp(min=reach))
+    spread: Tensor = torch.linalg.vector_norm(centred, dim=-1, keepdim=True) / logits.shape[-1] ** 0.5
+    drawn: Tensor = centred * (reach / spread.clamp(min=reach))
+    return drawn
 
 
 def least_cosine(enhancement: Tensor) -> Tensor:
