@@ -9,6 +9,7 @@ from reading.speakers import Quoter, Scripted
 
 from foveal.bench import ask
 from foveal.bench.settings import BenchSettings
+from foveal.errors import InputError
 
 FACTS = {"Mills": ("The keeper of the mill is Orsin Vale.", "Who is the keeper of the mill?", "Orsin Vale")}
 FACTS["Clocks"] = (
@@ -51,3 +52,14 @@ def test_who_says_anything_holds_no_answer(settings, monkeypatch):
     rows = rows_of(settings, monkeypatch, Scripted("Bread."))
     assert rows["passages", "holds the answer"].ok is False
     assert rows["absent, nothing answers", "share of questions"].ok is False  # it is no model of this machine
+
+
+def test_few_questions_are_parted_and_one_is_refused(settings, monkeypatch):
+    monkeypatch.setattr(ask, "load_chat", Quoter)
+    rows = {(row.system, row.metric): row for row in ask.ask(settings)}
+    assert rows["absent, nothing answers", "share of questions"].note == "1 asked"
+    assert rows["present, nothing answers", "share of questions"].note == "1 asked"
+    told = {"data": [{"title": "T", "paragraphs": [{"context": "C", "qas": []}]}]}
+    (settings.data / "xquad" / "xquad.en.json").write_text(json.dumps(told))
+    with pytest.raises(InputError, match="holds 0 questions; bench ask needs 2 at least"):
+        list(ask.ask(settings))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from pathlib import Path
 
@@ -117,6 +118,18 @@ def test_records_that_a_quick_run_leaves_out_are_told(tmp_path):
     assert (row.system, row.ok) == ("records", None)  # no arm yet
     assert row.note.startswith("not run: a full run trains")
     assert row.as_json()["value"] is None
+
+
+def test_a_quick_run_trains_no_records_where_those_kept_are_of_other_code(tmp_path):
+    settings = BenchSettings(data=tmp_path, cache=tmp_path, quick=True)
+    bench_records.record_model(settings, TINY)
+    assert bench_records.is_trained(settings, TINY)
+    (told,) = (tmp_path / "landmark").glob("records-*/run.json")
+    told.write_text(json.dumps({**json.loads(told.read_text()), "code": "of last year"}))
+    told.parent.rename(tmp_path / "landmark" / "records-older")
+    (row,) = bench_records.records(settings, TINY)
+    assert row.note.startswith("not run: a full run trains")
+    assert [path.name for path in (tmp_path / "landmark").glob("records-*")] == ["records-older"]
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import json
 import math
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import islice
 from types import SimpleNamespace
 
 import pytest
@@ -18,6 +19,8 @@ from foveal.bench import (
     headlines_data,
     headlines_related,
     heads_act_data,
+    layers_lama,
+    memory_longheads_heads,
     nn_aaren_tables,
     parts,
     photographs,
@@ -27,7 +30,9 @@ from foveal.bench import (
     rank_neural,
     read,
     research_retrieval,
+    retrieval_stages,
     segment,
+    segment_use,
 )
 from foveal.bench.known_sets import SIZES, all_held_to, held_to, is_collection_of, is_set
 from foveal.bench.retrieval_fusion import Judged
@@ -184,6 +189,34 @@ def test_other_recorded_runs_have_no_figure_to_meet():
         among.known = known
         rows = list(research_retrieval.anchor_rows(SimpleNamespace(hotpot=among, two_wiki=among)))
         assert {row.ok for row in rows} == wanted
+
+
+def test_other_texts_in_reuters_place_have_no_figure_to_meet(monkeypatch):
+    model = SimpleNamespace(parameters_by_part=lambda: {"pooling": 1})
+    arms = SimpleNamespace(
+        texts=lambda _: SimpleNamespace(train=["a", "b"], test=["c"]), chosen=lambda _: [SimpleNamespace(name="mean")],
+        learnt=lambda *_: model, seeds=(0,), settings=SimpleNamespace(quick=False),
+    )  # fmt: skip
+    monkeypatch.setattr(layers_lama, "scores_of", lambda *_: {"accuracy": 0.5})
+    monkeypatch.setattr(layers_lama, "_outside", lambda *_: iter(()))
+    monkeypatch.setattr(layers_lama, "compared", lambda *_, **__: iter(()))
+    assert [row.ok for row in layers_lama.accuracy(arms)] == [None] * 4
+    monkeypatch.setattr(layers_lama, "REUTERS", (2, 1))
+    assert [row.ok for row in layers_lama.accuracy(arms)] == [None, False, None, None]
+
+
+def test_masses_of_other_paragraphs_have_no_figure_to_meet(settings, monkeypatch):
+    row = memory_longheads_heads.mass_row("random", 0.9, "", quick=False)
+    monkeypatch.setattr(memory_longheads_heads, "shares", lambda _: iter([row]))
+    told = json.dumps({"data": [{"title": "T", "paragraphs": [{"context": "C", "qas": []}]}]})
+    put(settings, "xquad/xquad.fr.json", told)
+    monkeypatch.setitem(SIZES, "XQuAD", (1,))
+    (french,) = memory_longheads_heads.mass_rows(settings)
+    assert (french.bar, french.ok, french.value) == (None, None, 0.9)
+    put(settings, "xquad/xquad.en.json", told)
+    assert [one.ok for one in memory_longheads_heads.mass_rows(settings)] == [False]
+    monkeypatch.setitem(SIZES, "XQuAD", (2,))
+    assert [one.ok for one in memory_longheads_heads.mass_rows(settings)] == [None]
 
 
 # -- other names, languages, dates ------------------------------------------------------------------------------------
@@ -368,6 +401,29 @@ def test_policies_of_other_topics_are_named(settings):
     lines(settings, "tos/mine.jsonl", [{"_id": "a", "text": text, "metadata": {"company": "A"}}])
     with pytest.raises(InputError, match="tos holds no document with sections under headings of topics"):
         Policies.of(settings, QUICK, only_topics=True)
+
+
+def test_stages_take_a_plain_corpus_too(settings, monkeypatch):
+    lines(settings, "cranfield/corpus.jsonl", [{"_id": "a", "title": "", "text": "wings"}])
+    lines(settings, "cranfield/queries.jsonl", [{"_id": "q", "text": "wings"}])
+    put(settings, "cranfield/qrels/test.tsv", "query-id\tcorpus-id\tscore\nq\ta\t1\n")
+    monkeypatch.setattr(retrieval_stages.Judged, "of", lambda _: SimpleNamespace(test=None))
+    monkeypatch.setattr(retrieval_stages, "words_rows", lambda name, found: iter([(name, found)]))
+    monkeypatch.setattr(retrieval_stages, "_few", lambda found, _: found)
+    _, (name, found) = islice(retrieval_stages.stages(settings), 2)
+    assert (name, list(found.corpus)) == ("Cranfield", ["a"])
+
+
+def test_what_is_judged_to_answer_nothing_is_no_answer(settings):
+    """Grade 0 is a judgement too: "looked at, and wrong"."""
+    texts = [{"_id": name, "title": "", "text": f"Rule {name}.", "metadata": {"document": 1}} for name in "ab"]
+    lines(settings, "obliqa/corpus.jsonl", texts)
+    lines(settings, "obliqa/queries.jsonl", [{"_id": "q", "text": "Which?"}, {"_id": "r", "text": "None?"}])
+    put(settings, "obliqa/qrels/test.tsv", "query-id\tcorpus-id\tscore\nq\ta\t1\nq\tb\t0\nr\tb\t0\n")
+    answers = segment_use.load_answers(settings)
+    (document,) = answers.documents
+    assert answers.questions == ["Which?"]
+    assert [[document.text[one.start : one.end] for one in spans] for spans in answers.spans] == [["Rule a."]]
 
 
 # -- parts that cannot be run -----------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from foveal.bench.papers_csfcube import DOWN, UP, Pools
 from foveal.bench.papers_synthetic import drawn, fill, topic_vectors, vocabulary
 from foveal.bench.settings import BenchSettings
 from foveal.database import Database
-from foveal.errors import InputError
+from foveal.errors import FovealError, InputError
 from foveal.evaluation.beir import Collection, Record
 from foveal.papers.store import PaperStore
 from foveal.settings import Settings
@@ -157,6 +157,12 @@ def test_a_serious_rule_that_is_broken_is_told_whatever_the_mark():
     assert other.ok
     broken["audits"]["image-alt"]["score"] = None  # of no element on the page
     assert list(papers_audit._rows("day, light", broken))[1].ok
+
+
+def test_a_page_that_is_never_done_is_named(monkeypatch):
+    monkeypatch.setattr(papers_audit, "WITHIN_S", 0.2)
+    with pytest.raises(FovealError, match=r"not done with http://there/day after 0\.2 s"):
+        papers_audit._marked(["sh", "-c", "exec sleep 5"], "chromium", "http://there/day", "light")
 
 
 def test_synthetic_papers_repeat_and_have_neighbours(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from research.recordings import world, written
 from tiny import tiny
 
-from foveal.bench import research_arms
+from foveal.bench import research_answers, research_arms
 from foveal.bench.research_answers import (
     WINDOW,
     Answering,
@@ -201,6 +201,42 @@ def test_answers_have_rows_of_each_arm_and_each_share_of_noise(settings, model):
     again = list(answers(settings, model, clerk, SIZES, sizes))
     assert clerk.asked == asked  # all answers were kept
     assert [row.value for row in again] == [row.value for row in made]
+
+
+def test_answers_to_other_prompts_are_asked_for_anew(settings, model, monkeypatch):
+    """What a model said to an earlier wording, or cut elsewhere, is no figure of this one."""
+    clerk = Clerk()
+    work = Answering(Arms(settings, SIZES, model), AnswerSizes(), clerk)
+    among = work.arms.hotpot
+    runs = among.runs[:2]
+    shown = {run.id: "the orra mill, of old" for run in runs}
+    for asked in (2, 2):
+        work.answers(among, runs, shown)
+        assert clerk.asked == asked
+    monkeypatch.setattr(research_answers, "CONCISE", "Say it in one word.")
+    work.answers(among, runs, shown)
+    assert clerk.asked == 4
+    monkeypatch.setattr(research_answers, "ANSWER", replace(research_answers.ANSWER, max_tokens=3))
+    work.answers(among, runs, shown)
+    assert clerk.asked == 6
+
+
+def test_whole_runs_of_other_code_are_made_anew(settings, model, monkeypatch):
+    made = []
+    arms = Arms(settings, SIZES, model)
+    arms.kept = lambda made_by, *_: made.append(repr(made_by)) or {}
+    arms.taught = lambda _: (None,)
+    work = SimpleNamespace(
+        arms=arms, chat=Clerk(), runs=lambda _: arms.two_wiki.runs[:1], sizes=SimpleNamespace(runs=1)
+    )
+    monkeypatch.setattr(research_answers, "TrainedPlanner", lambda _: None)
+    monkeypatch.setattr(research_answers, "PlannerModel", lambda *_: None)
+    monkeypatch.setattr(research_answers, "weights", lambda _: "w")
+    for code in ("one", "two"):
+        monkeypatch.setattr(research_arms, "code_digest", lambda *_, code=code, **__: code)
+        with pytest.raises(KeyError):  # nothing was run
+            list(research_answers.run_rows(work))
+    assert len(set(made)) == 2
 
 
 def test_noise_is_as_large_a_share_as_it_says_and_holds_no_answer(settings, model):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -163,6 +164,18 @@ def test_codes_learn_from_training_claims(settings, judged):
     assert [row.system for row in rows if row.bar] == ["joint: JPQ"]
     found = values(rows)
     assert found["joint: float vectors", "ndcg@10"] > found["joint: signs", "ndcg@10"] > 0.3
+
+
+def test_codes_learn_from_what_is_judged_to_answer(settings, judged, monkeypatch):
+    """Grade 0 says that a document was looked at and answers nothing."""
+    found, names = [], list(judged.test.corpus)
+    graded = {query: {**given, names[-1]: 0} for query, given in judged.train.qrels.items()}
+    monkeypatch.setattr(retrieval_index, "fit", lambda *given: found.append(given[2]))
+    draw, sizes = np.random.default_rng(0), (len(names), len(judged.train.queries), len(judged.test.queries))
+    parts = [draw.normal(size=(size, 48)).astype(np.float32) for size in sizes]
+    other = replace(judged, train=replace(judged.train, qrels=graded))
+    list(islice(retrieval_index.joint_rows(other, *parts, settings), 4))
+    assert found[0] == [{names.index(name) for name in judged.train.qrels[query]} for query in judged.train.queries]
 
 
 def test_neighbours_are_ranked_within_the_same_budget(settings, judged, monkeypatch):

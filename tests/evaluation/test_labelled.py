@@ -126,6 +126,8 @@ def test_gains_are_means_with_errors_and_missing_values_are_left_out():
     assert first.error == pytest.approx(1 / np.sqrt(3))
     assert (second.mean, second.error, second.p) == (0.5, 0.0, 0.5**4)  # the same four times: as a coin
     assert gains([[0.0, 0.0]])[0].p == 1.0
+    for same in (0.25, 0.1, 0.3):  # rounding gives 0.1 three times a spread of its own
+        assert [one.p for one in gains([[same] * 3, [-same] * 3])] == [0.125, 1.0]
     with pytest.raises(InputError, match="at least two"):
         gains([[1.0, float("nan")]])
     for wrong in ([], [1.0, 2.0]):

@@ -37,6 +37,23 @@ def test_vectors_are_those_of_sentence_transformers(exact, peer):
     assert (exact.dimension, exact.max_tokens) == (peer.dimension, peer.max_tokens) == (384, 256)
 
 
+def test_no_texts_have_as_wide_vectors_as_some(exact, peer):
+    assert exact.encode([]).shape == peer.encode([]).shape == (0, 384)
+
+
+def test_counting_tokens_leaves_the_batches_of_other_threads_as_they_are(peer):
+    """A text that was encoded while another thread counted tokens was not cut: an error, or the vector of all of it."""
+    backend, long = peer._model.tokenizer.backend_tokenizer, "word " * 400
+    expected = peer.encode([long, "short"])
+    set_to = backend.truncation, backend.padding
+    assert set_to[0]["max_length"] == peer.max_tokens
+    assert len(peer.token_offsets(long)) == 400
+    assert peer.knows(long)
+    assert not peer.knows("\U0001f9ff")
+    assert (backend.truncation, backend.padding) == set_to
+    np.testing.assert_array_equal(peer.encode([long, "short"]), expected)
+
+
 def test_bfloat16_stays_close(folder, exact):
     half = BertEncoder(folder, dtype=torch.bfloat16)
     assert (half.encode(TEXTS) * exact.encode(TEXTS)).sum(1).min() > 0.999

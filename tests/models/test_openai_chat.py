@@ -189,6 +189,35 @@ def test_a_refused_request_is_not_repeated(server, routes):
     assert server.asked(PATH) == 1
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", " "], ids=repr)
+def test_a_key_may_end_as_a_line_of_a_file_does(server, routes, monkeypatch, end):
+    """Sent as it was, it was taken for a server that cannot be reached, and stood in the error."""
+    routes[PATH] = answering("fovea")
+    monkeypatch.setenv("FOVEAL_CHAT_KEY", f"secret{end}")
+    for model in (chat(server), chat(server, api_key=f" secret{end}")):
+        assert model.chat(ASK) == "fovea"
+        assert server.requests[-1].headers["authorization"] == "Bearer secret"
+
+
+@pytest.mark.parametrize("key", ["geheimschlüssel", "secret\x00", "one\ntwo"], ids=repr)
+def test_a_key_that_no_header_takes_is_told_at_once_and_not_shown(server, key):
+    with pytest.raises(InputError, match=rf"key of the model server.* of its {len(key)} characters") as told:
+        chat(server, api_key=key)
+    assert not any(part in str(told.value) for part in ("geheim", "secret", "two"))
+
+
+def test_a_password_in_an_address_is_sent_and_not_shown(server, routes):
+    """Errors are read on pages and in logs."""
+    routes[PATH] = failing(404)
+    address = server.url("/v1").replace("//", "//me:hidden@")
+    for model, error in ((address, InputError), (dead_url().replace("//", "//me:hidden@"), FetchFailed)):
+        with pytest.raises(error) as told:
+            OpenAIChat("tiny", model, retries=0).chat(ASK)
+        assert "hidden" not in str(told.value)
+        assert "127.0.0.1" in str(told.value)
+    assert server.requests[0].headers["authorization"].startswith("Basic ")
+
+
 LISTED = json.dumps({"object": "list", "data": [{"id": "small", "object": "model"}, {"id": "large"}, {"name": "x"}]})
 
 

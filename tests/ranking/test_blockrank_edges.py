@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from tiny import tiny
+from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from foveal.errors import InputError, ModelUnavailable
-from foveal.ranking.blockrank import ordered, saved_settings
+from foveal.ranking import blockrank_forward
+from foveal.ranking.blockrank import KEPT, BlockRank, ordered, saved_settings
 from foveal.ranking.blockrank_cache import BlockCache, Scope
 from foveal.ranking.blockrank_plan import Held
 from foveal.ranking.blockrank_prompt import Layout
@@ -97,3 +102,63 @@ def test_heads_that_would_read_no_hit_are_refused(qwen, options):
 def test_scores_that_are_no_numbers_order_nothing(score):
     with pytest.raises(InputError, match="candidate 1 no finite score"):
         ordered(HITS, [0.5, score, 0.1], "blockrank", HITS)
+
+
+@pytest.mark.parametrize("wrong", ["fewer tokens", "fewer layers", "other heads", "another type"])
+def test_a_kept_block_that_is_no_block_of_its_tokens_is_read_anew(qwen, tmp_path, wrong):
+    """The file says rightly what it was made with, and holds other numbers than it should."""
+    ranker = BlockRank(qwen, layout=replace(KEPT, query_offset=1024), cache=BlockCache(tmp_path))
+    expected = ranker.scores("Where is the key?", HITS)
+    path = sorted(tmp_path.glob("*/*.safetensors"))[1]
+    with safe_open(str(path), framework="pt") as opened:
+        about, keys, values = opened.metadata(), opened.get_tensor("keys"), opened.get_tensor("values")
+    change = {
+        "fewer tokens": lambda part: part[:, :, 1:],
+        "fewer layers": lambda part: part[1:],
+        "other heads": lambda part: part[:, :1],
+        "another type": torch.Tensor.half,
+    }[wrong]
+    save_file({"keys": change(keys).contiguous(), "values": change(values).contiguous()}, str(path), metadata=about)
+    assert ranker.scores("Where is the key?", HITS) == pytest.approx(expected, abs=1e-6)
+    with safe_open(str(path), framework="pt") as opened:
+        assert torch.allclose(opened.get_tensor("keys"), keys, atol=1e-6)
+
+
+def test_what_is_no_number_is_not_kept(tmp_path):
+    """A library would be read for hours, and each question be refused by then."""
+    model = tiny("qwen", tmp_path / "model")
+    ranker = BlockRank(model, layout=replace(KEPT, query_offset=1024), cache=BlockCache(tmp_path / "kept"))
+    token = ranker.prompter.plain(" keeper")[-1]
+    with torch.no_grad():
+        model.model.model.embed_tokens.weight[token] = math.inf
+    assert ranker.keep(HITS[:1]) > 0
+    with pytest.raises(InputError, match="computes what is no number of these passages"):
+        ranker.keep(HITS[1:2])
+    segments = ranker.prompter.segments("-", TEXTS)
+    held = [ranker.cache.holds(ranker._scope(segments), one.ids) for one in segments.documents]
+    assert held == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    "rope",
+    [
+        {"rope_type": "dynamic", "factor": 4.0},
+        {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [1.0, 2.0, 4.0, 8.0], "factor": 8.0,
+         "original_max_position_embeddings": 512},
+    ],
+    ids=lambda rope: rope["rope_type"],
+)  # fmt: skip
+def test_a_model_whose_positions_stretch_reads_all_parts_alike(qwen, monkeypatch, rope):
+    """The question stands far behind: by its position those of the documents are turned, too, as in one pass."""
+    config = Qwen2Config.from_dict(qwen.model.config.to_dict() | {"rope_parameters": {"rope_theta": 1e4, **rope}})
+    model = Qwen2ForCausalLM(config).eval()
+    model.load_state_dict(qwen.model.state_dict())
+    stretching = replace(qwen, model=model)
+    for layout in (LAYOUT, replace(KEPT, query_offset=1024)):
+        ranker = BlockRank(stretching, layout=layout)
+        lean = ranker.scores("Where is the key?", HITS)
+        with monkeypatch.context() as patched:
+            patched.setattr(blockrank_forward, "supports", lambda _: False)
+            assert lean == pytest.approx(ranker.scores("Where is the key?", HITS), abs=1e-5)
+    with pytest.raises(InputError, match="cannot be kept"):
+        BlockRank(stretching, layout=replace(KEPT, query_offset=1024), cache=BlockCache())

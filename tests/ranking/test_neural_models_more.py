@@ -613,6 +613,19 @@ def test_untrained_models_of_letters_prefer_texts_that_share_words(name):
         assert (scores.diagonal() - scores.flip(1).diagonal() > 0.3).all()
 
 
+@pytest.mark.parametrize("name", ["dssm", "cdssm"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_text_without_words_does_not_outweigh_the_others(name, loss):
+    """A vector of 0 has a cosine whose slope is 1e8: with one in a batch, nothing else of the batch was learnt."""
+    made = build(name, vectors(), seed=0)
+    texts = [("sharp sight", text) for text in ("sharp sight", "", "rod cone cell", "light")]
+    scores = made(batch(texts)).view(1, 4)
+    assert scores[0, 1] == 0
+    make_loss(loss, bounded=True)(scores, torch.tensor([[1.0, 0, 0, 0]]), torch.ones(1, 4, dtype=torch.bool)).backward()
+    found = [one.grad for one in made.parameters() if one.grad is not None]
+    assert 0 < max(float(one.abs().max()) for one in found) < 100
+
+
 def test_match_srnn_changes_places_with_its_weights():
     """Symmetric: s and t change places when T, W and the GRU's left and upper parts do."""
     made, other = model("match-srnn"), model("match-srnn")

@@ -25,6 +25,7 @@ from statistics import fmean, median
 from typing import Any
 
 from foveal.bench.settings import BenchSettings
+from foveal.errors import InputError
 from foveal.evaluation.answers import contains
 from foveal.evaluation.beir import load_corpus
 from foveal.evaluation.classification import auroc
@@ -73,6 +74,7 @@ def ask(settings: BenchSettings) -> Iterator[Row]:
     if settings.quick:
         others = others[:ARTICLES_QUICK]
     present, looked, absent = (QUICK, LOOKED_QUICK, QUICK) if settings.quick else (ASKED, LOOKED, ABSENT)
+    present = min(present, len(questions) // 2)  # of few questions, some are left that nothing answers
     asked, strange = questions[:present], questions[present : present + absent]
     chat = load_chat()
     with tempfile.TemporaryDirectory() as folder:
@@ -108,6 +110,11 @@ def xquad(settings: BenchSettings) -> tuple[list[Document], list[Question]]:
             for paragraph in one["paragraphs"]
             for asked in paragraph["qas"]
         ]
+    if len(questions) < 2:
+        raise InputError(
+            f"{settings.data / 'xquad'} holds {len(questions)} questions; bench ask needs 2 at least: one that is "
+            "answered, and one that is not."
+        )
     random.Random(settings.seed).shuffle(questions)
     return articles, questions
 

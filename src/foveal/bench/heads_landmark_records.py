@@ -21,10 +21,13 @@ from torch import Tensor
 
 from foveal.attention.landmark_cache import LandmarkCache, ReadSettings
 from foveal.attention.landmark_model import LandmarkModel
-from foveal.bench.heads_landmark_arms import VALUES, Scale, asked_texts, record_model
+from foveal.attention.landmark_training import own_decoder
+from foveal.bench.code import digest_of
+from foveal.bench.heads_landmark_arms import SYMBOLS, VALUES, AnswerLoss, Scale, asked_texts, record_model
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.plots import heatmap, lines
 from foveal.evaluation.tables import Row
+from foveal.training.checkpoints import DONE, RUN, read
 
 LENGTHS = (1024, 4096, 16_384)
 NEAR = 0.08
@@ -57,7 +60,7 @@ class Asked:
 
 def records(settings: BenchSettings, scale: Scale) -> Iterator[Row]:
     """The rows; in a quick run before a full one has trained the arm one that says so."""
-    if settings.quick and not list((settings.cache / "landmark").glob("records-*/done.json")):
+    if settings.quick and not is_trained(settings, scale):
         note = "not run: a full run trains their arm, and quick ones measure it from then on"
         yield Row.of("records", "answers", float("nan"), note=note)
         return
@@ -76,6 +79,14 @@ def records(settings: BenchSettings, scale: Scale) -> Iterator[Row]:
         title="One record of 4, trained on windows of 56 tokens", x_label="tokens read", y_label="answers right",
         logarithmic="x",
     )  # fmt: skip
+
+
+def is_trained(settings: BenchSettings, scale: Scale) -> bool:
+    """Whether the cache holds the arm as this code trains it: one of other code would be trained anew, for long."""
+    model = LandmarkModel(own_decoder(scale.small, SYMBOLS, settings.seed, positions=scale.few.train_length), scale.few)
+    made_by = {"code": digest_of(model, AnswerLoss(model)), "torch": torch.__version__}
+    done = (settings.cache / "landmark").glob(f"records-*/{DONE}")
+    return any(made_by.items() <= (read(path.with_name(RUN)) or {}).items() for path in done)
 
 
 def _at(

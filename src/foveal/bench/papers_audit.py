@@ -98,14 +98,18 @@ def _marked(lighthouse: list[str], chromium: str, address: str, theme: str) -> d
     flags = f"--headless --no-sandbox --blink-settings=preferredColorScheme={THEMES[theme]}"
     command = [*lighthouse, address, "--quiet", "--output=json", f"--chrome-flags={flags}"]
     command.append(f"--only-categories={','.join(CATEGORIES)}")
-    told = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=WITHIN_S,
-        env=os.environ | {"CHROME_PATH": chromium},
-    )
+    try:
+        told = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=WITHIN_S,
+            env=os.environ | {"CHROME_PATH": chromium},
+        )
+    except subprocess.TimeoutExpired as error:
+        said = f"Lighthouse was not done with {address} after {WITHIN_S} s, and was stopped."
+        raise FovealError(f"{said} Try again where less else runs.") from error
     try:
         found: dict[str, Any] = json.loads(told.stdout)
     except ValueError as error:

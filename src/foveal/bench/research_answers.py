@@ -14,14 +14,14 @@ Reading   `BestPassages` in a window of so many tokens, the same for all; the mo
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from foveal.bench.research_arms import HOTPOT, TWO_WIKI, Arms, Plans, RecordedSet, Sizes, weights
+from foveal.bench.research_arms import HOTPOT, TWO_WIKI, Arms, Plans, RecordedSet, Sizes, planning_code, weights
 from foveal.bench.research_retrieval import (
     ABOVE,
     NAMES,
@@ -56,6 +56,9 @@ WINDOW = 800
 NOISE = (0.0, 0.5, 0.9)
 ANSWER = Sampling(max_tokens=24, stop=("\n",))
 WHOLE_ANSWER = Sampling(max_tokens=256)
+RUNNING = tuple(f"foveal.research.{one}" for one in ("mindsearch", "text_sources", "trained_planner"))
+"""The code of whole runs, beside that of plans."""
+
 KEPT_SHARE = 0.6
 """Of the F1 without noise, that must be left at 90 % of it."""
 
@@ -102,11 +105,13 @@ class Answering:
     def answers(self, among: RecordedSet, runs: Sequence[Trajectory], shown: Mapping[str, str]) -> dict[str, str]:
         """Run -> the model's answer from what is `shown`; what was answered before is read from the cache."""
 
-        def make(part: Sequence[Trajectory]) -> list[tuple[str, ...]]:
-            asked = [prompt(run.question, shown[run.id]) for run in part]
-            return [(text.strip(),) for text in self.chat.chat_many(asked, ANSWER)]
+        asked = {run.id: prompt(run.question, shown[run.id]) for run in runs}
 
-        made_by = ["answers", text_digest(self.chat.name, [shown[run.id] for run in runs])]
+        def make(part: Sequence[Trajectory]) -> list[tuple[str, ...]]:
+            return [(text.strip(),) for text in self.chat.chat_many([asked[run.id] for run in part], ANSWER)]
+
+        told = [message["content"] for messages in asked.values() for message in messages]
+        made_by = ["answers", text_digest(self.chat.name, told), asdict(ANSWER)]
         return {name: one[0] for name, one in self.arms.kept(made_by, among, runs, make).items()}
 
     def shown(self, among: Mapping[str, Document], pages: Sequence[str], wanted: str, *, by_words: bool = True) -> str:
@@ -288,7 +293,8 @@ def run_rows(work: Answering) -> Iterator[Row]:
         def make(part: Sequence[Trajectory], search: MindSearch = search) -> list[tuple[str, ...]]:
             return [_whole_run(work.chat, search, run.question) for run in part]
 
-        made_by = ["whole runs", VERSION, name, work.chat.name, weights(arms.taught(0)[0])]
+        made_by = ["whole runs", VERSION, name, work.chat.name, weights(arms.taught(0)[0]), asdict(WHOLE_ANSWER)]
+        made_by.append(planning_code(*RUNNING))
         made = arms.kept(made_by, arms.two_wiki, runs, make)
         system = f"2Wiki: whole runs, {name}"
         quotes = {run.id: made[run.id][0] for run in runs}

@@ -118,7 +118,10 @@ def joint_rows(
 ) -> Iterator[Row]:
     """Codes fitted to the vectors alone, and those that learnt from the training claims."""
     places = {name: row for row, name in enumerate(judged.test.corpus)}
-    relevant = [{places[name] for name in judged.train.qrels[query]} for query in judged.train.queries]
+    relevant = [
+        {places[name] for name, grade in judged.train.qrels[query].items() if grade > 0}
+        for query in judged.train.queries
+    ]
     quantiser = ProductQuantiser.train(documents, CODE_BYTES, seed=settings.seed)
     codes = torch.from_numpy(quantiser.encode(documents).astype(np.int64))
     centroids, vectors = torch.from_numpy(quantiser.centroids), torch.from_numpy(documents)

@@ -76,7 +76,7 @@ class Words:
 def stages(settings: BenchSettings) -> Iterator[Row]:
     """The rows of `foveal bench retrieval-stages`."""
     judged = Judged.of(settings)
-    cranfield = load_beir(settings.folder("cranfield", ("corpus.jsonl.gz", "queries.jsonl", "qrels/test.tsv")), "test")
+    cranfield = load_beir(settings.folder("cranfield", ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv")), "test")
     for name, collection in (("SciFact", judged.test), ("Cranfield", cranfield)):
         yield from words_rows(name, _few(collection, settings))
     yield from neighbour_rows(judged, _few(judged.test, settings), settings)

@@ -132,7 +132,10 @@ def load_answers(settings: BenchSettings) -> Answers:
             documents.append(document)
             spans |= placed
             budget -= len(document.text)
-    judged = [(query, [spans[hit] for hit in hits if hit in spans]) for query, hits in collection.qrels.items()]
+    judged = [
+        (query, [spans[hit] for hit, grade in hits.items() if grade > 0 and hit in spans])
+        for query, hits in collection.qrels.items()
+    ]
     kept = [(query, found) for query, found in judged if found]
     if not kept:
         raise InputError(f"No question of {folder} is answered in the documents that were drawn; run without --quick.")

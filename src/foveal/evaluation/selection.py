@@ -54,6 +54,7 @@ def gains(differences: object) -> list[Gain]:
     if (counts < 2).any():
         raise InputError(f"A candidate was tried on {int(counts.min())} examples; each needs at least two.")
     means, errors = np.nanmean(values, 1), np.nanstd(values, 1, ddof=1) / np.sqrt(counts)
+    errors[np.nanmax(values, 1) == np.nanmin(values, 1)] = 0.0  # rounding leaves three of 0.1 a spread of 1e-17
     drawn = shrunk(means, errors)
     return [
         Gain(float(mean), float(error), _p(mean, error, int(count)), float(small), int(count))

@@ -41,8 +41,16 @@ def each_read(
 
 
 def has_known_token(tokenizer: Any, text: str) -> bool:
-    """Whether a tokenizer of transformers has a token of its own for anything of `text`."""
-    ids = tokenizer(scalar(text), add_special_tokens=False, verbose=False)["input_ids"]
+    """Whether a tokenizer of transformers has a token of its own for anything of `text`.
+
+    A fast one is asked as it is set: transformers would set it to cut nothing, in the midst of another thread's batch.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        ids = tokenizer(scalar(text), add_special_tokens=False, verbose=False)["input_ids"]
+    else:
+        found = backend.encode(scalar(text), add_special_tokens=False)
+        ids = [one for one, counts in zip(found.ids, found.attention_mask, strict=True) if counts]
     return bool(set(ids) - {tokenizer.unk_token_id})
 
 

@@ -6,8 +6,9 @@ architecture goes through sentence-transformers, an extra.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,10 +113,12 @@ class SentenceTransformerEncoder:
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Unit vectors (len(texts), dimension), float32. InputError: one text instead of several."""
+        import numpy as np
         import torch
 
         require_several(texts)
-
+        if not texts:
+            return np.empty((0, self.dimension), dtype=np.float32)
         vectors = self._model.encode(
             list(map(scalar, texts)), normalize_embeddings=True, convert_to_tensor=True, show_progress_bar=False
         )
@@ -124,10 +127,17 @@ class SentenceTransformerEncoder:
 
     def token_offsets(self, text: str) -> list[tuple[int, int]]:
         """Start and end character of each token of `text`, uncut, without special tokens."""
-        tokens = self._model.tokenizer(
-            scalar(text), return_offsets_mapping=True, add_special_tokens=False, verbose=False
-        )
+        tokens = self._uncut(scalar(text), return_offsets_mapping=True, add_special_tokens=False, verbose=False)
         return [tuple(pair) for pair in tokens["offset_mapping"]]
+
+    @cached_property
+    def _uncut(self) -> Any:
+        """A tokenizer of its own: the model's, told not to cut or pad, would not do so in another thread's batch."""
+        tokenizer = copy.deepcopy(self._model.tokenizer)
+        if backend := getattr(tokenizer, "backend_tokenizer", None):
+            backend.no_truncation()
+            backend.no_padding()
+        return tokenizer
 
     def knows(self, text: str) -> bool:
         """As `BertEncoder.knows`."""

@@ -61,7 +61,7 @@ def supports(model: Any) -> bool:
 
 def stretches(model: Any) -> bool:
     """Whether positions turn otherwise in a longer text (dynamic, LongRoPE): of one read in pieces, keys do not fit."""
-    told = getattr(model.model.rotary_emb, "rope_type", "")
+    told = getattr(getattr(getattr(model, "model", None), "rotary_emb", None), "rope_type", "")
     kinds = told.values() if isinstance(told, dict) else [told]
     return any("dynamic" in kind or kind == "longrope" for kind in kinds)
 
@@ -259,9 +259,19 @@ class Lean:
 
     def start(self, ids: Tensor, positions: Tensor) -> tuple[Tensor, dict[str, Turn]]:
         """What goes into the first layer for ids (rows, N), and the turn of each kind of layer."""
-        x = self._embed(ids)
-        turns = {kind: self._turn(x, positions, kind) for kind in self.kinds}
-        return x.view(-1, x.shape[-1]), turns
+        x = self.embedded(ids)
+        return x.view(-1, x.shape[-1]), self.turns(x, positions)
+
+    def embedded(self, ids: Tensor) -> Tensor:
+        """The vectors of ids (rows, N), (rows, N, width)."""
+        x: Tensor = self._embed(ids)
+        return x
+
+    def turns(self, like: Tensor, positions: Tensor) -> dict[str, Turn]:
+        """The turn of each kind of layer at positions (rows, N), in the type of `like`. All that is read together goes
+        in together: some kinds turn by the last position.
+        """
+        return {kind: self._turn(like, positions, kind) for kind in self.kinds}
 
     def logits(self, x: Tensor) -> Tensor:
         """(…, width) -> (…, vocabulary)."""

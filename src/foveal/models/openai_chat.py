@@ -72,7 +72,7 @@ class OpenAIChat:
 
         The key is `api_key` or FOVEAL_CHAT_KEY; OPENAI_API_KEY goes to OpenAI's own servers only. Servers on this
         machine mostly need none. `timeout_s` is the longest silence in seconds, `retries` the tries after the first.
-        InputError: an address or a time that is none.
+        InputError: an address, a key or a time that is none.
         """
         try:
             host = (urlsplit(url).scheme in ("http", "https") and urlsplit(url).hostname) or ""
@@ -93,7 +93,7 @@ class OpenAIChat:
         self._words_only = False  # whether the server refused a schema that it was sent
         self._openai = host == "openai.com" or host.endswith(".openai.com")
         own = os.environ.get("OPENAI_API_KEY") if self._openai else None
-        self._key = api_key or os.environ.get("FOVEAL_CHAT_KEY") or own or "none"
+        self._key = _key(api_key or os.environ.get("FOVEAL_CHAT_KEY") or own or "")
 
     def chat(self, messages: Messages, sampling: Sampling = GREEDY, *, cancel: Cancel | None = None) -> str:
         """The whole answer. FetchFailed: the server failed. InputError: it refused the request or the key."""
@@ -209,7 +209,7 @@ class OpenAIChat:
 
     @property
     def _place(self) -> str:
-        return f"{self.name} at {self.url}"
+        return f"{self.name} at {_shown(self.url)}"
 
     @cached_property
     def _client(self) -> Any:
@@ -231,8 +231,8 @@ class OpenAIChat:
             names = self._models()
             has = f"It has: {', '.join(names)}. " if names else ""
             raise InputError(
-                f"{self.url} has no model {self.name!r}, or is no such address ({error.__cause__}). {has}The address "
-                "ends before /chat/completions, mostly in /v1."
+                f"{_shown(self.url)} has no model {self.name!r}, or is no such address ({error.__cause__}). {has}The "
+                "address ends before /chat/completions, mostly in /v1."
             ) from error.__cause__
 
     def _models(self) -> list[str]:
@@ -329,6 +329,26 @@ class OpenAIChat:
             return
         with chunks:
             yield from chunks
+
+
+def _key(given: str) -> str:
+    """A key as a header takes it, "none" where there is none: a file or a shell leaves a line end behind it.
+
+    InputError: it holds what no header takes. It is not shown: errors are read by others, too.
+    """
+    key = given.strip() or "none"
+    if not (key.isascii() and key.isprintable()):
+        raise InputError(
+            f"The key of the model server holds what no key has: of its {len(key)} characters not all are printable "
+            "ASCII. Copy it anew: api_key, or FOVEAL_CHAT_KEY."
+        )
+    return key
+
+
+def _shown(url: str) -> str:
+    """An address without the name and password that may stand in it."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def _part(chunk: Any) -> tuple[str, str | None]:

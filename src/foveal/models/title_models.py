@@ -27,7 +27,7 @@ from torch import Tensor
 from foveal.errors import InputError, ModelUnavailable
 from foveal.evaluation.files import whole_file
 from foveal.evaluation.kilt import MARKS
-from foveal.models.characters import scalar
+from foveal.models.characters import has_known_token, scalar
 from foveal.models.folders import kept_fingerprint
 from foveal.models.quiet import in_a_line, quiet
 from foveal.models.title_states import TitleState, in_one_row, on_its_own, padded, rows_of, seen_behind, selected
@@ -131,8 +131,7 @@ class TitleModel(ABC):
 
     def knows(self, query: str) -> bool:
         """Whether a token of the query is none of those that stand for anything unknown."""
-        ids = self.tokenizer(scalar(query), add_special_tokens=False)["input_ids"]
-        return bool(set(ids) - {self.tokenizer.unk_token_id})
+        return has_known_token(self.tokenizer, query)
 
     def reads(self, beginning: str) -> bool:
         """Whether a query that begins so is read at least so far; the rest of a longer one is cut off."""

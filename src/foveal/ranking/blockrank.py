@@ -26,8 +26,9 @@ import torch
 from foveal.errors import InputError, ModelUnavailable
 from foveal.models.chat import Cancel
 from foveal.models.language import LanguageModel, load_language_model
+from foveal.models.lean import stretches
 from foveal.models.threads import Threads
-from foveal.ranking.blockrank_cache import Block, BlockCache, Scope
+from foveal.ranking.blockrank_cache import Block, BlockCache, Scope, fitting
 from foveal.ranking.blockrank_decode import ID_TOKENS, id_likelihoods
 from foveal.ranking.blockrank_forward import Found, read
 from foveal.ranking.blockrank_plan import Ask, Held
@@ -85,6 +86,11 @@ class BlockRank:
             raise InputError(
                 "BlockRank can keep documents only where their tokens depend on nothing else: give it layout=KEPT "
                 "(prefix_query=False, numbers='text') and mode='attention', or no cache."
+            )
+        if self.cache is not None and stretches(self.model.model):
+            raise InputError(
+                f"{self.model.name} turns positions otherwise in longer texts (dynamic or LongRoPE), so what it reads "
+                "of a document depends on what stands behind it, and cannot be kept. Leave the cache out."
             )
         _ = self.depth  # a layer that cannot be is said now, not at the first search
 
@@ -195,16 +201,17 @@ class BlockRank:
         return Held(self._read_missing(segments, self._scope(segments), cancel))
 
     def _read_missing(self, segments: Segments, scope: Scope, cancel: Cancel | None) -> list[Block]:
-        """The blocks of the instruction and of each document, in order."""
+        """The blocks of the instruction and of each document, in order. InputError: one made now holds no numbers."""
         assert self.cache is not None
         wanted = [segments.instruction, *(one.ids for one in segments.documents)]
-        blocks = [self.cache.get(scope, ids) for ids in wanted]
+        blocks = fitting([self.cache.get(scope, ids) for ids in wanted], list(map(len, wanted)), self.depth)
         missing = [n for n, block in enumerate(blocks) if block is None]
         if missing:
             documents = tuple(segments.documents[n - 1] for n in missing if n)
             part = replace(segments, documents=documents, query=(), signal=())
             made = read(self.model.model, part, Ask(keep=self.depth), cancel=cancel).blocks()
             for n, block in zip(missing, made if missing[0] == 0 else made[1:], strict=True):
+                _require_numbers(self.model.name, block)
                 blocks[n] = block
                 self.cache.put(scope, wanted[n], block)
         return [block for block in blocks if block is not None]
@@ -217,6 +224,15 @@ class BlockRank:
                 "type": str(self.model.dtype),
                 "instruction": " ".join(map(str, segments.instruction)),
             }
+        )
+
+
+def _require_numbers(name: str, block: Block) -> None:
+    """InputError: a block that would be kept holds what is no number, and each later answer by it would be none."""
+    if not all(bool(part.isfinite().all()) for part in block):
+        raise InputError(
+            f"{name} computes what is no number of these passages (NaN or infinity), so nothing of them is kept. Load "
+            "it in bfloat16 or float32 if it was in float16; else its weights are damaged."
         )
 
 

@@ -197,8 +197,9 @@ def _lean(model: Any, plan: Plan, cancel: Cancel | None) -> Found:
     """By lean layers: a layer is done for all parts before the next one begins."""
     stack, found = lean(model), Found(plan.order, plan.lengths)
     ids, places = plan.tensors()
-    streams = [stack.start(ids[:, part], places[:, part]) for part in plan.slices()]
-    states, turns = [state for state, _ in streams], [turn for _, turn in streams]
+    states = [stack.embedded(ids[:, part])[0] for part in plan.slices()]
+    told = stack.turns(states[0], places)  # of all at once, as transformers': one long position may stretch the others
+    turns = [{kind: (cos[:, part], sin[:, part]) for kind, (cos, sin) in told.items()} for part in plan.slices()]
     for number in range(len(stack) if plan.last is None else plan.last + 1):
         layer = stack.layer(number)
         looking = Looking(plan, Rule(number, layer.window, layer.scale), found)

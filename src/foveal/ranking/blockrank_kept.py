@@ -20,6 +20,7 @@ from itertools import accumulate
 from statistics import fmean
 
 from foveal.errors import InputError
+from foveal.models.lean import stretches
 from foveal.ranking.blockrank import BlockRank
 from foveal.ranking.blockrank_cache import BlockCache
 from foveal.ranking.blockrank_prompt import Segments
@@ -40,9 +41,9 @@ SAMPLED = 100
 
 
 def load_kept(name: str) -> BlockRank:
-    """The trained BlockRank called so, over kept documents where its layout allows it."""
+    """The trained BlockRank called so, over kept documents where its layout and its model allow it."""
     ranker = BlockRank.load(name)
-    if not ranker.layout.keeps or ranker.mode != "attention":
+    if not ranker.layout.keeps or ranker.mode != "attention" or stretches(ranker.model.model):
         return ranker
     return replace(ranker, cache=BlockCache(Settings.load().cache / "blockrank", most_bytes=MOST))
 
@@ -56,6 +57,11 @@ def keep_library(
     keeps nothing, or nothing can be written.
     """
     cache = ranker.cache
+    if cache is None and ranker.layout.keeps and stretches(ranker.model.model):
+        raise InputError(
+            f"{ranker.model.name} turns positions otherwise in longer texts (dynamic or LongRoPE), so nothing can be "
+            "kept. Train one on another model, or search by this one as it is."
+        )
     if cache is None:
         raise InputError(
             "This BlockRank was trained with the question before each passage, so nothing can be kept. Train one with "

@@ -34,6 +34,7 @@ from foveal.ranking.neural.letters import (
     lengths_of,
     letters_of,
     window_sums,
+    without_slope,
 )
 from foveal.ranking.neural.matches import cosines
 from foveal.ranking.neural.vectors import WordVectors
@@ -96,7 +97,7 @@ class CDSSM(NeuralRanker):
         real = torch.arange(windows.shape[1], device=windows.device) < lengths_of(texts, windows.device)[:, None]
         best = windows.masked_fill(~real.unsqueeze(2), -torch.inf).amax(dim=1)
         best = torch.where(real.any(1, keepdim=True), best, torch.zeros_like(best))
-        return torch.tanh(self.semantic(best))
+        return without_slope(torch.tanh(self.semantic(best)), texts)
 
     def explain(self, pairs: Pairs) -> Tensor:
         """(B, m, n): the cosine of the vectors of two windows, each taken for a text of its own."""

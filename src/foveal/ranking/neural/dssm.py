@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from foveal.ranking.neural.base import NeuralRanker, require_sizes
 from foveal.ranking.neural.inputs import Pairs
-from foveal.ranking.neural.letters import LetterGrams, LetterSums, Words, keeping_angles, letters_of
+from foveal.ranking.neural.letters import LetterGrams, LetterSums, Words, keeping_angles, letters_of, without_slope
 from foveal.ranking.neural.matches import cosines
 from foveal.ranking.neural.vectors import WordVectors
 
@@ -64,7 +64,7 @@ class DSSM(NeuralRanker):
 
     def represented(self, texts: Words) -> Tensor:
         """Word lists -> (texts, output)."""
-        return self._upwards(self.letters.of_texts(texts))
+        return without_slope(self._upwards(self.letters.of_texts(texts)), texts)
 
     def explain(self, pairs: Pairs) -> Tensor:
         """(B, m, n): the cosine of two words' vectors, each taken for a text of its own."""

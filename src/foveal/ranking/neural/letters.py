@@ -27,7 +27,16 @@ from torch import Tensor, nn
 from foveal.errors import InputError
 from foveal.ranking.neural.inputs import Pairs
 
-__all__ = ["LetterGrams", "LetterSums", "Words", "keeping_angles", "lengths_of", "letters_of", "window_sums"]
+__all__ = [
+    "LetterGrams",
+    "LetterSums",
+    "Words",
+    "keeping_angles",
+    "lengths_of",
+    "letters_of",
+    "window_sums",
+    "without_slope",
+]
 
 Words = Sequence[Sequence[str]]
 """The words of each text."""
@@ -120,6 +129,14 @@ def keeping_angles(layer: nn.Linear) -> nn.Linear:
 def lengths_of(texts: Words, device: torch.device) -> Tensor:
     """Word lists -> (texts,): how many words each has."""
     return torch.tensor([len(words) for words in texts], dtype=torch.long, device=device)
+
+
+def without_slope(vectors: Tensor, texts: Words) -> Tensor:
+    """Vectors (texts, D), those of texts without words with no gradient: they begin at 0, where a cosine's is 1e8, and
+    one such text would outweigh all that a batch teaches.
+    """
+    worded = lengths_of(texts, vectors.device) > 0
+    return torch.where(worded.unsqueeze(1), vectors, vectors.detach())
 
 
 def window_sums(words: Tensor, size: int) -> Tensor:
