@@ -19,6 +19,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from foveal.attention import kernel
 from foveal.attention.blocks import Blocks
+from foveal.attention.dense import capped_attention
 from foveal.attention.kernel import block_attention, merge, native, plain
 from foveal.errors import InputError
 from foveal.models import compiled
@@ -444,3 +445,24 @@ def test_a_bias_or_padding_of_another_batch_is_refused():
         block_attention(q, k, k, blocks, bias=torch.zeros(2, 1, 64, 1))
     with pytest.raises(InputError, match="real keys"):
         block_attention(q, k, k, Blocks.causal(64, 64, real=torch.ones(1, 64, dtype=torch.bool)))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("what", [torch.nan, torch.inf])
+@pytest.mark.parametrize("where", ["query", "key"])
+@pytest.mark.parametrize("place", [0, 63, 129])
+def test_what_is_no_number_stays_so(where, what, place, dtype):
+    """A model that overflows, or whose weights are damaged, must be told of: finite numbers would hide it."""
+    draw = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(1, 2, 130, 32, generator=draw).to(dtype) for _ in range(3))
+    {"query": q, "key": k}[where][0, 1, place] = what
+    blocks = Blocks.causal(130, 130)
+    rows = torch.arange(130) == place if where == "query" else torch.arange(130) >= place
+    for output, sums in (block_attention(q, k, v, blocks), plain(q, k, v, blocks, scale=0.2)):
+        assert output.isfinite().all(-1)[0].tolist() == [[True] * 130, (~rows).tolist()]
+        assert sums[0, 0].isfinite().all()
+        merged = merge([(output, sums), (v, torch.zeros(1, 2, 130))])[0]
+        assert torch.equal(merged.isfinite().all(-1), output.isfinite().all(-1))
+    mask = torch.ones(1, 1, 130, 130, dtype=torch.bool).tril()
+    capped = capped_attention(q, k, v, mask, scale=0.2, softcap=None)
+    assert capped.isfinite().all(-1)[0].tolist() == [[True] * 130, (~rows).tolist()]

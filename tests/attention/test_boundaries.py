@@ -341,6 +341,16 @@ def test_keys_in_bfloat16_are_read_in_bfloat16_to_the_same_boundaries(generator)
     torch.testing.assert_close(found, exact, atol=0.01, rtol=0)
 
 
+@pytest.mark.parametrize("probe", ["_is_amx_tile_supported", "_is_avx512_bf16_supported", None])
+def test_a_processor_that_multiplies_halves_reads_keys_as_halves(probe, monkeypatch):
+    """AMX is one way to do so, AVX-512 another."""
+    for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda name=name: name == probe)
+    keys = torch.zeros(1, 1, 2, 4)
+    assert boundaries._in_bfloat16(keys.bfloat16()) == (probe is not None)
+    assert not boundaries._in_bfloat16(keys)
+
+
 @pytest.mark.parametrize("length", [1, 2, 1023, 1024, 1025, 2500])
 def test_predicting_a_long_text_piece_by_piece_is_predicting_it_whole(generator, length):
     k = torch.randn(1, 3, length, 4, generator=generator)

@@ -10,7 +10,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from foveal.attention import dense, flash_decoding
 from foveal.attention.dense import dense_attention, parts_keys
 from foveal.attention.flash_decoding import every_key, last_queries
-from foveal.attention.kernel import native
+from foveal.attention.kernel import block_attention, native
 from foveal.attention.masks import Mask
 
 HALVES = pytest.mark.skipif(native(torch.bfloat16) != torch.bfloat16, reason="halves are not computed as halves here")
@@ -117,3 +117,33 @@ def test_a_mask_for_each_head_stays_one():
     mask.given, mask.dense = True, torch.rand(1, 6, 3, 40) < 0.5
     expected = scaled_dot_product_attention(query, key, key, attn_mask=mask.dense, scale=0.3, enable_gqa=True)
     torch.testing.assert_close(dense_attention(query, key, key, mask, scale=0.3), expected)
+
+
+@HALVES
+@pytest.mark.parametrize("how", ["whole", "a window", "padding", "a batch"])
+@pytest.mark.parametrize("queries", [8, 9, 63])
+def test_without_amx_the_block_kernel_runs_earlier(queries, how, monkeypatch):
+    """There PyTorch's attention of a question behind a text takes several times as long."""
+    called = []
+    monkeypatch.setattr(
+        dense, "block_attention", lambda *given, **more: called.append(1) or block_attention(*given, **more)
+    )
+    batch, keys = 2 if how == "a batch" else 1, 700
+    parts = drawn(14, 2, queries, keys, torch.bfloat16)
+    query, key, value = (part.expand(batch, -1, -1, -1) for part in parts)
+    real = torch.arange(keys)[None] > 5 if how == "padding" else None
+    mask = Mask.causal(batch, queries, keys, window=333 if how == "a window" else None, real=real)
+    expected = scaled_dot_product_attention(
+        *(part.float() for part in (query, key, value)),
+        attn_mask=mask.rows(rows(queries).expand(batch, -1)),
+        scale=0.25,
+        enable_gqa=True,
+    )
+    for amx in (True, False):
+        monkeypatch.setattr(dense, "_has_amx", lambda amx=amx: amx)
+        found = dense_attention(query, key, value, mask, scale=0.25)
+        torch.testing.assert_close(found.float(), expected, atol=0.02, rtol=0.02)
+        assert len(called) == (not amx)
+    few = parts[0][:, :, :7]
+    assert not dense.prefers_blocks(few)
+    assert not dense.prefers_blocks(query.float())

@@ -139,7 +139,7 @@ class Blocks:
     def density(self) -> Tensor:
         """Kept blocks as a share of those that dense attention visits: (B or 1, H or 1) float32."""
         there = self.visible.sum((2, 3)).clamp(min=1)
-        return self.keep.sum((2, 3)) / there
+        return self.keep.sum((2, 3)).float() / there
 
     def noted(self, notes: Mapping[str, Tensor]) -> Blocks:
         """The same, with what a method says of each head."""

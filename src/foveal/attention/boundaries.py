@@ -33,6 +33,7 @@ from torch.nn.functional import cosine_similarity, pad
 from foveal.attention.boundary_encoders import ENCODERS
 from foveal.errors import InputError
 from foveal.evaluation.files import whole_file
+from foveal.models.dtypes import native_bfloat16
 
 VERSION = 1
 EPSILON = 1e-6  # added to both sides of rho, in attention mass
@@ -329,7 +330,7 @@ class BoundaryPredictor(nn.Module):
                     f"The predictor in {path} reads the {card['channels']} key channels of {origin.model}; this model "
                     f"has {channels}. Train one for it."
                 )
-            predictor = cls(**card)
+            predictor = cls(**card).float()  # made in the default type, another while any thread loads a model
             predictor.load_state_dict({name: weight.float() for name, weight in weights.items()})
         except (RuntimeError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
@@ -360,4 +361,4 @@ def _deviation_and_mean(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def _in_bfloat16(k: Tensor) -> bool:
     """Whether a prediction's products are made in the keys' own type: several times as fast where the processor can."""
-    return k.device.type == "cpu" and k.dtype == torch.bfloat16 and bool(torch.cpu._is_amx_tile_supported())
+    return k.device.type == "cpu" and k.dtype == torch.bfloat16 and native_bfloat16()

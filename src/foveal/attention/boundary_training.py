@@ -334,7 +334,7 @@ def _guesses(
 ) -> dict[str, tuple[Tensor | None, Tensor]]:
     """By name: the positions marked (L,) bool, None for as many as there are; and scores (L,) to rank them by."""
     length, device = len(sample.rho), sample.rho.device
-    chance = torch.rand(length, generator=generator).to(device)
+    chance = torch.rand(length, generator=generator, dtype=torch.float32).to(device)
     place = torch.arange(length, device=device)
     fixed = place % FIXED == FIXED - 1
     ends = torch.isin(place, torch.tensor(list(text.sentence_ends), dtype=torch.int64, device=device))

@@ -101,7 +101,7 @@ def _chunks_of_blocks(bounds: Tensor, key_block: int) -> tuple[Tensor, Tensor]:
     filled = chunks > last
     chunks = torch.minimum(chunks, last)
     within = torch.minimum(bounds[chunks + 1], ends) - torch.maximum(bounds[chunks], starts)
-    return chunks, within.masked_fill(filled, 0) / (ends - starts)
+    return chunks, within.masked_fill(filled, 0).float() / (ends - starts)
 
 
 def top_tokens(

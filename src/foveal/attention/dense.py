@@ -23,8 +23,9 @@ from foveal.attention.flash_decoding import last_queries
 from foveal.attention.kernel import block_attention, native
 from foveal.attention.masks import Mask
 
-LEAST = 64
-"""Queries from which on the block kernel runs: it has little to divide in fewer."""
+LEAST, FEWEST = 64, 8
+"""Queries from which on the block kernel runs: it has little to divide in fewer; and the same on a processor without
+AMX, where PyTorch's products in bfloat16 are so slow that it is the faster one earlier."""
 ROWS, MANY = 64, 8192
 """Queries times the heads that share keys, and keys, from which on fewer queries go through it by flash-decoding."""
 
@@ -72,12 +73,14 @@ def capped_attention(
     scores = capped(query.float() @ keys.transpose(-1, -2) * scale, softcap)
     if seen is not None:
         scores = scores.masked_fill(~seen, -torch.inf) if seen.dtype == torch.bool else scores + seen
-    return (scores.softmax(-1).nan_to_num(0.0) @ values).to(query.dtype)
+    nothing = scores.detach().amax(-1, keepdim=True) == -torch.inf
+    return (scores.softmax(-1).masked_fill(nothing, 0.0) @ values).to(query.dtype)
 
 
 def prefers_blocks(query: Tensor) -> bool:
     """Whether the block kernel is the faster one for tensors like this."""
-    return query.shape[2] >= LEAST and suits_blocks(query)
+    count = query.shape[2]
+    return count >= FEWEST and suits_blocks(query) and (count >= LEAST or not _has_amx())
 
 
 def folds(query: Tensor, key: Tensor) -> bool:
@@ -107,6 +110,11 @@ def suits_blocks(query: Tensor) -> bool:
     if query.device.type != "cpu" or query.dtype != torch.bfloat16 or (torch.is_grad_enabled() and query.requires_grad):
         return False
     return native(torch.bfloat16) == torch.bfloat16
+
+
+@cache
+def _has_amx() -> bool:
+    return bool(torch.cpu._is_amx_tile_supported())
 
 
 @cache

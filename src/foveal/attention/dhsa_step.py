@@ -59,7 +59,7 @@ class Held:
     def of(cls, key: Tensor, bounds: Tensor, vectors: Tensor, pooling: str) -> Held:
         """Those of keys (1, G, K, d)."""
         read = key.shape[2]
-        marked = torch.linspace(0, read - 1, MARKS, device=key.device).long()
+        marked = torch.linspace(0, read - 1, MARKS, device=key.device, dtype=torch.float32).long()
         shortest = bounds.diff().sort().values.cumsum(0)
         return cls(bounds, vectors, pooling, read, _total(key), marked, key[:, :, marked], shortest, read)
 

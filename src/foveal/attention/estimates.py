@@ -155,7 +155,7 @@ def by_share(scores: Tensor, rows: Tensor, columns: Tensor, share: float) -> Ten
     own, causal = columns == rows[:, None], columns <= rows[:, None]
     ranked = scores.masked_fill(~causal, -torch.inf).masked_fill((own | (columns == 0)) & causal, torch.inf)
     order = ranked.argsort(dim=-1, descending=True, stable=True)
-    wanted = (share * (rows + 1)).round().clamp(min=2)[:, None]
+    wanted = (share * (rows + 1).float()).round().clamp(min=2)[:, None]
     keep = (torch.arange(len(columns), device=scores.device) < wanted).expand_as(scores)
     return torch.zeros_like(keep).scatter(-1, order, keep) & causal
 

@@ -186,7 +186,7 @@ def capacities(table: Tensor, count: int, method: HeadCache) -> list[list[int]]:
     eligible = ~table.isnan()
     heads = int(eligible.sum())
     total = max(heads * OBSERVED, method.keep * heads * count)
-    size = torch.where(eligible, max(OBSERVED, method.floor * total / heads), 0.0)
+    size = eligible.float() * max(OBSERVED, method.floor * total / heads)
     weight = torch.where(eligible, table.nan_to_num(0.0).clamp(min=0.0) + 1e-6, 0.0)
     for _ in range(heads):
         left = total - float(size.sum())

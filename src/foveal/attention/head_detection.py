@@ -259,7 +259,7 @@ def scores_of(
             f"{said!r}), so no head can be told from another. Try shorter texts, or another model."
         )
     config = model.model.config
-    table = torch.zeros(len(right), config.num_hidden_layers, config.num_attention_heads)
+    table = torch.zeros(len(right), config.num_hidden_layers, config.num_attention_heads, dtype=torch.float32)
     for number, run in enumerate(right):
         for name, share in run.copied.items():
             layer, head = map(int, name.split("-"))

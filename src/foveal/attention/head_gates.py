@@ -143,7 +143,8 @@ def train_gates(
     if not layers:
         raise InputError(f"Every layer of {model.name} slides over the text: no head ever needs all of it.")
     caches, lessons = _lessons(model, settings, list(texts or manual()))
-    gates = torch.ones(len(layers), kv_heads(config), requires_grad=True, device=model.model.device)
+    ones = torch.ones(len(layers), kv_heads(config), dtype=torch.float32, device=model.model.device)
+    gates = ones.requires_grad_()
     method = Gated(gates, layers, settings.sinks, settings.recent)
     optimiser = torch.optim.AdamW([gates], lr=RATE, weight_decay=0.0)
     with attach(model.model, method) as attached:
@@ -160,7 +161,7 @@ def train_gates(
                 gates.clamp_(0, 1)
             if on_step:
                 on_step(step + 1, settings.steps, float(loss.detach()))
-    table = torch.zeros(1, config.num_hidden_layers, config.num_attention_heads)
+    table = torch.zeros(1, config.num_hidden_layers, config.num_attention_heads, dtype=torch.float32)
     table[0, layers] = gates.detach().cpu().repeat_interleave(table.shape[2] // gates.shape[1], 1)
     told_settings = {name: getattr(settings, name) for name in ("steps", "length", "texts", "sinks", "recent", "seed")}
     return HeadScores(table, "gates", model.name, model.fingerprint, architecture_of(config), told_settings)

@@ -73,9 +73,14 @@ def merge(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     """The attention over all keys from that over disjoint parts of them: outputs and log-sum-exps as above."""
     sums = torch.stack([log_sum for _, log_sum in parts])
     total = sums.logsumexp(0)
-    shares = (sums - total).exp().nan_to_num(0.0)  # a query that sees nothing anywhere
+    shares = (sums - _some(total)).exp()
     output = sum((share[..., None] * out.float() for share, (out, _) in zip(shares, parts, strict=True)))
     return torch.as_tensor(output).to(parts[0][0].dtype), total
+
+
+def _some(sums: Tensor) -> Tensor:
+    """Log-sum-exps, 0 for those of nothing, of which -inf then is a share of 0; what is no number stays so."""
+    return sums.masked_fill(sums == -math.inf, 0.0)
 
 
 def _check(q: Tensor, k: Tensor, v: Tensor, blocks: Blocks, bias: Tensor | None) -> None:
@@ -139,7 +144,7 @@ def plain(
         rows = torch.arange(start, end, device=q.device)
         scores = scores.masked_fill(~blocks.seen_at(rows, places), -math.inf)
         sums[:, :, start:end] = scores.logsumexp(-1)
-        weights = (scores - sums[:, :, start:end, None]).exp().nan_to_num(0.0)
+        weights = (scores - _some(sums[:, :, start:end, None])).exp()
         out[:, :, start:end] = (weights @ values).to(q.dtype)
     return out, sums
 

@@ -198,7 +198,7 @@ class _Faiss:
         heads, each, _ = queries.shape
         k, share = min(k, len(self.keys)), heads // len(self.indexes)
         asked = queries.float()
-        ids, products = torch.empty((heads, each, k), dtype=torch.int64), torch.empty((heads, each, k))
+        ids, products = torch.empty((heads, each, k), dtype=torch.int64), asked.new_empty((heads, each, k))
         visited = torch.empty((heads, each), dtype=torch.int64)
         for head in range(heads):
             group = head // share

@@ -152,7 +152,7 @@ class LandmarkLayer:
         wanted = min(self.top_k, self.kept)
         if self.settings.selection == "random":
             shape = (*turned.shape[:3], self.kept)
-            found = torch.rand(shape, generator=self.draw).topk(wanted).indices.to(turned.device)
+            found = torch.rand(shape, generator=self.draw, dtype=torch.float32).topk(wanted).indices.to(turned.device)
         elif wanted == self.kept or self.settings.selection == "latest":
             found = torch.arange(self.kept - wanted, self.kept, device=turned.device).expand(len(turned), 1, 1, -1)
         elif self.index is not None:
@@ -361,7 +361,7 @@ class LandmarkCache:
     def sources(self) -> Tensor:
         """What each block got of the attention since `watch`, over layers, heads and tokens: (B, blocks so far)."""
         finished = self.layers[0].finished
-        made = torch.zeros(self.batch or 1, finished)
+        made = torch.zeros(self.batch or 1, finished, dtype=torch.float32)
         for one in self.trace():
             mass = one.mass
             ids = one.blocks.expand(mass.shape)

@@ -73,7 +73,7 @@ class MaskedLandmarks(LandmarkVariant):
     def drawn(self, ids: Tensor) -> Tensor:
         """Which of the tokens (B, T) are masked, at least one of each text."""
         generator = None if self.training else torch.Generator().manual_seed(SEED)
-        chance = torch.rand(ids.shape, generator=generator)
+        chance = torch.rand(ids.shape, generator=generator, dtype=torch.float32)
         found = chance < self.settings.masked
         return (found | (chance == chance.amin(1, keepdim=True))).to(ids.device)
 

@@ -123,7 +123,7 @@ class _Window:
         self.model, self.places = model, places
         self.keys = model.miss_keys() if model.miss is not None else None
         blocks = -(-len(places) // model.settings.block)
-        drawn = torch.rand(blocks, device=places.device) < model.settings.miss
+        drawn = torch.rand(blocks, dtype=torch.float32, device=places.device) < model.settings.miss
         self.controlled = drawn if model.training and self.keys is not None else None
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor:

@@ -98,7 +98,7 @@ def _agrees(dtype: torch.dtype) -> bool:
     scores = (torch.randn(3, 40, 64, generator=draw) * 3).to(dtype)
     told, rows = torch.randn(3, 40, 64, generator=draw).to(dtype), Rows(24, 16, 3, 0.5)
     right, right_sums = by_operations(scores.float(), rows)
-    sums = torch.empty(3, 40)
+    sums = torch.empty(3, 40, dtype=torch.float32)
     made = scores.clone()
     _call("foveal_grouped_softmax", made, None, sums, rows)
     turned = told.clone()

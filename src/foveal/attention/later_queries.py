@@ -28,7 +28,7 @@ def later_queries(
 ) -> Tensor:
     """These queries, a `share` of them (always the same) turned to places from `end` to `end + ahead`."""
     draw = torch.Generator().manual_seed(0)
-    turned = torch.rand(len(places), generator=draw) < share
-    to = end + (ahead * torch.rand(len(places), generator=draw)).long()
+    turned = torch.rand(len(places), generator=draw, dtype=torch.float32) < share
+    to = end + (ahead * torch.rand(len(places), generator=draw, dtype=torch.float32)).long()
     way = torch.where(turned, to - places.cpu(), 0).to(queries.device)
     return rotation(queries.float(), way).to(queries.dtype)

@@ -64,7 +64,7 @@ class LongHeadsCache(Cache):
 
     def looked(self) -> Tensor:
         """What the watched heads paid to each token of the text since (tokens,)."""
-        found = torch.zeros(self.get_seq_length())
+        found = torch.zeros(self.get_seq_length(), dtype=torch.float32)
         for layer in self.memories:
             if layer.looked is not None:
                 seen = layer.looked[: len(found)]  # a layer may not have noted the last tokens yet

@@ -55,7 +55,8 @@ class ChunkedText:
         self.heads = heads  # of one text; the batch is as often in all that is kept
         self.vectors = vectors  # (B * H, whole chunks, R) float32
         self.tail = tail  # queries (B * H, t, D) of the chunk that is not whole, turned by their offsets
-        self.counts = torch.zeros(len(vectors.base), 0)  # queries (B * H, chunks) that looked at a chunk
+        # queries (B * H, chunks) that looked at a chunk
+        self.counts = torch.zeros(len(vectors.base), 0, dtype=torch.float32)
         self.asked = 0  # queries that were counted
 
     @classmethod
@@ -73,7 +74,7 @@ class ChunkedText:
         """A text of no tokens, for keys and values like these, and so many heads of queries."""
         keys, values = (Rows(part.flatten(0, 1)[:, :0].clone(), shape.chunk) for part in (key, value))
         width = key.shape[-1] * (2 if method.representation == "minmax" else 1)
-        none = torch.zeros(len(key) * heads, 0, width, device=key.device)
+        none = torch.zeros(len(key) * heads, 0, width, dtype=torch.float32, device=key.device)
         tail = key.new_zeros(len(key) * heads, 0, key.shape[-1])
         return cls(shape, method, Held(keys, values, rotation, method.remap), Rows(none), tail, heads, layer=layer)
 
@@ -217,7 +218,7 @@ class ChunkedText:
         more = -(-len(self) // self.shape.chunk) - self.counts.shape[1]
         if more > 0:
             self.counts = torch.nn.functional.pad(self.counts, (0, more))
-        self.counts = self.counts.scatter_add(1, chosen, torch.full(chosen.shape, float(queries)))
+        self.counts = self.counts.scatter_add(1, chosen, self.counts.new_full(chosen.shape, queries))
         self.asked += queries * count
 
 
@@ -277,7 +278,7 @@ class LongHeadsLayer(OwnedLayer):  # type: ignore[no-untyped-call]
     def _note(self, seen: Seen) -> None:
         assert self.text is not None
         size = self.text.shape.chunk
-        found = torch.zeros(-(-self.length // size) * size)
+        found = torch.zeros(-(-self.length // size) * size, dtype=torch.float32)
         if self.looked is not None:
             found[: len(self.looked)] = self.looked
         places = seen.chunks[:, None] * size + torch.arange(size, device=seen.chunks.device)

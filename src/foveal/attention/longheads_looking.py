@@ -96,14 +96,14 @@ def _pairs(
     chunks, cut = chosen.flatten()[firsts].tolist(), last.flatten()[order]
     asked = turned[order]
     spans = list(zip(groups, chunks, (ends - counts).tolist(), ends.tolist(), strict=True))
-    logits = torch.empty(len(asked), size, device=asked.device)
+    logits = asked.new_empty(len(asked), size)
     for group_of, chunk, start, end in spans:
         logits[start:end] = asked[start:end] @ held.keys.one(group_of, chunk).float().T
     hidden = torch.arange(size, device=asked.device) > cut[:, None]
     logits = scores(logits).masked_fill(hidden, -torch.inf)
     sums = logits.logsumexp(-1)
     weights = (logits - sums[:, None]).exp()
-    output = torch.empty(len(asked), held.values.width, device=asked.device)
+    output = asked.new_empty(len(asked), held.values.width)
     for group_of, chunk, start, end in spans:
         output[start:end] = weights[start:end] @ held.values.one(group_of, chunk).float()
     back = torch.empty_like(order)

@@ -291,7 +291,7 @@ class MemoryLayer(OwnedLayer):  # type: ignore[no-untyped-call]
         if k and hidden.index.kind in INDEXES:
             lowest = scores(found.products).masked_fill(found.ids < 0, math.inf).amin(-1)
         else:  # a baseline's choice: what it leaves out may score anything
-            lowest = torch.full(queries.shape[:2], math.inf)
+            lowest = torch.full(queries.shape[:2], math.inf, dtype=torch.float32)
         return hidden.tail.beyond(queries, lowest, scores.scale)
 
     def _watch(self, one: Parts, queries: Tensor, found: Found | None, total: Tensor, scores: Scores) -> None:
@@ -350,7 +350,7 @@ def _paid_hidden(
         return (scores(products) - total[heads]).exp().sum(0)
     ids = found.ids[heads, 0]
     paid = (scores(found.products[heads, 0]) - total[heads]).exp().masked_fill(ids < 0, 0.0)
-    return torch.zeros(len(hidden)).index_add_(0, ids.clamp(min=0).flatten(), paid.flatten())
+    return paid.new_zeros(len(hidden)).index_add_(0, ids.clamp(min=0).flatten(), paid.flatten())
 
 
 def _span(real: Tensor) -> tuple[int, int]:

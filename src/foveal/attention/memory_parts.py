@@ -156,7 +156,7 @@ class Tail:
         """These and further hidden keys (G, m, D) and values (G, m, E), each in the cluster that is nearest to it."""
         new = Tail._around(self.keys, keys, values)
         counts = self.counts.expand(len(self.keys), -1) + new.counts
-        share = new.counts / counts.clamp(min=1)
+        share = new.counts.float() / counts.clamp(min=1)
         apart, told = new.keys - self.keys, new.values - self.values
         between = (share * (1 - share))[..., None, None] * apart[..., None]
         return Tail(
@@ -189,7 +189,7 @@ class Tail:
         above = (least - mean - variance) / deviation
         below = torch.special.log_ndtr(above)
         counts = self.counts.expand(groups, -1)[..., None]  # those of a text kept earlier are the same for all groups
-        mass = counts.log() + mean + variance / 2 + below
+        mass = counts.float().log() + mean + variance / 2 + below
         cut = (-above * above / 2 - HALF_LOG_2_PI - below).exp()  # how far the cut draws the scores' mean down
         cut = torch.where(above < FAR, -above, cut)  # to what it comes near there, where both terms are huge
         along = (variance - deviation * cut) / variance
@@ -212,7 +212,7 @@ def centres_of(keys: Tensor, count: int) -> Tensor:
     some = keys[spread(len(keys), MEANT)]
     count = max(1, min(count, len(keys) // MEMBERS))
     draw = torch.Generator(keys.device).manual_seed(0)
-    centres, far = some[:1], torch.full((len(some),), math.inf, device=keys.device)
+    centres, far = some[:1], some.new_full((len(some),), math.inf)
     for _ in range(count - 1):
         far = torch.minimum(far, (some - centres[-1]).square().sum(1)).nan_to_num(0, 0, 0)
         centres = torch.cat([centres, some[torch.multinomial(far.clamp(min=TINY), 1, generator=draw)]])
@@ -251,7 +251,8 @@ def _read_found(found: Found, values: Rows, scores: Scores) -> Part:
 
 def queries_saw_nothing(heads: int, each: int, width: int) -> Part:
     """The part of no keys at all."""
-    return torch.zeros(heads, each, width), torch.full((heads, each), -math.inf)
+    sums = torch.full((heads, each), -math.inf, dtype=torch.float32)
+    return sums.new_zeros(heads, each, width), sums
 
 
 def exact(queries: Tensor, keys: Rows, values: Rows, scores: Scores) -> Part:
@@ -280,7 +281,7 @@ class Nothing:
 
     def search(self, queries: Tensor, k: int) -> Found:  # noqa: ARG002
         heads, each, _ = queries.shape
-        none = torch.empty((heads, each, 0))
+        none = torch.empty((heads, each, 0), dtype=torch.float32)
         return Found(none.long(), none, torch.zeros((heads, each), dtype=torch.int64))
 
     def add(self, keys: Tensor) -> None:

@@ -139,7 +139,8 @@ class RandomBlocks(BlockMethod):
         """The same draw for the same layer and lengths."""
         draw = torch.Generator().manual_seed(self.seed * 1009 + context.layer)
         rows, columns = self.grid(query, key)
-        scores = torch.rand(1, query.shape[1], len(rows), len(columns), generator=draw).to(query.device)
+        scores = torch.rand(1, query.shape[1], len(rows), len(columns), generator=draw, dtype=torch.float32)
+        scores = scores.to(query.device)
         keep = by_share(scores, rows, columns, self.density) | self.last(query, key, self.dense_tail)
         return self.blocks(keep, query, key)
 

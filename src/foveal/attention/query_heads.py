@@ -87,7 +87,7 @@ def detect_query_heads(
     chosen = list(examples if examples is not None else probe_examples())
     if not chosen:
         raise InputError("Query heads were to be found without an example; give at least one.")
-    table = torch.zeros(len(chosen), config.num_hidden_layers, config.num_attention_heads)
+    table = torch.zeros(len(chosen), config.num_hidden_layers, config.num_attention_heads, dtype=torch.float32)
     for number, example in enumerate(chosen):
         table[number, layers] = judged(looks(model, example, layers), example, metric)
         if on_run:
@@ -107,7 +107,7 @@ def judged(scores: Tensor, example: Example, metric: str) -> Tensor:
         per_query({"q": {str(i): score for i, score in enumerate(one)}}, qrels, ["ndcg@10"])["ndcg@10"]["q"]
         for one in flat
     ]
-    return torch.tensor(values).view(scores.shape[:-1])
+    return torch.tensor(values, dtype=torch.float32).view(scores.shape[:-1])
 
 
 def looks(model: LanguageModel, example: Example, layers: Sequence[int], *, calibrated: bool = True) -> Tensor:

@@ -85,7 +85,7 @@ class Report:
     ) -> None:
         """Take in one call: queries (B, H, Q, D), keys (B, G, K, D), the kernel's log-sum-exp (B, H, Q)."""
         heads = query.shape[1]
-        shares = torch.full((heads,), torch.nan)
+        shares = torch.full((heads,), torch.nan, dtype=torch.float32)
         if self.rows:
             shares = recall(query, key, sums, scale=scale, rows=self.rows, softcap=softcap)
         self._keep(
@@ -103,7 +103,7 @@ class Report:
 
     def add_dense(self, layer: int, query: Tensor, key: Tensor, *, seconds: tuple[float, float]) -> None:
         """Take in one call of a method that looked at everything after all."""
-        whole = torch.ones(query.shape[1])
+        whole = torch.ones(query.shape[1], dtype=torch.float32)
         self._keep(Look(layer, query.shape[2], key.shape[2], whole, whole, *seconds, {}))
 
     def _keep(self, look: Look) -> None:
@@ -237,7 +237,7 @@ def recall(
     """
     queries, keys = query.shape[2], key.shape[2]
     group = query.shape[1] // key.shape[1]
-    chosen = torch.linspace(0, queries - 1, min(rows, queries), device=query.device).round().long()
+    chosen = torch.linspace(0, queries - 1, min(rows, queries), dtype=torch.float32, device=query.device).round().long()
     asked = query[:, :, chosen].float().reshape(len(query), key.shape[1], group * len(chosen), -1) * scale
     scores = (asked @ key.float().transpose(-1, -2)).view(len(query), -1, len(chosen), keys)
     hidden = torch.arange(keys, device=query.device) > (chosen + keys - queries)[:, None]

@@ -233,7 +233,7 @@ class RetrievalCache(Cache):
 
     def looked(self) -> Tensor:
         """What the watched heads of single queries paid to each token of the text since (tokens,)."""
-        found = torch.zeros(self.get_seq_length())
+        found = torch.zeros(self.get_seq_length(), dtype=torch.float32)
         for layer in self.memories:
             if layer.looked is not None:
                 found[: len(layer.looked)] += layer.looked

@@ -382,7 +382,7 @@ class RoarGraph:
 
     def _plainly(self, asked: Tensor, k: int, beam: int) -> Found:
         ids = torch.full((*asked.shape[:2], k), -1, dtype=torch.int64)
-        products, visited = torch.zeros(ids.shape), torch.zeros(asked.shape[:2], dtype=torch.int64)
+        products, visited = asked.new_zeros(ids.shape), torch.zeros(asked.shape[:2], dtype=torch.int64)
         for head, queries in enumerate(asked):
             keys = torch.cat(self.keys.parts, 1)[head // self.share].float().numpy()
             rows = [self.row(head, key).tolist() for key in range(len(keys))]
@@ -392,7 +392,7 @@ class RoarGraph:
                 _, _, scored = roar_plain.walk(keys, rows, self.entries[head], query, beam)
                 best = sorted(scored)[:k]
                 ids[head, place, : len(best)] = torch.tensor([one for _, one in best], dtype=torch.int64)
-                products[head, place, : len(best)] = torch.tensor([-negated for negated, _ in best])
+                products[head, place, : len(best)] = asked.new_tensor([-negated for negated, _ in best])
                 visited[head, place] = len(scored)
         return Found(ids, products, visited)
 

@@ -237,7 +237,8 @@ def _tried(name: str, module: Any, kind: str, own: Any, reach: int) -> Rotation:
         if _looks_at_positions(module, kind):
             module = _Settled(module, asked_with, reach)
             cos, sin = _asked(module, places[None], asked_with)
-        sample = torch.linspace(-1, 1, SAMPLE * cos.shape[-1], device=cos.device).view(1, 1, SAMPLE, -1)
+        sample = torch.linspace(-1, 1, SAMPLE * cos.shape[-1], dtype=torch.float32, device=cos.device)
+        sample = sample.view(1, 1, SAMPLE, -1)
         theirs = own(sample, sample, cos, sin)[0]
     except Exception as error:
         raise InputError(

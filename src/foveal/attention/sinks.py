@@ -97,7 +97,7 @@ class OtherColumns:
         """The columns (B, h, K) bool."""
         sinks = self.rule(columns)
         draw = torch.Generator().manual_seed(self.seed + sinks.shape[2])
-        order = torch.rand(sinks.shape, generator=draw).to(sinks.device)
+        order = torch.rand(sinks.shape, generator=draw, dtype=torch.float32).to(sinks.device)
         order.masked_fill_(sinks | ~self.rule.eligible(columns)[:, None], -1.0)
         places = order.argsort(-1, descending=True).argsort(-1)  # the rank of each column
         return (places < sinks.sum(-1, keepdim=True)) & (order >= 0)

@@ -90,8 +90,8 @@ class Rotations:
             room = 1 << max(9, (length - 1).bit_length())
             kind = () if key[0] is None else (key[0],)
             with torch.no_grad(), torch.autocast(device.type, enabled=False):
-                given = torch.empty(1, 1, 1, device=device), torch.arange(room, device=device)[None]
-                cos, sin = self.rotary(*given, *kind)
+                like = torch.empty(1, 1, 1, dtype=torch.float32, device=device)
+                cos, sin = self.rotary(like, torch.arange(room, device=device)[None], *kind)
             self._tables[key] = cos[0], sin[0]
         return self._tables[key]
 

@@ -72,7 +72,7 @@ constexpr int64_t PAIR = std::is_same_v<T, at::BFloat16> ? 2 : 1;
 
 inline int64_t up(int64_t number, int64_t multiple) { return (number + multiple - 1) / multiple * multiple; }
 
-inline void store(at::BFloat16 *to, float value) {  // nearest; the values are positive and finite
+inline void store(at::BFloat16 *to, float value) {  // nearest; the values are positive and finite, or no numbers
   uint32_t bits;
   std::memcpy(&bits, &value, 4);
   const uint16_t half = static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
@@ -286,7 +286,8 @@ void hide(const Call &c, const Row &row, int64_t block, int32_t rule, float *sco
 }
 
 #if defined(__AVX512F__) && defined(__AVX512BW__)
-// 2^(score * scale - most) of sixteen scores, 0 below 2^-126: the whole part goes to the exponent's bits.
+// 2^(score * scale - most) of sixteen scores, 0 below 2^-126: the whole part goes to the exponent's bits. What is no
+// number stays so.
 inline __m512 powers(const float *scores, __m512 scale, __m512 most) {
   constexpr int nearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;  // said outright, no compiler takes it for 0
   const __m512 round = _mm512_set1_ps(12582912.0f), x = _mm512_fmsub_ps(_mm512_loadu_ps(scores), scale, most);
@@ -299,10 +300,11 @@ inline __m512 powers(const float *scores, __m512 scale, __m512 most) {
   y = _mm512_fmadd_ps(y, rest, _mm512_set1_ps(6.93147180559945e-1f));
   y = _mm512_fmadd_ps(y, rest, _mm512_set1_ps(1.0f));
   const __m512i raised = _mm512_slli_epi32(_mm512_castps_si512(whole), 23);
-  return _mm512_castsi512_ps(_mm512_maskz_add_epi32(counts, _mm512_castps_si512(y), raised));
+  const __m512 power = _mm512_castsi512_ps(_mm512_maskz_add_epi32(counts, _mm512_castps_si512(y), raised));
+  return _mm512_mask_mov_ps(power, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), x);
 }
 
-inline void store(at::BFloat16 *to, __m512 one, __m512 two) {  // thirty-two positive and finite ones, to the nearest
+inline void store(at::BFloat16 *to, __m512 one, __m512 two) {  // thirty-two of them
 #if defined(__AVX512BF16__)
   const __m512bh both = _mm512_cvtne2ps_pbh(two, one);
   std::memcpy(static_cast<void *>(to), &both, 64);
@@ -345,6 +347,11 @@ inline float weigh(const float *__restrict__ line, int64_t width, float scale, f
   return total;
 }
 
+// Whether a row's maximum passed over what is no number: where that is all that it holds, beside -inf.
+inline bool holds_no_number(const float *line, int64_t width) {
+  return std::any_of(line, line + width, [](float score) { return score != score; });
+}
+
 // Softmax of a panel's scores, merged with what came before: weights, and running maximum, total and output rescaled.
 template <typename T>
 void merge(const Call &c, const Row &row, int64_t width, int64_t stride, Scratch<T> &s) {
@@ -352,8 +359,13 @@ void merge(const Call &c, const Row &row, int64_t width, int64_t stride, Scratch
   for (int64_t i = 0; i < row.count; ++i) {
     float *__restrict__ line = s.scores.data() + i * stride;
     T *__restrict__ weights = s.weights.data() + i * stride;
-    float most = greatest(line, width);
-    most = std::max(s.most[i], most * scale);
+    const float greater = greatest(line, width);
+    const float most = std::max(s.most[i], greater * scale);
+    if (greater != greater || (most == NOTHING && holds_no_number(line, width))) {
+      s.total[i] = std::numeric_limits<float>::quiet_NaN();  // and so is the output
+      std::memset(static_cast<void *>(weights), 0, sizeof(T) * width);
+      continue;
+    }
     if (most == NOTHING) {
       std::memset(static_cast<void *>(weights), 0, sizeof(T) * width);
       continue;
@@ -413,12 +425,12 @@ void finish(const Call &c, const Row &row, const Scratch<T> &s) {
   T *out = static_cast<T *>(c.out) + row.b * c.out_strides.batch + row.h * c.out_strides.head;
   float *lse = c.lse + (row.b * c.heads + row.h) * c.queries;
   for (int64_t i = 0; i < row.count; ++i) {
-    const float total = s.total[i], share = total > 0.0f ? 1.0f / total : 0.0f;
+    const float total = s.total[i], share = total == 0.0f ? 0.0f : 1.0f / total;
     T *__restrict__ line = out + (row.first + i) * c.out_strides.row;
     const float *__restrict__ output = s.output.data() + i * c.value_width;
 #pragma omp simd
     for (int64_t d = 0; d < c.value_width; ++d) keep(line + d, output[d] * share);
-    lse[row.first + i] = total > 0.0f ? (s.most[i] + std::log2(total)) * LN_2 : NOTHING;
+    lse[row.first + i] = total == 0.0f ? NOTHING : (s.most[i] + std::log2(total)) * LN_2;
   }
 }
 
