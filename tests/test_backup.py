@@ -73,6 +73,18 @@ def test_a_home_is_put_back_as_it_was(settings: Settings, tmp_path: Path) -> Non
     assert everything.files == made.files + 2
 
 
+def test_a_backup_that_is_used_as_a_home_can_be_backed_up_and_put_back(settings: Settings, tmp_path: Path) -> None:
+    backup(settings, tmp_path / "copy")
+    made = backup(replace(settings, home=tmp_path / "copy"), tmp_path / "again")
+    told = json.loads((tmp_path / "again" / MANIFEST).read_text(encoding="utf-8"))
+    assert MANIFEST not in told["files"]
+    assert restore(tmp_path / "again", tmp_path / "new").files == made.files
+    is_whole(tmp_path / "new", settings.cache)
+    told["files"][MANIFEST] = [7, "0"]  # as earlier ones have it, whose every file is there
+    (tmp_path / "again" / MANIFEST).write_text(json.dumps(told), encoding="utf-8")
+    assert restore(tmp_path / "again", tmp_path / "newer").files == made.files
+
+
 def test_a_home_that_was_put_back_is_copied_whole_again(settings: Settings, tmp_path: Path) -> None:
     """Its libraries have no locks yet."""
     backup(settings, tmp_path / "copy")

@@ -330,6 +330,10 @@ def test_a_date_that_no_calendar_holds_is_none(library, files):
     [
         {"text": "half \ud83d a pair"},
         {"metadata": {"tags": ["a", "b"]}},
+        {"metadata": {"score": float("nan")}},
+        {"metadata": {"account": 2**64}},
+        {"metadata": {"from": "half \ud83d a pair"}},
+        {"metadata": {"half \ud83d a pair": 1}},
         {"published_at": datetime.fromisoformat("0001-01-01T00:00:00+05:00")},
         {"published_at": datetime.fromisoformat("9999-12-31T23:59:59-05:00")},
         {"published_at": "2024-05-06"},

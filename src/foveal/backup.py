@@ -224,7 +224,8 @@ def _is_scratch(relative: Path, libraries: Collection[Path]) -> bool:
     name = relative.name
     of_tables = any(relative.is_relative_to(one) for one in libraries)  # written since; whole as they were copied
     half = any(part.startswith(".partial-") for part in relative.parts)
-    return half or name.startswith(DATABASE) or name == LOCK or of_tables
+    listed = relative == Path(MANIFEST)  # of a backup that is used as a home: this one gets its own
+    return half or listed or name.startswith(DATABASE) or name == LOCK or of_tables
 
 
 def _copy(path: Path, to: Path) -> None:
@@ -293,6 +294,7 @@ def _manifest(folder: Path) -> dict[str, tuple[int, str]]:
     try:
         told = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         files = {str(name): (int(size), str(digest)) for name, (size, digest) in told["files"].items()}
+        files.pop(MANIFEST, None)  # of an earlier Foveal, that copied the one of a backup which was used as a home
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{folder} is no backup: it has no whole {MANIFEST} ({type(error).__name__}).") from error
     for name in files:

@@ -8,6 +8,7 @@ import pytest
 from foveal import faults
 from foveal.errors import InputError, UnknownDocument
 from foveal.library import Library
+from foveal.types import Document
 
 
 @pytest.fixture
@@ -90,3 +91,12 @@ def test_what_cannot_be_a_title_or_names_no_document_is_refused(library):
     with pytest.raises(UnknownDocument, match="2 documents"):
         library.rename(state(library).source.rpartition("/")[0], "Name")
     assert state(library).title == "Scan 43"
+
+
+def test_a_document_of_which_an_earlier_version_stored_a_number_that_is_none_can_be_renamed(library, monkeypatch):
+    """Lance keeps what is no number, or too large a one, as null."""
+    monkeypatch.setattr("foveal.library.storable", iter)
+    library.add_documents([Document.of("x:1", "Some words.", "One", metadata={"n": 7, "none": float("nan")})])
+    [entry] = library.find("x:1")
+    assert entry.metadata == library.get(entry.id).metadata == {"n": 7}
+    assert library.rename(entry, "Two").title == "Two"

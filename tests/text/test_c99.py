@@ -50,10 +50,18 @@ def density(ranked, bounds):
     return sum(square.sum() for square in squares) / sum(square.size for square in squares)
 
 
-@given(UNITS)
+@given(UNITS, st.sampled_from((3, 5, 11)))
 @settings(max_examples=60)
-def test_ranks_are_their_definition(units):
-    np.testing.assert_allclose(ranks(similarities(units), 5), ranked_by_hand(units, 5), atol=1e-12)
+def test_ranks_are_their_definition(units, square):
+    np.testing.assert_allclose(ranks(similarities(units), square), ranked_by_hand(units, square), atol=1e-12)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 9])
+def test_a_text_of_fewer_sentences_than_the_square_is_wide_is_segmented(count):
+    text = "The fovea sees sharply. " * count
+    passages = C99().segment(document("Eyes", text))
+    assert "".join(one.text for one in passages) == text
+    assert C99(stretch=5).boundaries([["fovea"], ["rods"]] * 4)[:1]  # three are left over
 
 
 @given(st.integers(1, 12), st.integers(0, 10_000))

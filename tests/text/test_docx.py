@@ -91,6 +91,82 @@ def test_a_list_that_begins_again_and_one_that_a_style_of_lists_describes():
     assert labels == ["1.", "2.", "1.", "2.", "2.5", "2.6", "3.", "C)", "D)", "5."]
 
 
+def labels_of(places, *levels):
+    """The labels of paragraphs on these levels of one list, whose levels are given as XML."""
+    inside = "".join(f'<w:lvl w:ilvl="{n}"><w:start w:val="1"/>{one}</w:lvl>' for n, one in enumerate(levels))
+    numbering = f'<w:abstractNum w:abstractNumId="1">{inside}</w:abstractNum>'
+    numbering += '<w:num w:numId="1"><w:abstractNumId w:val="1"/></w:num>'
+    body = "".join(paragraph("text", listed=(1, level)) for level in places)
+    return [one.rsplit("text", 1)[0].strip() for one in read(body, numbering=numbering).text.split("\n\n")]
+
+
+def form(kind, text, more=""):
+    return f'<w:numFmt w:val="{kind}"/>{more}<w:lvlText w:val="{text}"/>'
+
+
+def test_articles_are_counted_on_through_chapters_where_the_list_says_so():
+    chapter, point = form("upperRoman", "Chapter %1"), form("lowerLetter", "(%3)")
+    places = (0, 1, 2, 2, 1, 0, 1, 2)
+    never, above = '<w:lvlRestart w:val="0"/>', '<w:lvlRestart w:val="1"/>'
+    assert labels_of(places, chapter, form("decimal", "Art. %2", never), point) == [
+        "Chapter I", "Art. 1", "(a)", "(b)", "Art. 2", "Chapter II", "Art. 3", "(a)",
+    ]  # fmt: skip
+    points = form("lowerLetter", "(%3)", above)  # it begins again with a chapter, not with an article
+    assert labels_of((0, 1, 2, 1, 2, 0, 1, 2), chapter, form("decimal", "Art. %2"), points) == [
+        "Chapter I", "Art. 1", "(a)", "Art. 2", "(b)", "Chapter II", "Art. 1", "(a)",
+    ]  # fmt: skip
+
+
+def test_legal_numbers_are_decimal_and_a_bullet_lets_what_is_below_begin_again():
+    legal = form("decimalZero", "Section %1.%2", "<w:isLgl/>")
+    assert labels_of((0, 1, 0, 1, 1), form("upperRoman", "Article %1"), legal) == [
+        "Article I", "Section 1.01", "Article II", "Section 2.01", "Section 2.02",
+    ]  # fmt: skip
+    assert labels_of((0, 1, 1, 0, 1), form("bullet", "x"), form("decimal", "%2)")) == ["-", "1)", "2)", "-", "1)"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "last"),
+    [
+        ("lowerLetter", 28, "bb"), ("upperLetter", 53, "AAA"), ("ordinal", 22, "22nd"), ("ordinal", 13, "13th"),
+        ("chineseCountingThousand", 10, "十"), ("chineseCounting", 21, "二十一"), ("chineseCounting", 105, "一百零五"),
+        ("japaneseCounting", 112, "百十二"), ("aiueo", 3, "3"),
+    ],
+)  # fmt: skip
+def test_numbers_of_other_kinds(kind, count, last):
+    assert labels_of([0] * count, form(kind, "第%1条"))[-1] == f"第{last}条"
+
+
+def test_an_empty_paragraph_of_a_list_has_its_number_unless_it_is_deleted_or_hidden():
+    def empty(mark):
+        listed = '<w:numPr><w:ilvl w:val="0"/><w:numId w:val="1"/></w:numPr>'
+        return f"<w:p><w:pPr>{listed}<w:rPr>{mark}</w:rPr></w:pPr></w:p>"
+
+    first, last = paragraph("One.", listed=(1, 0)), paragraph("Two.", listed=(1, 0))
+    for mark, number in (("", 3), ("<w:del/>", 2), ("<w:vanish/>", 2), ('<w:vanish w:val="0"/>', 3)):
+        assert read(first + empty(mark) + last, numbering=LISTS).text == f"1. One.\n\n{number}. Two."
+    row = f"<w:tr><w:tc>{empty('')}</w:tc><w:tc>{paragraph('rods')}</w:tc></w:tr>"
+    assert read(f"<w:tbl>{row}{row}</w:tbl>", numbering=LISTS).text == "| 1. | rods |\n|---|---|\n| 2. | rods |"
+
+
+def test_a_style_has_the_list_of_the_one_that_it_is_based_on():
+    listed, deeper = '<w:numPr><w:numId w:val="1"/></w:numPr>', '<w:numPr><w:ilvl w:val="1"/></w:numPr>'
+    off = '<w:numPr><w:numId w:val="0"/></w:numPr>'
+    styles = (
+        style("clause", own="C", more=listed) + style("mine", own="M", based="C")
+        + style("sub", own="S", based="M", more=deeper) + style("plain", own="P", based="C", more=off)
+    )  # fmt: skip
+    body = paragraph("a", "C") + paragraph("b", "M") + paragraph("c", "S") + paragraph("d", "P") + paragraph("e", "M")
+    assert read(body, styles=styles, numbering=LISTS).text.split("\n\n") == ["1. a", "2. b", "2.1 c", "d", "3. e"]
+
+
+def test_a_box_within_a_box_is_read_once():
+    run = "<w:r><w:t>{}</w:t></w:r>"
+    inner = f"<w:txbxContent>{paragraph('Inner.')}</w:txbxContent>"
+    outer = f"<w:txbxContent>{paragraph(run.format('Outer.') + f'<w:r>{inner}</w:r>')}</w:txbxContent>"
+    assert read(paragraph(f"{run.format('Text.')}<w:r>{outer}</w:r>")).text == "Text.\n\nOuter.\n\nInner."
+
+
 def test_how_a_word_is_read_does_not_stand_within_it():
     run = "<w:r><w:t>{}</w:t></w:r>"
     ruby = f"<w:ruby><w:rt>{run.format('とうきょう')}</w:rt><w:rubyBase>{run.format('東京')}</w:rubyBase></w:ruby>"
@@ -165,6 +241,8 @@ MATH = "http://schemas.openxmlformats.org/officeDocument/2006/math"
         ("<m:d><m:e>{x}</m:e></m:d>", "(x)"),
         ("<m:rad><m:deg/><m:e>{x+1}</m:e></m:rad>", "√(x+1)"),
         ("<m:rad><m:deg>{3}</m:deg><m:e>{x}</m:e></m:rad>", "√[3](x)"),
+        ("<m:m><m:mr><m:e>{1}</m:e><m:e>{2}</m:e></m:mr><m:mr><m:e>{3}</m:e><m:e>{4}</m:e></m:mr></m:m>", "1, 2; 3, 4"),
+        ("<m:eqArr><m:e>{x=1}</m:e><m:e>{y=2}</m:e></m:eqArr>", "x=1; y=2"),
         ("<m:nary><m:naryPr><m:chr m:val='∑'/></m:naryPr><m:sub>{i}</m:sub><m:sup/><m:e>{x}</m:e></m:nary>", "∑i x"),
     ],
 )
@@ -173,6 +251,20 @@ def test_formulas_are_written_in_the_line(formula, said):
     run = "<w:r><w:t>{}</w:t></w:r>"
     body = f'<w:p>{run.format("So")}<m:oMath xmlns:m="{MATH}">{formula}</m:oMath>{run.format("holds.")}</w:p>'
     assert read(body).text == f"So{said}holds."
+
+
+def test_signs_of_fonts_of_signs_and_boxes_of_forms_are_read():
+    sign, run = '<w:sym w:font="{}" w:char="{}"/>', "<w:r>{}</w:r>"
+    said = f"<w:t>10 </w:t>{sign.format('Symbol', 'F06D')}<w:t>m </w:t>{sign.format('Symbol', 'F0B1')}<w:t> 2</w:t>"
+    font = '<w:rPr><w:rFonts w:ascii="Symbol" w:hAnsi="Symbol"/></w:rPr>'
+    body = paragraph(run.format(said)) + paragraph(run.format(f"{font}<w:t>\uf061\uf0ff</w:t>"))
+    assert read(body).text == "10 μm ± 2\n\nα\uf0ff"
+    boxes = sign.format("Wingdings", "F0FE") + sign.format("Wingdings", "00A8") + sign.format("Wingdings", "F021")
+    assert read(paragraph(run.format(f"{boxes}{sign.format('Arial', '2192')}{sign.format('X', 'no')}"))).text == "☑☐→"
+    form = "<w:fldChar><w:ffData><w:checkBox>{}</w:checkBox></w:ffData></w:fldChar>"
+    off, on = '<w:default w:val="0"/>', '<w:default w:val="1"/>'
+    given = (off, on, f"{off}<w:checked/>", f'{on}<w:checked w:val="0"/>')
+    assert read(paragraph("".join(run.format(form.format(one)) for one in given))).text == "☐☒☒☐"
 
 
 def test_parts_that_lie_elsewhere_are_found():

@@ -178,3 +178,19 @@ def test_what_begins_an_item_of_a_list():
     assert found == [
         "## Sight", "It sees.", "2. typed", "3. deep", "1. x", "• dot", "```\na  b\n```", "7. far", "8. ", "### On",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "year"),
+    [
+        (("2019-01-01", "modification"), ("2001", "publication"), 2001),
+        (("2019-01-01", "conversion"), ("1997-05", ""), 1997),
+        (("sometime", ""), ("1851-10-18", "original-publication"), 1851),
+        (("2019-01-01", "creation"), ("sometime", ""), 2019),
+    ],
+)
+def test_of_several_dates_that_of_publication_counts(first, second, year):
+    space = 'xmlns:opf="http://www.idpf.org/2007/opf"'
+    said = [f'<dc:date {space} opf:event="{event}">{date}</dc:date>' for date, event in (first, second)]
+    book = epub({"a.xhtml": "<p>Words.</p>"}, metadata="".join(said).replace('opf:event=""', ""))
+    assert read_epub(book, name="a.epub", max_bytes=10**6).published_at.year == year

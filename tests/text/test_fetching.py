@@ -209,7 +209,7 @@ def test_of_a_content_type_made_to_cost_only_the_beginning_is_read():
             "224.0.0.1",
         ),
         *("255.255.255.255", "192.0.2.1", "::1", "::", "fe80::1%eth0", "fc00::1", "ff02::1", "::ffff:127.0.0.1"),
-        *("::127.0.0.1", "64:ff9b::10.0.0.1", "2002:7f00:1::", "2001:0:4136:e378:8000:63bf:80ff:fffe"),
+        *("fec0::1", "::127.0.0.1", "64:ff9b::10.0.0.1", "2002:7f00:1::", "2001:0:4136:e378:8000:63bf:80ff:fffe"),
     ],
 )
 def test_addresses_that_are_not_public(address):

@@ -349,11 +349,27 @@ def test_captions_code_and_quotations_in_figures_and_lists_in_cells_are_read():
         assert words in text
 
 
+def test_a_short_page_is_not_cut_at_its_links_and_its_heading_is_there_once():
+    words = "<h1>Opening</h1><p>We open at <a href='/x'>nine</a>, and on <span>Sundays</span> at ten.</p>"
+    menu, end = "<nav><a href='/'>Home</a><a href='/a'>About</a></nav>", "<footer>© Imprint</footer>"
+    page = f"<html><body>{menu}{words}<ul><li>No dogs</li></ul>{end}</body></html>"
+    assert read_html(page.encode(), name="a.html").text == (
+        "# Opening\n\nWe open at nine, and on Sundays at ten.\n\n- No dogs"
+    )
+    assert read_html(f"<html><body>{menu}</body></html>".encode(), name="a.html").text == "Home About"
+
+
 @pytest.mark.parametrize(
     ("formula", "written"),
     [
         ("<mi>E</mi><mo>=</mo><mi>m</mi><msup><mi>c</mi><mn>2</mn></msup>", "E=mc^2"),
         ("<mfrac><mrow><mi>a</mi><mo>+</mo><mi>b</mi></mrow><msub><mi>c</mi><mi>i</mi></msub></mfrac>", "(a+b)/(c_i)"),
+        ("<mtable><mtr><mtd>1</mtd><mtd>2</mtd></mtr><mtr><mtd>3</mtd><mtd>4</mtd></mtr></mtable>", "1, 2; 3, 4"),
+        ("<mn>2</mn><msqrt><mi>x</mi><mo>+</mo><mn>1</mn></msqrt>", "2√(x+1)"),
+        ("<mroot><mrow><mi>x</mi><mn>1</mn></mrow><mn>3</mn></mroot>", "√[3](x1)"),
+        ("<mi>f</mi><mfenced><mi>x</mi><mi>y</mi></mfenced>", "f(x,y)"),
+        ("<mfenced open='[' close=')' separators=';'><mn>0</mn><mn>1</mn></mfenced>", "[0;1)"),
+        ("<msup><msqrt><mi>x</mi></msqrt><mn>3</mn></msup>", "√(x)^3"),
         ("<semantics><mi>x</mi><annotation encoding='application/x-tex'>x^{2}</annotation></semantics>", "$x^{2}$"),
     ],
 )

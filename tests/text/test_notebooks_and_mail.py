@@ -182,3 +182,43 @@ def test_pictures_are_told_and_locks_of_office_programs_are_no_files(tmp_path):
     assert isinstance(skipped, Skipped)
     assert "a.svg is a picture" in skipped.reason
     assert [one.title for one in load(source)] == ["b"]
+
+
+SAVED = """From: <Saved by Blink>
+Snapshot-Content-Location: {}
+Subject: Tide mills
+Content-Type: multipart/related; type="text/html"; boundary="=b"
+
+--=b
+Content-Type: text/html; charset=utf-8
+Content-Transfer-Encoding: quoted-printable
+Content-Location: https://example.org/inner
+
+<html><head><title>Tide mills</title></head><body><p>The mill=E2=80=99s wheel turns with the tide, and nobody =
+may fish there.</p></body></html>
+--=b
+Content-Type: image/png
+Content-Transfer-Encoding: base64
+
+iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJ
+--=b--
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "seen", "url"),
+    [
+        ("a.mhtml", "https://example.org/tides", "https://example.org/tides"),
+        ("a.MHT", "file:///home/ana/tides.html", "https://example.org/inner"),
+    ],
+)
+def test_a_page_that_a_browser_saved_with_its_pictures_is_a_web_page(tmp_path, name, seen, url):
+    (tmp_path / name).write_text(SAVED.format(seen))
+    found = read_document(tmp_path / name)
+    assert (found.text, found.title) == (
+        "The mill’s wheel turns with the tide, and nobody may fish there.", "Tide mills",
+    )  # fmt: skip
+    assert (found.url, found.metadata["kind"], "author" in found.metadata) == (url, "html", False)
+    (tmp_path / name).write_text("From: <Saved by Blink>\nContent-Type: image/png\n\nxx")
+    with pytest.raises(UnreadableSource, match="no web page"):
+        read_document(tmp_path / name)

@@ -10,6 +10,7 @@ order, so that the tables come out the same.
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ from foveal.retrieval.rows import OWN_TITLE, Current, Prepared, passage_rows, ti
 from foveal.retrieval.store import Store
 from foveal.retrieval.tables import EDITIONS
 from foveal.retrieval.words import composed
+from foveal.text.records import STORED
 from foveal.types import Document, Passage
 
 BATCH = 1024
@@ -323,12 +325,13 @@ def storable(documents: Iterable[Document]) -> Iterator[Document]:
     """
     for document in documents:
         for text in (document.text, document.title):
-            if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+            if not _is_text(text):
                 raise InputError(f"Document {document.title!r} holds half a surrogate pair; decode its bytes anew.")
-        wrong = [key for key, value in document.metadata.items() if not isinstance(value, str | int | float | bool)]
+        wrong = [key for key, value in document.metadata.items() if not (_is_text(key) and _is_scalar(value))]
         if wrong:
             raise InputError(
-                f"Document {document.title!r} has metadata {wrong} that are no text, number or truth value."
+                f"Document {document.title!r} has metadata {wrong} that are no text, number or truth value. A number "
+                "must be finite, a whole one of at most 64 bits; write others as text."
             )
         if document.published_at is not None and not _is_date(document.published_at):
             raise InputError(
@@ -336,6 +339,18 @@ def storable(documents: Iterable[Document]) -> Iterator[Document]:
                 "that lies in the years 1 to 9999 of UTC."
             )
         yield document
+
+
+def _is_text(value: str) -> bool:
+    """Whether it holds no half of a surrogate pair."""
+    return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _is_scalar(value: object) -> bool:
+    """Whether it is a value of metadata that the store keeps as it is."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return _is_text(value) if isinstance(value, str) else isinstance(value, int) and value in STORED
 
 
 def _is_date(moment: object) -> bool:

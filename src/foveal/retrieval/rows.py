@@ -130,7 +130,7 @@ def records(table: pa.Table) -> list[dict[str, Any]]:
 
 def entry_of(row: Mapping[str, Any]) -> Entry:
     values = {name: row[name] for name in Entry.__dataclass_fields__}
-    return Entry(**(values | {"pages": tuple(row["pages"] or ()), "metadata": json.loads(row["metadata"])}))
+    return Entry(**(values | {"pages": tuple(row["pages"] or ()), "metadata": _metadata(row)}))
 
 
 def document_of(row: Mapping[str, Any]) -> Document:
@@ -148,8 +148,13 @@ def document_of(row: Mapping[str, Any]) -> Document:
         url=row["url"],
         published_at=row["published_at"],
         pages=tuple(row["pages"] or ()),
-        metadata=json.loads(row["metadata"]),
+        metadata=_metadata(row),
     )
+
+
+def _metadata(row: Mapping[str, Any]) -> dict[str, Scalar]:
+    """What is known; of numbers that are none, or too large, earlier versions stored nothing under their names."""
+    return {key: value for key, value in json.loads(row["metadata"]).items() if value is not None}
 
 
 def row_of(prepared: Prepared) -> dict[str, Any]:

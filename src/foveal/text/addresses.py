@@ -35,7 +35,8 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 def is_public(address: str) -> bool:
     """Whether `address` (IPv4 or IPv6) lies on the open internet; an IPv4 address inside an IPv6 one counts."""
     ip = _innermost(ip_address(address.partition("%")[0]))
-    return ip.is_global and not (ip.is_multicast or ip.is_reserved)
+    old = getattr(ip, "is_site_local", False)  # fec0::/10: ipaddress calls it global
+    return ip.is_global and not (ip.is_multicast or ip.is_reserved or old)
 
 
 def require_public(host: str, addresses: Iterable[str]) -> None:

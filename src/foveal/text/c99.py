@@ -97,7 +97,8 @@ def ranks(similar: Matrix, square: int) -> Matrix:
 
 def _shifted(size: int, by: int) -> tuple[slice, slice]:
     """The places that have one `by` further on, and those."""
-    return slice(max(0, -by), size - max(0, by)), slice(max(0, by), size - max(0, -by))
+    last, other_last = (max(0, size - max(0, one)) for one in (by, -by))  # a slice to -1 would be nearly all
+    return slice(max(0, -by), last), slice(max(0, by), other_last)
 
 
 def densest(ranked: Matrix, cutoff: float) -> list[int]:

@@ -13,17 +13,18 @@ from __future__ import annotations
 import posixpath
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from foveal.errors import UnreadableSource
 from foveal.text.archives import ArchiveFiles, opened
-from foveal.text.html_kept import label_of
 from foveal.text.plain import storable
 from foveal.text.raised import lowered, raised
 from foveal.text.table_cells import rows_in_a_line
+from foveal.text.word_numbers import number_as
+from foveal.text.word_signs import plain_signs, sign_at
 
 DOCUMENT, ABOUT = "word/document.xml", "docProps/core.xml"
 NOTES = {"footnoteReference": "footnotes", "endnoteReference": "endnotes"}
@@ -38,16 +39,11 @@ _WRAPPED = {f"{_W}{name}" for name in ("sdt", "sdtContent", "customXml")}  # aro
 _M = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 _STRICT = "http://purl.oclc.org/ooxml/"
 _BETWEEN = {"f": "/", "sSup": "^", "sSub": "_", "sSubSup": "_^", "limLow": "_", "limUpp": "^"}
+_APART = {"m": "; ", "mr": ", ", "eqArr": "; "}  # rows and cells of a matrix, equations one below the other
 _SET = {"superscript": raised, "subscript": lowered}
-_SIGNS = {"tab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
-_KINDS = {
-    "decimal": "1",
-    "decimalZero": "1",
-    "lowerLetter": "a",
-    "upperLetter": "A",
-    "lowerRoman": "i",
-    "upperRoman": "I",
-}
+_SIGNS = {"tab": "\t", "ptab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
+
+Said = TypeVar("Said")
 
 
 @dataclass(frozen=True)
@@ -126,7 +122,8 @@ class _Styles:
 
     @classmethod
     def of(cls, parts: _Parts) -> _Styles:
-        levels, lists, based = dict[str, int](), dict[str, tuple[str, int]](), dict[str, str]()
+        levels, based = dict[str, int](), dict[str, str]()
+        numbers, depths = dict[str, str](), dict[str, int]()
         for style in parts.xml("styles").iter(f"{_W}style") if "styles" in parts.places else ():
             own, called = style.get(f"{_W}styleId") or "", (_value(style, "name") or "").lower()
             based[own] = _value(style, "basedOn") or ""
@@ -136,22 +133,49 @@ class _Styles:
                 levels[own] = outline + 1
             elif heading := re.fullmatch(r"heading (\d)", called):
                 levels[own] = int(heading[1])
-            if listed := _listed(style.find(f"{_W}pPr")):
-                lists[own] = listed
-        for style in list(based):
-            above, steps = style, 0
-            while above and steps < DEEPEST and above not in levels:
-                above, steps = based.get(above, ""), steps + 1
-            if above in levels:
-                levels.setdefault(style, levels[above])
-        return cls(levels, lists)
+            number, depth = _listed(style.find(f"{_W}pPr"))
+            if number is not None:
+                numbers[own] = number
+            if depth is not None:
+                depths[own] = depth
+        deep = _inherited(depths, based)
+        lists = {style: (number, deep.get(style, 0)) for style, number in _inherited(numbers, based).items()}
+        return cls(_inherited(levels, based), lists)
+
+    def listed(self, about: Any, style: str) -> tuple[str, int] | None:
+        """The list that a paragraph is part of, and its level there: as it says itself, and else its style."""
+        (number, depth), (others, usual) = _listed(about), self.lists.get(style, ("0", 0))
+        number, depth = others if number is None else number, usual if depth is None else depth
+        return None if number == "0" else (number, min(depth, DEEPEST))
+
+
+def _inherited(said: Mapping[str, Said], based: Mapping[str, str]) -> dict[str, Said]:
+    """What styles say, with what those say that they are based on."""
+    found = dict(said)
+    for style in based:
+        above, steps = style, 0
+        while above and steps < DEEPEST and above not in said:
+            above, steps = based.get(above, ""), steps + 1
+        if above in said:
+            found.setdefault(style, said[above])
+    return found
+
+
+class _Level(NamedTuple):
+    """How a level of a list is numbered."""
+
+    kind: str
+    text: str
+    first: int
+    restart: int | None = None  # levels, from the top, at each of which it begins again; None: all above it
+    legal: bool = False  # all its numbers are decimal ones
 
 
 @dataclass
 class _Numbers:
     """The lists of a document, and how far each has counted."""
 
-    forms: dict[str, dict[int, tuple[str, str, int]]]  # of a list by level: kind, text, first number
+    forms: dict[str, dict[int, _Level]]  # of a list by level
     shared: dict[str, str]  # list -> what it counts with others
     anew: dict[str, dict[int, int]] = field(default_factory=dict)  # of a list by level: what it begins again with
     counted: dict[str, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
@@ -177,30 +201,42 @@ class _Numbers:
     def label(self, listed: tuple[str, int]) -> str:
         """What stands in front of the next paragraph of a list, on a level."""
         number, level = listed
-        kind, text, first = self.forms.get(number, {}).get(level, ("bullet", "", 1))
-        if kind not in _KINDS:
-            return "-" if kind != "none" else ""
-        counted = self.counted[self.shared[number]]
-        if (begin := self.anew.get(number, {}).pop(level, None)) is not None:
-            counted[level] = begin - 1
-        counted[level] = counted.get(level, first - 1) + 1
-        for deeper in [one for one in counted if one > level]:
-            del counted[deeper]
+        form = self.forms.get(number, {}).get(level)
+        if form is None:
+            return "-"
+        counted = self._count(number, level)
+        if form.kind == "bullet":
+            return "-"
 
         def said(place: re.Match[str]) -> str:
             above = int(place[1]) - 1
-            form = self.forms[number].get(above, ("decimal", "", 1))
-            return label_of(counted.get(above, form[2]), _KINDS.get(form[0], "1"))
+            its = self.forms[number].get(above, _Level("decimal", "", 1))
+            kind = "decimal" if form.legal and its.kind != "decimalZero" else its.kind
+            return number_as(counted.get(above, its.first), kind)
 
-        return re.sub(r"%([1-9])", said, text)
+        return re.sub(r"%([1-9])", said, form.text)
+
+    def _count(self, number: str, level: int) -> dict[int, int]:
+        """Count one more paragraph of a list on a level; how far each level has counted now."""
+        forms, counted = self.forms[number], self.counted[self.shared[number]]
+        if (begin := self.anew.get(number, {}).pop(level, None)) is not None:
+            counted[level] = begin - 1
+        counted[level] = counted.get(level, forms[level].first - 1) + 1
+        for deeper in [one for one in counted if one > level]:
+            restart = forms[deeper].restart if deeper in forms else None
+            if restart is None or level < restart or restart > deeper:
+                del counted[deeper]
+        return counted
 
 
-def _levels(abstract: Any) -> dict[int, tuple[str, str, int]]:
+def _levels(abstract: Any) -> dict[int, _Level]:
     found = {}
     for one in abstract.iter(f"{_W}lvl"):
         level, first = _number(one.get(f"{_W}ilvl")), _number(_value(one, "start") or "1")
+        kind, text = _value(one, "numFmt") or "decimal", _value(one, "lvlText") or ""
         if level is not None:
-            found[level] = _value(one, "numFmt") or "decimal", _value(one, "lvlText") or "", first or 0
+            restart = _number(_value(one, "lvlRestart"))
+            found[level] = _Level(kind, text, first or 0, restart, _is_set(one.find(f"{_W}isLgl")))
     return found
 
 
@@ -221,25 +257,25 @@ class _Reader:
     title: str | None = None  # the first paragraph that is styled as one, or heading
     notes: dict[tuple[str, str], int] = field(default_factory=dict)  # kind and id -> the number that was given
 
-    def blocks(self, part: Any) -> Iterator[str]:
-        """The paragraphs and tables below an element, as Markdown."""
+    def blocks(self, part: Any, *, bare: bool = False) -> Iterator[str]:
+        """The paragraphs and tables below an element, as Markdown; `bare` numbers without a text, too."""
         for one in part.iterchildren():
             if one.tag == f"{_W}p":
-                yield from self._paragraph(one)
+                yield from self._paragraph(one, bare=bare)
             elif one.tag == f"{_W}tbl":
                 yield self._table(one)
             elif one.tag not in _GONE and isinstance(one.tag, str):  # content controls, insertions around paragraphs
-                yield from self.blocks(one)
+                yield from self.blocks(one, bare=bare)
 
-    def _paragraph(self, paragraph: Any) -> Iterator[str]:
+    def _paragraph(self, paragraph: Any, *, bare: bool) -> Iterator[str]:
         text = "".join(self._words(paragraph)).strip()
         about = paragraph.find(f"{_W}pPr")
         style = _value(about, "pStyle") or "" if about is not None else ""
+        listed, label = self.styles.listed(about, style), ""
+        if listed and (text or not _is_mark_gone(about)):  # an empty one has its number, too
+            label = self.numbers.label(listed)
         if text:
-            level, label = self._level(about, style), ""
-            listed = _listed(about) or self.styles.lists.get(style)
-            if listed and listed[0] != "0":
-                label = self.numbers.label(listed)
+            level = self._level(about, style)
             if level is None:
                 indent = "  " * (listed[1] if listed and label == "-" else 0)
                 yield f"{indent}{label} {text}" if label else text
@@ -247,8 +283,11 @@ class _Reader:
                 line = " ".join(f"{label if label != '-' else ''} {text}".split())
                 self.title = self.title or line
                 yield f"{'#' * min(6, max(1, level))} {line}"
+        elif bare and label not in ("", "-"):
+            yield label
         for box in paragraph.iter(f"{_W}txbxContent"):
-            if not _is_gone(box):
+            outer = next(box.iterancestors(f"{_W}txbxContent", f"{_W}p"))  # of a box within a box its own paragraph
+            if outer is paragraph and not _is_gone(box):
                 yield from self.blocks(box)
 
     def _level(self, about: Any, style: str) -> int | None:
@@ -266,10 +305,8 @@ class _Reader:
                 continue
             elif name == "r" and (set_apart := _value(one, "rPr", "vertAlign")) in _SET:
                 yield _SET[set_apart]("".join(self._words(one)))
-            elif name == "t":
-                yield one.text or ""
-            elif name in _SIGNS:
-                yield _SIGNS[name]
+            elif (sign := _sign(one, name, part)) is not None:
+                yield sign
             elif name in NOTES:
                 key = (name, one.get(f"{_W}id") or "")
                 yield f"[^{self.notes.setdefault(key, len(self.notes) + 1)}]"
@@ -287,7 +324,7 @@ class _Reader:
 
     def _cell(self, cell: Any) -> str:
         """What a cell says, in one line; bars are those of a table only where one stands within it."""
-        said = "\n".join(self.blocks(cell))
+        said = "\n".join(self.blocks(cell, bare=True))  # a column of numbers has no other text
         return rows_in_a_line(said) if cell.find(f".//{_W}tbl") is not None else " ".join(said.split())
 
 
@@ -326,13 +363,41 @@ def _formula(part: Any) -> str:
         return f"{signs.get('begChr', '(')}{signs.get('sepChr', '|').join(said)}{signs.get('endChr', ')')}"
     if name == "rad":
         return f"√({''.join(said[-1:])})" if len(said) < 2 else f"√[{said[0]}]({said[1]})"
+    if name in _APART:
+        return _APART[name].join(said)
     if name == "nary":
         return f"{signs.get('chr', '∫')}{' '.join(said)}"
     return "".join(said)
 
 
+def _sign(element: Any, name: str, run: Any) -> str | None:
+    """What stands for an element of a run that has nothing within; None: it is none."""
+    if name == "t":
+        return plain_signs(element.text or "", _font(run))
+    if name == "sym":
+        return sign_at(element.get(f"{_W}font") or "", element.get(f"{_W}char") or "")
+    if name == "checkBox":  # of a form
+        marks = [mark for kind in ("checked", "default") if (mark := element.find(f"{_W}{kind}")) is not None]
+        return "☒" if _is_set(next(iter(marks), None)) else "☐"
+    return _SIGNS.get(name)
+
+
+def _font(run: Any) -> str:
+    fonts = run.find(f"{_W}rPr/{_W}rFonts")
+    return "" if fonts is None else fonts.get(f"{_W}ascii") or fonts.get(f"{_W}hAnsi") or ""
+
+
 def _is_hidden(run: Any) -> bool:
-    mark = run.find(f"{_W}rPr/{_W}vanish")
+    return _is_set(run.find(f"{_W}rPr/{_W}vanish"))
+
+
+def _is_mark_gone(about: Any) -> bool:
+    """Whether a paragraph's end is deleted or hidden: without a text, it is not there."""
+    gone = (f"{_W}rPr/{_W}del", f"{_W}rPr/{_W}moveFrom")
+    return about is not None and (_is_hidden(about) or any(about.find(one) is not None for one in gone))
+
+
+def _is_set(mark: Any) -> bool:
     return mark is not None and mark.get(f"{_W}val") not in ("0", "false", "off")
 
 
@@ -340,12 +405,9 @@ def _is_gone(element: Any) -> bool:
     return any(one.tag in _GONE for one in element.iterancestors())
 
 
-def _listed(about: Any) -> tuple[str, int] | None:
-    """The list that a paragraph is part of, and its level there; "0" is none."""
-    numbering = about.find(f"{_W}numPr") if about is not None else None
-    number = _value(numbering, "numId") if numbering is not None else None
-    level = _number(_value(numbering, "ilvl")) if numbering is not None else None
-    return (number, min(level or 0, DEEPEST)) if number is not None else None
+def _listed(about: Any) -> tuple[str | None, int | None]:
+    """What a paragraph, or a style, says of its list ("0" is none), and of its level there."""
+    return _value(about, "numPr", "numId"), _number(_value(about, "numPr", "ilvl"))
 
 
 def _value(element: Any, *names: str) -> str | None:

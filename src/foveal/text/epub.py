@@ -62,8 +62,7 @@ def read_epub(
         on_chapter(number, len(chapters))
     if not texts:
         raise UnreadableSource(f"{name} is a book without text: its pages may be pictures, which are not read.")
-    date = aware(_said(package, "date"))
-    return Book("\n\n".join(texts), _said(package, "title"), _said(package, "creator"), date)
+    return Book("\n\n".join(texts), _said(package, "title"), _said(package, "creator"), _published_at(package))
 
 
 def _package_place(files: ArchiveFiles) -> str:
@@ -103,6 +102,16 @@ def _locked(files: ArchiveFiles) -> set[str]:
     if LOCKS not in files.names:
         return set()
     return {unquote(str(one)) for one in files.xml(LOCKS).xpath("//*[local-name()='CipherReference']/@URI")}
+
+
+def _published_at(package: Any) -> datetime | None:
+    """The date of publication; of several dates others say by an event that they are of something else."""
+    found = []
+    for one in package.xpath("//*[local-name()='metadata']/*[local-name()='date']"):
+        event = " ".join(one.xpath("@*[local-name()='event']")).lower()
+        if date := aware(" ".join("".join(one.itertext()).split())):
+            found.append((0 if "publication" in event else 2 if event else 1, date))
+    return min(found, key=lambda pair: pair[0], default=(0, None))[1]
 
 
 def _said(package: Any, what: str) -> str | None:

@@ -185,12 +185,30 @@ def _depth(tree: Any) -> int:
 
 def _main_text(tree: Any) -> str:
     import trafilatura
+    from trafilatura.baseline import basic_cleaning
 
     try:
         found = trafilatura.extract(tree, output_format="markdown", include_comments=False, include_tables=True)
     except RecursionError:  # lists within lists, hundreds deep
         found = None
+    body = tree.find("body")
+    if found and body is not None and "".join(found.split()) == "".join(trafilatura.html2txt(tree).split()):
+        basic_cleaning(tree)  # it found none, and gave each piece of the body's text as a line, cut at each link
+        _tidy_menus(body)
+        return ""
     return _readable(found or "")
+
+
+def _tidy_menus(body: Any) -> None:
+    """Take out the menus of a page that has more, and part links and labels that only a style sets apart."""
+    menus = list(body.iter("nav"))
+    said, listed = (sum(len("".join(one.text_content().split())) for one in of) for of in ([body], menus))
+    for one in menus if said > listed else ():
+        one.drop_tree()
+    for one in body.iter("a", "button", "label", "option", "span"):
+        following = one.getnext()
+        if not one.tail and following is not None and following.tag == one.tag:
+            one.tail = None if next(one.iterancestors(*_VERBATIM), None) is not None else " "
 
 
 def _headed(text: str, tree: Any, title: str | None) -> str:
@@ -308,12 +326,43 @@ def _names(part: Any, heading: Any) -> bool:
 
 def _in_line(formula: Any) -> str:
     """A formula of MathML as one writes it in a line: E=mc^2."""
+    for element in list(formula.iter("mtd", "mtr", "mfenced", "msqrt", "mroot")):
+        _set_apart_within(element)
     for element in list(formula.iter(*_SIGNS)):
         operands = [child for child in element if isinstance(child.tag, str)]
         for sign, operand in zip(("", *_SIGNS[element.tag]), operands, strict=False):
             begin, end = ("(", ")") if len(operand) > 1 else ("", "")
             operand.text, operand.tail = f"{sign}{begin}{operand.text or ''}", end
     return " ".join("".join(formula.itertext()).split())
+
+
+def _set_apart_within(element: Any) -> None:
+    """Write the signs that MathML draws: between cells and rows of a matrix, around what is fenced, of a root."""
+    inner = [child for child in element if isinstance(child.tag, str)]
+    if element.tag in ("mtd", "mtr"):
+        if element.getnext() is not None:
+            element.tail = ", " if element.tag == "mtd" else "; "
+    elif element.tag == "mfenced":
+        marks = list("".join(element.get("separators", ",").split())) or [""]
+        for number, child in enumerate(inner[:-1]):
+            child.tail = marks[min(number, len(marks) - 1)]
+        element.text = element.get("open", "(")
+        _append(element, element.get("close", ")"))
+    elif element.tag == "msqrt":
+        element.text = "√("
+        _append(element, ")")
+    elif len(inner) == 2:  # of a root the index stands behind what it is of
+        element.text = "√["
+        inner[1].tail, inner[0].tail = "](", ")"
+        element.insert(0, inner[1])
+
+
+def _append(element: Any, sign: str) -> None:
+    """Put a sign at the end of what an element says."""
+    if len(element):
+        element[-1].tail = f"{element[-1].tail or ''}{sign}"
+    else:
+        element.text = f"{element.text or ''}{sign}"
 
 
 def _readable(markdown: str) -> str:

@@ -42,6 +42,7 @@ _MEDIA_KINDS = {
     "application/xhtml+xml": "html",
     "application/pdf": "pdf",
     "application/x-pdf": "pdf",
+    "multipart/related": "saved page",
     "text/markdown": "markdown",
     "text/x-markdown": "markdown",
     "application/jsonl": "jsonl",
@@ -157,7 +158,7 @@ def documents_of(page: Fetched, source: Source, settings: LoadSettings = DEFAULT
 
 
 _READERS: dict[str, Callable[[Source, LoadSettings, OnPart], Loaded]] = {
-    **dict.fromkeys(("text", "markdown", "html", "pdf", "notebook", "mail", "epub", "docx"), _load_file),
+    **dict.fromkeys(("text", "markdown", "html", "saved page", "pdf", "notebook", "mail", "epub", "docx"), _load_file),
     "jsonl": _load_jsonl,
     "mailbox": _load_mailbox,
     "beir": _load_beir,
@@ -180,7 +181,7 @@ def _kind_of_page(page: Fetched) -> str:
     if page.media_type in _MEDIA_KINDS:
         return _MEDIA_KINDS[page.media_type]
     ending = KINDS.get(PurePosixPath(urlsplit(page.final_url).path).suffix.lower())
-    if ending in ("markdown", "jsonl"):
+    if ending in ("markdown", "jsonl", "saved page"):
         return ending
     kind = kind_of(page.content[:4096])
     if kind is None:
@@ -249,6 +250,14 @@ def _from_html(raw: _Raw) -> Document:
     )
 
 
+def _from_saved_page(raw: _Raw) -> Document:
+    from foveal.text.messages import read_saved_page
+
+    page = read_saved_page(raw.content, name=raw.name)
+    url = raw.url or page.url
+    return _from_html(replace(raw, kind="html", content=page.content, charset=page.charset, url=url))
+
+
 def _from_pdf(raw: _Raw) -> Document:
     from foveal.text.pdf import read_pdf
 
@@ -267,6 +276,7 @@ _PARSERS: dict[str, Callable[[_Raw], Document]] = {
     "text": _from_text,
     "markdown": _from_markdown,
     "html": _from_html,
+    "saved page": _from_saved_page,
     "pdf": _from_pdf,
     "notebook": _from_notebook,
     "mail": _from_mail,

@@ -1,5 +1,6 @@
 """Mail as files (.eml) to text: the body, with subject, sender, recipients, date.
 
+A page that a browser saved with its pictures (.mhtml) is written as a mail, too: read_saved_page gives it back.
 A mail within a mail (forwarded whole, one of a digest) is read where it stands, below its own subject, sender and date.
 What else is attached is left aside.
 """
@@ -48,6 +49,30 @@ def read_message(content: bytes, *, name: str) -> Mail:
         raise UnreadableSource(f"{name} is a mail without text. What is attached to it is not read: save it apart.")
     title, author, to, cc, date = (_header(mail, key) for key in ("subject", "from", "to", "cc", "date"))
     return Mail(text, title, author, to, cc, aware(date))
+
+
+@dataclass(frozen=True)
+class SavedPage:
+    """A web page as it was sent, and where it was seen."""
+
+    content: bytes
+    charset: str | None
+    url: str | None
+
+
+def read_saved_page(content: bytes, *, name: str) -> SavedPage:
+    """The page in a file of page and pictures (.mhtml, as browsers save it). UnreadableSource: there is none."""
+    try:
+        parts = list((whole := _parsed(content)).walk())
+    except RecursionError:
+        parts = []
+    page = next((one for one in parts if one.get_content_type() in ("text/html", "application/xhtml+xml")), None)
+    data = None if page is None else page.get_payload(decode=True)
+    if page is None or not isinstance(data, bytes):
+        raise UnreadableSource(f"{name} holds no web page, as its name says. Save the page anew, or as PDF.")
+    seen = (_header(whole, "Snapshot-Content-Location"), str(page["Content-Location"] or "").strip())
+    url = next((storable(one) for one in seen if one and one.startswith(("https://", "http://"))), None)
+    return SavedPage(data, page.get_content_charset(), url)
 
 
 def _parsed(content: bytes) -> EmailMessage:

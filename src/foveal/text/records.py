@@ -6,7 +6,8 @@ Address   `<source>#<id>` by the field id or _id, else `<source>#<number of the 
           its first record says: those of the other sort are `<source>#line=<number>` and, numbers alone,
           `<source>#id=<id>`, so that no line takes the place of a record that is called by its number
 Metadata  other fields with plain values; an object's are named with dots (`a.b`), those of `metadata` keep their own
-          names; a list of plain values becomes one string joined by "; "; null, and lists of objects, are dropped
+          names; a list of plain values becomes one string joined by "; "; null, and lists of objects, are dropped;
+          whole numbers of more than 64 bits become text
 Bad lines give Skipped (`<source>#<number of the line>`), and the rest goes on; a source without one good line fails
 """
 
@@ -29,6 +30,9 @@ from foveal.types import Document, Scalar
 TEXT_FIELDS = ("text", "contents", "content", "body", "abstract")
 GIVE_UP_AFTER = 1000  # bad lines, when not one was good
 LONGEST_TITLE = 80  # characters of a title that is made from the text
+
+STORED = range(-(2**63), 2**64)
+"""Whole numbers that the store keeps to the last digit."""
 
 _IDS = ("_id", "id")
 _DATES = ("published_at", "date")
@@ -174,4 +178,6 @@ def _plain(value: object) -> Scalar | None:
         return storable(value)
     if isinstance(value, float) and not math.isfinite(value):
         return None
+    if isinstance(value, int) and value not in STORED:
+        return str(value)
     return value if isinstance(value, bool | int | float) else None
