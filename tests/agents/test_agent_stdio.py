@@ -16,6 +16,8 @@ from typing import IO, Any
 import pytest
 from desks import home
 
+from foveal.agents.stdio import whole
+
 FOVEAL = [sys.executable, "-c", "from foveal.cli.main import run; run()"]
 
 HEAVY = {"torch", "transformers", "lancedb", "pyarrow", "numpy", "fastapi", "trafilatura", "sqlalchemy"}
@@ -70,6 +72,8 @@ def test_output_is_the_protocol_alone_and_the_end_of_input_ends_it(tmp_path: Pat
         assert "hold instructions" in told["result"]["instructions"]
         sent(program.stdin, None, "notifications/initialized")
         program.stdin.write("no JSON\n")
+        sent(program.stdin, 3, "tools/call", name="nothing \ud83d", arguments={"\ude00": 1})
+        assert json.loads(program.stdout.readline())["id"] == 3  # it was answered, though half of a character is named
         sent(program.stdin, 2, "tools/call", name="search", arguments={"query": "keeper"})
         answers = [json.loads(program.stdout.readline()) for _ in range(1)]
         while answers[-1].get("id") != 2:
@@ -99,3 +103,12 @@ import foveal.agents.home, foveal.agents.server, foveal.agents.stdio
 print(*({HEAVY!r} & sys.modules.keys()))"""
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True)
     assert done.stdout.split() == []
+
+
+def test_halves_of_characters_are_taken_out_of_a_message_and_nothing_else() -> None:
+    assert json.loads(whole(r'{"a\ud83d": "\uDE00 \ud83d\ude00 \\ud83d", "b": [1, 2.5, null]}')) == {
+        "a\ufffd": "\ufffd \U0001f600 \\ud83d",
+        "b": [1, 2.5, None],
+    }
+    for kept in ('{"a":  "\\u00e9"}\n', '{"a": "\\ud83d"\n', "\\ud83d\n"):
+        assert whole(kept) == kept

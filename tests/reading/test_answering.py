@@ -187,6 +187,15 @@ def test_a_number_of_the_question_may_be_repeated():
         "I don't know.",
         "Not mentioned in the text.",
         "The answer is not in the excerpts.",
+        "Not found in the given excerpts, though [2] names a mill.",
+        "not found (the excerpts are on bread)",
+        "Not provided in the text.",
+        "I'm sorry, but the excerpts do not mention the owner.",
+        "There is no mention of the owner in the text.",
+        "No information is given about the owner.",
+        "There is no information in the excerpts.",
+        "[1]",
+        " [2][3] ",
     ],
 )
 def test_a_refusal_is_no_answer(answer):
@@ -213,6 +222,10 @@ def test_the_question_given_back_is_no_answer():
         "The passage does not freeze in winter.",
         "The answer is not 41 but 42.",
         "Not given bail, he fled.",
+        "Not found guilty on 3 May.",
+        "Not provided by the state but by donors.",
+        "Not found in the wild since 1901.",
+        "No information desk is open on Sundays.",
         "文中的钥匙由安娜保管。",
     ],
 )

@@ -91,6 +91,19 @@ def test_of_two_sources_that_hold_as_many_words_the_one_with_the_names_is_cited(
     assert traced("Somebody taught the designer of the mill.", origins).endswith("[[1]]")
 
 
+def test_what_a_model_said_by_a_source_does_not_outdo_the_words_of_another():
+    said = "Olof Brandt taught the architect of the mill."
+    origins = {
+        1: origin("https://x.org/1", "She was taught by Olof Brandt in Vasa."),
+        2: origin("https://x.org/2", "Petra designed the mill. Petra taught the architect of the mill by Olof Brandt."),
+    }
+    quotes = {1: "She was taught by Olof Brandt in Vasa.", 2: "Petra designed the mill."}
+    asked = "Who taught the architect of the mill?"
+    assert traced(said, origins).endswith("[[2]]")
+    assert traced(said, origins, question=asked, quotes=quotes).endswith("[[1]]")
+    assert traced(said, origins, question=asked, quotes={2: quotes[2]}).endswith("[[2]]")  # nobody's words: as before
+
+
 def test_the_quote_is_the_sentence_that_bears_the_statement_out():
     _, new, _ = References().cite("It was built in 1871. [[0]] Other.", {0: origin("https://x.org")}, "n")
     assert new[1]["quote"] == "The mill was built in 1871."

@@ -49,6 +49,19 @@ def test_an_attended_run_ends_where_it_asks_and_goes_on_with_what_is_said():
     assert ended.result().brief == brief
 
 
+def test_days_that_an_answer_takes_back_and_a_goal_of_blanks_make_no_brief_that_cannot_be_used():
+    said = {"Scope": lambda _: {"goal": "   ", "must_cover": ["    ", "what it grinds"], "out_of_scope": ["   "]}}
+    research = DeepResearch(Filler(UNCLEAR | said), Pages())
+    run = research.start("What was built at the Orra mill since 2020?", mode="quick", attended=True)
+    assert waiting(run) == Asks(("Which mill?",))
+    drafted = waiting(research.go_on(run.log.so_far(), said=Said(answers=("that of reports until 2015",))))
+    assert drafted is not None
+    assert drafted.brief is not None
+    assert (drafted.brief.since, drafted.brief.until) == ("", "2015-12-31")
+    assert drafted.brief.goal.startswith("What was built at the Orra mill")
+    assert (drafted.brief.must_cover, drafted.brief.out_of_scope) == (("what it grinds",), ())
+
+
 def test_an_attended_run_with_nothing_to_ask_shows_its_brief_and_begins_when_told_to():
     research = DeepResearch(Filler(), Pages())
     run = research.start(QUESTION, mode="quick", attended=True)

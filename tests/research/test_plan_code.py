@@ -33,6 +33,9 @@ def test_the_papers_program_is_read():
         "graph.node('a')",
         "```\nfrom mindsearch.graph import WebSearchGraph\ngraph = WebSearchGraph()\ngraph.node('a')\n```",
         "```python\ng = WebSearchGraph()\ng.node('a'),\n```",
+        "```python\r\ngraph.node('a')\r\n```",
+        "thought\n   ```python\n   graph.node('a')\n   ```",
+        "thought, then it stops\n```python\ngraph.node('a')",
     ],
 )
 def test_delimiters(written):

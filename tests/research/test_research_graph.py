@@ -70,6 +70,12 @@ def test_a_plan_is_taken_whole_or_not_at_all():
     assert list(graph.nodes) == [ROOT, "a"]
 
 
+def test_an_edge_that_leads_to_the_question_is_left_out():
+    plan = Plan(nodes=(NewNode("a", "x"), NewNode("b", "y", ("a",))), edges=(("a", "root"), ("b", "Root")))
+    graph = extended(graph_of(), plan, most_nodes=9)
+    assert set(graph.edges) == {("root", "a"), ("a", "b")}
+
+
 def test_nodes_without_parents_hang_on_the_question_and_a_response_takes_no_edges():
     plan = Plan(nodes=(NewNode("b", "new"), NewNode("c", "newer", ("B",))), edges=(("c", "response"),))
     graph = extended(graph_of("a"), plan, most_nodes=9)

@@ -209,6 +209,16 @@ def test_windows_are_up_to_three_sentences_with_most_of_the_claim():
         ("The mill burns oats.", "The mill burns oats, although no dam feeds it.", False),
         ("The mill did not burn.", "The mill didn't burn.", False),
         ("The mill burns oats.", "The mill burns oats.", False),
+        ("The mill burns oats.", "There is no doubt that the mill burns oats.", False),
+        ("The mill burns oats.", "The mill not only burns oats but also wood.", False),
+        ("The mill opened in 1820.", "The mill did not open until 1820.", False),
+        ("At least 50 mills burnt.", "No fewer than 50 mills burnt.", False),
+        ("The mill burns oats.", "No clear evidence was found that the mill burns oats.", True),
+        ("The mill burns oats.", "The mill burns oats; no evidence of harm was found.", False),
+        ("Die Mühle mahlt Hafer.", "Die Mühle mahlt keinen Hafer.", True),
+        ("Die Mühle mahlt Hafer.", "Hafer mahlt die Mühle nicht.", True),
+        ("Le moulin brûle l'avoine.", "Le moulin n'a jamais brûlé l'avoine.", True),
+        ("Мельница не сгорела.", "Мельница сгорела.", True),
     ],
 )
 def test_who_says_not_of_what(claim, said, wanted):
@@ -292,6 +302,9 @@ def test_a_number_that_stands_between_ideographs_is_held_against_the_text(text, 
         ("Vitamin D increases mortality in old people.", "Vitamin D decreases mortality in old people."),
         ("Birth weight is negatively associated with cancer.", "Birth weight was positively associated with cancer."),
         ("The dose was 5 mg.", "Patients received a dose of 5 g daily."),
+        ("The drug is unsafe for children.", "The drug is safe for children."),
+        ("The minimum dose is 10 mg.", "The maximum dose is 10 mg."),
+        ("Die Brücke wurde nicht 1890 gebaut.", "Die Brücke wurde 1890 gebaut."),
     ],
 )
 def test_what_is_said_word_for_word_but_for_one_opposite_is_contradicted(claim, text):

@@ -13,7 +13,7 @@ from reports import QUESTION, whole_report
 from foveal import faults
 from foveal.database import Database
 from foveal.errors import Cancelled, FetchFailed, InputError
-from foveal.research.checks import WordChecks
+from foveal.research.checks import WordChecks, denied
 from foveal.research.evidence import Claim, Evidence, SourceRecord, Verdict
 from foveal.research.report import Brief, Report
 from foveal.research.report_parts import NOT_SEARCHED, Section
@@ -81,6 +81,20 @@ def told(change: Change) -> dict[str, Any]:
 
 
 NOTHING: dict[str, Any] = {"flipped": [], "new": [], "gone": [], "sources": []}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "flips"),
+    [
+        ("The new drug reduces pain in adults.", "The new drug not only reduces pain in adults, but fever.", False),
+        ("The new drug reduces pain in adults.", "There is no doubt that the new drug reduces pain in adults.", False),
+        ("The new drug reduces pain in adults.", "The new drug never reduces pain in adults.", True),
+        ("Das neue Mittel lindert Schmerzen.", "Das neue Mittel lindert keine Schmerzen.", True),
+    ],
+)
+def test_what_only_sounds_like_a_denial_flips_no_claim(before: str, after: str, flips: bool) -> None:
+    assert denied(before, after) is flips
+    assert denied(after, before) is flips
 
 
 def test_the_same_report_and_other_words_for_it_are_no_change() -> None:

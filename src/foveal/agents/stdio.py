@@ -1,6 +1,8 @@
 """A server by standard input and output: what an assistant starts as a program of its own.
 
 Output    nothing but the protocol: what else is printed, by us or by a library, goes to standard error
+Input     a message in which JSON names half of a character, as JavaScript cuts texts, is read without it: the package
+          `mcp` would pass it over, and its call would wait for ever
 End       at the end of input, or at Ctrl-C; calls that go on are stopped, and have a while to end what they write
 """
 
@@ -8,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import logging
 import os
+import re
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
@@ -20,9 +24,12 @@ from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 
 from foveal.agents.server import Calls, make_server
+from foveal.models.characters import scalar
 
 INPUT, OUTPUT, ERRORS = 0, 1, 2
 """File descriptors."""
+
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 
 logger = logging.getLogger("foveal.agents")
 
@@ -72,9 +79,19 @@ class _Lines:
         def read() -> None:
             with suppress(RuntimeError, ValueError, OSError):  # the loop, or the stream, is closed
                 for line in self._stream:
-                    loop.call_soon_threadsafe(lines.put_nowait, line)
+                    loop.call_soon_threadsafe(lines.put_nowait, whole(line))
                 loop.call_soon_threadsafe(lines.put_nowait, "")
 
         threading.Thread(target=read, name="standard input", daemon=True).start()
         while line := await lines.get():
             yield line
+
+
+def whole(line: str) -> str:
+    """A message without halves of characters; what is no JSON stays as it is."""
+    if not _HALF.search(line):
+        return line
+    try:
+        return scalar(json.dumps(json.loads(line), ensure_ascii=False)) + "\n"
+    except (ValueError, RecursionError):
+        return line

@@ -43,7 +43,7 @@ ROUND = 32
 NOWHERE = "If the excerpts do not hold the answer, say: not found."
 
 _CITED = re.compile(r"\s*\[(\d{1,3}(?:\s*(?:[,;&–-]|and|to)\s*\d{1,3})*)\]")
-_GLUED = re.compile(r"(?P<before>\w+|[\])])?\[(?P<inside>\d{1,3}(?:\s*(?:[,;&–-]|and|to)\s*\d{1,3})*)\]")
+_GLUED = re.compile(r"(?P<before>(?<!\w)\w++|[\])])?\[(?P<inside>\d{1,3}(?:\s*(?:[,;&–-]|and|to)\s*\d{1,3})*)\]")
 _OPEN, _CLOSE = "\ue000", "\ue001"  # of the private use area: in no text that is read as such
 _RANGE = re.compile(r"(\d+)\s*(?:[–-]|to)\s*(\d+)|(\d+)")
 _ROUND = re.compile(r"(.{1,40}?)\1{7,}$", re.DOTALL)
@@ -54,17 +54,24 @@ _SAYS = (
     r"say|state|mention|contain|provide|specify|hold|tell|give|include|answer|explain|describe|reveal|indicate|discuss"
     r"|address|have|offer"
 )
+_IN_THEM = (
+    r"(?: (?:here|anywhere))?(?: (?:in|by|within|from) (?:\w+ ){0,3}(?:texts?|excerpts?|passages?|contexts?|documents?"
+    r"|sources?|articles?|papers?|pages?|books?|reports?|stor(?:y|ies)|information)\b[^.;]*)?"
+)
 _REFUSAL = re.compile(
-    r"not found\b"
+    r"(?:(?:i['’]?m |i am )?sorry[,.;]? (?:but )?)?(?:"
+    rf"not found{_IN_THEM}\s*(?:[.,;:!(–—-]|$)"
     rf"|(?:the )?(?:text|excerpts?|passages?|context)s? (?:do(?:es)? not|don't|doesn't) (?:\w+ ){{0,2}}(?:{_SAYS})"
     r"|(?:the )?answer (?:is|was) not (?:in|found|given|stated|mentioned|provided|there|known|specified|contained)\b"
-    r"|(?:it is )?not (?:mentioned|specified|provided|stated|given)(?: (?:in|by) [^.,;]*)?[.!]?\s*$"
+    rf"|(?:it is )?not (?:mentioned|specified|provided|stated|given){_IN_THEM}[.!]?\s*$"
+    r"|(?:there (?:is|was) )?no (?:mention|information|indication)"
+    rf"(?: (?:of|about|on|regarding|as to|is|was|given|provided|available)\b|{_IN_THEM}[.!]?\s*$)"
     r"|i (?:do not|don't) know"
     r"|nicht gefunden\b|(?:der|im|den) (?:text|auszüge)n? (?:\w+ )?(?:nicht|keine?)\b|ich weiß (?:es )?nicht"
     r"|(?:non|pas) trouvée?\b|(?:le texte|les extraits?) (?:ne|n['’])|je ne sais pas"
     r"|no (?:se )?(?:encontr|menciona|especifica)\w*|(?:el texto|los (?:extractos|fragmentos)) no\b|no lo sé"
     r"|未(?:能)?(?:找到|提及|提到|提供|说明)|没有(?:找到|提及|提到|说明)|(?:文中|文章|文本|摘录)(?:中)?(?:没有|并?未)|不知道"
-    r"|見つかりません|記載(?:が|は)?(?:ありません|ない)",
+    r"|見つかりません|記載(?:が|は)?(?:ありません|ない))",
     re.IGNORECASE,
 )
 
@@ -288,7 +295,8 @@ def checked(
     given = (question, *(part for one in evidence for part in (one.heading, one.head, one.excerpt.text)))
     verbatim = {one.group() for text in given for one in _GLUED.finditer(text) if one["before"]}
     answer = _GLUED.sub(lambda found: _hidden(found, verbatim, len(evidence)), answer)
-    if not answer or (_REFUSAL.match(answer) and len(answer) < 160) or _is_asked_again(answer, question):
+    refused = _REFUSAL.match(answer) and len(answer) < 160
+    if refused or not _CITED.sub("", answer).strip() or _is_asked_again(answer, question):
         return Drafted(NOT_FOUND, (), (), found=False)
     citations: list[Citation] = []
     unsupported: list[str] = []

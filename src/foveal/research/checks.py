@@ -18,6 +18,7 @@ from foveal.research.citations import BORNE_OUT
 from foveal.research.evidence import Verdict
 from foveal.research.qualifiers import dropped
 from foveal.research.quantities import GROUPED, INDIAN, decimal_comma, in_english, is_either
+from foveal.research.verification_signals import NOT_ELSEWHERE
 from foveal.retrieval.terms import terms
 from foveal.text.units import sentences
 from foveal.types import Passage, Span
@@ -32,7 +33,13 @@ _THOUSANDS = re.compile(r",(?=\d{3}(?!\d))|\s")
 _INDIAN = re.compile(INDIAN)
 
 _NAME = re.compile(r"\b[A-Z][\w'-]+")
-_NOT = re.compile(r"\b(?:not|no|never|without|none|neither|cannot|n't|fails? to|failed to)\b|n't\b", re.IGNORECASE)
+_NOT = re.compile(
+    rf"(?:\b(?:not|no|never|without|none|neither|cannot|n't|fails? to|failed to|{'|'.join(sorted(NOT_ELSEWHERE))})\b"
+    r"|n't\b)(?! (?:only|just|merely|simply|solely|but|doubts?|exception)\b| (?:fewer|less|more|later|earlier) than\b"
+    r"|(?: \w+){0,5} until\b)",
+    re.IGNORECASE,
+)
+"""Not "not only", "no fewer than", "not built until 1820": what these are said of is so."""
 
 
 class Checks(Protocol):

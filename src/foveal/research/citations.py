@@ -126,12 +126,13 @@ class References:
         return {number: held for number, held in found.items() if held}
 
 
-def traced(answer: str, origins: Mapping[int, Origin]) -> str:
+def traced(answer: str, origins: Mapping[int, Origin], *, question: str = "", quotes: Mapping[int, str] = {}) -> str:
     """An answer in which nothing is cited, with the number of the source behind each sentence that one bears out.
 
     Small models forget the marks. A source bears a sentence out where one of its own sentences holds half of the words
-    and every number; of sources that hold as many, the one that holds more of its names. An answer that cites anything
-    stays as it is.
+    and every number; of sources that hold as many, the one that holds more of its names. Where origins hold what models
+    said by a source, too, `quotes` are its own words: one whose words hold nothing that the question did not say itself
+    comes behind those that do. An answer that cites anything stays as it is.
     """
     if any(number in origins for number in cited(answer)):
         return answer
@@ -139,8 +140,11 @@ def traced(answer: str, origins: Mapping[int, Origin]) -> str:
     for start, end in sentences(answer):
         said = answer[start:end]
         body = said.rstrip()
-        shares = ((*_shares(body, one), -number) for number, one in origins.items())
-        share, _, number = max(shares, default=(0.0, 0.0, 0))
+        shares = {number: (*_shares(body, one), -number) for number, one in origins.items()}
+        new = set(terms(body)) - set(terms(question))
+        own = [shares[number] for number in shares if not new.isdisjoint(terms(quotes.get(number, "")))]
+        best = max(own, default=(0.0, 0.0, 0))
+        share, _, number = best if best[0] >= BORNE_OUT else max(shares.values(), default=best)
         parts.append(f"{body} [[{-number}]]{said[len(body) :]}" if share >= BORNE_OUT else said)
     return "".join(parts)
 

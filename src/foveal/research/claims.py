@@ -22,12 +22,12 @@ from foveal.text.units import sentences
 # Pages of others are looked through by these: no part may be matched in two ways, or a long one takes for ever.
 _KEY = r"(?:[A-Za-z]{0,8}-)?\w{1,32}"
 _KEYS, _NUMBERS = rf"{_KEY}(?:\s*[,;]\s*{_KEY})*", r"\d{1,4}(?:\s*[,;–-]\s*\d{1,4})*"
-_TITLE = r"(?:\s[^)]*)?"
+_ADDRESSED, _TITLE = r"[^)\s]{1,4000}+", r"(?:\s[^)]{0,1000}+)?+"
 _MARK = re.compile(
-    rf"\[\[\s*(?P<keys>{_KEYS})\s*\]\]|\[\^?(?P<numbers>{_NUMBERS})\](?:\((?P<address>[^)\s]+){_TITLE}\))?"
+    rf"\[\[\s*(?P<keys>{_KEYS})\s*\]\]|\[\^?(?P<numbers>{_NUMBERS})\](?:\((?P<address>{_ADDRESSED}){_TITLE}\))?"
 )
 _BEHIND = re.compile(
-    rf"(?P<stop>(?<![.!?…。！？])[.!?…。！？]+[\"'”’)]*)(?P<marks>(?:\s*(?:\[\[\s*{_KEYS}\s*\]\]|\[\^?{_NUMBERS}\](?:\([^)\s]+{_TITLE}\))?))+)"
+    rf"(?P<stop>(?<![.!?…。！？])[.!?…。！？]+[\"'”’)]*)(?P<marks>(?:\s*(?:\[\[\s*{_KEYS}\s*\]\]|\[\^?{_NUMBERS}\](?:\({_ADDRESSED}{_TITLE}\))?))+)"
 )
 _HEADING = re.compile(r"^#{1,6}\s+(?P<title>.+?)\s*#*$")
 _LIST = re.compile(r"^\s*(?:[-*+•]|\d{1,3}[.)])\s+")
@@ -40,7 +40,7 @@ _APART = re.compile(
     r"|what would change this answer|further reading|not borne out.*",
     re.IGNORECASE,
 )
-_LINK = re.compile(rf"\[([^\]]+)\]\([^)\s]+{_TITLE}\)")
+_LINK = re.compile(rf"\[([^\[\]]++)\]\({_ADDRESSED}{_TITLE}\)")
 _ENTRY = re.compile(r"^\s*(?:\[\^?(?P<marked>\d{1,4})\]:?|(?P<listed>\d{1,4})[.)])\s+(?P<rest>.+)$")
 _DEFINED = re.compile(r"^ {0,3}\[\^?\d{1,4}\]:\s")
 _POINTED = re.compile(r"(?<!\\)<([^<>\s]+)>")

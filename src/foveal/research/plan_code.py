@@ -9,7 +9,8 @@
 Source    MindSearch (Chen et al., arXiv 2407.20183): names of the calls; the reference executes such a program
 Allowed   an assignment of WebSearchGraph() to a name; the seven calls with constant texts; tuples of graph.node(…)
 Refused   all else, with a reason that the model reads; nothing that a program says reaches the interpreter
-Mended    names of arguments and nodes that differ in case or underscores, where just one fits
+Mended    names of arguments and nodes that differ in case or underscores, where just one fits; a program that is
+          indented as a whole; a block that is not closed
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from textwrap import dedent
 
 from foveal.errors import InputError
 from foveal.models.chat import Cancel, ChatModel, Sampling
@@ -31,7 +33,9 @@ SAMPLING = Sampling(max_tokens=1024)
 LONGEST = 20_000
 """Characters of a program."""
 
-_BLOCK = re.compile(r"```[ \t]*\w*[ \t]*\n(.*?)```", re.DOTALL)
+_BLOCK = re.compile(r"```[ \t]*\w*[ \t]*\r?\n(.*?)```", re.DOTALL)
+_LEFT_OPEN = re.compile(r"```[ \t]*\w*[ \t]*\r?\n(.*)\Z", re.DOTALL)
+"""Of a model that stops before it has closed its block."""
 _SPAN = re.compile(r"`([^`\n]*WebSearchGraph[^`\n]*|[^`\n]*\bgraph\.[^`\n]*)`")
 _ACTION = re.compile(r"<\|action_start\|>\s*(?:<\|interpreter\|>)?(.*?)(?:<\|action_end\|>|\Z)", re.DOTALL)
 _IMPORT = re.compile(r"^\s*(?:from\s+[\w.]+\s+)?import\s+WebSearchGraph\s*$", re.MULTILINE)
@@ -92,7 +96,10 @@ def programs_in(text: str) -> tuple[str, list[str]]:
             inside = [_BLOCK.search(one[1] + "\n") for one in found]
             programs = [block[1] if block else one[1] for block, one in zip(inside, found, strict=True)]
             return text[: found[0].start()].strip(), programs
-    return ("", [text]) if _LOOKS_LIKE_CODE.search(text) else (text.strip(), [])
+    if not _LOOKS_LIKE_CODE.search(text):
+        return text.strip(), []
+    begun = _LEFT_OPEN.search(text)
+    return (text[: begun.start()].strip(), [begun[1]]) if begun else ("", [text])
 
 
 def _parsed(program: str) -> list[ast.stmt]:
@@ -101,7 +108,7 @@ def _parsed(program: str) -> list[ast.stmt]:
     try:
         with _PARSING, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "\d" in a text is the model's business
-            return ast.parse(_IMPORT.sub("", program)).body
+            return ast.parse(dedent(_IMPORT.sub("", program))).body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise InputError(f"The program cannot be read as Python ({_brief(error)}).") from error
 

@@ -114,7 +114,7 @@ def _is_there(graph: Graph, one: NewNode) -> bool:
 
 
 def _connect(graph: Graph, start: str, end: str) -> None:
-    if folded(end) == RESPONSE:  # where the response stands in the graph is not the planner's to say
+    if folded(end) in (ROOT, RESPONSE):  # where these stand in the graph is not the planner's to say
         graph.called(start)
         return
     graph.connect(graph.called(start), graph.called(end))

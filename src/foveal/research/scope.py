@@ -104,6 +104,8 @@ def brief_of(
     if answered := " ".join(answers.values()):
         own = dates_in(answered, today, of_sources=True)
         since, until = own[0] or since, own[1] or until
+        if since and until and since > until:  # they take back what the question said
+            since, until = own
     goal = question if not answers else f"{question} ({'; '.join(one for one in answers.values() if one.strip())})"
     if plain:
         return Brief(goal=goal, since=since, until=until, words=words)
@@ -111,8 +113,8 @@ def brief_of(
     if said is None:
         return Brief(goal=goal, since=since, until=until, words=words)
     return Brief(
-        goal=said.goal, must_cover=tuple(said.must_cover), out_of_scope=tuple(said.out_of_scope), since=since,
-        until=until, words=words,
+        goal=said.goal if said.goal.strip() else goal, must_cover=tuple(filter(str.strip, said.must_cover)),
+        out_of_scope=tuple(filter(str.strip, said.out_of_scope)), since=since, until=until, words=words,
     )  # fmt: skip
 
 

@@ -58,6 +58,27 @@ _SUFFIX = re.compile(r"(?:ments|ment|ations|ation|ingly|edly|ings|ing|ies|ied|er
 _NOT = frozenset(
     _listed("not no never none nobody nothing neither nor without cannot failed fails lacks lacked unable")
 )
+NOT_ELSEWHERE = frozenset(
+    _listed(
+        "nicht kein keine keinen keinem keiner keines niemals nie keineswegs niet geen nooit nunca jamás ningún "
+        "ninguno ninguna não nenhum nenhuma inte ingen inga aldrig ikke aldri не нет никогда"
+    )
+)
+"""The same of German, Dutch, Spanish, Portuguese, Swedish, Danish, Polish, Russian; words that English has are left
+out. French says it in two words."""
+_SECOND_OF_TWO = frozenset(_listed("pas jamais aucun aucune rien guère nullement"))
+_NO_PROOF = frozenset(_listed("evidence proof indication indications sign signs"))
+_PROVING = frozenset(
+    _listed(
+        "found seen shown given show shows showed suggest suggests suggested suggesting indicate indicates support "
+        "supports supporting supported exist exists available clear convincing strong sufficient"
+    )
+)
+"""What "no evidence" is not said of: "no evidence was found that it burnt" denies that it burnt."""
+_NO_DENIAL = frozenset(_listed("only just merely simply solely but doubt doubts exception"))
+"""Behind a "not" or the like: "not only", "nothing but", "no doubt"."""
+_COMPARED = frozenset(_listed("fewer less more later earlier"))
+_PREFIXES = ("un", "dis", "in", "im", "ir", "il")
 _OPPOSITES = tuple(
     tuple(frozenset(side.split()) for side in pair.split("|"))
     for pair in (
@@ -88,6 +109,8 @@ _OPPOSITES = tuple(
         "begin begins began start starts started|end ends ended stop stops stopped",
         "support supports supported|oppose opposes opposed",
         "major majority|minor minority",
+        "minimum minimal|maximum maximal",
+        "twice double doubled|half halved",
         "sensitive|resistant resistance",
     )
 )
@@ -214,14 +237,34 @@ def turned(claim: str, said: str) -> bool:
 
 
 def denies(text: str) -> set[str]:
-    """The stems that stand behind a "not" or the like: the `DENIED` next words that say something."""
-    found = [plain(one[0]) for one in _WORD.finditer(text)]
+    """The stems that stand behind a "not" or the like: the `DENIED` next words that say something. In German, Dutch and
+    others it may end its sentence; there they are the words before."""
+    written = [one[0].casefold().replace("’", "'") for one in _WORD.finditer(text)]
+    found = [plain(one) for one in written]
     denied: set[str] = set()
     for at, word in enumerate(found):
-        if word in _NOT or word.endswith("n't"):
-            following = " ".join(one for one in found[at + 1 : at + 1 + 3 * DENIED] if one not in _NOT)
-            denied.update(stems(following)[:DENIED])
+        elsewhere = written[at] in NOT_ELSEWHERE or _begins_french_not(written[at : at + 6])
+        english = (word in _NOT or word.endswith("n't")) and not _says_only(found[at + 1 : at + 7])
+        if elsewhere or english:
+            after = [one for one in found[at + 1 : at + 1 + 3 * DENIED] if one not in _NOT]
+            if any(one in _NO_PROOF for one in after[:3]):
+                after = [one for one in found[at + 1 : at + 1 + 5 * DENIED] if one not in _NOT | _NO_PROOF | _PROVING]
+            own = stems(" ".join(after))[:DENIED]
+            if elsewhere and not own:
+                own = stems(" ".join(found[max(0, at - 3 * DENIED) : at]))[-DENIED:]
+            denied.update(own)
     return denied
+
+
+def _says_only(after: Sequence[str]) -> bool:
+    """Whether what stands behind a "not" or "no" makes it none: "no fewer than 50", "not built until 1820"."""
+    than = after[1:2] == ["than"] and after[0] in _COMPARED
+    return than or "until" in after or not _NO_DENIAL.isdisjoint(after[:1])
+
+
+def _begins_french_not(words: Sequence[str]) -> bool:
+    """Whether words begin as "n'a pas" and "ne … jamais" do."""
+    return (words[0] == "ne" or words[0].startswith("n'")) and not _SECOND_OF_TWO.isdisjoint(words[1:])
 
 
 def _mostly(denied: set[str], said: set[str]) -> bool:
@@ -244,13 +287,20 @@ def _exchanged(claim: str, said: str) -> set[str]:
     """The words of the claim whose opposites stand in their place in what is said."""
     mine, its = ({plain(found[0]) for found in _WORD.finditer(text)} for text in (claim, said))
     only_mine, only_its = mine - its, its - mine
-    return {
+    by_prefix = {word for word in only_mine if any(_undone(word, other) for other in only_its)}
+    return by_prefix | {
         word
         for pair in _OPPOSITES
         for own, other in (pair, pair[::-1])
         if own & only_mine and other & only_its and not own & its and not other & mine
         for word in own & only_mine
     }
+
+
+def _undone(one: str, other: str) -> bool:
+    """Whether two words are each other's opposites by a syllable before one of them: safe, unsafe."""
+    short, long = sorted((one, other), key=len)
+    return len(short) >= 4 and long.endswith(short) and long.removesuffix(short) in _PREFIXES
 
 
 def _opening_lost(claim: Read, held: Held) -> bool:

@@ -72,7 +72,9 @@ class Writer:
         self._say(marks.rest())
         shown, more = resolved(self.board.state.answer, known)
         self.bad += marks.bad + more
-        shown = traced(unbracketed(shown) if self.plain else shown, _origins(seen, known))
+        told = {number: " ".join(one["quote"] for one in seen.quotes(number)) for number in known}
+        shown = unbracketed(shown) if self.plain else shown
+        shown = traced(shown, _origins(seen, known), question=self.question, quotes=told)
         if shown != self.board.state.answer:
             # marks that a small model forgot, or that came to be as others were taken out
             self.board.tell("answer.reset")
