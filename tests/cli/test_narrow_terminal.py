@@ -186,6 +186,24 @@ def test_a_list_of_subscriptions_leaves_addresses_whole(tmp_path, monkeypatch):
     assert "ana.ferreira@example.org" in shown
 
 
+def test_a_list_of_people_cuts_no_address_off(tmp_path, monkeypatch):
+    monkeypatch.setitem(PLAIN, "COLUMNS", "80")
+    run("admin", "user", "add", "ana.ferreira@example.org", "--name", "Ana Ferreira", "--login", "ana", home=tmp_path)
+    shown = run("admin", "user", "list", home=tmp_path).stdout
+    assert "…" not in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_a_list_of_documents_cuts_no_path_off(tmp_path, monkeypatch):
+    monkeypatch.setitem(PLAIN, "COLUMNS", "80")
+    text = tmp_path / ("long_name_without_blanks_" * 3) / "ferry.txt"
+    text.parent.mkdir()
+    text.write_text("The ferry leaves at six.\n")
+    run("add", text, "--encoder", "none", home=tmp_path / "home")
+    head, *lines = run("list", home=tmp_path / "home").stdout.splitlines()
+    assert "".join(line[head.index("source") :].strip() for line in lines) == str(text)
+
+
 def test_events_do_not_tell_of_nothing(tmp_path):
     record = {"title": "Quake hits the coast near Elazig", "published_at": "2023-05-01T08:00:00Z"}
     (tmp_path / "feed.jsonl").write_text(json.dumps(record) + "\n")

@@ -5,6 +5,7 @@ import time
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from foveal.cli import progress_lines
 from foveal.cli.answers import Watch
@@ -40,6 +41,27 @@ def test_a_task_of_unknown_length():
     with ProgressLines(console=Console(file=io.StringIO())) as bar:
         bar.add_task("Preparing", total=None)
         assert progress_line(bar.tasks[0]) == "Preparing …, 0:00:00"
+
+
+def test_a_bar_says_what_it_took_and_what_is_left(monkeypatch):
+    now = [0.0]
+    shown = io.StringIO()
+    monkeypatch.setattr("foveal.cli.output.notes", lambda: Console(file=shown, force_terminal=True, width=120))
+    bar = progress_bar()
+    bar.get_time = lambda: now[0]
+    task = bar.add_task("Adding", total=None)
+
+    def line():
+        with bar.console.capture() as said:
+            bar.console.print(bar.make_tasks_table(bar.tasks))
+        return Text.from_ansi(said.get()).plain.strip()
+
+    assert "left" not in line()  # of what nobody knows how long it takes
+    for now[0] in (0.0, 20.0, 40.0):
+        bar.update(task, completed=int(now[0]), total=100)
+    assert line().endswith("40/100 0:00:40 0:01:00 left")
+    bar.update(task, completed=100)
+    assert "left" not in line()
 
 
 def test_a_reading_tells_lines_on_standard_error(soon, capsys):

@@ -137,6 +137,23 @@ def test_on_a_phone_the_frame_is_one_row_with_all_that_it_has(page: Any, base: s
     assert page.locator("[data-theme-switch]").bounding_box()["width"] >= 36
 
 
+def test_who_goes_through_their_jobs_by_keyboard_stays_where_they_are(page: Any, app: FastAPI, base: str) -> None:
+    site = app.state.site
+    with site.library.store.writing():  # the job waits meanwhile, and the list is fetched again and again
+        page.goto(f"{base}/library")
+        page.locator("#pasted").fill("Tide mills turn twice a day.")
+        page.get_by_role("button", name="Add").click()
+        page.wait_for_url("**/jobs/*")
+        page.goto(f"{base}/jobs")
+        link = page.get_by_role("link", name="Add Tide mills")
+        link.focus()
+        with page.expect_response(f"{base}/jobs"):
+            pass
+        page.wait_for_timeout(300)
+        assert link.evaluate("(one) => one === document.activeElement")
+    page.get_by_role("heading", name="Going on").wait_for(state="detached")
+
+
 def test_nothing_moves_when_the_scripts_have_come(page: Any, base: str) -> None:
     places = []
     for scripts in (False, True):

@@ -104,6 +104,20 @@ def test_files_texts_and_addresses_become_what_the_page_would_make_of_them(clien
 
 
 JSON = {"content-type": "application/json"}
+
+
+def test_a_text_may_tell_how_nul_is_written(tmp_path: Path) -> None:
+    said = r"In JSON the escape \u0000 stands for it, in an address %00 does."
+    with TestClient(made_app(tmp_path), base_url="http://localhost") as client:
+        (became,) = ended(client, client.post("/api/library", json={"text": said, "title": "Escapes"}))["became"]
+        assert client.get(f"/api/library/{became['id']}/text").json()["text"] == said
+        for kind in ("application/json", "application/merge-patch+json; charset=utf-8", "APPLICATION/JSON"):
+            sent = client.post("/api/ask", content=rb'{"question": "a\u0000b"}', headers={"content-type": kind})
+            assert (sent.status_code, "NUL" in sent.text) == (400, True)
+        in_pieces = iter([b'{"question": "a\\', b"u0000b", b'"}'])
+        assert "NUL" in client.post("/api/ask", content=in_pieces, headers=JSON).text
+
+
 REFUSED: dict[str, tuple[str, str, Any, int, str]] = {
     "no question": ("POST", "/api/ask", {"question": "  "}, 400, "The question is empty"),
     "no body": ("POST", "/api/ask", None, 400, "This needs a body: a JSON object"),
@@ -112,6 +126,7 @@ REFUSED: dict[str, tuple[str, str, Any, int, str]] = {
     "no filter": ("POST", "/api/ask", {"question": "Who?", "where": "so"}, 400, "so"),
     "a form": ("POST", "/api/ask", b"question=Who", 400, "JSON"),
     "NUL": ("POST", "/api/ask", {"question": "a\u0000b"}, 400, "NUL"),
+    "NUL behind a backslash": ("POST", "/api/ask", {"question": "a\\\u0000b"}, 400, "NUL"),
     "nothing": ("POST", "/api/library", {}, 400, "Give either"),
     "both": ("POST", "/api/library", {"text": "a b", "sources": ["2103.00020"]}, 400, "Give either"),
     "a path": ("POST", "/api/library", {"sources": ["/etc/passwd"]}, 400, "neither a URL"),

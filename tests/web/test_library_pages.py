@@ -459,6 +459,18 @@ def test_a_document_is_removed_after_a_question_with_the_file_that_was_kept(visi
     assert visitor.client.get(f"/library/{which}").status_code == 404
 
 
+def test_a_home_that_was_moved_lets_its_uploads_go_too(tmp_path):
+    with visiting(made_app(tmp_path / "before")) as visitor:
+        visitor.add(("mill.md", STORY.encode()))
+    (tmp_path / "before").rename(tmp_path / "after")
+    with visiting(made_app(tmp_path / "after")) as visitor:
+        which = visitor.only()
+        asked = visitor.client.get(f"/library/{which}/remove")
+        assert "The file that was uploaded is deleted." in text_of(asked.text)
+        visitor.post(f"/library/{which}/remove")
+    assert kept(tmp_path / "after") == []
+
+
 @pytest.mark.parametrize("which", ["..%2F..%2Fetc", "%2e%2e", "x' OR 1=1", "short", "z" * 33, "add"])
 def test_an_id_that_cannot_be_is_no_path(visitor, which):
     visitor.add(("mill.md", STORY.encode()))

@@ -135,7 +135,7 @@ def has_library(settings: Settings) -> bool:
 def print_table(rows: Sequence[Sequence[str]], *, spare: Collection[str], narrow: int = NARROW) -> None:
     """A head and rows as a table on standard output; below `narrow` columns of a terminal `spare` ones are left out.
 
-    The column "id" is never cut off: it is there to be typed again.
+    Nothing is cut off: addresses and paths are there to be typed again. The column "id" stays in one line.
     """
     from rich.table import Table
     from rich.text import Text
@@ -145,7 +145,7 @@ def print_table(rows: Sequence[Sequence[str]], *, spare: Collection[str], narrow
     table = Table(box=None, pad_edge=False)
     for place in kept:
         whole = max(len(row[place]) for row in rows) if rows[0][place] == "id" else None
-        table.add_column(rows[0][place], no_wrap=whole is not None, min_width=whole)
+        table.add_column(rows[0][place], no_wrap=whole is not None, min_width=whole, overflow="fold")
     for row in rows[1:]:
         table.add_row(*(Text(row[place]) for place in kept))  # Text: a title may look like markup
     console.print(table)
@@ -153,17 +153,9 @@ def print_table(rows: Sequence[Sequence[str]], *, spare: Collection[str], narrow
 
 def progress_bar() -> Progress:
     """A bar on standard error: what, how far, how long it will take; lines at intervals where that is no terminal."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        SpinnerColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    from foveal.cli.progress_lines import ProgressLines
+    from foveal.cli.progress_lines import ProgressLines, TimeLeft
 
     console = notes()
     if not console.is_terminal:
@@ -174,8 +166,7 @@ def progress_bar() -> Progress:
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
+        TimeLeft(),
     )
     return Progress(*columns, console=console, transient=True)
 

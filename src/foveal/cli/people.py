@@ -88,7 +88,7 @@ def role(who: Who, role: Role, home: Home = None, as_json: AsJson = False) -> No
 def listing(home: Home = None, as_json: AsJson = False) -> None:
     """Show everybody who has an account."""
     from rich.markup import escape
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from foveal.papers import accounts
 
@@ -97,7 +97,8 @@ def listing(home: Home = None, as_json: AsJson = False) -> None:
     if as_json:
         print_json(everybody)
         return
-    table = Table("login", "name", "address", "role", "since", "verified", box=None, pad_edge=False)
+    heads = ("login", "name", "address", "role", "since", "verified")
+    table = Table(*(Column(one, overflow="fold") for one in heads), box=None, pad_edge=False)  # to be typed again
     for one in everybody:
         verified = f"{one.verified_at:%Y-%m-%d}" if one.verified_at else "no"
         table.add_row(one.login, escape(one.name), escape(one.email), one.role, f"{one.created_at:%Y-%m-%d}", verified)

@@ -1,4 +1,4 @@
-"""Progress where no terminal shows a bar: lines on standard error, seldom enough for a log.
+"""Progress where no terminal shows a bar: lines on standard error, seldom enough for a log; and the time that is left.
 
 foveal add reports/ > log           # 3 documents, 1,024 passages (52/s); passages 1,024 of 2,678, 0:00:40
 """
@@ -11,10 +11,23 @@ from itertools import chain, repeat
 from threading import Event, Thread
 from typing import Any
 
-from rich.progress import Progress, Task
+from rich.progress import Progress, ProgressColumn, Task
+from rich.text import Text
 
 FIRST, LAST = 10.0, 60.0
 """Seconds to the first line, and between two later ones; those between grow."""
+
+
+class TimeLeft(ProgressColumn):
+    """How long a task will still take, behind the time that it took: "0:00:11 left"; nothing where nobody knows."""
+
+    max_refresh = 0.5  # seconds: numbers that change faster cannot be read
+
+    def render(self, task: Task) -> Text:
+        """What is left, or nothing."""
+        if task.finished or task.total is None or task.time_remaining is None:
+            return Text()
+        return Text(f"{timedelta(seconds=int(task.time_remaining))} left", style="progress.remaining")
 
 
 class ProgressLines(Progress):

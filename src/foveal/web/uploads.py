@@ -32,6 +32,9 @@ SAID = "PDF, EPUB, Word, HTML, Markdown, text, mail and notebook"
 ENDINGS = {"pdf": ".pdf", "html": ".html", "text": ".txt"}
 """The ending of a file whose name has none, by its first bytes."""
 
+FOLDER = 20
+"""Digits of a file's hash that name its folder."""
+
 LONGEST_NAME = 100
 """Bytes of a name; file systems take 255, and the title is read from it."""
 
@@ -70,7 +73,7 @@ def file_given(settings: Settings, name: str, content: bytes) -> Given:
         raise InputError(f"{shown} is empty. Choose a file that has text in it.")
     if len(content) > settings.max_bytes:
         raise InputError(f"{shown} has {len(content):,} bytes; at most {settings.max_bytes:,} are read. Split it.")
-    folder = settings.home / "uploads" / hashlib.sha256(content).hexdigest()[:20]
+    folder = settings.home / "uploads" / hashlib.sha256(content).hexdigest()[:FOLDER]
     path = _there(folder) or folder / _with_ending(shown, content)
     if not path.is_file():
         with whole_file(path, lasting=True) as partial:
@@ -122,13 +125,18 @@ def forget(given: Given) -> None:
 
 
 def upload_of(settings: Settings, source: str) -> Path | None:
-    """The kept file that a document's source names; None where it came from elsewhere."""
-    uploads = file_address(settings.home / "uploads")
-    if not source.startswith(f"{uploads}/"):
+    """The kept file that a document's source names; None where it came from elsewhere.
+
+    A home may have been moved since: its files are told by what follows "uploads/", in this home.
+    """
+    if not source.startswith("file:"):
         return None
     from foveal.text.files import path_of
 
-    path = path_of(source.partition("#")[0])
+    above, folder, name = ("", "", "", *path_of(source.partition("#")[0]).parts)[-3:]
+    if above != "uploads" or not re.fullmatch(f"[0-9a-f]{{{FOLDER}}}", folder):
+        return None
+    path = settings.home / above / folder / name
     return path if path.is_file() else None
 
 
