@@ -258,6 +258,41 @@ def test_items_of_any_site_as_papers():
         Feed().first_url("file:///etc/passwd", since=SINCE, today=TODAY)
 
 
+def test_an_author_of_rss_is_a_name_and_no_address():
+    """By the rules of RSS it is an address, with the name in parentheses; pages would show it to everybody."""
+    given = ("lea@example.org (L\u00e9a Martin)", "Bo Li &lt;bo@example.org&gt;", "ana@example.org", "Cy Ito, Dana Abe")
+    items = "".join(f"<item><title>One</title><author>{one}</author></item>" for one in given)
+    both = "<item><title>Two</title><author>cy@x.org (Cy)</author><creator>Cy</creator><creator>Bo</creator></item>"
+    found = read_feed(f"<rss><channel>{items}{both}</channel></rss>".encode(), "http://example.org/feed")
+    assert [one.authors for one in found] == [("Léa Martin",), ("Bo Li",), (), ("Cy Ito, Dana Abe",), ("Cy", "Bo")]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("for n<m and k>2 it holds", "for n<m and k>2 it holds"),
+        ("<p>if a<b and c>d</p><p class='x'>so</p>", "if a<b and c>d so"),
+        ("<a href='x'>ours</a> &amp; x<y, see <http://x.org>", "ours & x<y, see <http://x.org>"),
+        ("<script async src='x'>evil()</script>ok <em >a</em ><br/>b<!-- c -->", "ok a b"),
+        ("<jats:p>One</jats:p>", "One"),
+    ],
+)
+def test_a_sign_of_less_is_no_tag(given, expected):
+    assert plain(given) == expected
+
+
+def test_an_entry_in_xhtml_keeps_its_words_apart_and_leads_from_its_own_base():
+    entry = (
+        '<entry xml:base="/dir/"><title type="xhtml"><div xmlns="http://www.w3.org/1999/xhtml">On <i>looking</i></div>'
+        '</title><link href="1"/><content type="xhtml"><div xmlns="http://www.w3.org/1999/xhtml"><p>One</p><p>Two<br/>'
+        "thr<b>ee</b></p></div></content></entry>"
+    )
+    feed = f'<feed xmlns="http://www.w3.org/2005/Atom">{entry}<entry><title>B</title><link href="2"/></entry></feed>'
+    first, second = Feed().read(feed.encode(), "http://example.org/feed").records
+    assert (first.title, first.abstract, first.url) == ("On looking", "One Two three", "http://example.org/dir/1")
+    assert second.url == "http://example.org/2"
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"   ", b"<html><p>down</p></html>", b"plain words", b"<?xml version='1.0'?>"]
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ import foveal.papers.people_schema  # noqa: F401  (its tables are part of the ch
 from foveal.database import Base, Database, upgrade
 from foveal.errors import DatabaseError, InputError, UnknownPaper
 from foveal.papers.periods import Period
-from foveal.papers.records import Named, PaperRecord, name_key, paper_id, title_key
+from foveal.papers.records import Linked, Named, PaperRecord, name_key, paper_id, title_key
 from foveal.papers.schema import EditionRow, PersonRow, VoteRow
 from foveal.papers.store import PaperStore
 from foveal.papers.upserts import Fetched, upsert
@@ -71,6 +72,7 @@ def test_the_same_record_twice_changes_nothing(database: Database) -> None:
 def test_a_paper_without_id_becomes_the_one_that_has_it_and_keeps_its_votes(database: Database) -> None:
     first = upsert(database, [PASTED]).added[0]
     assert first == f"title-{title_key('where to LOOK')}"
+    assert PaperStore(database).id_of(first[:20]) == first
     with database.writing() as session:
         session.add(PersonRow(id=1, login="ana", email="ana@example.org"))
         session.flush()
@@ -83,6 +85,7 @@ def test_a_paper_without_id_becomes_the_one_that_has_it_and_keeps_its_votes(data
     assert paper.abstract == RECORD.abstract
     assert [author.name for author in paper.authors] == ["Léa Martin", "Bo Li"]
     assert [listing.day for listing in paper.listings] == [DAY]
+    assert store.id_of(first) == "2605.01234"  # a mail that was sent meanwhile leads there
     assert upsert(database, [PASTED]).unchanged == ["2605.01234"]
 
 
@@ -120,6 +123,23 @@ def test_nothing_of_a_batch_is_kept_when_one_record_fails(database: Database) ->
     assert PaperStore(database).count() == 0
 
 
+def test_an_address_that_no_index_takes_costs_itself_alone(database: Database) -> None:
+    """PostgreSQL refused the row, and with it all papers of the answer, each day anew."""
+    noise = "".join(sha256(str(n).encode()).hexdigest() for n in range(150))
+    wide = "https://example.org/" + "ü" * 1_500
+    links = tuple(
+        Linked(kind="model", url=url) for url in (f"https://example.org/{noise}", wide, "https://example.org/m")
+    )
+    odd = replace(RECORD, repo_url=f"https://github.com/a/{noise}", links=links)
+    other = replace(RECORD, id="2605.02000", title="Another", repo_url="https://github.com/a/b")
+    assert len(upsert(database, [odd, other]).added) == 2
+    store = PaperStore(database)
+    assert ([one.url for one in store.get(odd.id).links], store.get(odd.id).repo_url) == (["https://example.org/m"], "")
+    assert store.get(other.id).repo_url == "https://github.com/a/b"
+    with pytest.raises(InputError, match="of 65 characters; it can have 64"):
+        replace(RECORD, id="x" * 65)
+
+
 def test_pages_filter_order_and_count(database: Database) -> None:
     others = [
         replace(
@@ -142,6 +162,14 @@ def test_pages_filter_order_and_count(database: Database) -> None:
     assert store.days(DAY, DAY) == {DAY: 1}
     assert store.latest_day(DAY) == DAY
     assert store.first_day() == date(2026, 10, 1)
+    first, second = (
+        replace(RECORD, listed_on=date(2026, 9, day), submitted_by=by) for day, by in ((1, "bo"), (2, "mira"))
+    )
+    upsert(database, [first, second])
+    ninth = {by: store.page(Period.of("day", "2026-09-01"), submitter=by).total for by in ("bo", "mira")}
+    assert ninth == {"bo": 1, "mira": 0}  # who listed it on another day did not on this one
+    assert store.page(Period.of("month", "2026-09"), submitter="mira").total == 1
+    assert store.page(submitter="mira").total == 1
     with pytest.raises(InputError, match="No order"):
         store.page(sort="best")
     with pytest.raises(InputError, match="page of 0 or more"):

@@ -251,6 +251,15 @@ def test_signals_are_counted_by_their_rules(database):
     assert three.listed_at == (NOW - timedelta(days=3)).timestamp()  # never listed: when it was published
 
 
+def test_votes_elsewhere_of_an_old_paper_are_not_new_because_a_day_shows_it_again(database):
+    """A curator's pick of today would stand above all that was voted for this week."""
+    old = record(1, votes=500, comments=40, listed_on=(NOW - timedelta(days=200)).date())
+    upsert(database, [old, replace(old, listed_on=NOW.date())])
+    [found] = read_signals(database, ["2610.00001"], NOW).values()
+    assert (found.votes, found.votes_7d, found.comments_7d) == (500, 0, 0)
+    assert found.age_s < 86_400  # listed is the last day
+
+
 def test_a_day_imported_later_does_not_look_new():
     day, imported = date(2026, 1, 5), datetime(2026, 10, 9, tzinfo=UTC)
     assert within(day, imported) == datetime(2026, 1, 6, tzinfo=UTC)

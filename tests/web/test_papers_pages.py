@@ -448,3 +448,15 @@ def test_the_search_that_was_made_is_the_one_that_is_marked(client: TestClient):
     page = tree(client, "/papers?q=sparse+attention")
     assert "lexical search" in select(page, ".how")[0].text_content()
     assert select(page, '.choices [aria-current="true"]')[0].text == "words"
+
+
+def test_the_address_that_a_paper_had_before_its_id_was_known_leads_to_it(tmp_path: Path) -> None:
+    pasted = PaperRecord(title="Pasted First", abstract="Words.", source="pasted", listed_on=TODAY)
+    own = TestClient(site_app(tmp_path, [*records(), pasted]))
+    database = own.app.state.site.database
+    [old] = [paper.id for paper in PaperStore(database).all_of() if paper.title == "Pasted First"]
+    assert own.get(f"/papers/{old}").status_code == 200
+    upsert(database, [replace(pasted, id="2611.70000", source="arxiv")])
+    answer = own.get(f"/papers/{old}", follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (308, "/papers/2611.70000")
+    assert own.get(f"/papers/title-{'0' * 32}").status_code == 404

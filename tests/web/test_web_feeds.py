@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import feedparser
@@ -12,6 +12,8 @@ from lxml import etree, html
 from paper_site import TODAY, records, select, site_app
 from starlette.testclient import TestClient
 
+from foveal import faults
+from foveal.papers import curating
 from foveal.papers.records import Named, PaperRecord
 from foveal.papers.upserts import upsert
 from foveal.web import feeds
@@ -114,6 +116,29 @@ def test_what_a_reader_has_is_not_sent_again(client: TestClient, path: str):
     wrong = {"if-none-match": '"other"', "if-modified-since": first.headers["last-modified"]}
     assert client.get(path, headers=wrong).status_code == 200  # the tag decides
     assert client.get(path).content == first.content
+
+
+def test_an_old_paper_that_a_curator_picks_comes_to_those_who_ask_by_time(tmp_path):
+    old = replace(ODD, id="2401.00001", title="Old", listed_on=TODAY - timedelta(days=90))
+    own = TestClient(site_app(tmp_path, [*records(), old]))
+    known = {"if-modified-since": own.get("/feed/day.xml").headers["last-modified"]}
+    later = datetime.now(UTC) + timedelta(seconds=5)
+    with faults.injected({}, clock=lambda: later):
+        curating.pick(own.app.state.site.database, old.id, TODAY)
+    answer = own.get("/feed/day.xml", headers=known)
+    assert answer.status_code == 200
+    assert b"paper/2401.00001" in answer.content
+
+
+def test_subjects_and_names_are_escaped_in_addresses(tmp_path):
+    odd = replace(ODD, authors=(Named(name="李 明"),), categories=("Machine learning & AI", "Café"))
+    own = TestClient(site_app(tmp_path, [odd]))
+    assert "http://testserver/categories/Machine%20learning%20%26%20AI" in _addresses(own, "/sitemap/0.xml")
+    assert all(one.isascii() and " " not in one for one in _addresses(own, "/sitemap/0.xml"))
+    for name in ("category/Machine%20learning%20%26%20AI", "category/Caf%C3%A9", "author/%E6%9D%8E-%E6%98%8E"):
+        page = own.get(f"/feed/{name}.json").json()["home_page_url"]
+        assert page.isascii()
+        assert own.get(page).status_code == 200
 
 
 @pytest.mark.parametrize(

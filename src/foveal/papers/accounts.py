@@ -152,7 +152,7 @@ def name_in_audit(session: Session, before: str, after: str) -> None:
     session.execute(update(AuditRow).where(AuditRow.actor == before).values(actor=after))
     session.execute(update(AuditRow).where(AuditRow.target == f"person:{before}").values(target=f"person:{after}"))
     begins = func.substr(AuditRow.detail, 1, len(before) + 1) == f"{before} "
-    claims = update(AuditRow).where(AuditRow.action.in_(("grant claim", "refuse claim")), begins)
+    claims = update(AuditRow).where(AuditRow.action.in_(("grant claim", "refuse claim", "reopen claim")), begins)
     session.execute(claims.values(detail=literal(after) + func.substr(AuditRow.detail, len(before) + 1)))
 
 

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from foveal.database import Database, add_unless_taken, next_number
 from foveal.errors import InputError, UnknownPaper
 from foveal.papers.accounts import Person
-from foveal.papers.known import must_be_here
+from foveal.papers.known import must_be_here, one_of_a_person
 from foveal.papers.records import name_key
 from foveal.papers.schema import CollectedRow, CollectionRow
 
@@ -60,6 +60,7 @@ def make(database: Database, person: Person, title: str, *, public: bool = True)
     """A new list; its number. InputError: it has no title, or there are too many."""
     named = _title(title)
     with database.writing() as session:
+        one_of_a_person(session, person.id)
         own = CollectionRow.person_id == person.id
         slugs = set(session.scalars(select(CollectionRow.slug).where(own)))
         if len(slugs) >= MOST:

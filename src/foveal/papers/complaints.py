@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from foveal.database import Database
 from foveal.errors import InputError, NotAllowed, UnknownPaper
 from foveal.papers.accounts import Person
-from foveal.papers.known import must_be_here
+from foveal.papers.known import must_be_here, one_of_a_person
 from foveal.papers.moderation import must, record
 from foveal.papers.people_schema import ClaimRow, ComplaintRow
 from foveal.papers.rate_limits import COMPLAINTS, take
@@ -89,6 +89,7 @@ def report(
         raise InputError("What is wrong with it? Say so in a few words, for the moderators.")
     take(database, COMPLAINTS, f"person:{person.id}")
     with database.writing() as session:
+        one_of_a_person(session, person.id)
         changed_at = _checked(session, person, paper, remark)
         row = session.scalar(_about(paper, remark).where(ComplaintRow.person_id == person.id))
         if row is None:

@@ -140,7 +140,7 @@ def erase(database: Database, person: Person, *, remarks: str = "keep", by: Pers
 
 
 def _not_the_last_admin(session: Session, person: Person) -> None:
-    row = session.get(PersonRow, person.id)
+    row = session.get(PersonRow, person.id, with_for_update=True)  # of two who delete it one is late
     if row is None:
         raise UnknownPaper(f"{person.login} is not here any more.")
     admins = session.scalar(select(func.count()).where(PersonRow.role == "admin", PersonRow.id != person.id)) or 0

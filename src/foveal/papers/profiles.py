@@ -47,8 +47,10 @@ def profile(database: Database, login: str) -> Profile:
         person = session.scalar(select(PersonRow).where(PersonRow.login == login.lower()[:40]))
         if person is None:
             raise UnknownPaper("Nobody here is called that.")
-        wrote = select(AuthorRow.paper_id).where(AuthorRow.person_id == person.id).limit(MOST)
-        papers = list(session.scalars(wrote))
+        wrote = select(AuthorRow.paper_id).where(AuthorRow.person_id == person.id)
+        newest = select(PaperRow.id).where(PaperRow.id.in_(wrote))
+        newest = newest.order_by(PaperRow.published_at.desc().nulls_last(), PaperRow.id).limit(MOST)
+        papers = list(session.scalars(newest))
         said = (
             select(CommentRow, PaperRow.title)
             .join(PaperRow, PaperRow.id == CommentRow.paper_id)

@@ -19,8 +19,12 @@ from urllib.parse import unquote
 from foveal.errors import InputError
 from foveal.text.arxiv import arxiv_address
 
-OURS = ("doc-", "title-")
+TITLED = "title-"
+OURS = ("doc-", TITLED)
 """How ids begin that no archive gave."""
+
+LONGEST_ID = 64
+"""Characters of an id."""
 
 _BARE = re.compile(r"(?:\d{4}\.\d{4,5}|[a-z-]+(?:\.[A-Z]{2})?/\d{7})(?:v\d+)?")
 _VERSION = re.compile(r"v\d+$")
@@ -83,6 +87,11 @@ class PaperRecord:
             raise InputError(
                 f"A paper from {self.source} got the title {self.title!r} and version {self.version}; it needs a title "
                 "and a version of 1 or more."
+            )
+        if len(self.id) > LONGEST_ID:
+            raise InputError(
+                f"A paper from {self.source} got the id {self.id[:40]!r} of {len(self.id)} characters; it can have "
+                f"{LONGEST_ID}."
             )
 
 

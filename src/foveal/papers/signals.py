@@ -59,7 +59,7 @@ def _signals(session: Session, ids: Sequence[str], now: datetime, taste: Mapping
         PaperRow.repo_url, PaperRow.project_url, PaperRow.url, PaperRow.repo_stars,
     )  # fmt: skip
     papers = {row.id: row for row in session.execute(select(*columns).where(PaperRow.id.in_(ids)))}
-    listed, submitters = _listings(session, ids, now)
+    first, listed, submitters = _listings(session, ids, now)
     claimed = _claimed(session, ids)
     votes, votes_7d = _votes(session, ids, now)
     comments, comments_7d = _comments(session, ids, now)
@@ -73,7 +73,7 @@ def _signals(session: Session, ids: Sequence[str], now: datetime, taste: Mapping
     for one in (one for one in ids if one in papers):
         row = papers[one]
         at = listed.get(one) or row.published_at or row.created_at
-        elsewhere = now - WEEK <= at <= now
+        elsewhere = now - WEEK <= first.get(one, at) <= now
         today, before = stars.get(row.repo_url[:200], (None, None))
         made[one] = Signals(
             now=now.timestamp(),
@@ -93,20 +93,24 @@ def _signals(session: Session, ids: Sequence[str], now: datetime, taste: Mapping
     return made
 
 
-def _listings(session: Session, ids: Sequence[str], now: datetime) -> tuple[dict[str, datetime], dict[str, set[str]]]:
-    """When each paper was last listed, up to now, and who did."""
+def _listings(
+    session: Session, ids: Sequence[str], now: datetime
+) -> tuple[dict[str, datetime], dict[str, datetime], dict[str, set[str]]]:
+    """When each paper was first and last listed, up to now, and who did."""
     rows = session.execute(
         select(ListingRow.paper_id, ListingRow.day, ListingRow.listed_at, ListingRow.submitted_by).where(
             ListingRow.paper_id.in_(ids), ListingRow.day <= now.astimezone(UTC).date()
         )
     )
+    begun: dict[str, datetime] = {}
     listed: dict[str, datetime] = {}
     submitters: defaultdict[str, set[str]] = defaultdict(set)
     for paper, day, at, who in rows:
         moment = within(day, at)
+        begun[paper] = min(moment, begun.get(paper, moment))
         listed[paper] = max(moment, listed.get(paper, moment))
         submitters[paper].add(who)
-    return listed, submitters
+    return begun, listed, submitters
 
 
 def within(day: date, at: datetime) -> datetime:

@@ -23,7 +23,7 @@ from foveal import faults
 from foveal.database import Database
 from foveal.errors import InputError, UnknownPaper
 from foveal.papers.periods import Period
-from foveal.papers.records import OURS, name_key, paper_id
+from foveal.papers.records import OURS, TITLED, name_key, paper_id
 from foveal.papers.schema import (
     AuthorRow,
     CategoryRow,
@@ -181,12 +181,19 @@ class PaperStore:
         return self.many([self.id_of(which)])[0]
 
     def id_of(self, which: str) -> str:
-        """The id of a paper that is here. Of one that is our own (title-…) its first digits are enough, as in lists."""
+        """The id of a paper that is here. Of one that is our own (title-…) its first digits are enough, as in lists.
+
+        One that a paper had before an archive's was known leads to it: mails and bookmarks have it still.
+        """
         given = paper_id(which)
         last = given + "f" * 32 if given.startswith(OURS) else given  # after it in every collation, as LIKE is in none
         with self.database.reading() as session:
             found = session.scalars(select(PaperRow.id).where(PaperRow.id.between(given, last)).limit(2)).all()
             gone = None if found else session.scalar(select(RemovedRow).where(RemovedRow.paper_id.between(given, last)))
+            if not found and gone is None and given.startswith(TITLED):
+                named = PaperRow.title_key == given.removeprefix(TITLED), ~PaperRow.id.startswith(TITLED)
+                same = select(PaperRow.id).where(*named).order_by(PaperRow.created_at, PaperRow.id)
+                found = session.scalars(same.limit(1)).all()
         if len(found) > 1:
             raise InputError(f"Several papers have an id that begins with {given}. Give more of it.")
         if gone is not None:
@@ -225,10 +232,10 @@ class PaperStore:
         """
         _check(sort, page, limit)
         wanted = select(PaperRow.id)
-        if period is not None:
-            days = select(ListingRow.paper_id).where(ListingRow.day.between(period.first, period.last))
-            wanted = wanted.where(PaperRow.id.in_(days))
-        for table, condition in _filters(category, author, keyword, submitter, collection):
+        listed = _listed(period, submitter)
+        if listed:
+            wanted = wanted.where(PaperRow.id.in_(select(ListingRow.paper_id).where(*listed)))
+        for table, condition in _filters(category, author, keyword, collection):
             wanted = wanted.where(PaperRow.id.in_(select(table.paper_id).where(condition)))
         if organisation:
             wanted = wanted.where(PaperRow.organisation_id == name_key(organisation)[:80])
@@ -382,8 +389,18 @@ def _parts(session: Session, wanted: Any, made: Callable[..., Any], ids: Sequenc
     return found
 
 
+def _listed(period: Period | None, submitter: str | None) -> list[Any]:
+    """Conditions on one and the same listing: who submitted a paper in May did not list it in June."""
+    found: list[Any] = []
+    if period is not None:
+        found.append(ListingRow.day.between(period.first, period.last))
+    if submitter:
+        found.append(ListingRow.submitted_by.in_((submitter, f"@{submitter}")))  # @: a login of here
+    return found
+
+
 def _filters(
-    category: str | None, author: str | None, keyword: str | None, submitter: str | None, collection: int | None
+    category: str | None, author: str | None, keyword: str | None, collection: int | None
 ) -> list[tuple[Any, Any]]:
     """A table with `paper_id`, and the condition on it, for each filter that is given."""
     found: list[tuple[Any, Any]] = []
@@ -395,8 +412,6 @@ def _filters(
         found.append((AuthorRow, (AuthorRow.name_key == name_key(author)) & (AuthorRow.status != "hidden")))
     if keyword:
         found.append((KeywordRow, func.lower(KeywordRow.words) == keyword.lower()))
-    if submitter:
-        found.append((ListingRow, ListingRow.submitted_by.in_((submitter, f"@{submitter}"))))  # @: a login of here
     if collection is not None:
         found.append((CollectedRow, CollectedRow.collection_id == collection))
     return found

@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
+from typing import Any
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
@@ -58,6 +59,10 @@ HELD = {"repo_url": "code", "project_url": "project"}
 FEED = "feed"
 LONGEST = {"title": 1_000, "abstract": 20_000}
 """Characters that are kept: more is no title, and no abstract."""
+
+LONGEST_ADDRESS = 2_000
+"""Bytes of an address that is looked up: one that is longer leads nowhere, and no index of PostgreSQL takes it, which
+would cost the papers that come with it, too."""
 
 MOST = 2**31 - 1
 """Of what is counted, as a column of integers holds it."""
@@ -145,8 +150,18 @@ def _store(session: Session, records: Sequence[PaperRecord], done: Upserted) -> 
 
 
 def _clipped(record: PaperRecord) -> PaperRecord:
-    long = {name: getattr(record, name)[:most] for name, most in LONGEST.items() if len(getattr(record, name)) > most}
+    long: dict[str, Any] = {
+        name: getattr(record, name)[:most] for name, most in LONGEST.items() if len(getattr(record, name)) > most
+    }
+    if _is_too_long(record.repo_url):
+        long["repo_url"] = ""
+    if any(_is_too_long(one.url) for one in record.links):
+        long["links"] = tuple(one for one in record.links if not _is_too_long(one.url))
     return replace(record, **long) if long else record
+
+
+def _is_too_long(address: str) -> bool:
+    return len(address.encode("utf-8", "surrogatepass")) > LONGEST_ADDRESS
 
 
 def _apply(session: Session, row: PaperRow, record: PaperRecord, *, is_new: bool, unlisted: Set[date]) -> bool:

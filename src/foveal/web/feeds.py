@@ -59,8 +59,10 @@ class Feed:
 
     @property
     def updated(self) -> datetime:
-        """When the last of its papers changed; the epoch for none."""
-        return max((paper.changed_at for paper in self.papers), default=datetime.fromtimestamp(0, UTC))
+        """When the last of its papers changed, or was put on a day; the epoch for none."""
+        changed = (paper.changed_at for paper in self.papers)
+        listed = (listing.listed_at for paper in self.papers for listing in paper.listings)
+        return max([*changed, *listed], default=datetime.fromtimestamp(0, UTC))
 
 
 @router.get("/feed/q/{query:path}.{kind}")
@@ -203,13 +205,13 @@ def _named(request: Request, site: Site, which: str, name: str) -> Feed:
     if which == "category":
         if not browsing.has_category(site.database, name):
             raise UnknownPaper(f"No paper here has the subject {name[:40]!r}.")
-        return Feed(f"Papers of {name}", f"/categories/{name}", newest(category=name).papers)
+        return Feed(f"Papers of {name}", f"/categories/{quote(name)}", newest(category=name).papers)
     if which == "author":
         title = f"Papers by {plain(browsing.author_name(site.database, name))}"
-        return Feed(title, f"/authors/{name}", newest(author=name).papers)
+        return Feed(title, f"/authors/{quote(name)}", newest(author=name).papers)
     if which == "organisation":
         title = f"Papers of {plain(site.papers.organisation(name))}"
-        return Feed(title, f"/organisations/{name}", newest(organisation=name).papers)
+        return Feed(title, f"/organisations/{quote(name)}", newest(organisation=name).papers)
     raise HTTPException(404, "There are feeds of a topic, category, author or organisation, and of a search (q).")
 
 
@@ -268,7 +270,7 @@ def _pages(site: Site) -> list[tuple[str, datetime | None]]:
     """The addresses of lists."""
     fixed = ["/papers", "/papers/trending", "/papers/rankings", "/topics"]
     named = [f"/topics/{row.id}" for row in site.papers.topics()]
-    subjects = [f"/categories/{name}" for name in site.papers.categories()]
+    subjects = [f"/categories/{quote(name)}" for name in site.papers.categories()]
     days = [views.period_address(Period.around("day", day)) for day in browsing.listed_days(site.database)]
     addresses: list[tuple[str, datetime | None]] = [(path, None) for path in (*fixed, *named, *subjects, *days)]
     return addresses[:PART]

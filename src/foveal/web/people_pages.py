@@ -9,7 +9,6 @@ POST /follow, /mute, /read/{paper}, /claim/{paper}
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from functools import partial
@@ -23,6 +22,7 @@ from foveal.papers import accounts, claims, follows, personal_data, profiles, se
 from foveal.papers.accounts import Person
 from foveal.papers.rate_limits import CHANGES, take
 from foveal.papers.records import paper_id
+from foveal.web.caching import conditional
 from foveal.web.mail_settings import mail_values
 from foveal.web.own_data import everything_of
 from foveal.web.pages import page
@@ -123,11 +123,10 @@ def feed(request: Request, token: str) -> Response:
     owner = follows.person_of_feed(site.database, token, request.app.state.secret)
     papers = follows.following(site.database, owner, search=_search(site))
     answer = page(request, "people/following.xml", {"papers": papers, "owner": owner, "token": token})
-    tag = f'"{hashlib.sha256(bytes(answer.body)).hexdigest()[:20]}"'
-    headers = {"cache-control": "private, max-age=600", "etag": tag, "referrer-policy": "no-referrer"}
-    if request.headers.get("if-none-match") == tag:
-        return Response(None, 304, headers)
-    return Response(answer.body, 200, headers, "application/atom+xml; charset=utf-8")
+    kept = Response(answer.body, media_type="application/atom+xml; charset=utf-8")
+    told = conditional(request, kept, seconds=600)
+    told.headers["referrer-policy"] = "no-referrer"
+    return told
 
 
 @router.post("/follow", dependencies=writes)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from papers.mail.conftest import Site
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from foveal import faults
 from foveal.bench.mail_data import make_home
@@ -19,7 +19,7 @@ from foveal.errors import InputError
 from foveal.papers.mail.bounces import MOST_BYTES, apply, read_report, verdict
 from foveal.papers.mail.signing import unsubscribe_token
 from foveal.papers.mail.subscriptions import states, subscriptions
-from foveal.papers.people_schema import DeliveryRow, SuppressedRow
+from foveal.papers.people_schema import DeliveryPaperRow, DeliveryRow, SuppressedRow
 from foveal.settings import Settings
 
 NOW = datetime(2026, 10, 2, 12, tzinfo=UTC)
@@ -110,6 +110,43 @@ def test_other_failures_count_once_a_message(site, status):
     apply(site.database, report)
     assert subscriptions(site.database)[1].soft_bounces == 1
     assert states(site.database) == {"confirmed": 3}
+
+
+def looks(site, days, fail):
+    """A digest a day through a relay that takes each, and what it tells of those that `fail`, once it is sent."""
+    for day in days:
+        with faults.injected({}, clock=lambda day=day: NOW + timedelta(days=day)):
+            with site.database.writing() as session:
+                session.execute(delete(DeliveryPaperRow))  # so that there is news
+            before = len(site.server.taken)
+            assert site.tick().sent == sum(one.state == "confirmed" for one in subscriptions(site.database))
+            yield day, [one.raw for one in site.server.taken[before:] if one.recipient == "reader0@example.org"]
+            if day in fail:
+                [raw] = [one.raw for one in site.server.taken[before:] if one.recipient == "reader0@example.org"]
+                apply(site.database, read_report(failure(raw, status="5.2.2")))
+
+
+def test_a_mailbox_that_stays_full_behind_a_relay_bounces_at_the_third(make_site):
+    """The relay takes the next message before anybody knows: that it does forgives nothing."""
+    site = make_site(2)
+    counts = [subscriptions(site.database)[0].soft_bounces for _ in looks(site, (3, 4, 5), {3, 4, 5})]
+    assert counts == [0, 0, 0]  # taken, so far
+    assert states(site.database) == {"bounced": 1, "confirmed": 1}
+
+
+def test_reports_that_come_days_later_count_in_the_order_of_their_messages(make_site):
+    site = make_site(1)
+    raws = [raw for _, [raw] in looks(site, (3, 4, 5, 6), ())]
+    told = [apply(site.database, read_report(failure(raw, status="4.4.7"))) for raw in (raws[2], raws[0], raws[1])]
+    assert [one.rpartition("; ")[2] for one in told] == ["1 in a row.", "1 in a row.", "3 in a row."]
+    assert states(site.database) == {"bounced": 1}
+
+
+def test_a_message_that_arrived_between_ends_the_row(make_site):
+    site = make_site(1)
+    list(looks(site, (3, 4, 5, 6, 7), {3, 4, 6, 7}))
+    assert subscriptions(site.database)[0].soft_bounces == 2
+    assert states(site.database) == {"confirmed": 1}
 
 
 def test_a_delay_is_no_failure(site):

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
-from members import PAPER, member
+from members import PAPER, member, record
+from sqlalchemy import update
 
 from foveal.database import Database
 from foveal.errors import NotAllowed, UnknownPaper
-from foveal.papers import claims
+from foveal.papers import claims, profiles
 from foveal.papers.claims import address_in, claim, decide, withdraw
 from foveal.papers.moderation import audit
+from foveal.papers.schema import AuthorRow
 from foveal.papers.store import PaperStore
+from foveal.papers.upserts import upsert
 from foveal.settings import Settings
 from foveal.types import Document
 
@@ -133,3 +138,14 @@ def test_the_text_of_a_paper_is_the_librarys(own_settings: Settings) -> None:
     assert claims.library_text(settings, PAPER) == text
     assert claims.library_text(settings, "2605.09999") == ""
     assert claims.library_text(settings, "title-0123456789ab") == ""
+
+
+def test_a_profile_shows_the_newest_of_many_papers(database: Database) -> None:
+    ana, first = member(database, "ana"), datetime(2026, 1, 1, tzinfo=UTC)
+    days = range(profiles.MOST + 5)
+    upsert(database, [record(f"2601.{n:05d}", f"Paper {n}", published_at=first + timedelta(days=n)) for n in days])
+    with database.writing() as session:
+        wrote = update(AuthorRow).where(AuthorRow.paper_id.startswith("2601."), AuthorRow.position == 0)
+        session.execute(wrote.values(person_id=ana.id, status="claimed"))
+    shown = [paper.id for paper in profiles.profile(database, "ana").papers]
+    assert shown == [f"2601.{n:05d}" for n in reversed(days)][: profiles.MOST]

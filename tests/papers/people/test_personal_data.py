@@ -38,6 +38,7 @@ from foveal.papers.people_schema import (
     SubscriptionRow,
     SuppressedRow,
 )
+from foveal.papers.records import Named
 from foveal.papers.schema import CollectedRow, CollectionRow, PersonRow, PickRow, now
 from foveal.papers.sessions import request_link, use_link
 from foveal.papers.upserts import upsert
@@ -271,3 +272,11 @@ def test_a_role_in_the_audit_is_nobodys_login(database: Database) -> None:
     accounts.set_role(database, "member", "curator", by=root)
     personal_data.erase(database, person)
     assert "member -> curator" in [act.detail for act in moderation.audit(database)]
+
+
+def test_a_claim_that_was_opened_again_names_nobody_who_left(database: Database, ana: Person) -> None:
+    upsert(database, [record(version=2, authors=(Named(name="Somebody Else"),))])
+    assert any(act.action == "reopen claim" and "ana-unique" in act.detail for act in moderation.audit(database))
+    personal_data.erase(database, ana)
+    [act] = [one for one in moderation.audit(database) if one.action == "reopen claim"]
+    assert act.detail.startswith(f"deleted-{ana.id} was author 1")

@@ -11,7 +11,19 @@ import pytest
 from members import PAPER, at_once, member, today
 
 from foveal.database import Base, Database
-from foveal.papers import browsing, claims, curating, discussion, follows, moderation, rising
+from foveal.errors import UnknownPaper
+from foveal.papers import (
+    browsing,
+    claims,
+    collecting,
+    complaints,
+    curating,
+    discussion,
+    follows,
+    moderation,
+    personal_data,
+    rising,
+)
 from foveal.papers.accounts import Person
 from foveal.papers.ingest import source_row
 from foveal.papers.mail import replies
@@ -80,6 +92,27 @@ def test_a_remark_is_rated_once(both: Database) -> None:
     said = discussion.remark(both, bo, PAPER, "Look there")
     assert set(together(lambda: discussion.rate(both, ana, said, 1))) == {PAPER}
     assert discussion.discussion(both, PAPER).remarks[0].helpful == 1
+
+
+def test_lists_of_one_title_have_addresses_of_their_own(both: Database) -> None:
+    ana = member(both, "ana")
+    made = together(lambda: collecting.make(both, ana, "Reads of the week"))
+    assert len({one for one in made if isinstance(one, int)}) == 8
+
+
+def test_a_remark_is_reported_once(both: Database) -> None:
+    ana, bo = member(both, "ana"), member(both, "bo")
+    said = discussion.remark(both, bo, PAPER, "Look there")
+    assert together(lambda: complaints.report(both, ana, remark=said, reason="Spam")) == [None] * 8
+    [found] = complaints.waiting(both)
+    assert len(found.said) == 1
+
+
+def test_an_account_is_deleted_once(both: Database) -> None:
+    ana = member(both, "ana")
+    gone = together(lambda: personal_data.erase(both, ana))
+    assert [one for one in gone if not isinstance(one, UnknownPaper)] == [None]
+    assert [act.action for act in moderation.audit(both)].count("delete person") == 1
 
 
 def test_the_first_visitors_of_a_day_see_its_picks(both: Database) -> None:

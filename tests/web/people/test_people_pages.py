@@ -115,6 +115,9 @@ def test_following_is_a_page_and_a_feed(app: FastAPI, visitor: Visitor) -> None:
     assert {entry.link for entry in feed.entries} == {f"http://localhost/papers/{one}" for one in (PAPER, OTHER)}
     same = reader.get(f"/following/feed/{address}.xml", headers={"if-none-match": got.headers["etag"]})
     assert (same.status_code, same.content) == (304, b"")
+    weak = f'"other", W/{got.headers["etag"]}'  # as a proxy that compresses hands it on
+    assert reader.get(f"/following/feed/{address}.xml", headers={"if-none-match": weak}).status_code == 304
+    assert (got.headers["cache-control"], got.headers["referrer-policy"]) == ("private, max-age=600", "no-referrer")
     visitor.submit("/following/feed", "/following")
     assert reader.get(f"/following/feed/{address}.xml").status_code == 404
     assert visitor.submit("/follow", "/following", kind="all", value="x").status_code == 400

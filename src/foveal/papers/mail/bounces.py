@@ -20,16 +20,21 @@ from dataclasses import dataclass
 from email.message import Message
 from email.parser import HeaderParser
 from email.policy import compat32
+from itertools import takewhile
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from foveal.database import Database
 from foveal.errors import InputError
+from foveal.papers.mail import sent
 from foveal.papers.mail.subscriptions import end, suppress, unsubscribe
 from foveal.papers.people_schema import DeliveryRow, SubscriptionRow
 
 SOFT_BOUNCES = 3
+TAKEN = 250
+"""What a server says that takes a message."""
+
 MOST_BYTES = 10 * 2**20
 
 _STATUS = re.compile(r"\b([245])\.(\d{1,3})\.(\d{1,3})\b")
@@ -72,11 +77,27 @@ def bounced(session: Session, row: SubscriptionRow) -> None:
     suppress(session, row.address_key, "bounced")
 
 
-def failed_softly(session: Session, row: SubscriptionRow) -> None:
-    """A message did not arrive; the third one in a row counts as a bounce."""
-    row.soft_bounces += 1
+def failed_softly(session: Session, row: SubscriptionRow, delivery: DeliveryRow) -> None:
+    """A message did not arrive; the third one in a row counts as a bounce.
+
+    Looked up, since a relay takes each message, and tells of it hours or days later, when others are on their way.
+    """
+    row.soft_bounces = 1 + _beside(session, row, delivery, later=False) + _beside(session, row, delivery, later=True)
     if row.soft_bounces >= SOFT_BOUNCES:
         suppress(session, row.address_key, "bounced")
+
+
+def _beside(session: Session, row: SubscriptionRow, delivery: DeliveryRow, *, later: bool) -> int:
+    """Messages just before one, or just after, that failed by the address's fault; one that was sent ends the row."""
+    side = DeliveryRow.id > delivery.id if later else DeliveryRow.id < delivery.id
+    known = select(DeliveryRow.state, DeliveryRow.smtp_code).where(
+        DeliveryRow.subscription_id == row.id, DeliveryRow.state.in_(("sent", "failed")), side
+    )
+    if row.consent_at is not None:  # what failed before somebody asked anew is forgiven
+        known = known.where(DeliveryRow.due_at >= row.consent_at)
+    nearest = known.order_by(DeliveryRow.id if later else DeliveryRow.id.desc()).limit(sent.LAST)
+    told = takewhile(lambda one: one[0] == "failed", session.execute(nearest).all())
+    return sum(code == TAKEN or (code or 0) >= 500 for _, code in told)
 
 
 def read_report(raw: bytes) -> Report:
@@ -121,11 +142,12 @@ def _fail(session: Session, report: Report, delivery: DeliveryRow | None, row: S
         return "The report tells of a delay; nothing was changed."
     if delivery is None or delivery.state == "failed":
         return "This failure was known already; nothing was changed."
-    delivery.state, delivery.smtp_text = "failed", f"{report.status} {report.text}"[:500]
+    delivery.state, delivery.smtp_code = "failed", TAKEN  # the server had it, also where we never knew
+    delivery.smtp_text = f"{report.status} {report.text}"[:500]
     if _meaning(report.status) == "permanent":
         bounced(session, row)
         return f"{row.address} does not take mail ({report.status}) and is not written to again."
-    failed_softly(session, row)
+    failed_softly(session, row, delivery)
     return f"A message to {row.address} failed ({report.status}); {row.soft_bounces} in a row."
 
 

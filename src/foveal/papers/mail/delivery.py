@@ -309,8 +309,10 @@ class _Sender:
             row = session.get_one(DeliveryRow, one.id)
             row.state, row.smtp_code, row.smtp_text = "failed", code, text
             subscription = session.get_one(SubscriptionRow, one.subscription.id)
-            if kind != "later":
-                (bounced if kind == "permanent" else failed_softly)(session, subscription)
+            if kind == "permanent":
+                bounced(session, subscription)
+            elif kind != "later":
+                failed_softly(session, subscription, row)
             _tally(session, "failed")
         self.report.failed += 1
 

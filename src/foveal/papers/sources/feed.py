@@ -43,6 +43,16 @@ _DECLARED = re.compile(r"\s*<\?xml[^>]{0,300}>")
 _EMPTY = re.compile(rb"<(?:item|entry)\b[^>]{0,300}/>")
 _AMPERSAND = re.compile(rb"&(?:(#\d{1,9}|#[xX][\da-fA-F]{1,8}|[A-Za-z][A-Za-z\d]{0,30});)?")
 _BLOCK = re.compile(r"</?(?:p|div|br|li|ul|ol|h\d|blockquote)\b[^>]{0,300}>", re.IGNORECASE)  # unbounded: quadratic
+_LESS = re.compile(r"<(?![!?])/?([A-Za-z][\w:-]{0,30})?(\s{0,9}/?>|\s{1,9}[\w:@-]{1,60}\s{0,9}=)?")
+"""A <, the name of the tag that it may begin, and what shows that it does: its end, or an attribute."""
+
+_PARTING = tuple(
+    f"{{http://www.w3.org/1999/xhtml}}{name}"
+    for name in ("p", "div", "br", "li", "ul", "ol", "blockquote", "h1", "h2", "h3", "h4", "h5", "h6")
+)
+_MAIL = re.compile(
+    r"[^\s<>()]{1,200}@[^\s<>()]{1,200}(?:\s{0,9}\((.{0,200})\))?|([^<>]{0,200})<[^\s<>]{1,200}@[^\s<>]{1,200}>"
+)
 
 
 class Feed:
@@ -221,7 +231,7 @@ def plain(text: str) -> str:
     from lxml import etree, html
 
     try:
-        tree = html.fragment_fromstring(_BLOCK.sub(" ", text), create_parent="div")
+        tree = html.fragment_fromstring(_BLOCK.sub(" ", _LESS.sub(_told_apart, text)), create_parent="div")
     except (etree.ParserError, ValueError):
         return " ".join(text.split())
     for element in tree.xpath(".//script | .//style"):
@@ -229,18 +239,29 @@ def plain(text: str) -> str:
     return storable(" ".join(str(tree.text_content()).split()))
 
 
+def _told_apart(found: re.Match[str]) -> str:
+    """A < as it stands where it begins a tag, else as HTML writes it: "for n<m and k>2" has no tag <m and k>."""
+    from lxml.html import defs
+
+    name = found[1] or ""
+    known = len(name) > 1 and name.lower() in defs.tags
+    return found[0] if known or found[2] else "&lt;" + found[0][1:]
+
+
 def _item(element: Any, base: str) -> Item:
+    base = _base(element, base)
     extra: dict[str, str] = {}
     authors: list[str] = []
+    creators: list[str] = []
     categories: list[str] = []
     for child in element:
         name, text = _local(child), _text(child)
         if name == "author":
-            authors += [_text_of(child, "name") or text]
+            authors += [_text_of(child, "name") or _named(text)]
         elif name == "category":
             categories.append(child.get("term") or text)
         elif name in ("creator", "subject"):
-            (authors if name == "creator" else categories).append(text)
+            (creators if name == "creator" else categories).append(text)
         elif text and name not in extra:
             extra[name] = text
     link = _link(element, base) or extra.get("guid", "")
@@ -249,12 +270,18 @@ def _item(element: Any, base: str) -> Item:
         title=_titled(element),
         link=link,
         summary=extra.get("summary") or extra.get("description") or extra.get("content") or extra.get("encoded") or "",
-        authors=tuple(filter(None, authors)),
+        authors=tuple(filter(None, [*authors, *(one for one in creators if one not in authors)])),
         categories=tuple(filter(None, categories)),
         published=aware(extra.get("published") or extra.get("pubDate") or extra.get("date") or extra.get("issued")),
         updated=aware(extra.get("updated") or extra.get("modified")),
         extra=extra,
     )
+
+
+def _named(text: str) -> str:
+    """Who an author of RSS is, by its rules an address: "lea@example.org (Léa Martin)"; "" where no name is."""
+    found = _MAIL.fullmatch(text)
+    return (found[1] or found[2] or "").strip(" \"'") if found else text
 
 
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
@@ -293,6 +320,8 @@ def _text_of(element: Any, name: str) -> str:
 
 
 def _text(element: Any) -> str:
+    for one in element.iterdescendants(*_PARTING):  # of XHTML: "<p>One</p><p>Two</p>" are two words
+        one.text, one.tail = f" {one.text or ''}", f" {one.tail or ''}"
     return storable("".join(str(part) for part in element.itertext()).strip())
 
 
