@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from datetime import datetime
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
@@ -334,6 +335,7 @@ def test_a_date_that_no_calendar_holds_is_none(library, files):
         {"metadata": {"account": 2**64}},
         {"metadata": {"from": "half \ud83d a pair"}},
         {"metadata": {"half \ud83d a pair": 1}},
+        {"metadata": {7: "seven"}},
         {"published_at": datetime.fromisoformat("0001-01-01T00:00:00+05:00")},
         {"published_at": datetime.fromisoformat("9999-12-31T23:59:59-05:00")},
         {"published_at": "2024-05-06"},
@@ -342,8 +344,8 @@ def test_a_date_that_no_calendar_holds_is_none(library, files):
 def test_a_document_that_cannot_be_stored_is_named(library, wrong):
     with pytest.raises(InputError, match="'broken'"):
         library.add_documents([document("fine", "some text"), document("broken", **({"text": "x"} | wrong))])
-    library.add_documents([document("fine", "some text")])
-    assert [entry.title for entry in library.documents()] == ["fine"]
+    library.add_documents([document("fine", "some text", metadata={"status": HTTPStatus.OK, "most": 2**64 - 1})])
+    assert [(one.title, one.metadata) for one in library.documents()] == [("fine", {"status": 200, "most": 2**64 - 1})]
 
 
 def test_a_new_retriever_is_one_class_and_one_line(library, files, monkeypatch):
@@ -659,8 +661,34 @@ def test_no_name_is_not_the_folder_that_one_is_in(library, files, monkeypatch):
 
 @pytest.mark.parametrize("query", [None, 5, b"rods", ["rods"]], ids=["none", "number", "bytes", "list"])
 def test_a_query_that_is_no_text_is_refused(library, query):
-    with pytest.raises(InputError, match="needs one text"):
+    with pytest.raises(InputError, match="A query has to be one text"):
         library.search(query)
+
+
+NO_TEXT = {
+    "ask": lambda library, _: library.ask(None),
+    "where": lambda library, _: library.search("rods", where=5),
+    "several where": lambda library, _: library.documents([5]),
+    "retriever": lambda library, _: library.search("rods", retriever=5),
+    "get": lambda library, _: library.get(None),
+    "get a path": lambda library, _: library.get(library.settings.home),
+    "get an entry": lambda library, entry: library.get(entry),
+    "remove": lambda library, _: library.remove(None),
+    "rename": lambda library, entry: library.rename(entry, None),
+    "rename nothing": lambda library, _: library.rename(None, "Rods"),
+    "add": lambda library, _: library.add([5]),
+    "add no list": lambda library, _: library.add(None),
+    "open": lambda _, __: Library.open(123),
+    "open no folder": lambda _, __: Library.open([]),
+}
+
+
+@pytest.mark.parametrize("wrong", NO_TEXT.values(), ids=NO_TEXT)
+def test_what_is_no_text_is_refused_by_an_error_that_says_so(library, wrong):
+    library.add_documents([document("rods", "The rods see at night.")])
+    with pytest.raises(InputError, match=r"got (None|5|123|\[\]|\w+\()"):
+        wrong(library, library.documents()[0])
+    assert [entry.title for entry in library.documents()] == ["rods"]
 
 
 @pytest.mark.parametrize(("first", "then"), [("none", "minilm"), ("minilm", "none")])

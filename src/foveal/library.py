@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foveal.errors import InputError, LibraryError, UnknownDocument
-from foveal.models.characters import is_read, scalar
+from foveal.models.characters import is_read, one_text, scalar
 from foveal.models.hub import require_known, whole_name
 from foveal.ranking.chosen import Usual, by_now
 from foveal.registry import RETRIEVERS, SEGMENTERS, lookup, require_name
@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from foveal.ranking.explanation import Explanation
     from foveal.reading import Reading, ReadSettings
     from foveal.reading.asking import Asked, AskEvent, AskSettings
+
+NAMED = "The id, path, folder or URL of a document"
 
 
 class Library:
@@ -154,9 +156,7 @@ class Library:
         `retrieval.filters`); `options` go to the retriever (hybrid: fusion="weighted" or "rrf", dense_weight, depth;
         lexsembridge and generative: model).
         """
-        if not isinstance(query, str):
-            raise InputError(f"A search got {query!r:.60} for its query; it needs one text.")
-        query = scalar(query)
+        query = scalar(one_text(query, "A query"))
         found = self.retriever(retriever, where=where, **options)
         if budget_ms is not None and not isinstance(rank, str):
             raise InputError("A budget is for rankers by name (rank='knrm:100,blockrank'); or give it to a Cascade.")
@@ -199,7 +199,8 @@ class Library:
         UnknownName lists the names there are.
         """
         self._follow()
-        name, _, model = (name or ("hybrid" if self.store.dimension else "lexical")).partition(":")
+        name = one_text(name or ("hybrid" if self.store.dimension else "lexical"), "The name of a retriever")
+        name, _, model = name.partition(":")
         options = {"model": model, **options} if model else options
         kind = lookup(RETRIEVERS, name, kind="retriever")
         unknown = options.keys() - getattr(kind, "__dataclass_fields__", options).keys()
@@ -272,7 +273,7 @@ class Library:
         from foveal.reading.likeness import KNOWN
 
         begun = time.perf_counter()
-        if not question.strip():
+        if not one_text(question, "A question").strip():
             raise InputError("The question is empty. Ask something that the library may answer.")
         if not self.store.counts()["documents"]:
             raise LibraryError(f"The library in {self.settings.place} is empty. Fill it: foveal add FILE_OR_FOLDER")
@@ -311,7 +312,7 @@ class Library:
 
         `revision`, a hash or its beginning, asks for that text though another has replaced it since.
         """
-        if re.fullmatch(r"[0-9a-f]{32}", which):
+        if re.fullmatch(r"[0-9a-f]{32}", one_text(which, NAMED)):
             return self.store.text(which, revision)
         return self.store.text(self.only(which).id, revision)
 
@@ -327,7 +328,7 @@ class Library:
 
         What stands just there goes first; then what came from that file or below that folder; then an id.
         """
-        if not which.strip():  # the folder of the shell, where its variable was empty
+        if not one_text(which, NAMED).strip():  # the folder of the shell, where its variable was empty
             raise UnknownDocument("Nothing was named. Give an id, a path, a folder or a URL; `foveal list` shows all.")
         address = address_of(which)
         condition = f"id = {literal(document_id(address))} OR source = {literal(address)}"
@@ -344,14 +345,14 @@ class Library:
 
     def remove(self, which: str | Sequence[Entry]) -> list[Entry]:
         """Remove what `find(which)` finds, or just these entries, and return them."""
-        entries = self.find(which) if isinstance(which, str) else list(which)
+        entries = self.find(which) if isinstance(which, str) or not isinstance(which, Iterable) else list(which)
         with self.store.writing(going_on=True):
             self.store.remove([entry.id for entry in entries])
         return entries
 
     def rename(self, which: str | Entry, title: str) -> Entry:
         """Give the document that `which` names another title, or "" its own back (`retrieval.renaming`)."""
-        return rename(self.store, self.only(which) if isinstance(which, str) else which, title)
+        return rename(self.store, which if isinstance(which, Entry) else self.only(which), title)
 
     def stats(self) -> Stats:
         """Counts and sizes."""

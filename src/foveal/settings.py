@@ -61,6 +61,10 @@ class Settings:
     def load(cls, home: str | Path | None = None, *, environment: Mapping[str, str] | None = None) -> Settings:
         """The settings that hold for `home`; InputError names a setting that is not one or has a wrong type."""
         env = os.environ if environment is None else environment
+        if not isinstance(home, str | os.PathLike | None):
+            raise InputError(
+                f"A home has to be a folder or the URI of an object store (a str or Path); this got {home!r:.60}."
+            )
         asked = [one for one in (home, env.get("FOVEAL_HOME")) if one]
         local = next((one for one in asked if store_uri(one) is None), None)
         place = expanded(local or _user_folder("data")).resolve()

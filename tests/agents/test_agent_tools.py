@@ -360,7 +360,7 @@ def test_an_assistant_that_may_adds_texts_and_allowed_files_and_removes(tmp_path
     gone = called(calls, "remove", which=text["became"][0]["id"])
     assert gone == {"id": text["became"][0]["id"], "title": "Eels"}
     assert "may not be read" in refused(calls, "add", sources=[str(tmp_path / "secret.txt")])
-    for blank in ("", "  "):  # no name of the whole folder
+    for blank in ("", "  ", "file://"):  # no name of the whole folder
         assert "has no name" in refused(calls, "add", sources=[blank])
     assert "Give either" in refused(calls, "add")
     assert "holds 3 documents" in refused(calls, "remove", which=str(files))

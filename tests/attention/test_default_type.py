@@ -32,6 +32,11 @@ from foveal.attention.patterns import RandomBlocks
 from foveal.attention.report import recall
 from foveal.attention.roar_graph import RoarSettings
 from foveal.attention.rotation import rotations_of
+from foveal.models.event_attention import EventText, joined
+from foveal.models.lexsembridge_reading import corpus_weights
+from foveal.nn.causal_attention import positions
+from foveal.nn.text_filter import padded
+from foveal.reading.looking import by_sentence
 
 DEFAULTS = (torch.bfloat16, torch.float64)
 
@@ -193,3 +198,16 @@ def test_a_predictor_that_is_first_needed_meanwhile_serves(dtype, tmp_path):
     again = BoundaryPredictor.load(tmp_path / "boundaries.safetensors")
     keys = drawn(1, 2, 90, 8)
     assert torch.equal(read.predict(keys), again.predict(keys))
+
+
+@pytest.mark.parametrize("dtype", DEFAULTS)
+def test_what_else_a_server_computes_is_as_ever(dtype):
+    window = tuple(range(start, start + size) for start, size in ((0, 3), (3, 300), (303, 77)))
+    texts = [(drawn(5, 8), EventText(text="a", age_days=3.14159, burst=1.7, similarity=0.123))]
+    vectors = drawn(9, 8).numpy()
+    assert alike(lambda: [by_sentence(drawn(2, 381), window)], dtype)
+    assert alike(lambda: [positions(700, 32)], dtype)
+    assert alike(lambda: [padded([drawn(3, 4), drawn(7, 4)], 5)[0]], dtype)
+    for parts in ([texts, []], [[], []]):
+        assert alike(lambda parts=parts: [(told := joined(parts, 8)).states, told.facts], dtype)
+    assert alike(lambda: [corpus_weights([[row % 3, row] for row in range(9)], vectors, 12)], dtype)

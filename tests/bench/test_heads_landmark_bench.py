@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import torch
 from foveal.attention import LandmarkModel, LandmarkSettings, ReadSettings
 from foveal.attention.landmark_training import DecoderSize, own_decoder
 from foveal.bench import heads_landmark_records as bench_records
+from foveal.bench import trained_arms
 from foveal.bench.heads_landmark import _other_ways, novels, opened_rows, perplexity
 from foveal.bench.heads_landmark_arms import (
     ASK,
@@ -120,16 +121,20 @@ def test_records_that_a_quick_run_leaves_out_are_told(tmp_path):
     assert row.as_json()["value"] is None
 
 
-def test_a_quick_run_trains_no_records_where_those_kept_are_of_other_code(tmp_path):
-    settings = BenchSettings(data=tmp_path, cache=tmp_path, quick=True)
-    bench_records.record_model(settings, TINY)
-    assert bench_records.is_trained(settings, TINY)
-    (told,) = (tmp_path / "landmark").glob("records-*/run.json")
-    told.write_text(json.dumps({**json.loads(told.read_text()), "code": "of last year"}))
-    told.parent.rename(tmp_path / "landmark" / "records-older")
-    (row,) = bench_records.records(settings, TINY)
+@pytest.mark.parametrize("other", ["code", "seed", "steps"])
+def test_a_quick_run_trains_no_records_where_those_kept_are_others(tmp_path, monkeypatch, other):
+    settings, scale = BenchSettings(data=tmp_path, cache=tmp_path, quick=True), TINY
+    bench_records.record_model(settings, scale)
+    assert bench_records.is_trained(settings, scale)
+    if other == "code":
+        monkeypatch.setattr(trained_arms, "digest_of", lambda *_: "of this year")
+    elif other == "seed":
+        settings = replace(settings, seed=1)
+    else:
+        scale = replace(scale, record_steps=scale.record_steps + 1)
+    (row,) = bench_records.records(settings, scale)
     assert row.note.startswith("not run: a full run trains")
-    assert [path.name for path in (tmp_path / "landmark").glob("records-*")] == ["records-older"]
+    assert len(list((tmp_path / "landmark").glob("records-*"))) == 1
 
 
 @pytest.mark.slow

@@ -201,7 +201,7 @@ def test_other_texts_in_reuters_place_have_no_figure_to_meet(monkeypatch):
     monkeypatch.setattr(layers_lama, "_outside", lambda *_: iter(()))
     monkeypatch.setattr(layers_lama, "compared", lambda *_, **__: iter(()))
     assert [row.ok for row in layers_lama.accuracy(arms)] == [None] * 4
-    monkeypatch.setattr(layers_lama, "REUTERS", (2, 1))
+    monkeypatch.setitem(SIZES, "Reuters-8", (2, 1))
     assert [row.ok for row in layers_lama.accuracy(arms)] == [None, False, None, None]
 
 

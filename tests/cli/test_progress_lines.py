@@ -64,6 +64,19 @@ def test_a_bar_says_what_it_took_and_what_is_left(monkeypatch):
     assert "left" not in line()
 
 
+def test_a_bar_keeps_to_one_line_of_a_terminal(monkeypatch):
+    monkeypatch.setattr("foveal.cli.output.notes", lambda: Console(force_terminal=True, width=80))
+    bar, now = progress_bar(), 0.0
+    bar.get_time = lambda: now
+    task = bar.add_task("3 documents, 1,024 passages (52/s); passages", total=2048)
+    for now in (0.0, 20.0, 40.0):
+        bar.update(task, completed=int(now) * 20)
+    with bar.console.capture() as said:
+        bar.console.print(bar.make_tasks_table(bar.tasks))
+    (line,) = Text.from_ansi(said.get()).plain.splitlines()
+    assert line.rstrip().endswith("800/2048 0:00:40 0:01:03 left")
+
+
 def test_a_reading_tells_lines_on_standard_error(soon, capsys):
     assert isinstance(progress_bar(), ProgressLines)
     with Watch() as watch:

@@ -128,6 +128,8 @@ def test_gains_are_means_with_errors_and_missing_values_are_left_out():
     assert gains([[0.0, 0.0]])[0].p == 1.0
     for same in (0.25, 0.1, 0.3):  # rounding gives 0.1 three times a spread of its own
         assert [one.p for one in gains([[same] * 3, [-same] * 3])] == [0.125, 1.0]
+    assert gains([[0.3 - 0.2, 0.7 - 0.6, 1.1 - 1.0]])[0].p == 0.125  # so does what they are the differences of
+    assert gains([[0.1 + 0.2 - 0.3] * 3])[0].p == 1.0
     with pytest.raises(InputError, match="at least two"):
         gains([[1.0, float("nan")]])
     for wrong in ([], [1.0, 2.0]):

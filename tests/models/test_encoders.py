@@ -39,6 +39,7 @@ def test_vectors_are_those_of_sentence_transformers(exact, peer):
 
 def test_no_texts_have_as_wide_vectors_as_some(exact, peer):
     assert exact.encode([]).shape == peer.encode([]).shape == (0, 384)
+    assert exact.encode(np.array(TEXTS[:2])).shape == peer.encode(np.array(TEXTS[:2])).shape == (2, 384)
 
 
 def test_counting_tokens_leaves_the_batches_of_other_threads_as_they_are(peer):

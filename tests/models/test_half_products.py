@@ -75,6 +75,18 @@ def test_the_callers_defaults_change_nothing() -> None:
 
 
 @needs_compiler
+@pytest.mark.parametrize("default", [torch.bfloat16, torch.float64])
+def test_the_check_says_the_same_while_a_model_loads(default: torch.dtype) -> None:
+    """It is made once: products would stay slow for as long as the process runs."""
+    torch.set_default_dtype(default)
+    try:
+        said = half_products._agrees.__wrapped__()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert said == half_products._agrees()
+
+
+@needs_compiler
 def test_numbers_that_are_not_finite_stay_so() -> None:
     weight = published(40, 8)
     weight[3, 2], weight[39, 7] = float("inf"), float("nan")

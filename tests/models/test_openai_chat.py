@@ -218,6 +218,29 @@ def test_a_password_in_an_address_is_sent_and_not_shown(server, routes):
     assert server.requests[0].headers["authorization"].startswith("Basic ")
 
 
+def test_an_address_that_is_none_shows_no_password_and_is_not_tried(server):
+    """Their ports are no numbers to an HTTP client, which was tried four times as one that cannot be reached."""
+    for address, shown in (
+        ("me:hidden@127.0.0.1/v1", "…@127.0.0.1/v1"),
+        ("htp://me:hidden@127.0.0.1/v1", "htp://…@127.0.0.1/v1"),
+        ("http://me:hid/den@127.0.0.1/v1", "http://…@127.0.0.1/v1"),
+        ("http://me:hid#den@127.0.0.1/v1", "http://…@127.0.0.1/v1"),
+        ("http://me:hidden@[::1/v1", "http://…@[::1/v1"),
+        ("http://127.0.0.1:99999/v1", "http://127.0.0.1:99999/v1"),
+        ("http://127.0.0.1:80\n80/v1", "http://127.0.0.1:80\n80/v1"),
+    ):
+        with pytest.raises(InputError) as told:
+            OpenAIChat("tiny", address)
+        assert repr(shown) in str(told.value)
+
+
+def test_blanks_around_an_address_and_a_key_of_blanks_count_as_nothing(server, routes, monkeypatch):
+    routes[PATH] = answering("fovea")
+    monkeypatch.setenv("FOVEAL_CHAT_KEY", "secret")
+    assert OpenAIChat("tiny", f" {server.url('/v1')}\n", " \n").chat(ASK) == "fovea"
+    assert server.requests[-1].headers["authorization"] == "Bearer secret"
+
+
 LISTED = json.dumps({"object": "list", "data": [{"id": "small", "object": "model"}, {"id": "large"}, {"name": "x"}]})
 
 

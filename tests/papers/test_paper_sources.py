@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from datetime import UTC, date, datetime
+from html import escape
 
 import feedparser
 import pytest
@@ -37,6 +38,7 @@ from foveal.papers.sources.arxiv_api import ArxivApi, ids_of, is_withdrawn, quer
 from foveal.papers.sources.arxiv_feed import ArxivFeed
 from foveal.papers.sources.feed import Feed, plain, read_feed
 from foveal.papers.sources.hf import HfPapers
+from foveal.papers.sources.json_feed import items_of_json
 from foveal.papers.sources.library_documents import LONGEST, LibraryDocuments, abstract_of
 from foveal.papers.sources.oai import Oai
 from foveal.registry import PAPER_SOURCES, lookup
@@ -270,11 +272,31 @@ def test_an_author_of_rss_is_a_name_and_no_address():
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
+        ("Léa Martin (lea@example.org)", "Léa Martin"),
+        ("mailto:ana@example.org, bo@example.org", ""),
+        ('"Li, Bo" <bo@example.org>', "Li, Bo"),
+        ("Vision Team @ Example (Paris)", "Vision Team @ Example (Paris)"),
+    ],
+)
+def test_no_kind_of_feed_shows_the_address_of_an_author(given, expected):
+    told = escape(given, quote=False)
+    inside = (f"<author>{told}</author>", f"<creator>{told}</creator>", f"<author><name>{told}</name></author>")
+    items = "".join(f"<item><title>One</title>{one}</item>" for one in inside)
+    found = read_feed(f"<rss><channel>{items}</channel></rss>".encode(), "http://example.org/feed")
+    feed = {"version": "https://jsonfeed.org/version/1.1", "items": [{"title": "One", "authors": [{"name": given}]}]}
+    [other] = items_of_json(json.dumps(feed).encode(), "http://example.org/feed")[0]
+    assert {one.authors for one in (*found, other)} == {(expected,) if expected else ()}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
         ("for n<m and k>2 it holds", "for n<m and k>2 it holds"),
         ("<p>if a<b and c>d</p><p class='x'>so</p>", "if a<b and c>d so"),
         ("<a href='x'>ours</a> &amp; x<y, see <http://x.org>", "ours & x<y, see <http://x.org>"),
         ("<script async src='x'>evil()</script>ok <em >a</em ><br/>b<!-- c -->", "ok a b"),
         ("<jats:p>One</jats:p>", "One"),
+        (f"see <a\n{' ' * 20}href='x'\n{' ' * 20}>ours</a\n{' ' * 20}>", "see ours"),
     ],
 )
 def test_a_sign_of_less_is_no_tag(given, expected):
@@ -291,6 +313,8 @@ def test_an_entry_in_xhtml_keeps_its_words_apart_and_leads_from_its_own_base():
     first, second = Feed().read(feed.encode(), "http://example.org/feed").records
     assert (first.title, first.abstract, first.url) == ("On looking", "One Two three", "http://example.org/dir/1")
     assert second.url == "http://example.org/2"
+    bare = "<rss><channel><item><title>C</title><description><p>One</p><p>Two</p></description></item></channel></rss>"
+    assert Feed().read(bare.encode(), "http://example.org/feed").records[0].abstract == "One Two"
 
 
 @pytest.mark.parametrize(
@@ -739,7 +763,7 @@ def test_documents_of_the_library_as_papers(tmp_path):
                 f"# Report\n\n{words}",
                 "Report",
                 url="https://example.org/r",
-                metadata={"version": "2.1, draft"},
+                metadata={"version": "2.1, draft", "source": f"arxiv:{'9' * 70}"},  # which is nobody's id
             ),
         ]
     )

@@ -104,8 +104,9 @@ def test_scores_that_are_no_numbers_order_nothing(score):
         ordered(HITS, [0.5, score, 0.1], "blockrank", HITS)
 
 
+@pytest.mark.parametrize("alone", [False, True], ids=["beside others", "the only one left"])
 @pytest.mark.parametrize("wrong", ["fewer tokens", "fewer layers", "other heads", "another type"])
-def test_a_kept_block_that_is_no_block_of_its_tokens_is_read_anew(qwen, tmp_path, wrong):
+def test_a_kept_block_that_is_no_block_of_its_tokens_is_read_anew(qwen, tmp_path, wrong, alone):
     """The file says rightly what it was made with, and holds other numbers than it should."""
     ranker = BlockRank(qwen, layout=replace(KEPT, query_offset=1024), cache=BlockCache(tmp_path))
     expected = ranker.scores("Where is the key?", HITS)
@@ -119,6 +120,9 @@ def test_a_kept_block_that_is_no_block_of_its_tokens_is_read_anew(qwen, tmp_path
         "another type": torch.Tensor.half,
     }[wrong]
     save_file({"keys": change(keys).contiguous(), "values": change(values).contiguous()}, str(path), metadata=about)
+    for other in tmp_path.glob("*/*.safetensors"):
+        if alone and other != path:
+            other.unlink()
     assert ranker.scores("Where is the key?", HITS) == pytest.approx(expected, abs=1e-6)
     with safe_open(str(path), framework="pt") as opened:
         assert torch.allclose(opened.get_tensor("keys"), keys, atol=1e-6)
@@ -131,12 +135,13 @@ def test_what_is_no_number_is_not_kept(tmp_path):
     token = ranker.prompter.plain(" keeper")[-1]
     with torch.no_grad():
         model.model.model.embed_tokens.weight[token] = math.inf
-    assert ranker.keep(HITS[:1]) > 0
-    with pytest.raises(InputError, match="computes what is no number of these passages"):
-        ranker.keep(HITS[1:2])
+    with pytest.raises(InputError, match=r"computes what is no number of these passages .*nothing of them is kept"):
+        ranker.keep(HITS)
+    assert ranker.cache.bytes == 0
+    assert ranker.keep([HITS[0], HITS[2]]) > 0
     segments = ranker.prompter.segments("-", TEXTS)
     held = [ranker.cache.holds(ranker._scope(segments), one.ids) for one in segments.documents]
-    assert held == [True, False, False]
+    assert held == [True, False, True]
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -14,8 +15,9 @@ from tiny import tiny
 from foveal.errors import InputError
 from foveal.ranking.blockrank import KEPT, BlockRank
 from foveal.ranking.blockrank_cache import BlockCache
-from foveal.ranking.blockrank_kept import bytes_a_token, keep_library
+from foveal.ranking.blockrank_kept import bytes_a_token, keep_library, load_kept
 from foveal.retrieval.rows import Entry
+from foveal.training.blockrank import KEPT as SAVED
 from foveal.types import Document
 
 MANY, FEW = 230, 45
@@ -145,3 +147,17 @@ def test_a_library_is_not_read_in_vain(few, ranker, tmp_path, caplog):
     with caplog.at_level(logging.WARNING, "foveal.ranking"), pytest.raises(InputError, match=f"After 0 of {FEW}"):
         keep_library(replace(ranker, cache=BlockCache(tmp_path / "file")), few)
     assert caplog.text.count("cannot be written to") == 1
+
+
+def test_a_model_whose_positions_stretch_ranks_and_keeps_nothing(few, tmp_path):
+    """What it reads of a passage depends on how far behind the question stands."""
+    folder = tiny("qwen", tmp_path / "model").folder
+    (folder / SAVED).write_text(json.dumps({"layer": 1, "layout": asdict(replace(KEPT, query_offset=1024))}))
+    assert load_kept(str(folder)).cache is not None
+    config = json.loads((folder / "config.json").read_text())
+    config["rope_parameters"] = {"rope_theta": 1e4, "rope_type": "dynamic", "factor": 4.0}
+    (folder / "config.json").write_text(json.dumps(config))
+    ranker = load_kept(str(folder))
+    assert ranker.cache is None
+    with pytest.raises(InputError, match="turns positions otherwise in longer texts"):
+        keep_library(ranker, few)

@@ -36,6 +36,8 @@ def test_the_papers_program_is_read():
         "```python\r\ngraph.node('a')\r\n```",
         "thought\n   ```python\n   graph.node('a')\n   ```",
         "thought, then it stops\n```python\ngraph.node('a')",
+        "graph.node('a')\n```\n",
+        "<|action_start|><|interpreter|>\n```python\ngraph.node('a')",
     ],
 )
 def test_delimiters(written):

@@ -219,6 +219,23 @@ def test_windows_are_up_to_three_sentences_with_most_of_the_claim():
         ("Die Mühle mahlt Hafer.", "Hafer mahlt die Mühle nicht.", True),
         ("Le moulin brûle l'avoine.", "Le moulin n'a jamais brûlé l'avoine.", True),
         ("Мельница не сгорела.", "Мельница сгорела.", True),
+        ("The mill burns only oats.", "The mill burns not only oats but also wood.", True),
+        ("More than 50 mills burnt.", "No more than 50 mills burnt.", True),
+        ("The mill worked until 1820.", "The mill did not work until 1820.", True),
+        ("The mill burned oats.", "The mill never burned oats, and stood idle until 1950.", True),
+        ("There is doubt that the mill burnt.", "There is no doubt that the mill burnt.", True),
+        ("The bridge is not safe.", "The bridge is unsafe.", False),
+        ("The bridge is unsafe.", "The bridge is not safe.", False),
+        ("Der Vertrag ist nicht gültig.", "Der Vertrag ist ungültig.", False),
+        ("Mindestens 50 Mühlen brannten.", "Nicht weniger als 50 Mühlen brannten.", False),
+        ("Mehr als 50 Mühlen brannten.", "Nicht mehr als 50 Mühlen brannten.", True),
+        ("La ville compte 50 moulins.", "La ville ne compte pas moins de 50 moulins.", False),
+        ("Le moulin tourne encore.", "Le moulin ne tourne plus.", True),
+        ("Le roi n'a pas signé le traité.", "Le traité n'a pas été signé par le roi.", False),
+        ("El molino quema avena.", "El molino no sólo quema avena, sino leña.", False),
+        ("O moinho queima aveia.", "O moinho não queima apenas aveia, mas lenha.", False),
+        ("O moinho ardeu em 1890.", "Não há dúvida de que o moinho ardeu em 1890.", False),
+        ("Сгорело 50 мельниц.", "Сгорело не менее 50 мельниц.", False),
     ],
 )
 def test_who_says_not_of_what(claim, said, wanted):
@@ -230,6 +247,10 @@ def test_denied_and_opposed_words():
     assert opposed("It increases the risk.", "It decreases the risk.")
     assert not opposed("It increases the risk.", "It increases the risk, not decreases it.")
     assert not opposed("It raises it.", "It increases it.")
+    assert opposed("The result is consistent.", "The result is inconsistent.")
+    for one, other in (("improved", "proved"), ("disease", "ease"), ("import", "port"), ("until", "till")):
+        assert not opposed(f"It is {one}.", f"It is {other}.")
+        assert not opposed(f"It is {other}.", f"It is {one}.")
 
 
 # -- made pairs -------------------------------------------------------------------------------------------------------

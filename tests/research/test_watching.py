@@ -90,6 +90,10 @@ NOTHING: dict[str, Any] = {"flipped": [], "new": [], "gone": [], "sources": []}
         ("The new drug reduces pain in adults.", "There is no doubt that the new drug reduces pain in adults.", False),
         ("The new drug reduces pain in adults.", "The new drug never reduces pain in adults.", True),
         ("Das neue Mittel lindert Schmerzen.", "Das neue Mittel lindert keine Schmerzen.", True),
+        ("Das neue Mittel lindert Schmerzen.", "Das neue Mittel lindert nicht nur Schmerzen, sondern Fieber.", False),
+        ("Die Mühle von Vasa mahlt Roggen.", "Die Mühle von Vasa mahlt Roggen, nicht Hafer.", False),
+        ("Le roi a reconnu le traité.", "Le roi n'a jamais reconnu le traité.", True),
+        ("The new drug only reduces pain in adults.", "The new drug not only reduces pain in adults.", True),
     ],
 )
 def test_what_only_sounds_like_a_denial_flips_no_claim(before: str, after: str, flips: bool) -> None:

@@ -17,6 +17,9 @@ from foveal.text.dates import aware
         ("2026-10-02 23:00:00 UTC", datetime(2026, 10, 2, 23, tzinfo=UTC)),
         ("2026-10-02T23:00:00 GMT", datetime(2026, 10, 2, 23, tzinfo=UTC)),
         ("Sun, 6 Nov 1994 08:49:37 +0000", datetime(1994, 11, 6, 8, 49, 37, tzinfo=UTC)),
+        ("Sat, 20 May 2023 10:00:00 PM", datetime(2023, 5, 20, 22, tzinfo=UTC)),
+        ("20 May 2023 12:05 a.m. +0200", datetime(2023, 5, 19, 22, 5, tzinfo=UTC)),
+        ("2023-05-20 12:30 PM", datetime(2023, 5, 20, 12, 30, tzinfo=UTC)),
         ("Sun, 6 Nov 1994 08:49:37 0200", datetime(1994, 11, 6, 6, 49, 37, tzinfo=UTC)),
     ],
 )

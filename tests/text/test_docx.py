@@ -44,7 +44,9 @@ def test_headings_are_known_by_their_styles_or_their_levels(tmp_path):
             paragraph("Body text", level=9),
         )
     )  # fmt: skip
-    (tmp_path / "a.docx").write_bytes(word(body, styles=STYLES, about="<dc:creator>Ada</dc:creator>"))
+    for name in ("a.docx", "a.docm", "A.DOTX", "a.dotm"):
+        (tmp_path / name).write_bytes(word(body, styles=STYLES, about="<dc:creator>Ada</dc:creator>"))
+    assert len({read_document(path).text for path in tmp_path.iterdir()}) == 1
     found = read_document(tmp_path / "a.docx")
     assert found.text.split("\n\n") == [
         "# Of eyes", "# Cones", "By day.", "## Red", "## Blue", "#### Clause one", "## Own", "Body text",
@@ -160,6 +162,42 @@ def test_a_style_has_the_list_of_the_one_that_it_is_based_on():
     assert read(body, styles=styles, numbering=LISTS).text.split("\n\n") == ["1. a", "2. b", "2.1 c", "d", "3. e"]
 
 
+def test_a_style_is_on_the_level_of_its_list_that_names_it():
+    text = '<w:numFmt w:val="decimal"/><w:lvlText w:val="{}"/>'
+    own = f'<w:lvl w:ilvl="0"><w:pStyle w:val="A"/>{text.format("A%1")}</w:lvl>'
+    numbering = f'{LISTS}<w:abstractNum w:abstractNumId="9">{own}</w:abstractNum>'
+    numbering += '<w:num w:numId="4"><w:abstractNumId w:val="9"/></w:num>'
+    deep = '<w:numPr><w:ilvl w:val="1"/><w:numId w:val="1"/></w:numPr>'
+    styles = style("deep", own="D", more=deep)
+    styles += style("a", own="A", based="D", more='<w:numPr><w:numId w:val="4"/></w:numPr>')
+    body = paragraph("one", "D") + paragraph("two", "A") + paragraph("three", "A")
+    assert read(body, styles=styles, numbering=numbering).text.split("\n\n") == ["1.1 one", "A1 two", "A2 three"]
+
+
+def test_ordinals_are_english_in_english_only():
+    numbering = f'<w:abstractNum w:abstractNumId="1"><w:lvl w:ilvl="0">{form("ordinal", "%1")}</w:lvl></w:abstractNum>'
+    numbering += '<w:num w:numId="1"><w:abstractNumId w:val="1"/></w:num>'
+    for language, label in (("en-GB", "1st"), ("es-ES", "1")):
+        lang = f'<w:rPrDefault><w:rPr><w:lang w:val="{language}"/></w:rPr></w:rPrDefault>'
+        found = read(
+            paragraph("uno", listed=(1, 0)), numbering=numbering, styles=f"<w:docDefaults>{lang}</w:docDefaults>"
+        )
+        assert found.text == f"{label} uno"
+
+
+def test_a_cell_that_is_part_of_the_one_above_has_no_number():
+    def row(text, merged):
+        return f"<w:tr><w:tc><w:tcPr>{merged}</w:tcPr>{paragraph(text, listed=(1, 0))}</w:tc>{other}</w:tr>"
+
+    other, above = f"<w:tc>{paragraph('x')}</w:tc>", '<w:vMerge w:val="restart"/>'
+    rows = row("a", above) + row("", "<w:vMerge/>") + row("", '<w:vMerge w:val="continue"/>') + row("b", "<w:vMerge/>")
+    assert read(f"<w:tbl>{rows}</w:tbl>", numbering=LISTS).text.split("\n")[2:] == [
+        "|  | x |",
+        "|  | x |",
+        "| 2. b | x |",
+    ]
+
+
 def test_a_box_within_a_box_is_read_once():
     run = "<w:r><w:t>{}</w:t></w:r>"
     inner = f"<w:txbxContent>{paragraph('Inner.')}</w:txbxContent>"
@@ -242,7 +280,7 @@ MATH = "http://schemas.openxmlformats.org/officeDocument/2006/math"
         ("<m:rad><m:deg/><m:e>{x+1}</m:e></m:rad>", "√(x+1)"),
         ("<m:rad><m:deg>{3}</m:deg><m:e>{x}</m:e></m:rad>", "√[3](x)"),
         ("<m:m><m:mr><m:e>{1}</m:e><m:e>{2}</m:e></m:mr><m:mr><m:e>{3}</m:e><m:e>{4}</m:e></m:mr></m:m>", "1, 2; 3, 4"),
-        ("<m:eqArr><m:e>{x=1}</m:e><m:e>{y=2}</m:e></m:eqArr>", "x=1; y=2"),
+        ("<m:eqArr><m:e>{x&amp;=1}</m:e><m:e>{y&amp;=2}</m:e></m:eqArr>", "x=1; y=2"),
         ("<m:nary><m:naryPr><m:chr m:val='∑'/></m:naryPr><m:sub>{i}</m:sub><m:sup/><m:e>{x}</m:e></m:nary>", "∑i x"),
     ],
 )
@@ -261,6 +299,9 @@ def test_signs_of_fonts_of_signs_and_boxes_of_forms_are_read():
     assert read(body).text == "10 μm ± 2\n\nα\uf0ff"
     boxes = sign.format("Wingdings", "F0FE") + sign.format("Wingdings", "00A8") + sign.format("Wingdings", "F021")
     assert read(paragraph(run.format(f"{boxes}{sign.format('Arial', '2192')}{sign.format('X', 'no')}"))).text == "☑☐→"
+    assert read(paragraph(run.format(f"{font}<w:t>\uf061\uf020\uf062</w:t>"))).text == "α β"
+    others = (("Wingdings 2", "0052"), ("Wingdings 2", "F0A3"), ("Webdings", "0061"), ("Times New Roman", "00B0"))
+    assert read(paragraph(run.format("".join(sign.format(*one) for one in others)))).text == "☑☐°"
     form = "<w:fldChar><w:ffData><w:checkBox>{}</w:checkBox></w:ffData></w:fldChar>"
     off, on = '<w:default w:val="0"/>', '<w:default w:val="1"/>'
     given = (off, on, f"{off}<w:checked/>", f'{on}<w:checked w:val="0"/>')

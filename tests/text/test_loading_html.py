@@ -360,11 +360,26 @@ def test_a_short_page_is_not_cut_at_its_links_and_its_heading_is_there_once():
 
 
 @pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ("<h1>Manual</h1><nav><a href='/a'>Install</a><a href='/b'>Use</a></nav>", "# Manual\n\nInstall Use"),
+        ("<nav><nav><a href='/a'>Use</a></nav></nav><p>See <a href='/b'>all</a>.</p>", "See all."),
+        ("<p><span>O</span><span>nce there <a href='/a'>was</a> 東</span><span>京</span>.</p>", "Once there was 東京."),
+    ],
+)
+def test_a_page_of_contents_is_kept_and_words_are_not_cut(body, text):
+    assert read_html(f"<html><body>{body}</body></html>".encode(), name="a.html").text == text
+
+
+@pytest.mark.parametrize(
     ("formula", "written"),
     [
         ("<mi>E</mi><mo>=</mo><mi>m</mi><msup><mi>c</mi><mn>2</mn></msup>", "E=mc^2"),
         ("<mfrac><mrow><mi>a</mi><mo>+</mo><mi>b</mi></mrow><msub><mi>c</mi><mi>i</mi></msub></mfrac>", "(a+b)/(c_i)"),
         ("<mtable><mtr><mtd>1</mtd><mtd>2</mtd></mtr><mtr><mtd>3</mtd><mtd>4</mtd></mtr></mtable>", "1, 2; 3, 4"),
+        ("<mtable><mtr><mtd>x</mtd><mtd>=1</mtd></mtr><mtr><mtd>y</mtd><mtd>≤2</mtd></mtr></mtable>", "x=1; y≤2"),
+        ("<msup><mfenced><mi>x</mi><mi>y</mi></mfenced><mn>2</mn></msup>", "(x,y)^2"),
+        ("<msqrt>\n<mi>x</mi>\n</msqrt>", "√(x)"),
         ("<mn>2</mn><msqrt><mi>x</mi><mo>+</mo><mn>1</mn></msqrt>", "2√(x+1)"),
         ("<mroot><mrow><mi>x</mi><mn>1</mn></mrow><mn>3</mn></mroot>", "√[3](x1)"),
         ("<mi>f</mi><mfenced><mi>x</mi><mi>y</mi></mfenced>", "f(x,y)"),

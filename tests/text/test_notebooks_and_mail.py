@@ -209,6 +209,7 @@ iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJ
     ("name", "seen", "url"),
     [
         ("a.mhtml", "https://example.org/tides", "https://example.org/tides"),
+        ("a.mht", "https://example.org/ti\n des", "https://example.org/tides"),
         ("a.MHT", "file:///home/ana/tides.html", "https://example.org/inner"),
     ],
 )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from fastapi import APIRouter, Body, FastAPI
 from fastapi.testclient import TestClient
 from lxml import html
 from members import PAPER, member, with_papers
@@ -20,6 +21,7 @@ from foveal.web import api_shapes as shapes
 from foveal.web.app import create_app
 from foveal.web.paper_shapes import PaperDetail, PaperEntry
 from foveal.web.site import SiteSettings
+from foveal.web.small_forms import SmallForms
 
 
 @pytest.fixture
@@ -116,6 +118,19 @@ def test_a_text_may_tell_how_nul_is_written(tmp_path: Path) -> None:
             assert (sent.status_code, "NUL" in sent.text) == (400, True)
         in_pieces = iter([b'{"question": "a\\', b"u0000b", b'"}'])
         assert "NUL" in client.post("/api/ask", content=in_pieces, headers=JSON).text
+
+
+def test_nul_is_seen_in_json_that_is_not_called_so() -> None:
+    app, router = FastAPI(), APIRouter(route_class=SmallForms, strict_content_type=False)
+
+    @router.post("/")
+    def told(body: Annotated[dict[str, Any], Body()]) -> dict[str, Any]:
+        return body
+
+    app.include_router(router)
+    with TestClient(app) as client:
+        sent = client.post("/", content=rb'{"a": "b\u0000"}')
+    assert (sent.status_code, "NUL" in sent.text) == (400, True)
 
 
 REFUSED: dict[str, tuple[str, str, Any, int, str]] = {

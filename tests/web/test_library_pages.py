@@ -17,16 +17,18 @@ from reading_site import STORY, made_app, pdf, text_of, visiting
 from servers import page, serving
 from text.books import epub, paragraph, word
 
+from foveal import faults
 from foveal.errors import InputError
 from foveal.library import Library
 from foveal.retrieval import adding
 from foveal.retrieval.store import Store
 from foveal.settings import Settings
+from foveal.text.discovery import KINDS
 from foveal.web import library_pages
 from foveal.web.jobs import Job, JobSettings
 from foveal.web.library_adding import AddWork
 from foveal.web.passage_marks import marked_words
-from foveal.web.uploads import LONGEST_NAME, addresses_in, file_given, pasted_given, safe_name
+from foveal.web.uploads import ACCEPT, LONGEST_NAME, TAKEN, addresses_in, file_given, pasted_given, safe_name
 
 
 @pytest.fixture
@@ -328,6 +330,13 @@ def test_arxiv_ids_and_urls_are_told_from_texts(tmp_path):
         file_given(Settings(home=tmp_path, cache=tmp_path, max_file_mb=1), "a.txt", b"x" * (2**20 + 1))
 
 
+@pytest.mark.parametrize("ending", ACCEPT.partition(",application")[0].split(","))
+def test_every_ending_that_the_form_offers_is_taken(tmp_path, ending):
+    given = file_given(Settings(home=tmp_path, cache=tmp_path), f"page{ending}", b"From: a@b.example\n\nSome words.")
+    assert given.name == f"page{ending}"
+    assert all(any(one in ACCEPT.split(",") for one, kind in KINDS.items() if kind == taken) for taken in TAKEN)
+
+
 def test_search_shows_the_place_with_words_marked(visitor, monkeypatch):
     visitor.add(("mill.md", STORY.encode()), ("tides.pdf", pdf("Nothing here.", "The tide is high at noon.")))
     page = visitor.client.get("/library?q=keepers+of+the+mill").text
@@ -471,6 +480,20 @@ def test_a_home_that_was_moved_lets_its_uploads_go_too(tmp_path):
     assert kept(tmp_path / "after") == []
 
 
+def test_a_file_that_was_sent_again_since_its_home_was_moved_stays_with_its_new_document(tmp_path):
+    with visiting(made_app(tmp_path / "before")) as visitor:
+        visitor.add(("mill.md", STORY.encode()))
+        before = visitor.only()
+    (tmp_path / "before").rename(tmp_path / "after")
+    with visiting(made_app(tmp_path / "after")) as visitor:
+        visitor.add(("mill.md", STORY.encode()))
+        assert "is deleted" not in text_of(visitor.client.get(f"/library/{before}/remove").text)
+        visitor.post(f"/library/{before}/remove")
+        assert len(kept(tmp_path / "after")) == 1
+        visitor.post(f"/library/{visitor.only()}/remove")
+    assert kept(tmp_path / "after") == []
+
+
 @pytest.mark.parametrize("which", ["..%2F..%2Fetc", "%2e%2e", "x' OR 1=1", "short", "z" * 33, "add"])
 def test_an_id_that_cannot_be_is_no_path(visitor, which):
     visitor.add(("mill.md", STORY.encode()))
@@ -513,6 +536,15 @@ def test_words_stand_in_their_own_direction_and_one_is_one(visitor):
     assert "1 passage for" in text_of(found)
     for shown, name in ((listed, "document-title"), (found, "hit-title"), (found, "quote")):
         assert re.search(rf'class="{name}"[^>]* dir="auto"', shown), name
+
+
+def test_passages_of_a_document_that_is_not_there_yet_are_not_counted(visitor, app):
+    visitor.add(("mill.md", STORY.encode()))
+    before = re.search(r"1 document · \d passages?", text_of(visitor.client.get("/library").text))[0]
+    with faults.injected({"store.passages-written": "interrupt"}), pytest.raises(KeyboardInterrupt):
+        app.state.site.library.add_documents([document("tide", "The tide mill turns twice a day.")])
+    for path in ("/library", "/library?q=mill"):
+        assert before in text_of(visitor.client.get(path).text)
 
 
 def test_marks_stand_on_the_words_that_were_asked_for():

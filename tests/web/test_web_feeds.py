@@ -131,14 +131,17 @@ def test_an_old_paper_that_a_curator_picks_comes_to_those_who_ask_by_time(tmp_pa
 
 
 def test_subjects_and_names_are_escaped_in_addresses(tmp_path):
-    odd = replace(ODD, authors=(Named(name="李 明"),), categories=("Machine learning & AI", "Café"))
+    odd = replace(ODD, authors=(Named(name="李 明"),), categories=("Machine learning & AI", "Café", "AI/ML"))
     own = TestClient(site_app(tmp_path, [odd]))
     assert "http://testserver/categories/Machine%20learning%20%26%20AI" in _addresses(own, "/sitemap/0.xml")
     assert all(one.isascii() and " " not in one for one in _addresses(own, "/sitemap/0.xml"))
-    for name in ("category/Machine%20learning%20%26%20AI", "category/Caf%C3%A9", "author/%E6%9D%8E-%E6%98%8E"):
+    of = ("category/Machine%20learning%20%26%20AI", "category/Caf%C3%A9", "category/AI/ML", "category/AI%2FML")
+    for name in (*of, "author/%E6%9D%8E-%E6%98%8E"):
         page = own.get(f"/feed/{name}.json").json()["home_page_url"]
         assert page.isascii()
-        assert own.get(page).status_code == 200
+        shown = own.get(page)
+        assert shown.status_code == 200
+        assert f"http://testserver/feed/{name.replace('%2F', '/')}.xml" in shown.text
 
 
 @pytest.mark.parametrize(

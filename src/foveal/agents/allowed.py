@@ -43,7 +43,7 @@ class Allowed:
         from foveal.text.arxiv import arxiv_address
 
         named = named.strip()
-        if not named:  # as a path it would be the first folder, and all that is in it
+        if not named.removeprefix("file://"):  # as a path it would be the first folder, and all that is in it
             raise InputError("A source has no name. Name a file, a folder, a page or an arXiv id.")
         if (paper := arxiv_address(named) or arxiv_address(f"arxiv:{named}")) and not self._path(named):
             return self._of_web(paper)

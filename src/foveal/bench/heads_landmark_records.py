@@ -13,7 +13,7 @@ Controls  blocks drawn blindly; the latest blocks, which makes a sliding window,
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import sqrt
 
 import torch
@@ -22,12 +22,12 @@ from torch import Tensor
 from foveal.attention.landmark_cache import LandmarkCache, ReadSettings
 from foveal.attention.landmark_model import LandmarkModel
 from foveal.attention.landmark_training import own_decoder
-from foveal.bench.code import digest_of
-from foveal.bench.heads_landmark_arms import SYMBOLS, VALUES, AnswerLoss, Scale, asked_texts, record_model
+from foveal.bench.heads_landmark_arms import SYMBOLS, VALUES, AnswerLoss, Records, Scale, asked_texts, record_model
 from foveal.bench.settings import BenchSettings
+from foveal.bench.trained_arms import place_of
 from foveal.evaluation.plots import heatmap, lines
 from foveal.evaluation.tables import Row
-from foveal.training.checkpoints import DONE, RUN, read
+from foveal.training.checkpoints import DONE
 
 LENGTHS = (1024, 4096, 16_384)
 NEAR = 0.08
@@ -82,11 +82,13 @@ def records(settings: BenchSettings, scale: Scale) -> Iterator[Row]:
 
 
 def is_trained(settings: BenchSettings, scale: Scale) -> bool:
-    """Whether the cache holds the arm as this code trains it: one of other code would be trained anew, for long."""
-    model = LandmarkModel(own_decoder(scale.small, SYMBOLS, settings.seed, positions=scale.few.train_length), scale.few)
-    made_by = {"code": digest_of(model, AnswerLoss(model)), "torch": torch.__version__}
-    done = (settings.cache / "landmark").glob(f"records-*/{DONE}")
-    return any(made_by.items() <= (read(path.with_name(RUN)) or {}).items() for path in done)
+    """Whether the cache holds the arm as `record_model` would train it, which takes long."""
+    size, few, seed = scale.small, scale.few, settings.seed
+    model = LandmarkModel(own_decoder(size, SYMBOLS, seed, positions=few.train_length), few)
+    loop = scale.loop(scale.record_steps, scale.record_windows, scale.record_rate, seed)
+    rows = Records(few.window_tokens, seed)
+    told = {"size": asdict(size), "landmarks": asdict(few), "symbols": SYMBOLS, "rows": asdict(rows)}
+    return (place_of(settings, "landmark", "records", model, AnswerLoss(model), loop, told)[1] / DONE).is_file()
 
 
 def _at(

@@ -34,6 +34,7 @@ SIZES: Mapping[str, tuple[int, ...]] = {
     "TeClass": (3_927,),  # pairs of the test
     "Clickbait": (32_000,),  # headlines
     "Hawkes": (64, 9_984),  # sequences to test with, their events
+    "Reuters-8": (5_485, 2_189),  # texts to learn from, of the test
     "Reuters-21578": (21_577,),  # dated items
     "RealtimeQA": (10_232, 607),  # dated pages, judged questions
 }

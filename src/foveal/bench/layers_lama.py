@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from statistics import fmean, pstdev
 
-from foveal.bench.known_sets import held_to
+from foveal.bench.known_sets import held_to, is_set
 from foveal.bench.layers_lama_arms import Arm, Arms, Texts, scores_of
 from foveal.bench.layers_lama_exact import exact, speed
 from foveal.bench.layers_lama_tokens import tokens
@@ -40,8 +40,6 @@ SPECIFIED = {
     "structured": 0.955,
 }  # fmt: skip
 """Accuracy on Reuters-8 as specified, of one seed."""
-REUTERS = (5_485, 2_189)
-"""Texts to learn from and of the test, by which Reuters-8 is told."""
 BELOW, WEAKER = 0.01, 0.03
 """By which LAMA may stay below that, as seeds do; and the others: one that is weaker still is no peer."""
 
@@ -78,7 +76,7 @@ def accuracy(arms: Arms) -> Iterator[Row]:
             least = specified(name, arm.name, quick=arms.settings.quick)
             note = _spread(shares, parts)
             row = Row.of(f"{name}: {arm.name}", "accuracy", found[arm.name], at_least=least, note=note)
-            yield held_to("Reuters-8", (len(texts.train), len(texts.test)) == REUTERS, row)
+            yield held_to("Reuters-8", is_set("Reuters-8", len(texts.train), len(texts.test)), row)
         yield from _outside(name, texts)
         yield from compared(name, found, pooling, quick=arms.settings.quick)
 

@@ -13,9 +13,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,7 +35,8 @@ CATEGORIES = {"accessibility": "accessibility", "best-practices": "best practice
 LEAST = 95
 SERIOUS = 7
 """Weight from which on a rule of accessibility is one that axe calls serious (7) or critical (10)."""
-WITHIN_S = 300
+WITHIN_S, ENDS_S = 300, 5
+"""Seconds that Lighthouse has for a page, and to end when it is stopped."""
 THEMES = {"light": 1, "dark": 0}
 """Chromium's `preferredColorScheme`."""
 
@@ -99,24 +102,35 @@ def _marked(lighthouse: list[str], chromium: str, address: str, theme: str) -> d
     command = [*lighthouse, address, "--quiet", "--output=json", f"--chrome-flags={flags}"]
     command.append(f"--only-categories={','.join(CATEGORIES)}")
     try:
-        told = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=WITHIN_S,
-            env=os.environ | {"CHROME_PATH": chromium},
-        )
+        output, complaints = _told(command, os.environ | {"CHROME_PATH": chromium})
     except subprocess.TimeoutExpired as error:
         said = f"Lighthouse was not done with {address} after {WITHIN_S} s, and was stopped."
-        raise FovealError(f"{said} Try again where less else runs.") from error
+        raise FovealError(f"{said} Try again while the machine does little else.") from error
     try:
-        found: dict[str, Any] = json.loads(told.stdout)
+        found: dict[str, Any] = json.loads(output)
     except ValueError as error:
-        raise FovealError(f"Lighthouse did not look at {address}: {told.stderr.strip()[-300:]}") from error
+        raise FovealError(f"Lighthouse did not look at {address}: {complaints.strip()[-300:]}") from error
     if found.get("runtimeError"):
         raise FovealError(f"Lighthouse did not look at {address}: {found['runtimeError'].get('message')}")
     return found
+
+
+def _told(command: list[str], environment: dict[str, str]) -> tuple[str, str]:
+    """What a command writes, and its complaints. One that is stopped goes with what it began: npx has Lighthouse for a
+    child, and Lighthouse, at an interrupt, stops its Chromium.
+    """
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    ) as process:
+        try:
+            return process.communicate(timeout=WITHIN_S)
+        except BaseException:
+            for how in (signal.SIGINT, signal.SIGKILL):
+                with suppress(ProcessLookupError):  # all ended by themselves
+                    os.killpg(process.pid, how)
+                with suppress(subprocess.TimeoutExpired):
+                    process.communicate(timeout=ENDS_S)  # until none is left that could write
+            raise
 
 
 def _rows(system: str, found: dict[str, Any]) -> Iterator[Row]:

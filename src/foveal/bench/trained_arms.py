@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,14 +37,28 @@ def trained(
 
     `together` makes a batch of rows, `optimizer` what the loop uses instead of its own.
     """
-    code = digest_of(model, loss, *((optimizer,) if optimizer else ()))
-    known_by = {"arm": name, "told": json.dumps(told, sort_keys=True), "torch": torch.__version__, "code": code}
-    digest = hashlib.sha256(json.dumps([known_by, asdict(loop)], sort_keys=True).encode()).hexdigest()[:12]
-    folder = settings.cache / bench / f"{name}-{digest}"
+    known_by, folder = place_of(settings, bench, name, model, loss, loop, told, optimizer)
     job = Job(model, rows, loss, identity=known_by, plan=plan, collate=together, optimizer=optimizer)
     curves = train(job, loop, folder)
     model.cpu().eval()  # a run leaves it on a GPU where there is one; a run that is found does not
     return curves
+
+
+def place_of(
+    settings: BenchSettings,
+    bench: str,
+    name: str,
+    model: nn.Module,
+    loss: Any,
+    loop: LoopSettings,
+    told: Mapping[str, Any],
+    optimizer: Callable[[nn.Module], torch.optim.Optimizer] | None = None,
+) -> tuple[dict[str, str], Path]:
+    """What such an arm is known by, and its folder, be it there or not; once trained, `checkpoints.DONE` lies in it."""
+    code = digest_of(model, loss, *((optimizer,) if optimizer else ()))
+    known_by = {"arm": name, "told": json.dumps(told, sort_keys=True), "torch": torch.__version__, "code": code}
+    digest = hashlib.sha256(json.dumps([known_by, asdict(loop)], sort_keys=True).encode()).hexdigest()[:12]
+    return known_by, settings.cache / bench / f"{name}-{digest}"
 
 
 def data_digest(*parts: Tensor | str) -> str:

@@ -154,6 +154,7 @@ def print_table(rows: Sequence[Sequence[str]], *, spare: Collection[str], narrow
 def progress_bar() -> Progress:
     """A bar on standard error: what, how far, how long it will take; lines at intervals where that is no terminal."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.table import Column
 
     from foveal.cli.progress_lines import ProgressLines, TimeLeft
 
@@ -164,9 +165,7 @@ def progress_bar() -> Progress:
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),  # a file may be called [bold]
         BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeLeft(),
+        *(one(table_column=Column(no_wrap=True)) for one in (MofNCompleteColumn, TimeElapsedColumn, TimeLeft)),
     )
     return Progress(*columns, console=console, transient=True)
 

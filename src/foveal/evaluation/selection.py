@@ -25,6 +25,9 @@ Floats = npt.NDArray[np.float64]
 Z95 = 1.96
 """Standard errors on each side of a 95 % interval."""
 
+DECIMALS = 12
+"""Of differences, that count: of two equal ones one may be 0.1 and one 0.09999999999999998."""
+
 
 @dataclass(frozen=True, slots=True)
 class Gain:
@@ -47,7 +50,7 @@ def gains(differences: object) -> list[Gain]:
 
     InputError: another shape, or a candidate with fewer than two examples.
     """
-    values: Floats = np.asarray(differences, dtype=np.float64)
+    values: Floats = np.asarray(differences, dtype=np.float64).round(DECIMALS)
     if values.ndim != 2 or not values.size:
         raise InputError(f"Differences of shape {values.shape} came; they need (candidates, examples).")
     counts = (~np.isnan(values)).sum(1)

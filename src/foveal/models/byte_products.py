@@ -76,8 +76,9 @@ def pays() -> bool:
     if not vnni or native_bfloat16() or not hasattr(torch, "_int_mm") or library(SOURCE) is None:
         return False
     with torch.device("cpu"), torch.inference_mode():
-        weight = (torch.arange(67 * 48).view(67, 48) % 255 - 127.0) / 127
-        x, bias = (torch.arange(80 * 48).view(80, 48) % 251 - 125.0) / 127, torch.arange(67.0)
+        count = torch.arange(80 * 48, dtype=torch.float32)
+        weight, x = (count[: 67 * 48].view(67, 48) % 255 - 127) / 127, (count.view(80, 48) % 251 - 125) / 127
+        bias = count[:67]
         x[:, 0] = weight[:, 0] = 1.0  # so that all numbers are bytes already
         made = _made(weight)
         said = made is not None and torch.allclose(made(x, bias), x @ weight.T + bias, rtol=1e-5, atol=1e-4)

@@ -17,6 +17,13 @@ Found = TypeVar("Found")
 _HALVES = re.compile(r"[\ud800-\udfff]")
 
 
+def one_text(given: object, what: str) -> str:
+    """`given`, which is a text. InputError: it is something else; `what` says what it was given for."""
+    if not isinstance(given, str):
+        raise InputError(f"{what} has to be one text (a str); this got {given!r:.60}.")
+    return given
+
+
 def scalar(text: str) -> str:
     """`text` with lone surrogates, which are no characters, replaced one for one by U+FFFD: every offset holds."""
     return text if text.isascii() else _HALVES.sub("\ufffd", text)

@@ -1,9 +1,13 @@
-"""The type of a model's weights: as a caller names it ("float32", or PyTorch's own torch.float32), and what is fast."""
+"""The type of a model's weights: as a caller names it ("float32", or PyTorch's own torch.float32), and what is fast;
+and the type of numbers that are made without one, which transformers changes while it makes a model."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from threading import RLock
+from typing import TYPE_CHECKING, Any
 
 from foveal.errors import InputError
 
@@ -25,3 +29,35 @@ def native_bfloat16() -> bool:
 
     probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
+
+
+_changing = RLock()
+
+
+@contextmanager
+def usual_type() -> Iterator[None]:
+    """Inside, layers are made in the usual type: no other thread's load of a model has put its own in that place."""
+    with _changing:
+        yield
+
+
+@cache
+def load_in_turn() -> None:
+    """From now on transformers makes the layers of one model at a time.
+
+    Meanwhile the default type of all threads is that model's, and then again what it was: of two at once, the second
+    would put back the first one's, for as long as the process runs.
+    """
+    from transformers import modeling_utils
+
+    transformers: Any = modeling_utils
+    theirs = getattr(transformers, "local_torch_dtype", None)
+    if theirs is None:  # another version
+        return
+
+    @contextmanager
+    def in_turn(*given: Any, **named: Any) -> Iterator[None]:
+        with _changing, theirs(*given, **named):
+            yield
+
+    transformers.local_torch_dtype = in_turn

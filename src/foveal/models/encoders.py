@@ -117,7 +117,7 @@ class SentenceTransformerEncoder:
         import torch
 
         require_several(texts)
-        if not texts:
+        if len(texts) == 0:  # an array of texts has no truth value
             return np.empty((0, self.dimension), dtype=np.float32)
         vectors = self._model.encode(
             list(map(scalar, texts)), normalize_embeddings=True, convert_to_tensor=True, show_progress_bar=False

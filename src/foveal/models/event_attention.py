@@ -163,15 +163,15 @@ def joined(parts: Sequence[Sequence[tuple[Tensor, EventText]]], dimension: int) 
     shape = (len(parts), max([1, *lengths]))
     device = next((states.device for one in parts for states, _ in one), torch.device("cpu"))
     mask = torch.arange(shape[1], device=device) < torch.tensor(lengths, device=device)[:, None]
-    rows, facts = [], torch.zeros(*shape, 3, device=device)
+    rows, facts = [], torch.zeros(*shape, 3, dtype=torch.float32, device=device)
     for number, one in enumerate(parts):
         at = 0
         for states, event in one:
-            facts[number, at : at + len(states)] = torch.tensor(facts_of(event))
+            facts[number, at : at + len(states)] = facts.new_tensor(facts_of(event))
             at += len(states)
-        padding = torch.zeros(shape[1] - at, dimension, device=device)
+        padding = facts.new_zeros(shape[1] - at, dimension)
         rows.append(torch.cat([*(states.float() for states, _ in one), padding]))
-    return EventStates(torch.stack(rows) if rows else torch.zeros(*shape, dimension), mask, facts)
+    return EventStates(torch.stack(rows) if rows else facts.new_zeros(*shape, dimension), mask, facts)
 
 
 def settings_of(stored: Mapping[str, object]) -> EventAttentionSettings:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from foveal.errors import InputError, ModelUnavailable
 from foveal.evaluation.files import whole_file
+from foveal.models.dtypes import usual_type
 from foveal.models.event_attention import EventAttention, settings_of
 from foveal.types import Encoder
 
@@ -95,7 +96,8 @@ def read_event_model(folder: Path, encoder: Encoder | None = None) -> tuple[Even
     try:
         about: dict[str, Any] = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         state = load_file(folder / WEIGHTS)
-        attention = EventAttention(int(about["dimension"]), settings_of(about["settings"]))
+        with usual_type():
+            attention = EventAttention(int(about["dimension"]), settings_of(about["settings"]))
         attention.load_state_dict(state)
         name, stated = str(about["encoder"]), str(about["fingerprint"])
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:

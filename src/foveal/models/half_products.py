@@ -88,8 +88,8 @@ def _agrees() -> bool:
     if library(SOURCE) is None:
         return False
     with torch.device("cpu"), torch.inference_mode():
-        weight = (torch.arange(67 * 41).view(67, 41) % 17 - 8.0) / 8
-        x, bias = (torch.arange(15 * 41).view(15, 41) % 5 - 2.0) / 4, torch.arange(67.0)
+        count = torch.arange(67 * 41, dtype=torch.float32)
+        weight, x, bias = (count.view(67, 41) % 17 - 8) / 8, (count[: 15 * 41].view(15, 41) % 5 - 2) / 4, count[:67]
         panels = _packed(weight)  # sums of eighths are exact, in any order
         said = panels is not None and HalfWeight(panels, (67, 41))(x, bias).equal(x @ weight.T + bias)
     if not said:

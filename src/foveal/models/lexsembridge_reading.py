@@ -28,6 +28,7 @@ from torch import Tensor
 from foveal.errors import InputError, ModelUnavailable
 from foveal.evaluation.files import whole_file
 from foveal.models.characters import scalar
+from foveal.models.dtypes import usual_type
 from foveal.models.lexsembridge import Bridge, BridgeSettings, MaskedHead, Reading
 from foveal.models.lexsembridge_single import fits, of_one
 from foveal.types import Encoder
@@ -149,7 +150,8 @@ class Reader:
         if len(texts) == 1:
             vectors, states = next(workers(len(groups)).map(made, groups))
             return Reading(vectors, ids, states, states[:, 0])
-        vectors, states = torch.empty(len(texts), encoder.dimension), torch.zeros(*ids.shape, encoder.dimension)
+        vectors = torch.empty(len(texts), encoder.dimension, dtype=torch.float32)
+        states = vectors.new_zeros(*ids.shape, encoder.dimension)
         for places, (mean, hidden) in zip(groups, workers(len(groups)).map(made, groups), strict=True):
             vectors[places], states[places, : hidden.shape[1]] = mean, hidden
         return Reading(vectors, ids, states, states[:, 0])
@@ -202,7 +204,8 @@ def padded(rows: Sequence[Sequence[int]], *, fill: int = -1) -> Tensor:
 def masked_head(encoder: Encoder, *, fresh: bool = False) -> MaskedHead:
     """The encoder's masked-language head. InputError: it has none, and no `fresh` one was asked for."""
     weights = bert_of(encoder, "a masked-language head").weights
-    head = MaskedHead(weights["embeddings.word_embeddings.weight"])
+    with usual_type():
+        head = MaskedHead(weights["embeddings.word_embeddings.weight"])
     part = "cls.predictions."
     if f"{part}bias" in weights:
         names = {"dense": "transform.dense", "norm": "transform.LayerNorm"}
@@ -224,7 +227,8 @@ def masked_head(encoder: Encoder, *, fresh: bool = False) -> MaskedHead:
 def made_bridge(encoder: Encoder, units: Units, settings: BridgeSettings, *, init_mlm_head: bool = False) -> Bridge:
     """A bridge with W = 0 for the encoder. Errors: as `masked_head` and `Bridge`."""
     head = masked_head(encoder, fresh=init_mlm_head) if settings.method == "CLR" else None
-    return Bridge(units.size, encoder.dimension, settings, special=units.special, head=head)
+    with usual_type():
+        return Bridge(units.size, encoder.dimension, settings, special=units.special, head=head)
 
 
 # -- W from a collection ----------------------------------------------------------------------------------------------
@@ -242,7 +246,7 @@ def corpus_weights(
     if not len(holding) or len(holding) != len(vectors):
         raise InputError(f"{len(holding)} documents came with {len(vectors)} vectors; there must be one for each.")
     documents = torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32))
-    sums, counts = torch.zeros(size, documents.shape[1]), torch.zeros(size)
+    sums, counts = documents.new_zeros(size, documents.shape[1]), documents.new_zeros(size)
     for row, units in enumerate(holding):
         there = torch.tensor(sorted({unit for unit in units if unit >= 0}), dtype=torch.long)
         sums[there] += documents[row]
@@ -333,8 +337,9 @@ def read_bridge(folder: Path, encoder: Encoder | None = None) -> tuple[Bridge, U
             f"W has {size:,} rows, but there are {units.size:,} {units.kind}: vocabulary and bridge do not belong "
             "together. Fetch the folder anew."
         )
-    head = MaskedHead(state["head.words"]) if "head.words" in state else None
-    bridge = Bridge(size, dimension, settings, special=special, head=head)
+    with usual_type():
+        head = MaskedHead(state["head.words"]) if "head.words" in state else None
+        bridge = Bridge(size, dimension, settings, special=special, head=head)
     try:
         bridge.load_state_dict(state)
     except RuntimeError as error:

@@ -10,6 +10,7 @@ answer's tokens on it is asked again, with room for both.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import cached_property
@@ -74,12 +75,15 @@ class OpenAIChat:
         machine mostly need none. `timeout_s` is the longest silence in seconds, `retries` the tries after the first.
         InputError: an address, a key or a time that is none.
         """
+        url = url.strip()
         try:
-            host = (urlsplit(url).scheme in ("http", "https") and urlsplit(url).hostname) or ""
-        except ValueError:  # a bracket without its other half
+            parts = urlsplit(url)
+            host = (parts.scheme in ("http", "https") and parts.port != 0 and parts.hostname) or ""
+        except ValueError:  # a bracket without its other half, or a port that is no number
             host = ""
-        if not host:
-            raise InputError(f"The model server's address is {url!r}; it needs the form http://127.0.0.1:8080/v1.")
+        if not (host and url.isprintable()):
+            shown = re.sub(r"(?s)^(\w*://)?.*@", r"\1…@", url)  # a password may be what makes it no address
+            raise InputError(f"The model server's address is {shown!r}; it needs the form http://127.0.0.1:8080/v1.")
         if not 0 < timeout_s < inf:
             raise InputError(f"timeout_s is {timeout_s}; it needs seconds above 0, the longest silence of the server.")
         self.name = model
@@ -93,7 +97,7 @@ class OpenAIChat:
         self._words_only = False  # whether the server refused a schema that it was sent
         self._openai = host == "openai.com" or host.endswith(".openai.com")
         own = os.environ.get("OPENAI_API_KEY") if self._openai else None
-        self._key = _key(api_key or os.environ.get("FOVEAL_CHAT_KEY") or own or "")
+        self._key = _key(api_key, os.environ.get("FOVEAL_CHAT_KEY"), own)
 
     def chat(self, messages: Messages, sampling: Sampling = GREEDY, *, cancel: Cancel | None = None) -> str:
         """The whole answer. FetchFailed: the server failed. InputError: it refused the request or the key."""
@@ -331,16 +335,16 @@ class OpenAIChat:
             yield from chunks
 
 
-def _key(given: str) -> str:
-    """A key as a header takes it, "none" where there is none: a file or a shell leaves a line end behind it.
+def _key(*given: str | None) -> str:
+    """The first key that is one, "none" where none is, as a header takes it: a file or a shell leaves a line end.
 
     InputError: it holds what no header takes. It is not shown: errors are read by others, too.
     """
-    key = given.strip() or "none"
+    key = next(filter(None, ((one or "").strip() for one in given)), "none")
     if not (key.isascii() and key.isprintable()):
         raise InputError(
             f"The key of the model server holds what no key has: of its {len(key)} characters not all are printable "
-            "ASCII. Copy it anew: api_key, or FOVEAL_CHAT_KEY."
+            "ASCII. Copy it anew, to wherever it came from: api_key, FOVEAL_CHAT_KEY or OPENAI_API_KEY."
         )
     return key
 

@@ -7,16 +7,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from foveal.models.dtypes import load_in_turn
+
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Inside, transformers shows errors only, asks nobody whether to run a model's code (it is an error then), and the
-    garbage collector waits."""
+    """Inside, transformers shows errors only, asks nobody whether to run a model's code (it is an error then), loads in
+    turn with other threads, and the garbage collector waits."""
     collecting = gc.isenabled()
     gc.disable()  # imports and tokenizers make millions of objects that stay: looking through them takes a quarter
     try:
         from transformers import dynamic_module_utils, utils
 
+        load_in_turn()
         code: Any = dynamic_module_utils
         logging: Any = utils.logging
         waits = code.TIME_OUT_REMOTE_CODE  # seconds for a "y" on the terminal, which would run it

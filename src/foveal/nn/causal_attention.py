@@ -206,7 +206,8 @@ class GRUEncoder(nn.Module):
 def positions(tokens: int, dim: int, *, first: int = 0) -> Tensor:
     """(T, dim) of sines and cosines of the place, as in Vaswani et al."""
     place = torch.arange(first, first + tokens)[:, None]
-    turns = place * torch.exp(torch.arange(0, dim, 2) * (-torch.log(torch.tensor(10_000.0)) / dim))
+    even = torch.arange(0, dim, 2, dtype=torch.float32)
+    turns = place * torch.exp(even * (-torch.log(torch.tensor(10_000.0, dtype=torch.float32)) / dim))
     return torch.stack([turns.sin(), turns.cos()], -1).flatten(1)[:, :dim]
 
 

@@ -76,7 +76,7 @@ class TextFilter(nn.Module):
 def padded(vectors: list[Tensor], tokens: int) -> tuple[Tensor, Tensor]:
     """Token vectors of texts, each (T, C) -> (B, tokens, C), zeros behind each text, and the mask (B, tokens)."""
     channels = vectors[0].shape[-1]
-    made = torch.zeros(len(vectors), tokens, channels)
+    made = torch.zeros(len(vectors), tokens, channels, dtype=torch.float32)
     for row, one in enumerate(vectors):
         made[row, : min(tokens, len(one))] = one[:tokens]
     lengths = torch.tensor([len(one) for one in vectors])

@@ -130,14 +130,23 @@ def set_role(database: Database, which: str, role: str, *, by: Person | None = N
     if by is not None:
         must(by, "administer", "Roles are given by an admin only.")
     with database.writing() as session:
+        admins = admins_now(session)
         row = _row(session, which)
-        admins = session.scalar(select(func.count()).where(PersonRow.role == "admin")) or 0
-        if row.role == "admin" and role != "admin" and admins == 1:
+        if role != "admin" and admins == [row.id]:
             raise NotAllowed(f"{row.login} is the only admin. Make somebody else one first.")
         if row.role != role:
             record(session, by.login if by else "system", "set role", f"person:{row.login}", f"{row.role} -> {role}")
             row.role = role
         return person_of(row)
+
+
+def admins_now(session: Session) -> list[int]:
+    """Who is an admin, and stays it until the transaction ends: of two who stop being one at once, one is the last.
+
+    Ask before any other row of a person is held: who asks waits for all of these.
+    """
+    wanted = select(PersonRow.id).where(PersonRow.role == "admin").order_by(PersonRow.id)
+    return list(session.scalars(wanted.with_for_update(key_share=True)))
 
 
 def checked_role(role: str) -> str:

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from foveal.database import Base, Database, keep_numbers
 from foveal.errors import InputError, NotAllowed, UnknownPaper
-from foveal.papers.accounts import DELETED, GONE, Person, name_in_audit, spellings
+from foveal.papers.accounts import DELETED, GONE, Person, admins_now, name_in_audit, spellings
 from foveal.papers.moderation import must, record
 from foveal.papers.people_schema import (
     AdditionRow,
@@ -140,12 +140,12 @@ def erase(database: Database, person: Person, *, remarks: str = "keep", by: Pers
 
 
 def _not_the_last_admin(session: Session, person: Person) -> None:
+    admins = admins_now(session)
     row = session.get(PersonRow, person.id, with_for_update=True)  # of two who delete it one is late
     if row is None:
         raise UnknownPaper(f"{person.login} is not here any more.")
-    admins = session.scalar(select(func.count()).where(PersonRow.role == "admin", PersonRow.id != person.id)) or 0
     others = session.scalar(select(func.count()).where(PersonRow.id != person.id)) or 0
-    if row.role == "admin" and others and not admins:
+    if others and admins == [person.id]:
         raise NotAllowed(f"{row.login} is the only admin here. Make somebody else one first.")
 
 

@@ -37,6 +37,7 @@ from torch import Tensor, nn
 
 from foveal.errors import InputError
 from foveal.models.bert_torch import batches
+from foveal.models.dtypes import usual_type
 from foveal.ranges import BELOW_ONE, COUNT, POSITIVE, SEED, require_one_of, require_settings
 from foveal.ranking.article_models import (
     Floats,
@@ -247,7 +248,8 @@ class AttentiveCNN(nn.Module):
         about = saved_about(folder, cls.kind)
         words = Vocabulary(tuple(about["vocabulary"]["words"]), about["vocabulary"]["language"])
         word_cutter(words.language)
-        made = cls(words, AttentiveCNNSettings(**about["settings"]))
+        with usual_type():
+            made = cls(words, AttentiveCNNSettings(**about["settings"]))
         read_weights(made, folder, about)
         return made
 

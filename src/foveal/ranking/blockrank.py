@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +28,7 @@ from foveal.models.chat import Cancel
 from foveal.models.language import LanguageModel, load_language_model
 from foveal.models.lean import stretches
 from foveal.models.threads import Threads
-from foveal.ranking.blockrank_cache import Block, BlockCache, Scope, fitting
+from foveal.ranking.blockrank_cache import Block, BlockCache, Scope, alike, fits
 from foveal.ranking.blockrank_decode import ID_TOKENS, id_likelihoods
 from foveal.ranking.blockrank_forward import Found, read
 from foveal.ranking.blockrank_plan import Ask, Held
@@ -201,20 +201,28 @@ class BlockRank:
         return Held(self._read_missing(segments, self._scope(segments), cancel))
 
     def _read_missing(self, segments: Segments, scope: Scope, cancel: Cancel | None) -> list[Block]:
-        """The blocks of the instruction and of each document, in order. InputError: one made now holds no numbers."""
+        """The blocks of the instruction and of each document, in order. InputError: those made now hold no numbers."""
         assert self.cache is not None
         wanted = [segments.instruction, *(one.ids for one in segments.documents)]
-        blocks = fitting([self.cache.get(scope, ids) for ids in wanted], list(map(len, wanted)), self.depth)
-        missing = [n for n, block in enumerate(blocks) if block is None]
-        if missing:
-            documents = tuple(segments.documents[n - 1] for n in missing if n)
-            part = replace(segments, documents=documents, query=(), signal=())
-            made = read(self.model.model, part, Ask(keep=self.depth), cancel=cancel).blocks()
-            for n, block in zip(missing, made if missing[0] == 0 else made[1:], strict=True):
-                _require_numbers(self.model.name, block)
-                blocks[n] = block
-                self.cache.put(scope, wanted[n], block)
-        return [block for block in blocks if block is not None]
+        kept = [self.cache.get(scope, ids) for ids in wanted]
+        held = {n: one for n, one in enumerate(kept) if one is not None and fits(one, len(wanted[n]), self.depth)}
+        blocks = held | self._made(segments, held, cancel)
+        if not alike(list(blocks.values())):
+            held, blocks = {}, self._made(segments, {}, cancel)
+        for n in sorted(blocks.keys() - held.keys()):
+            self.cache.put(scope, wanted[n], blocks[n])
+        return [blocks[n] for n in range(len(wanted))]
+
+    def _made(self, segments: Segments, held: Container[int], cancel: Cancel | None) -> dict[int, Block]:
+        """The blocks that are not held, made by one pass: 0 is the instruction's, n that of document n - 1."""
+        missing = [n for n in range(len(segments.documents) + 1) if n not in held]
+        if not missing:
+            return {}
+        documents = tuple(segments.documents[n - 1] for n in missing if n)
+        part = replace(segments, documents=documents, query=(), signal=())
+        made = read(self.model.model, part, Ask(keep=self.depth), cancel=cancel).blocks()[0 if missing[0] == 0 else 1 :]
+        _require_numbers(self.model.name, made)
+        return dict(zip(missing, made, strict=True))
 
     def _scope(self, segments: Segments) -> Scope:
         return Scope(
@@ -227,9 +235,9 @@ class BlockRank:
         )
 
 
-def _require_numbers(name: str, block: Block) -> None:
-    """InputError: a block that would be kept holds what is no number, and each later answer by it would be none."""
-    if not all(bool(part.isfinite().all()) for part in block):
+def _require_numbers(name: str, blocks: Sequence[Block]) -> None:
+    """InputError: one that would be kept holds what is no number, and each later answer by it would be none."""
+    if not all(bool(part.isfinite().all()) for block in blocks for part in block):
         raise InputError(
             f"{name} computes what is no number of these passages (NaN or infinity), so nothing of them is kept. Load "
             "it in bfloat16 or float32 if it was in float16; else its weights are damaged."

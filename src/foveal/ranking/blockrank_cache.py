@@ -164,23 +164,15 @@ def size_of(block: Block | None) -> int:
     return sum(part.numel() * part.element_size() for part in block or ())
 
 
-def fitting(blocks: Sequence[Block | None], sizes: Sequence[int], layer: int) -> list[Block | None]:
-    """The blocks that are what they should be, of so many tokens each, up to that layer; None in the place of others.
-
-    What a file says of itself may be right while its numbers were cut or exchanged. Where those that are left differ in
-    heads or type, nobody knows which is right: none is.
-    """
-    kept = [
-        block if block is not None and _fits(block, size, layer) else None
-        for block, size in zip(blocks, sizes, strict=True)
-    ]
-    kinds = {tuple((part.shape[1], part.shape[3], part.dtype) for part in block) for block in kept if block}
-    return kept if len(kinds) <= 1 else [None] * len(kept)
+def fits(block: Block, tokens: int, layer: int) -> bool:
+    """Whether a block is of so many tokens, up to that layer: a file may say rightly what it is of, and be cut."""
+    shapes = [(part.dim(), *part.shape[:1], *part.shape[2:3]) for part in block]
+    return shapes == [(4, layer + 1, tokens), (4, layer, tokens)]
 
 
-def _fits(block: Block, tokens: int, layer: int) -> bool:
-    shapes = [(part.dim() == 4, *part.shape[:1], *part.shape[2:3]) for part in block]
-    return shapes == [(True, layer + 1, tokens), (True, layer, tokens)]
+def alike(blocks: Sequence[Block]) -> bool:
+    """Whether all have the same heads and type: else some are another model's, and nobody knows which."""
+    return len({tuple((part.shape[1], part.shape[3], part.dtype) for part in block) for block in blocks}) <= 1
 
 
 def _used(path: Path) -> float:

@@ -57,7 +57,7 @@ def keep_library(
     keeps nothing, or nothing can be written.
     """
     cache = ranker.cache
-    if cache is None and ranker.layout.keeps and stretches(ranker.model.model):
+    if cache is None and stretches(ranker.model.model):
         raise InputError(
             f"{ranker.model.name} turns positions otherwise in longer texts (dynamic or LongRoPE), so nothing can be "
             "kept. Train one on another model, or search by this one as it is."

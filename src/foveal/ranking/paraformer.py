@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from foveal.errors import InputError, ModelUnavailable
 from foveal.models import load_encoder
+from foveal.models.dtypes import usual_type
 from foveal.models.encoders import encoder_of
 from foveal.models.folders import fingerprint
 from foveal.models.hub import folder_of
@@ -289,7 +290,8 @@ class Paraformer(nn.Module):
                 f"The Paraformer in {folder} was trained with an encoder of fingerprint {about['fingerprint'][:12]}…; "
                 f"{found.name} is {has[:12]}…. Give it the encoder that it was trained with, or train it anew."
             )
-        made = cls(Frozen(found), ParaformerSettings(**about["settings"]))
+        with usual_type():
+            made = cls(Frozen(found), ParaformerSettings(**about["settings"]))
         read_weights(made, folder, about)
         return made
 

@@ -54,19 +54,19 @@ _SAYS = (
     r"say|state|mention|contain|provide|specify|hold|tell|give|include|answer|explain|describe|reveal|indicate|discuss"
     r"|address|have|offer"
 )
-_IN_THEM = (
-    r"(?: (?:here|anywhere))?(?: (?:in|by|within|from) (?:\w+ ){0,3}(?:texts?|excerpts?|passages?|contexts?|documents?"
-    r"|sources?|articles?|papers?|pages?|books?|reports?|stor(?:y|ies)|information)\b[^.;]*)?"
-)
+_GIVEN, _REST = r"(?:texts?|excerpts?|passages?|contexts?|documents?|sources?)", r"(?:(?!\bbut\b)[^.;])*"
+_THEM = rf"(?:\w+ ){{0,3}}(?:{_GIVEN}|articles?|papers?|pages?|books?|reports?|stor(?:y|ies)|information)\b"
+_IN_THEM = rf"(?: (?:here|anywhere))?(?: (?:in|by|within|from) {_THEM}{_REST})?"
 _REFUSAL = re.compile(
     r"(?:(?:i['’]?m |i am )?sorry[,.;]? (?:but )?)?(?:"
-    rf"not found{_IN_THEM}\s*(?:[.,;:!(–—-]|$)"
-    rf"|(?:the )?(?:text|excerpts?|passages?|context)s? (?:do(?:es)? not|don't|doesn't) (?:\w+ ){{0,2}}(?:{_SAYS})"
+    rf"not found(?:{_IN_THEM}\s*(?:[^\w\s]|\n|$)| (?:as|because|since the|in \[))"
+    rf"|(?:the )?(?:text|excerpts?|passages?|context)s? (?:do(?:es)? not|(?:don|doesn)['’]t) (?:\w+ ){{0,2}}(?:{_SAYS})"
     r"|(?:the )?answer (?:is|was) not (?:in|found|given|stated|mentioned|provided|there|known|specified|contained)\b"
     rf"|(?:it is )?not (?:mentioned|specified|provided|stated|given){_IN_THEM}[.!]?\s*$"
-    r"|(?:there (?:is|was) )?no (?:mention|information|indication)"
-    rf"(?: (?:of|about|on|regarding|as to|is|was|given|provided|available)\b|{_IN_THEM}[.!]?\s*$)"
-    r"|i (?:do not|don't) know"
+    rf"|(?:there (?:is|was) )?no (?:mention|information|indication)\b{_REST} (?:in|by|within) (?:\w+ ){{0,3}}{_GIVEN}\b"
+    r"|(?:there is )?no information(?: (?:is )?(?:available|given|provided))?"
+    r"(?: (?:about|of|on|regarding|as to)(?:(?! (?:but|was|were) )[^.;\[])*)?\s*(?:[.;!]|$)"
+    r"|i (?:do not|don['’]t) know"
     r"|nicht gefunden\b|(?:der|im|den) (?:text|auszüge)n? (?:\w+ )?(?:nicht|keine?)\b|ich weiß (?:es )?nicht"
     r"|(?:non|pas) trouvée?\b|(?:le texte|les extraits?) (?:ne|n['’])|je ne sais pas"
     r"|no (?:se )?(?:encontr|menciona|especifica)\w*|(?:el texto|los (?:extractos|fragmentos)) no\b|no lo sé"

@@ -162,5 +162,5 @@ def by_sentence(paid: Tensor, window: Window) -> Tensor:
     """Each head's scores of the sentences, in the unit above: (heads, …, tokens and more) -> (heads, …, sentences)."""
     sizes = torch.tensor([len(sentence) for sentence in window])
     owner = torch.arange(len(window)).repeat_interleave(sizes)
-    sums = torch.zeros(*paid.shape[:-1], len(window)).index_add_(-1, owner, paid[..., : len(owner)])
+    sums = paid.new_zeros(*paid.shape[:-1], len(window)).index_add_(-1, owner, paid[..., : len(owner)])
     return (sums / sizes.clamp(min=1)).clamp(min=0) * math.sqrt(len(owner) * USUAL)

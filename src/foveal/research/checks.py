@@ -18,7 +18,7 @@ from foveal.research.citations import BORNE_OUT
 from foveal.research.evidence import Verdict
 from foveal.research.qualifiers import dropped
 from foveal.research.quantities import GROUPED, INDIAN, decimal_comma, in_english, is_either
-from foveal.research.verification_signals import NOT_ELSEWHERE
+from foveal.research.verification_signals import denies, is_not, turned
 from foveal.retrieval.terms import terms
 from foveal.text.units import sentences
 from foveal.types import Passage, Span
@@ -33,13 +33,7 @@ _THOUSANDS = re.compile(r",(?=\d{3}(?!\d))|\s")
 _INDIAN = re.compile(INDIAN)
 
 _NAME = re.compile(r"\b[A-Z][\w'-]+")
-_NOT = re.compile(
-    rf"(?:\b(?:not|no|never|without|none|neither|cannot|n't|fails? to|failed to|{'|'.join(sorted(NOT_ELSEWHERE))})\b"
-    r"|n't\b)(?! (?:only|just|merely|simply|solely|but|doubts?|exception)\b| (?:fewer|less|more|later|earlier) than\b"
-    r"|(?: \w+){0,5} until\b)",
-    re.IGNORECASE,
-)
-"""Not "not only", "no fewer than", "not built until 1820": what these are said of is so."""
+_CUT_NOT = re.compile(r"n['’]t\b")
 
 
 class Checks(Protocol):
@@ -82,7 +76,7 @@ class WordChecks:
             return Verdict(label="contradicted", score=0.0, missing=missing, **told)  # type: ignore[arg-type]
         label = "supported" if share >= SUPPORTED else "partly" if share >= BORNE_OUT else "unsupported"
         left_out = dropped(claim, alone.text) if share >= BORNE_OUT else ""
-        if missing or left_out or bool(_NOT.search(claim)) != bool(_NOT.search(alone.text)):
+        if missing or left_out or bool(denies(claim, alone.text)) != bool(denies(alone.text, claim)):
             label = "partly" if label == "supported" else "unsupported"
         score = share / (1 + len(missing))
         told |= {"left_out": left_out}
@@ -120,8 +114,8 @@ def contradicts(claim: str, said: str, *, of: str = "") -> bool:
 def denied(claim: str, said: str) -> bool:
     """Whether a sentence says that a claim is not so, or the claim that the sentence is not."""
     own, other = (_without_numbers(one) for one in (claim, said))
-    turned = bool(_NOT.search(claim)) != bool(_NOT.search(said))
-    return turned and _alike(claim, said) and len(own & other) / len(own | other) >= 0.5
+    near = _alike(claim, said) and len(own & other) / len(own | other) >= 0.5
+    return near and turned(claim, said) and turned(said, claim)
 
 
 def _alike(claim: str, said: str) -> bool:
@@ -148,7 +142,7 @@ def _bare(number: str, comma: bool | None) -> str:
 
 
 def _without_numbers(text: str) -> set[str]:
-    return {word for word in terms(_NOT.sub(" ", text)) if not word[0].isdigit()}
+    return {word for word in terms(_CUT_NOT.sub(" not", text)) if not word[0].isdigit() and not is_not(word)}
 
 
 def _share(claim: str, said: str) -> float:

@@ -93,13 +93,22 @@ def programs_in(text: str) -> tuple[str, list[str]]:
     for pattern in (_ACTION, _BLOCK, _SPAN):
         found = [one for one in pattern.finditer(text) if one[1].strip()]
         if found:
-            inside = [_BLOCK.search(one[1] + "\n") for one in found]
-            programs = [block[1] if block else one[1] for block, one in zip(inside, found, strict=True)]
-            return text[: found[0].start()].strip(), programs
+            return text[: found[0].start()].strip(), [_unfenced(one[1])[1] for one in found]
     if not _LOOKS_LIKE_CODE.search(text):
         return text.strip(), []
-    begun = _LEFT_OPEN.search(text)
-    return (text[: begun.start()].strip(), [begun[1]]) if begun else ("", [text])
+    thought, program = _unfenced(text)
+    return thought, [program]
+
+
+def _unfenced(text: str) -> tuple[str, str]:
+    """What stands before a block, and what is in it; of a block that is only closed, what stands before its end."""
+    block = _BLOCK.search(text + "\n") or _LEFT_OPEN.search(text)
+    before = text[: block.start()] if block else ""
+    looks = _LOOKS_LIKE_CODE.search
+    if block and block[1].strip() and (looks(block[1]) or not looks(before)):
+        return before.strip(), block[1]
+    closed = text.partition("```")[0]
+    return "", closed if closed.strip() else text
 
 
 def _parsed(program: str) -> list[ast.stmt]:

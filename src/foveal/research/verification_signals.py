@@ -58,15 +58,16 @@ _SUFFIX = re.compile(r"(?:ments|ment|ations|ation|ingly|edly|ings|ing|ies|ied|er
 _NOT = frozenset(
     _listed("not no never none nobody nothing neither nor without cannot failed fails lacks lacked unable")
 )
-NOT_ELSEWHERE = frozenset(
+_NOT_ELSEWHERE = frozenset(
     _listed(
         "nicht kein keine keinen keinem keiner keines niemals nie keineswegs niet geen nooit nunca jamás ningún "
-        "ninguno ninguna não nenhum nenhuma inte ingen inga aldrig ikke aldri не нет никогда"
+        "ninguno ninguna não nenhum nenhuma inte ingen inga inget aldrig ikke aldri не нет никогда"
     )
 )
 """The same of German, Dutch, Spanish, Portuguese, Swedish, Danish, Polish, Russian; words that English has are left
 out. French says it in two words."""
-_SECOND_OF_TWO = frozenset(_listed("pas jamais aucun aucune rien guère nullement"))
+_SECOND_OF_TWO = frozenset(_listed("pas plus jamais aucun aucune rien guère nullement personne ni"))
+_NOT_IN_STEMS = re.compile(rf"\b(?:{'|'.join(sorted(_NOT_ELSEWHERE))}|ne)\b|\bn['’]\w", re.IGNORECASE)
 _NO_PROOF = frozenset(_listed("evidence proof indication indications sign signs"))
 _PROVING = frozenset(
     _listed(
@@ -75,10 +76,31 @@ _PROVING = frozenset(
     )
 )
 """What "no evidence" is not said of: "no evidence was found that it burnt" denies that it burnt."""
-_NO_DENIAL = frozenset(_listed("only just merely simply solely but doubt doubts exception"))
-"""Behind a "not" or the like: "not only", "nothing but", "no doubt"."""
-_COMPARED = frozenset(_listed("fewer less more later earlier"))
-_PREFIXES = ("un", "dis", "in", "im", "ir", "il")
+_NO_DENIAL = re.compile(
+    r"\s+(?:but\b"
+    r"|(?P<only>(?:only|just|merely|simply|solely|nur|bloß|lediglich|allein|alleen|slechts|enkel|bara|endast|bare|kun"
+    r"|tylko|jedynie|wyłącznie|только|лишь)\b)"
+    r"|(?:\w+\s+)?(?P<alone>(?:seulement|uniquement|solo|sólo|solamente|únicamente|só|apenas|somente)\b)"
+    r"|(?:\w+\s+)?(?P<doubt>(?:doubts?|exception|zweifel|twijfel|doute|duda|dúvida|tvivel|tvil|wątpliwości|сомнений)\b)"
+    r"|(?P<than>(?:fewer|less|more|later|earlier|weniger|mehr|später|früher|minder|meer|later|eerder|moins|plus|menos|más"
+    r"|mais|mindre|mer|fler|färre|mere|flere|færre|mniej|więcej|меньше|больше)"
+    r"\s+(?:than|als|dan|que|qu['’]|de|do|än|end|enn|niż|чем)\b|(?:менее|более)\b)"
+    r"|(?:(?!(?:but|and|or|who|which|that|y|o|e)\b)\w+\s+){0,5}(?P<until>(?:until|till|hasta|até)\b))",
+    re.IGNORECASE,
+)
+"""Behind a "not" or the like: "not only", "nothing but", "no doubt", "no fewer than 50", "not built until 1820"."""
+_UNDONE = re.compile(
+    r"un(?!til|less|like\Z|ions?\Z|cover)|ir(?!radia|ritat)|il(?=l(?!u))"
+    r"|dis(?=agree|appear|approv|assembl|comfort|connect|continu|engag|honest|honour|lik|loyal|obey|obedi|organi|prove"
+    r"|proportion|qualif|satisf|similar|trust)"
+    r"|im(?=balanc|matur|mobil|moral|mortal|partial|perfect|permea|personal|plausib|polite|possib|practica|precis|probab"
+    r"|proper|pure)"
+    r"|in(?=ability|access|accura|action|activ|adequa|applicab|appropria|attent|capab|coheren|compat|compet|complet|congru"
+    r"|conclusi|consisten|convenien|correct|curab|decis|definite|dependen|determina|direct|distinguish|divisib|effective"
+    r"|effici|elig|equal|equit|exact|expensive|experience|explic|fertil|finit|flexib|formal|frequent|homogen|human|just"
+    r"|organic|secur|sensitiv|significan|solub|stab|suffici|toler|tract|valid|variant|vertebrat|visib|volunt|vulnera)"
+)
+"""A syllable that makes a word its opposite: "unsafe". Most that begin so are none: "until", "income", "discover"."""
 _OPPOSITES = tuple(
     tuple(frozenset(side.split()) for side in pair.split("|"))
     for pair in (
@@ -227,44 +249,62 @@ def nearest_sentence(claim: Read, window: Window) -> str:
 
 def turned(claim: str, said: str) -> bool:
     """Whether one of two texts says "not" of what the other one says without it."""
-    denied, refused = denies(claim), denies(said)
+    denied, refused = denies(claim, said), denies(said, claim)
+    if _same_by_syllable(claim, said, denied, refused):
+        return False
     if denied and not refused:
         return bool(said)
     if _mostly(denied, refused):
         return False
+    if denied and refused and _NOT_IN_STEMS.search(claim) and _NOT_IN_STEMS.search(said):
+        return False  # of words that are not cut to stems it cannot be told which of them both deny
     mine, its = set(stems(claim)), set(stems(said))
     return _mostly(denied, its) or _mostly(refused, mine)
 
 
-def denies(text: str) -> set[str]:
+def denies(text: str, other: str = "") -> set[str]:
     """The stems that stand behind a "not" or the like: the `DENIED` next words that say something. In German, Dutch and
-    others it may end its sentence; there they are the words before."""
-    written = [one[0].casefold().replace("’", "'") for one in _WORD.finditer(text)]
+    others it may end its sentence; there they are the words before. `other` is what the text is held against."""
+    places = list(_WORD.finditer(text))
+    written = [one[0].casefold().replace("’", "'") for one in places]
     found = [plain(one) for one in written]
     denied: set[str] = set()
     for at, word in enumerate(found):
-        elsewhere = written[at] in NOT_ELSEWHERE or _begins_french_not(written[at : at + 6])
-        english = (word in _NOT or word.endswith("n't")) and not _says_only(found[at + 1 : at + 7])
-        if elsewhere or english:
-            after = [one for one in found[at + 1 : at + 1 + 3 * DENIED] if one not in _NOT]
-            if any(one in _NO_PROOF for one in after[:3]):
-                after = [one for one in found[at + 1 : at + 1 + 5 * DENIED] if one not in _NOT | _NO_PROOF | _PROVING]
-            own = stems(" ".join(after))[:DENIED]
-            if elsewhere and not own:
-                own = stems(" ".join(found[max(0, at - 3 * DENIED) : at]))[-DENIED:]
-            denied.update(own)
+        second = _second_of_french_not(written[at : at + 6])
+        elsewhere = written[at] in _NOT_ELSEWHERE or second > 0
+        if not (elsewhere or word in _NOT or word.endswith("n't")) or _stays_so(text, places[at + second].end(), other):
+            continue
+        passed = _NOT | {found[at + second]} if second else _NOT
+        after = [one for one in found[at + 1 : at + 1 + 3 * DENIED] if one not in passed]
+        if any(one in _NO_PROOF for one in after[:3]):
+            after = [one for one in found[at + 1 : at + 1 + 5 * DENIED] if one not in _NOT | _NO_PROOF | _PROVING]
+        own = stems(" ".join(after))[:DENIED]
+        if elsewhere and not own:
+            own = stems(" ".join(found[max(0, at - 3 * DENIED) : at]))[-DENIED:]
+        denied.update(own)
     return denied
 
 
-def _says_only(after: Sequence[str]) -> bool:
-    """Whether what stands behind a "not" or "no" makes it none: "no fewer than 50", "not built until 1820"."""
-    than = after[1:2] == ["than"] and after[0] in _COMPARED
-    return than or "until" in after or not _NO_DENIAL.isdisjoint(after[:1])
+def is_not(word: str) -> bool:
+    """Whether a word is part of a "not"; of French ones "n'" without its apostrophe."""
+    return word in _NOT or word in _NOT_ELSEWHERE or word in _SECOND_OF_TWO or word in ("ne", "n")
 
 
-def _begins_french_not(words: Sequence[str]) -> bool:
-    """Whether words begin as "n'a pas" and "ne … jamais" do."""
-    return (words[0] == "ne" or words[0].startswith("n'")) and not _SECOND_OF_TWO.isdisjoint(words[1:])
+def _stays_so(text: str, end: int, other: str) -> bool:
+    """Whether what stands behind a "not" that ends at `end` makes it none: what "not only", "no fewer than" and "not
+    until" are said of is so, but where the other text has that word, too: "only", "fewer than 50", "ran until 1950"."""
+    found = _NO_DENIAL.match(text, end)
+    if found is None:
+        return False
+    word = next(filter(None, found.groups()), "")
+    return not word or re.search(rf"\b{re.escape(word)}\b", other, re.IGNORECASE) is None
+
+
+def _second_of_french_not(words: Sequence[str]) -> int:
+    """The place of the second word, where words begin as "n'a pas" and "ne … jamais" do; else 0."""
+    if words[0] != "ne" and not words[0].startswith("n'"):
+        return 0
+    return next((at for at, word in enumerate(words) if word in _SECOND_OF_TWO), 0)
 
 
 def _mostly(denied: set[str], said: set[str]) -> bool:
@@ -285,10 +325,11 @@ def reversed_in(claim: Read, window: Window) -> bool:
 
 def _exchanged(claim: str, said: str) -> set[str]:
     """The words of the claim whose opposites stand in their place in what is said."""
-    mine, its = ({plain(found[0]) for found in _WORD.finditer(text)} for text in (claim, said))
-    only_mine, only_its = mine - its, its - mine
-    by_prefix = {word for word in only_mine if any(_undone(word, other) for other in only_its)}
-    return by_prefix | {
+    only_mine, only_its, mine, its = _apart(claim, said)
+    undone = _by_syllable(only_mine, only_its)
+    if undone and _same_by_syllable(claim, said, denies(claim, said), denies(said, claim)):
+        undone = {}
+    return undone.keys() | {
         word
         for pair in _OPPOSITES
         for own, other in (pair, pair[::-1])
@@ -297,10 +338,31 @@ def _exchanged(claim: str, said: str) -> set[str]:
     }
 
 
-def _undone(one: str, other: str) -> bool:
-    """Whether two words are each other's opposites by a syllable before one of them: safe, unsafe."""
-    short, long = sorted((one, other), key=len)
-    return len(short) >= 4 and long.endswith(short) and long.removesuffix(short) in _PREFIXES
+def _apart(claim: str, said: str) -> tuple[set[str], set[str], set[str], set[str]]:
+    """The words of each text that the other lacks, and all of each."""
+    mine, its = ({plain(found[0]) for found in _WORD.finditer(text)} for text in (claim, said))
+    return mine - its, its - mine, mine, its
+
+
+def _by_syllable(only_mine: set[str], only_its: set[str]) -> dict[str, str]:
+    """Words and their opposites by a syllable before one of them: safe, unsafe."""
+    return {
+        short if mine_is_short else long: long if mine_is_short else short
+        for longs, shorts, mine_is_short in ((only_its, only_mine, True), (only_mine, only_its, False))
+        for long in longs
+        if (begins := _UNDONE.match(long)) and len(short := long[begins.end() :]) >= 4 and short in shorts
+    }
+
+
+def _same_by_syllable(claim: str, said: str, denied: set[str], refused: set[str]) -> bool:
+    """Whether one text says "not" of a word of which the other has the opposite: "not safe", "unsafe"."""
+    if not denied and not refused:
+        return False
+    only_mine, only_its, *_ = _apart(claim, said)
+    return any(
+        denied.isdisjoint(stems(own)) != refused.isdisjoint(stems(other))
+        for own, other in _by_syllable(only_mine, only_its).items()
+    )
 
 
 def _opening_lost(claim: Read, held: Held) -> bool:

@@ -17,12 +17,12 @@ from __future__ import annotations
 import re
 import sys
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 from foveal.errors import InputError
-from foveal.models.characters import scalar
+from foveal.models.characters import one_text, scalar
 
 COLUMNS = {
     "document": "document_id",
@@ -66,17 +66,23 @@ def sql(where: str | Sequence[str] | None, columns: Mapping[str, str] = COLUMNS)
 
     None where it asks for nothing. InputError: not understood.
     """
-    given = [where] if isinstance(where, str) else list(where or ())
+    given = _given(where)
     conditions = [part for text in given if text.strip() for part in _parts(text)]
     return " AND ".join(f"({_condition(text, columns)})" for text in conditions) or None
 
 
 def metadata_keys(where: str | Sequence[str] | None) -> list[str]:
     """The names in `where` that are neither columns nor aliases, so keys of the metadata, in their order."""
-    given = [where] if isinstance(where, str) else list(where or ())
+    given = _given(where)
     found = [_CONDITION.fullmatch(part.strip()) for text in given if text.strip() for part in _parts(text)]
     own = {*COLUMNS, *ALIASES}
     return list(dict.fromkeys(one["name"] for one in found if one and one["name"] not in own))
+
+
+def _given(where: str | Sequence[str] | None) -> list[str]:
+    given = where or ()
+    several = given if isinstance(given, Iterable) and not isinstance(given, str) else [given]
+    return [one_text(one, "A condition of where") for one in several]
 
 
 def _parts(text: str) -> list[str]:

@@ -330,8 +330,8 @@ def storable(documents: Iterable[Document]) -> Iterator[Document]:
         wrong = [key for key, value in document.metadata.items() if not (_is_text(key) and _is_scalar(value))]
         if wrong:
             raise InputError(
-                f"Document {document.title!r} has metadata {wrong} that are no text, number or truth value. A number "
-                "must be finite, a whole one of at most 64 bits; write others as text."
+                f"Document {document.title!r} has metadata {wrong} that are no text, number or truth value, or whose "
+                "name is no text. A number must be finite, a whole one of at most 64 bits; write others as text."
             )
         if document.published_at is not None and not _is_date(document.published_at):
             raise InputError(
@@ -341,16 +341,16 @@ def storable(documents: Iterable[Document]) -> Iterator[Document]:
         yield document
 
 
-def _is_text(value: str) -> bool:
-    """Whether it holds no half of a surrogate pair."""
-    return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
+def _is_text(value: object) -> bool:
+    """Whether it is a text, and holds no half of a surrogate pair."""
+    return isinstance(value, str) and (value.isascii() or not any("\ud800" <= one <= "\udfff" for one in value))
 
 
 def _is_scalar(value: object) -> bool:
     """Whether it is a value of metadata that the store keeps as it is."""
     if isinstance(value, float):
         return math.isfinite(value)
-    return _is_text(value) if isinstance(value, str) else isinstance(value, int) and value in STORED
+    return _is_text(value) or (isinstance(value, int) and int(value) in STORED)  # a range seeks an IntEnum one by one
 
 
 def _is_date(moment: object) -> bool:

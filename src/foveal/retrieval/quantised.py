@@ -241,8 +241,8 @@ def _averaged(points: Floats, centroids: Floats) -> Floats:
     import torch
 
     sets, count, width = centroids.shape
-    sums = torch.zeros(sets * count, width)
-    sizes = torch.zeros(sets * count)
+    sums = torch.zeros(sets * count, width, dtype=torch.float32)
+    sizes = torch.zeros(sets * count, dtype=torch.float32)
     distances = []
     first = 0
     offsets = torch.arange(sets)[:, None] * count

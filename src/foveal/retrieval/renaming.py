@@ -14,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from foveal.errors import InputError
+from foveal.models.characters import one_text
 from foveal.retrieval.filters import literal
 from foveal.retrieval.indexing import Indexer, indexed_text, storable
 from foveal.retrieval.rows import OWN_TITLE, Entry, Prepared, passage_rows, titled
@@ -29,7 +30,7 @@ def rename(store: Store, entry: Entry, title: str) -> Entry:
 
     LibraryBusy: another process writes.
     """
-    title = " ".join(title.split())
+    title = " ".join(one_text(title, "A title").split())
     if len(title) > LONGEST:
         raise InputError(f"A title may have {LONGEST} characters; this one has {len(title):,}. Give a shorter one.")
     with store.writing(going_on=True):

@@ -29,6 +29,7 @@ YEARS = (2, 9998)
 _YEAR = re.compile(r"([12]\d{3})(?:-(0[1-9]|1[0-2]))?", re.ASCII)
 _UTC = re.compile(r"(?<=\d) ?(?:UTC|GMT)$")
 _NO_YEAR = re.compile(r"(?<![\d+-])(?<!:\d\d )0\d{3}(?!\d)")  # 0001, by mail's rules 2001; no zone
+_TWELVE = re.compile(r"\b(1[0-2]|0?\d)(:\d\d(?::\d\d)?) ?([AP])\.?M\b\.?", re.ASCII | re.IGNORECASE)
 _PDF = re.compile(r"D:(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?([+-]\d\d)?'?(\d\d)?")
 
 
@@ -86,6 +87,7 @@ def _from_number(value: float) -> datetime | None:
 
 
 def _from_text(text: str) -> datetime | None:
+    text = _TWELVE.sub(lambda one: f"{int(one[1]) % 12 + 12 * (one[3] in 'pP'):02d}{one[2]}", text)
     if found := _YEAR.fullmatch(text):
         return datetime(int(found[1]), int(found[2] or 1), 1, tzinfo=UTC)
     if text.isdecimal() and len(text) != len("20261002"):  # any ninth digit would pass for the T of a time

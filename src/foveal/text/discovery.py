@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -38,7 +38,7 @@ KINDS = {
     ".eml": "mail",
     ".mbox": "mailbox",
     ".epub": "epub",
-    ".docx": "docx",
+    **dict.fromkeys((".docx", ".docm", ".dotx", ".dotm"), "docx"),
 }
 _JUNK = frozenset(
     (
@@ -77,6 +77,8 @@ def discover(given: Sequence[str | Path], settings: LoadSettings = DEFAULTS) -> 
     """
     if isinstance(given, str | Path):
         raise InputError(f"discover got {given!r} alone; it needs a list. Write [{str(given)!r}].")
+    if not isinstance(given, Iterable):
+        raise InputError(f"discover got {given!r:.60}; it needs a list of paths, URLs and arXiv ids.")
     return _all([_start(item) for item in given], settings)
 
 
@@ -90,6 +92,8 @@ def kind_of(head: bytes) -> str | None:
 
 
 def _start(item: str | Path) -> Source | Path:
+    if not isinstance(item, str | os.PathLike):
+        raise InputError(f"A source has to be a text (a str) or a Path; this got {item!r:.60}.")
     text = str(item).strip()
     if isinstance(item, str):
         if not text:  # to a path "" is this folder, and to a person a variable that is not set

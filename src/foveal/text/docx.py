@@ -62,7 +62,9 @@ def read_docx(content: bytes, *, name: str, max_bytes: int) -> WordText:
         parts = _Parts(files)
         body = parts.xml("document").find(f"{_W}body")
         about = parts.xml("core-properties") if "core-properties" in parts.places else None
-        reader = _Reader(_Styles.of(parts), _Numbers.of(parts))
+        styles = parts.xml("styles") if "styles" in parts.places else None
+        numbers = _Numbers.of(parts, _value(styles, "docDefaults", "rPrDefault", "rPr", "lang") or "en")
+        reader = _Reader(_Styles.of(styles, numbers), numbers)
         blocks = list(reader.blocks(body)) if body is not None else []
         blocks += list(_notes(parts, reader))
     text = storable(re.sub(r"\n{3,}", "\n\n", "\n\n".join(blocks))).strip()
@@ -121,10 +123,10 @@ class _Styles:
     lists: dict[str, tuple[str, int]]  # number of the list, and level
 
     @classmethod
-    def of(cls, parts: _Parts) -> _Styles:
+    def of(cls, styles: Any, lists: _Numbers) -> _Styles:
         levels, based = dict[str, int](), dict[str, str]()
         numbers, depths = dict[str, str](), dict[str, int]()
-        for style in parts.xml("styles").iter(f"{_W}style") if "styles" in parts.places else ():
+        for style in styles.iter(f"{_W}style") if styles is not None else ():
             own, called = style.get(f"{_W}styleId") or "", (_value(style, "name") or "").lower()
             based[own] = _value(style, "basedOn") or ""
             if called == "title":
@@ -136,11 +138,12 @@ class _Styles:
             number, depth = _listed(style.find(f"{_W}pPr"))
             if number is not None:
                 numbers[own] = number
-            if depth is not None:
+            own_level = (level for level, form in lists.forms.get(number or "", {}).items() if form.style == own)
+            if (depth := next(own_level, depth)) is not None:
                 depths[own] = depth
         deep = _inherited(depths, based)
-        lists = {style: (number, deep.get(style, 0)) for style, number in _inherited(numbers, based).items()}
-        return cls(_inherited(levels, based), lists)
+        found = {style: (number, deep.get(style, 0)) for style, number in _inherited(numbers, based).items()}
+        return cls(_inherited(levels, based), found)
 
     def listed(self, about: Any, style: str) -> tuple[str, int] | None:
         """The list that a paragraph is part of, and its level there: as it says itself, and else its style."""
@@ -169,6 +172,7 @@ class _Level(NamedTuple):
     first: int
     restart: int | None = None  # levels, from the top, at each of which it begins again; None: all above it
     legal: bool = False  # all its numbers are decimal ones
+    style: str | None = None  # of paragraphs: those that have the list from it are on this level
 
 
 @dataclass
@@ -177,11 +181,12 @@ class _Numbers:
 
     forms: dict[str, dict[int, _Level]]  # of a list by level
     shared: dict[str, str]  # list -> what it counts with others
+    language: str = "en"  # of the document: Word writes 1st in English only
     anew: dict[str, dict[int, int]] = field(default_factory=dict)  # of a list by level: what it begins again with
     counted: dict[str, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
 
     @classmethod
-    def of(cls, parts: _Parts) -> _Numbers:
+    def of(cls, parts: _Parts, language: str) -> _Numbers:
         if "numbering" not in parts.places:
             return cls({}, {})
         root = parts.xml("numbering")
@@ -196,7 +201,7 @@ class _Numbers:
         told = {number: _value(one, "abstractNumId") or "" for number, one in lists.items()}
         shared = {number: meant.get(whose, whose) for number, whose in told.items()}
         forms = {number: abstract.get(shared[number], {}) | _levels(one) for number, one in lists.items()}
-        return cls(forms, shared, {number: dict(_overridden(one)) for number, one in lists.items()})
+        return cls(forms, shared, language, {number: dict(_overridden(one)) for number, one in lists.items()})
 
     def label(self, listed: tuple[str, int]) -> str:
         """What stands in front of the next paragraph of a list, on a level."""
@@ -211,8 +216,9 @@ class _Numbers:
         def said(place: re.Match[str]) -> str:
             above = int(place[1]) - 1
             its = self.forms[number].get(above, _Level("decimal", "", 1))
-            kind = "decimal" if form.legal and its.kind != "decimalZero" else its.kind
-            return number_as(counted.get(above, its.first), kind)
+            foreign = its.kind == "ordinal" and not self.language.lower().startswith("en")
+            decimal = foreign or (form.legal and its.kind != "decimalZero")
+            return number_as(counted.get(above, its.first), "decimal" if decimal else its.kind)
 
         return re.sub(r"%([1-9])", said, form.text)
 
@@ -236,7 +242,8 @@ def _levels(abstract: Any) -> dict[int, _Level]:
         kind, text = _value(one, "numFmt") or "decimal", _value(one, "lvlText") or ""
         if level is not None:
             restart = _number(_value(one, "lvlRestart"))
-            found[level] = _Level(kind, text, first or 0, restart, _is_set(one.find(f"{_W}isLgl")))
+            legal = _is_set(one.find(f"{_W}isLgl"))
+            found[level] = _Level(kind, text, first or 0, restart, legal, _value(one, "pStyle"))
     return found
 
 
@@ -324,6 +331,9 @@ class _Reader:
 
     def _cell(self, cell: Any) -> str:
         """What a cell says, in one line; bars are those of a table only where one stands within it."""
+        merged = cell.find(f"{_W}tcPr/{_W}vMerge")
+        if merged is not None and merged.get(f"{_W}val") != "restart" and not "".join(cell.itertext()).strip():
+            return ""  # a part of the one above: its empty paragraph is not seen, nor counted
         said = "\n".join(self.blocks(cell, bare=True))  # a column of numbers has no other text
         return rows_in_a_line(said) if cell.find(f".//{_W}tbl") is not None else " ".join(said.split())
 
@@ -364,7 +374,8 @@ def _formula(part: Any) -> str:
     if name == "rad":
         return f"√({''.join(said[-1:])})" if len(said) < 2 else f"√[{said[0]}]({said[1]})"
     if name in _APART:
-        return _APART[name].join(said)
+        joined = _APART[name].join(said)
+        return joined.replace("&", "") if name == "eqArr" else joined  # there "&" is where they are aligned
     if name == "nary":
         return f"{signs.get('chr', '∫')}{' '.join(said)}"
     return "".join(said)
@@ -373,7 +384,8 @@ def _formula(part: Any) -> str:
 def _sign(element: Any, name: str, run: Any) -> str | None:
     """What stands for an element of a run that has nothing within; None: it is none."""
     if name == "t":
-        return plain_signs(element.text or "", _font(run))
+        text = element.text or ""
+        return text if text.isascii() else plain_signs(text, _font(run))
     if name == "sym":
         return sign_at(element.get(f"{_W}font") or "", element.get(f"{_W}char") or "")
     if name == "checkBox":  # of a form

@@ -24,7 +24,7 @@ from typing import Any
 from foveal.errors import UnreadableSource
 from foveal.text.dates import aware
 from foveal.text.html_hidden import drop_hidden
-from foveal.text.html_kept import MARK, mark_kept, put_back, set_apart, write_items, written
+from foveal.text.html_kept import MARK, PROSE, mark_kept, put_back, set_apart, write_items, written
 from foveal.text.plain import decode, known_encoding, require_text, storable
 from foveal.text.raised import lowered, raised
 
@@ -47,6 +47,7 @@ _EMPHASIS = ("b", "strong", "i", "em", "u")
 _LOOKS = (*_EMPHASIS, "a", "span", "var", "small", "font")
 _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 _SIGNS = {"msup": "^", "mover": "^", "msub": "_", "munder": "_", "mfrac": "/", "msubsup": "_^", "munderover": "_^"}
+_RELATION = re.compile(r"\s*[=<>≠≤≥≈≡∼≅∝→⇒⇔]")
 _RUBY = ("ruby", "rb", "rtc")
 _PROSE = ("p", "li", "dd", "dt", "td", "th", "blockquote", "figcaption", *_HEADINGS)
 _INLINE = (
@@ -200,12 +201,13 @@ def _main_text(tree: Any) -> str:
 
 
 def _tidy_menus(body: Any) -> None:
-    """Take out the menus of a page that has more, and part links and labels that only a style sets apart."""
-    menus = list(body.iter("nav"))
-    said, listed = (sum(len("".join(one.text_content().split())) for one in of) for of in ([body], menus))
-    for one in menus if said > listed else ():
+    """Take out the menus of a page that says more, and part links and labels that only a style sets apart."""
+    menus = body.xpath(".//nav[not(ancestor::nav)]")
+    whole, headings = [body], body.xpath(".//*[self::h1 or self::h2][not(ancestor::nav)]")
+    said, listed, headed = (sum(len(one.text_content()) for one in of) for of in (whole, menus, headings))
+    for one in menus if said - listed - headed > min(listed, PROSE) else ():  # else it is a page of contents
         one.drop_tree()
-    for one in body.iter("a", "button", "label", "option", "span"):
+    for one in body.iter("a", "button", "label", "option"):
         following = one.getnext()
         if not one.tail and following is not None and following.tag == one.tag:
             one.tail = None if next(one.iterancestors(*_VERBATIM), None) is not None else " "
@@ -331,7 +333,7 @@ def _in_line(formula: Any) -> str:
     for element in list(formula.iter(*_SIGNS)):
         operands = [child for child in element if isinstance(child.tag, str)]
         for sign, operand in zip(("", *_SIGNS[element.tag]), operands, strict=False):
-            begin, end = ("(", ")") if len(operand) > 1 else ("", "")
+            begin, end = ("(", ")") if len(operand) > 1 and operand.tag != "mfenced" else ("", "")
             operand.text, operand.tail = f"{sign}{begin}{operand.text or ''}", end
     return " ".join("".join(formula.itertext()).split())
 
@@ -340,8 +342,10 @@ def _set_apart_within(element: Any) -> None:
     """Write the signs that MathML draws: between cells and rows of a matrix, around what is fenced, of a root."""
     inner = [child for child in element if isinstance(child.tag, str)]
     if element.tag in ("mtd", "mtr"):
-        if element.getnext() is not None:
-            element.tail = ", " if element.tag == "mtd" else "; "
+        following = element.getnext()
+        if following is not None:
+            goes_on = _RELATION.match(following.text_content())  # of equations set one below the other
+            element.tail = "; " if element.tag == "mtr" else "" if goes_on else ", "
     elif element.tag == "mfenced":
         marks = list("".join(element.get("separators", ",").split())) or [""]
         for number, child in enumerate(inner[:-1]):
@@ -360,7 +364,7 @@ def _set_apart_within(element: Any) -> None:
 def _append(element: Any, sign: str) -> None:
     """Put a sign at the end of what an element says."""
     if len(element):
-        element[-1].tail = f"{element[-1].tail or ''}{sign}"
+        element[-1].tail = f"{(element[-1].tail or '').rstrip()}{sign}"
     else:
         element.text = f"{element.text or ''}{sign}"
 

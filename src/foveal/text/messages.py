@@ -71,7 +71,8 @@ def read_saved_page(content: bytes, *, name: str) -> SavedPage:
     if page is None or not isinstance(data, bytes):
         raise UnreadableSource(f"{name} holds no web page, as its name says. Save the page anew, or as PDF.")
     seen = (_header(whole, "Snapshot-Content-Location"), str(page["Content-Location"] or "").strip())
-    url = next((storable(one) for one in seen if one and one.startswith(("https://", "http://"))), None)
+    told = ("".join(storable(one or "").split()) for one in seen)  # long ones are folded, with blanks
+    url = next((one for one in told if one.startswith(("https://", "http://"))), None)
     return SavedPage(data, page.get_content_charset(), url)
 
 

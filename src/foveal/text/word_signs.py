@@ -15,18 +15,22 @@ _FIRST, _LAST = 0xF000, 0xF0FF
 
 _SYMBOL: dict[int, str] = dict(
     zip(
-        (*range(0x21, 0x7F), *range(0xA0, 0xF0), *range(0xF1, 0xFF)),
-        "!∀#∃%&∋()∗+,−./0123456789:;<=>?≅ΑΒΧΔΕΦΓΗΙϑΚΛΜΝΟΠΘΡΣΤΥςΩΞΨΖ[∴]⊥_‾αβχδεφγηιϕκλμνοπθρστυϖωξψζ{|}∼"
+        (*range(0x20, 0x7F), *range(0xA0, 0xF0), *range(0xF1, 0xFF)),
+        " !∀#∃%&∋()∗+,−./0123456789:;<=>?≅ΑΒΧΔΕΦΓΗΙϑΚΛΜΝΟΠΘΡΣΤΥςΩΞΨΖ[∴]⊥_‾αβχδεφγηιϕκλμνοπθρστυϖωξψζ{|}∼"
         "€ϒ′≤⁄∞ƒ♣♦♥♠↔←↑→↓°±″≥×∝∂•÷≠≡≈…⏐⎯↵ℵℑℜ℘⊗⊕∅∩∪⊃⊇⊄⊂⊆∈∉∠∇®©™∏√⋅¬∧∨⇔⇐⇑⇒⇓◊⟨®©™∑⎛⎜⎝⎡⎢⎣⎧⎨⎩⎪"
         "⟩∫⌠⎮⌡⎞⎟⎠⎤⎥⎦⎫⎬⎭",
         strict=True,
     )
 )
 _WINGDINGS: dict[int, str] = {
+    0x20: " ",
     **dict.fromkeys((0x6F, 0x71, 0xA8), "☐"), **dict.fromkeys((0x78, 0xFD), "☒"), 0xFE: "☑", 0xFB: "✗", 0xFC: "✓",
     0x6C: "●", 0x6E: "■", 0x9F: "•", 0xA7: "▪", 0xD8: "➢", 0xDF: "←", 0xE0: "→", 0xE1: "↑", 0xE2: "↓", 0xF0: "⇨",
 }  # fmt: skip
-_FONTS = {"symbol": _SYMBOL, "wingdings": _WINGDINGS}
+_WINGDINGS_2 = {0x20: " ", 0x50: "✓", 0x4F: "✗", 0x52: "☑", 0xA3: "☐", **dict.fromkeys((0x51, 0x53, 0x54), "☒")}
+_FONTS: dict[str, dict[int, str]] = {
+    "symbol": _SYMBOL, "wingdings": _WINGDINGS, "wingdings 2": _WINGDINGS_2, "wingdings 3": {}, "webdings": {},
+}  # fmt: skip
 _PRIVATE = re.compile(f"[{chr(_FIRST)}-{chr(_LAST)}]")
 
 

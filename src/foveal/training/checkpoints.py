@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from foveal.errors import InputError, StorageFull
 from foveal.evaluation.files import whole_file
+from foveal.models.dtypes import usual_type
 from foveal.training.alone import LOCK
 
 if TYPE_CHECKING:
@@ -188,7 +189,8 @@ def load_weights(module: nn.Module, path: Path, *, remedy: str = "Begin the run 
 def as_was_made(folder: Path, what: str, remedy: str) -> Iterator[None]:
     """Inside, a model is made of the settings in `folder`. InputError: they are of another version, or damaged."""
     try:
-        yield
+        with usual_type():
+            yield
     except (AttributeError, IndexError, KeyError, TypeError, InputError) as error:
         raise InputError(
             f"{folder} holds a {what} that another version of Foveal made, or its settings are damaged "

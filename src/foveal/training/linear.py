@@ -27,6 +27,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from foveal.errors import InputError, UnknownName
+from foveal.models.dtypes import usual_type
 from foveal.ranges import COUNT, POSITIVE, RATE, SEED, require_settings
 from foveal.training.sparse_rows import SparseRows
 
@@ -154,8 +155,9 @@ def _multiplied(rows: SparseRows, weights: Tensor) -> Tensor:
 def empty(features: int, widths: tuple[int, ...], count: int, settings: FitSettings) -> Wide | Mlp:
     """The model before it is fitted, its random weights drawn from the seed."""
     if settings.kind != "mlp":
-        return Wide(features, widths, count)
-    with torch.random.fork_rng(devices=[]):
+        with usual_type():
+            return Wide(features, widths, count)
+    with usual_type(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         model = Mlp(features, widths, count, settings.hidden)
         for weights in (model.wide.dense, *model.wide.texts):

@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from fastapi import HTTPException, Request
 from sqlalchemy.exc import SQLAlchemyError
@@ -19,6 +20,8 @@ from foveal.errors import FovealError, InputError, LibraryBusy, UnknownDocument
 from foveal.library import AddReport, Library
 from foveal.papers import additions
 from foveal.retrieval.rows import Entry
+from foveal.text.files import file_address
+from foveal.types import document_id
 from foveal.web.rights import Needs, may, person_number
 from foveal.web.signed_in import signed_in
 from foveal.web.site import Site, site_of
@@ -79,7 +82,7 @@ def renamed(site: Site, entry: Entry, title: str) -> Entry:
 
 def taken_out(site: Site, entry: Entry) -> None:
     """Remove a document, and the file that was kept of an upload. HTTPException 503: not while others are added."""
-    kept = upload_of(site.settings, entry.source)
+    kept = kept_file(site, entry)
     try:
         site.library.remove([entry])
     except LibraryBusy:
@@ -90,6 +93,16 @@ def taken_out(site: Site, entry: Entry) -> None:
         additions.forget(site.database, [entry.id])
     except (SQLAlchemyError, FovealError) as error:  # it is out all the same; of one that comes anew the time differs
         logger.warning("who added a document that is gone is still noted: %s", error)
+
+
+def kept_file(site: Site, entry: Entry) -> Path | None:
+    """The file that was kept of an upload, where it goes with its document; None where there is none.
+
+    Sent again since the home was moved, it is another document's, which bears its present address.
+    """
+    kept = upload_of(site.settings, entry.source)
+    own = document_id(file_address(kept)) if kept else entry.id
+    return kept if own == entry.id or not site.library.entries([own]) else None
 
 
 def _busy(done: str) -> HTTPException:

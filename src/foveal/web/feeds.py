@@ -74,7 +74,7 @@ def of_search(request: Request, query: str, kind: str) -> Response:
     return _answer(request, Feed(f"Papers for {query}", views.address("/papers", q=query), papers), kind)
 
 
-@router.get("/feed/{which}/{name}.{kind}")
+@router.get("/feed/{which}/{name:path}.{kind}")
 def of_list(request: Request, which: str, name: str, kind: str) -> Response:
     """A topic, subject, author or organisation."""
     return _answer(request, _named(request, site_of(request), which, name), kind)

@@ -23,7 +23,7 @@ from foveal.ranking.chosen import chosen
 from foveal.retrieval.renaming import LONGEST
 from foveal.retrieval.rows import OWN_TITLE
 from foveal.web.answers import author_of
-from foveal.web.documents import NeedsOwn, entry_of, own_among, renamed, taken_out
+from foveal.web.documents import NeedsOwn, entry_of, kept_file, own_among, renamed, taken_out
 from foveal.web.jobs import LIBRARY
 from foveal.web.library_adding import AddWork, given_by
 from foveal.web.library_search import LONGEST_QUERY, Found, search_passages
@@ -34,7 +34,7 @@ from foveal.web.rights import Needs, may, whose_job
 from foveal.web.safety import guarded
 from foveal.web.site import site_of
 from foveal.web.small_forms import SmallForms, Uploads
-from foveal.web.uploads import ACCEPT, Given, upload_of
+from foveal.web.uploads import ACCEPT, Given
 
 LISTED = 50
 """Documents on a page."""
@@ -93,8 +93,9 @@ def _shown(
 ) -> Response:
     """The page of the library; `refused` says what was not added, and why."""
     site = site_of(request)
-    counts = site.library.store.counts() if site.has_library else {"documents": 0, "passages": 0}
-    ids = [] if asked.get("query") or not counts["documents"] else site.library.store.listed("id")["id"].to_pylist()
+    store = site.library.store if site.has_library else None
+    count = store.counts()["documents"] if store else 0
+    ids = [] if asked.get("query") or not store else store.listed("id")["id"].to_pylist()
     last = max(1, -(-len(ids) // LISTED))
     number = max(1, min(number, last))
     shown = ids[::-1][(number - 1) * LISTED : number * LISTED]  # the newest first; only these are read whole
@@ -102,8 +103,8 @@ def _shown(
     values = {
         "documents": [entries[one] for one in shown if one in entries],
         "own": own_among(request, list(entries.values())),
-        "count": counts["documents"],
-        "passages": counts["passages"],
+        "count": count,
+        "passages": store.visible_passages() if store else 0,  # without those of a document that is being written
         "number": number,
         "last": last,
         "retrievers": searches(site.settings.home, str(asked.get("retriever") or "")),
@@ -170,7 +171,7 @@ def ask_to_remove(request: Request, which: str) -> Response:
     """The question whether it is meant."""
     site = site_of(request)
     entry = entry_of(site, which)
-    return page(request, "library/remove.html", {"entry": entry, "kept": upload_of(site.settings, entry.source)})
+    return page(request, "library/remove.html", {"entry": entry, "kept": kept_file(site, entry)})
 
 
 @router.post("/library/{which}/remove", dependencies=[Depends(guarded), Depends(NeedsOwn("remove"))])

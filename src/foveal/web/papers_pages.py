@@ -198,7 +198,7 @@ def topic(request: Request, which: str, p: PageNumber = 0) -> Response:
     return _search(request, row.query, p, {}, topic=(row.id, row.title))
 
 
-@router.get("/categories/{name}")
+@router.get("/categories/{name:path}")
 def category(request: Request, name: str, sort: str = "published", code: str = "", p: PageNumber = 0) -> Response:
     """The papers of a subject."""
     if not browsing.has_category(site_of(request).database, name):

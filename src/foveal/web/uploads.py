@@ -2,7 +2,8 @@
 
 Address   a file lies at home/uploads/HASH/NAME, by the hash of its bytes: sent again, even under another name, it is
           the same document, and two people's "paper.pdf" never meet
-Kinds     PDF, HTML, Markdown and text, by the name's ending or the first bytes; all else is refused before it is kept
+Kinds     PDF, EPUB, Word, HTML, Markdown, text, mail and notebooks, by the name's ending or the first bytes; all else
+          is refused before it is kept
 Names     only their last part, only what is printable, never hidden, never long; never a way out of the folder
 URLs      http and https only, so that no path of this machine is ever read; the fetcher refuses private addresses
 """
@@ -23,7 +24,7 @@ from foveal.text.discovery import HEAD, KINDS, discover, kind_of
 from foveal.text.files import file_address
 from foveal.text.plain import format_of
 
-TAKEN = ("pdf", "html", "markdown", "text", "epub", "docx", "notebook", "mail")
+TAKEN = ("pdf", "html", "markdown", "text", "epub", "docx", "notebook", "mail", "saved page")
 """Kinds of files that are taken."""
 
 SAID = "PDF, EPUB, Word, HTML, Markdown, text, mail and notebook"
@@ -45,8 +46,8 @@ SHORTEST_UNSPACED = 10
 """Characters of a text without a blank, in a script that is written so (Thai to Khmer, kana, Chinese)."""
 
 ACCEPT = (
-    ".pdf,.html,.htm,.xhtml,.md,.markdown,.txt,.text,.csv,.tsv,.epub,.docx,.ipynb,.eml,application/pdf,text/html,"
-    "text/markdown,text/plain,text/csv,application/epub+zip,message/rfc822"
+    ".pdf,.html,.htm,.xhtml,.mhtml,.mht,.md,.markdown,.txt,.text,.csv,.tsv,.epub,.docx,.docm,.dotx,.dotm,.ipynb,.eml,"
+    "application/pdf,text/html,text/markdown,text/plain,text/csv,application/epub+zip,message/rfc822"
 )
 """For the browser's own file dialog."""
 

@@ -11,8 +11,9 @@ import pytest
 from members import PAPER, at_once, member, today
 
 from foveal.database import Base, Database
-from foveal.errors import UnknownPaper
+from foveal.errors import NotAllowed, UnknownPaper
 from foveal.papers import (
+    accounts,
     browsing,
     claims,
     collecting,
@@ -113,6 +114,20 @@ def test_an_account_is_deleted_once(both: Database) -> None:
     gone = together(lambda: personal_data.erase(both, ana))
     assert [one for one in gone if not isinstance(one, UnknownPaper)] == [None]
     assert [act.action for act in moderation.audit(both)].count("delete person") == 1
+
+
+@pytest.mark.parametrize("leave", [personal_data.erase, lambda both, one: accounts.set_role(both, one.login, "member")])
+def test_of_admins_who_all_leave_at_once_one_stays(both: Database, leave: Callable[[Database, Person], object]) -> None:
+    ana = member(both, "ana")
+    admins = [member(both, f"admin-{n}", "admin") for n in range(6)]
+    barrier = Barrier(6)
+
+    def left(number: int) -> object:
+        barrier.wait(10)
+        return leave(both, admins[number])
+
+    assert [type(one) for one in at_once(left, 6) if isinstance(one, Exception)] == [NotAllowed]
+    assert [one.role for one in accounts.people(both) if one.login != ana.login].count("admin") == 1
 
 
 def test_the_first_visitors_of_a_day_see_its_picks(both: Database) -> None:

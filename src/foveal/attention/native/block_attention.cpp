@@ -287,11 +287,11 @@ void hide(const Call &c, const Row &row, int64_t block, int32_t rule, float *sco
 
 #if defined(__AVX512F__) && defined(__AVX512BW__)
 // 2^(score * scale - most) of sixteen scores, 0 below 2^-126: the whole part goes to the exponent's bits. What is no
-// number stays so.
+// number stays so, for its lowest bits, which would go there, are 0.
 inline __m512 powers(const float *scores, __m512 scale, __m512 most) {
   constexpr int nearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;  // said outright, no compiler takes it for 0
   const __m512 round = _mm512_set1_ps(12582912.0f), x = _mm512_fmsub_ps(_mm512_loadu_ps(scores), scale, most);
-  const __mmask16 counts = _mm512_cmp_ps_mask(x, _mm512_set1_ps(-126.0f), _CMP_GE_OQ);
+  const __mmask16 counts = _mm512_cmp_ps_mask(x, _mm512_set1_ps(-126.0f), _CMP_NLT_UQ);
   const __m512 whole = _mm512_add_round_ps(x, round, nearest);
   const __m512 rest = _mm512_sub_ps(x, _mm512_sub_round_ps(whole, round, nearest));
   __m512 y = _mm512_set1_ps(9.61812910762848e-3f);
@@ -300,8 +300,7 @@ inline __m512 powers(const float *scores, __m512 scale, __m512 most) {
   y = _mm512_fmadd_ps(y, rest, _mm512_set1_ps(6.93147180559945e-1f));
   y = _mm512_fmadd_ps(y, rest, _mm512_set1_ps(1.0f));
   const __m512i raised = _mm512_slli_epi32(_mm512_castps_si512(whole), 23);
-  const __m512 power = _mm512_castsi512_ps(_mm512_maskz_add_epi32(counts, _mm512_castps_si512(y), raised));
-  return _mm512_mask_mov_ps(power, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), x);
+  return _mm512_castsi512_ps(_mm512_maskz_add_epi32(counts, _mm512_castps_si512(y), raised));
 }
 
 inline void store(at::BFloat16 *to, __m512 one, __m512 two) {  // thirty-two of them

@@ -24,7 +24,7 @@ from foveal import faults
 from foveal.errors import FetchFailed, InputError
 from foveal.papers.records import Named, PaperRecord
 from foveal.papers.sources import DEFAULTS, Connection, Reading, each
-from foveal.papers.sources.feed_items import Item
+from foveal.papers.sources.feed_items import Item, named
 from foveal.papers.sources.json_feed import items_of_json
 from foveal.text.arxiv import arxiv_address
 from foveal.text.dates import aware, day_of
@@ -43,15 +43,11 @@ _DECLARED = re.compile(r"\s*<\?xml[^>]{0,300}>")
 _EMPTY = re.compile(rb"<(?:item|entry)\b[^>]{0,300}/>")
 _AMPERSAND = re.compile(rb"&(?:(#\d{1,9}|#[xX][\da-fA-F]{1,8}|[A-Za-z][A-Za-z\d]{0,30});)?")
 _BLOCK = re.compile(r"</?(?:p|div|br|li|ul|ol|h\d|blockquote)\b[^>]{0,300}>", re.IGNORECASE)  # unbounded: quadratic
-_LESS = re.compile(r"<(?![!?])/?([A-Za-z][\w:-]{0,30})?(\s{0,9}/?>|\s{1,9}[\w:@-]{1,60}\s{0,9}=)?")
+_LESS = re.compile(r"<(?![!?])/?([A-Za-z][\w:-]{0,30})?(\s{0,300}/?>|\s{1,300}[\w:@-]{1,60}\s{0,300}=)?")
 """A <, the name of the tag that it may begin, and what shows that it does: its end, or an attribute."""
 
 _PARTING = tuple(
-    f"{{http://www.w3.org/1999/xhtml}}{name}"
-    for name in ("p", "div", "br", "li", "ul", "ol", "blockquote", "h1", "h2", "h3", "h4", "h5", "h6")
-)
-_MAIL = re.compile(
-    r"[^\s<>()]{1,200}@[^\s<>()]{1,200}(?:\s{0,9}\((.{0,200})\))?|([^<>]{0,200})<[^\s<>]{1,200}@[^\s<>]{1,200}>"
+    f"{{*}}{name}" for name in ("p", "div", "br", "li", "ul", "ol", "blockquote", "h1", "h2", "h3", "h4", "h5", "h6")
 )
 
 
@@ -257,11 +253,13 @@ def _item(element: Any, base: str) -> Item:
     for child in element:
         name, text = _local(child), _text(child)
         if name == "author":
-            authors += [_text_of(child, "name") or _named(text)]
+            authors.append(named(_text_of(child, "name") or text))
         elif name == "category":
             categories.append(child.get("term") or text)
-        elif name in ("creator", "subject"):
-            (creators if name == "creator" else categories).append(text)
+        elif name == "creator":
+            creators.append(named(text))
+        elif name == "subject":
+            categories.append(text)
         elif text and name not in extra:
             extra[name] = text
     link = _link(element, base) or extra.get("guid", "")
@@ -276,12 +274,6 @@ def _item(element: Any, base: str) -> Item:
         updated=aware(extra.get("updated") or extra.get("modified")),
         extra=extra,
     )
-
-
-def _named(text: str) -> str:
-    """Who an author of RSS is, by its rules an address: "lea@example.org (Léa Martin)"; "" where no name is."""
-    found = _MAIL.fullmatch(text)
-    return (found[1] or found[2] or "").strip(" \"'") if found else text
 
 
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
@@ -320,7 +312,7 @@ def _text_of(element: Any, name: str) -> str:
 
 
 def _text(element: Any) -> str:
-    for one in element.iterdescendants(*_PARTING):  # of XHTML: "<p>One</p><p>Two</p>" are two words
+    for one in element.iterdescendants(*_PARTING):  # "<p>One</p><p>Two</p>" are two words
         one.text, one.tail = f" {one.text or ''}", f" {one.tail or ''}"
     return storable("".join(str(part) for part in element.itertext()).strip())
 

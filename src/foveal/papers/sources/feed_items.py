@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+
+_ADDRESS = re.compile(r"(?<![^\s<>(),;])[^\s<>(),;@]{1,200}@[^\s<>(),;@]{1,200}\.[^\s<>(),;@.]{1,63}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,3 +23,12 @@ class Item:
     published: datetime | None
     updated: datetime | None
     extra: Mapping[str, str]
+
+
+def named(author: str) -> str:
+    """An author without a mail address, which pages would show to everybody; "" where no name is beside it.
+
+    By the rules of RSS an author is an address: "lea@example.org (Léa Martin)".
+    """
+    left = _ADDRESS.sub(" ", author)
+    return author if left == author else " ".join(re.sub(r'[<>()"]', " ", left).split()).strip(" ,;")

@@ -18,7 +18,7 @@ from urllib.parse import urljoin
 
 from foveal.errors import FetchFailed, InputError
 from foveal.papers.sources import each
-from foveal.papers.sources.feed_items import Item
+from foveal.papers.sources.feed_items import Item, named
 from foveal.text.arxiv import arxiv_address
 from foveal.text.dates import aware
 from foveal.text.plain import storable
@@ -70,7 +70,7 @@ def _item(item: Any, url: str, authors: Sequence[str]) -> Item:
 def _authors(held: Held) -> list[str]:
     """The names in `authors`, or in `author` as version 1.0 has it."""
     told = _list(held.get("authors")) or [held.get("author")]
-    return list(filter(None, (_line(one.get("name")) for one in told if isinstance(one, dict))))
+    return list(filter(None, (named(_line(one.get("name"))) for one in told if isinstance(one, dict))))
 
 
 def _list(value: Any) -> list[Any]:

@@ -30,7 +30,7 @@ _NEXT = re.compile(
     r"^[ \t]*(?:#+[ \t]|(?:1|I)\.?[ \t]+Introduction\b|Introduction[ \t]*$|(?:Index Terms|Key ?words)\b)", re.I | re.M
 )
 _PROSE = 120  # characters: a shorter paragraph is a heading, names, a date
-_ARXIV = re.compile(r"arxiv:(.+?)(?:v(\d+))?$")
+_ARXIV = re.compile(r"arxiv:(.{1,64}?)(?:v(\d+))?$")
 
 
 class LibraryDocuments:

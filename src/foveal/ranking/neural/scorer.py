@@ -23,6 +23,7 @@ from torch import Tensor
 
 from foveal.errors import InputError
 from foveal.evaluation.files import whole_file
+from foveal.models.dtypes import usual_type
 from foveal.ranking.neural import model_class, settings_class
 from foveal.ranking.neural.base import NeuralRanker
 from foveal.ranking.neural.inputs import Pairs, Prepared, Vocabulary, joined, prepared
@@ -124,9 +125,9 @@ class Scorer:
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise InputError(f"{folder / RANKER} is damaged ({error!r}). Train the ranker anew.") from error
         vocabulary = Vocabulary.load(folder / VOCABULARY)
-        table = torch.zeros(len(vocabulary), size[0])
+        table = torch.zeros(len(vocabulary), size[0], dtype=torch.float32)
         empty = WordVectors(table, unit=size[1], trained=size[2])
-        with torch.random.fork_rng(devices=[]):  # the weights drawn here are replaced by those that were saved
+        with usual_type(), torch.random.fork_rng(devices=[]):  # what is drawn here is replaced by what was saved
             model = model_class(name)(empty, settings_of(name, settings))
         if not (folder / WEIGHTS).is_file():
             raise InputError(f"{folder} lacks {WEIGHTS}. Train the ranker anew.")
