@@ -205,7 +205,7 @@ def test_on_a_phone_ones_own_pages_stand_in_one_line_and_the_open_one_is_in_sigh
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     app.state.site.library.add_documents([Document.of("https://mills.example/", STORY * 3, "Mills")])
     page.goto(f"{base}/library")
-    page.locator(".document-title", has_text="Mills").click()
+    page.get_by_role("link", name="Mills", exact=True).click()
     page.locator("form[role=search] #q").wait_for()
     page.evaluate("document.documentElement.style.fontSize = '200%'")
     assert page.evaluate("document.documentElement.scrollWidth") == 390
