@@ -135,6 +135,7 @@ def test_subjects_and_names_are_escaped_in_addresses(tmp_path):
     own = TestClient(site_app(tmp_path, [odd]))
     assert "http://testserver/categories/Machine%20learning%20%26%20AI" in _addresses(own, "/sitemap/0.xml")
     assert all(one.isascii() and " " not in one for one in _addresses(own, "/sitemap/0.xml"))
+    assert own.get("/categories/AI/ML/").status_code == 200
     of = ("category/Machine%20learning%20%26%20AI", "category/Caf%C3%A9", "category/AI/ML", "category/AI%2FML")
     for name in (*of, "author/%E6%9D%8E-%E6%98%8E"):
         page = own.get(f"/feed/{name}.json").json()["home_page_url"]

@@ -200,7 +200,8 @@ def topic(request: Request, which: str, p: PageNumber = 0) -> Response:
 
 @router.get("/categories/{name:path}")
 def category(request: Request, name: str, sort: str = "published", code: str = "", p: PageNumber = 0) -> Response:
-    """The papers of a subject."""
+    """The papers of a subject; its name may hold slashes, one behind it is the address's."""
+    name = name.rstrip("/") or name
     if not browsing.has_category(site_of(request).database, name):
         raise UnknownPaper(f"No paper here has the subject {name[:40]!r}. The page /topics lists those there are.")
     values = {
