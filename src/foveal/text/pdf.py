@@ -31,10 +31,11 @@ from typing import Any
 from foveal.errors import UnreadableSource
 from foveal.text.dates import pdf_date
 from foveal.text.pdf_bidi import in_reading_order
+from foveal.text.pdf_code import typed, without_code
 from foveal.text.pdf_columns import WIDE, Box, in_columns
 from foveal.text.pdf_flow import SMALLER, flowing
 from foveal.text.pdf_forms import beside, page_of
-from foveal.text.pdf_headings import MOST_CELLS, Bookmark, Line, marked
+from foveal.text.pdf_headings import MOST_CELLS, Bookmark, Line, Typed, marked
 from foveal.text.pdf_lines import RUNNING, joined
 from foveal.text.pdf_raised import Look, goes_on, with_raised
 from foveal.text.pdf_vertical import Point, in_vertical_lines
@@ -92,10 +93,11 @@ def read_pdf(
         for page in _pages(pdf, name, max_characters, pictures, damaged):
             lines.append(page)
             on_page(len(lines), len(pdf))
-        pages = marked(flowing(lines), list(_outline(pdf)))
+        plain, codes = without_code(lines)
+        pages = marked(flowing(plain), list(_outline(pdf)))
         properties = {key: storable(pdf.get_metadata_value(key)).strip() for key in ("Title", "Author", "CreationDate")}
         largest = _largest_line(pdf) if pages else None
-    text, offsets = joined(pages)
+    text, offsets = joined(pages, codes)
     if not text.strip():
         raise UnreadableSource(
             f"{name} is a PDF of {len(pages)} page{'s' if len(pages) > 1 else ''} without text: probably a scan. Run "
@@ -246,14 +248,12 @@ def _parts(text: Any, characters: str, own: str | None) -> Iterator[tuple[Line, 
             size, weight = _look(text, found[len(found) // 2])
             yield Line(storable("".join(characters[place] for place in found)), size, weight), NOWHERE
         return
-    box_of, raised_of = _boxes(text), _raised_of(text)
+    box_of, raised_of, place_of, width_of = _boxes(text), _raised_of(text), _origins(text), _widths(text)
     columns = in_columns(characters, box_of) if placed else None
     places = columns or [line.span() for line in _LINE.finditer(characters)]
     if own is not None and placed and characters.startswith(own):
         places = beside(characters, places, len(own), box_of)
-    for start, end in (
-        chain.from_iterable(_of_one_size(text, characters, *place) for place in places) if placed else places
-    ):
+    for start, end in chain.from_iterable(_cut(text, characters, *place) for place in places) if placed else places:
         line = characters[start:end]
         looks = [_look(text, start + place) for place in (_letters(line) if placed else ())]
         sizes, weights = zip(*looks, strict=True) if looks else ((0.0,), (0,))
@@ -261,7 +261,8 @@ def _parts(text: Any, characters: str, own: str | None) -> Iterator[tuple[Line, 
         cells = _cells(line, start, box_of) if weight >= BOLD and len(line) < LONG else 1
         read = in_reading_order(line, box_of, start, size) if placed else line
         read = with_raised(line, start, max(sizes), raised_of) if placed and read == line else read
-        yield Line(storable(read.rstrip("\r")), size, weight, cells), (start, end) if placed else NOWHERE
+        grid = typed(line, start, place_of, width_of) if placed and read == line else None
+        yield Line(storable(read.rstrip("\r")), size, weight, cells, grid), (start, end) if placed else NOWHERE
 
 
 def _raised_of(text: Any) -> Look:
@@ -274,14 +275,22 @@ def _raised_of(text: Any) -> Look:
     return raised_of
 
 
-def _of_one_size(text: Any, characters: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """A line, cut behind a hyphen with which a page's text ends and its notes, in smaller letters, follow."""
+def _cut(text: Any, characters: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """A line, cut behind a hyphen with which a page's text ends and its notes, in smaller letters, follow; or with
+    which a line of typed letters ends: each of these stands for itself."""
     for hyphen in _HYPHEN.finditer(characters, start + 1, end - 1):
         (before, _), (after, _) = _look(text, hyphen.start() - 1), _look(text, hyphen.end())
-        if not SMALLER * before <= after <= before / SMALLER:
+        one_size = SMALLER * before <= after <= before / SMALLER
+        if not one_size or all(_grid(text, characters, *part) for part in ((start, hyphen.end()), (hyphen.end(), end))):
             yield start, hyphen.end()
             start = hyphen.end()
     yield start, end
+
+
+def _grid(text: Any, characters: str, start: int, end: int) -> Typed | None:
+    """A part of a page's text, up to its next hyphen, if it stands on one."""
+    hyphen = _HYPHEN.search(characters, start, end)
+    return typed(characters[start : hyphen.end() if hyphen else end], start, _origins(text), _widths(text))
 
 
 def _cells(line: str, start: int, box_of: Callable[[int], Box]) -> int:
@@ -316,6 +325,18 @@ def _origins(text: Any) -> Callable[[int], Point]:
         return x.value, y.value
 
     return origin_of
+
+
+def _widths(text: Any) -> Callable[[int], float]:
+    """How far it is from where the character at a place begins to the next one."""
+    from pypdfium2 import raw
+
+    box = raw.FS_RECTF()
+
+    def width_of(place: int) -> float:
+        return float(box.right - box.left) if raw.FPDFText_GetLooseCharBox(text, place, box) else 0.0
+
+    return width_of
 
 
 def _letters(line: str) -> set[int]:

@@ -24,6 +24,9 @@ from statistics import mode
 LARGER, BOLDER = 1.08, 200
 """Times the body's size, and more than its weight (400 is regular, 700 bold), from which on a line stands out."""
 
+NAMES = 1.25
+"""Times the body's size, from which on a line in small letters may be a heading, such as a function's name."""
+
 ALIKE = 0.1
 """A line's size may differ from the body's by this share and still be text."""
 
@@ -52,6 +55,17 @@ Style = tuple[float, bool]
 
 
 @dataclass(frozen=True, slots=True)
+class Typed:
+    """A line in letters of one width: where it begins and its base line in points, from a letter to the next, text."""
+
+    left: float
+    level: float
+    step: float
+    text: str  # with the blanks between its words, without those before them
+    proven: bool = False  # whether its letters would be of several widths if they could
+
+
+@dataclass(frozen=True, slots=True)
 class Line:
     """A line of a page: its text, its letters' size in points (0 where there are none), the weight of the lightest."""
 
@@ -59,6 +73,7 @@ class Line:
     size: float
     weight: int
     cells: int = 1  # parts of a bold line between wide gaps
+    typed: Typed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +110,16 @@ def marked(pages: Sequence[Sequence[Line]], outline: Sequence[Bookmark] = ()) ->
     return ["\n".join(_written(page, by_page[number], levels)) for number, page in enumerate(pages)]
 
 
+_HEADED = re.compile(r"^(\s*#{1,6})[ \t]")
+"""What would read as a heading of Markdown: "# of pages" above a column, a comment in a program."""
+
+
 def _written(page: Sequence[Line], runs: Sequence[_Run], levels: dict[Style, int]) -> Iterator[str]:
     starts, at = {run.first: run for run in runs}, 0
     while at < len(page):
         run = starts.get(at)
         if run is None:
-            yield page[at].text
+            yield _HEADED.sub("\\1\u00a0", page[at].text)
             at += 1
             continue
         yield from ("", f"{'#' * (run.level or levels[run.style])} {run.title}", "")
@@ -171,7 +190,8 @@ def _standing_out(pages: Sequence[Sequence[Line]], body: Body, taken: set[tuple[
             title = _title(page[places[0] : at])
             free = not any((number, place) in taken for place in places)
             few = len(places) <= LINES and len(title) <= CHARACTERS
-            if outstanding and free and few and not title[0].islower() and _followed(pages, number, below[at], body):
+            named = not title[:1].islower() or style[0] >= NAMES * body.size
+            if outstanding and free and few and named and _followed(pages, number, below[at], body):
                 yield _Run(number, places[0], at, style, title)
 
 

@@ -19,6 +19,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 
+from foveal.text.pdf_code import Code, fenced, is_mark
+
 SHORT = 0.85  # of the usual line length: below it, a line that ends a sentence ends its paragraph
 LONGEST_HEADING = 10  # words
 EDGE, RUNNING, LONGEST_RUNNING = 2, 4, 120  # outer lines of a page; pages in a row; characters
@@ -58,8 +60,8 @@ _SENTENCE_END = re.compile(
 )  # and marks of notes
 
 
-def joined(pages: Sequence[str]) -> tuple[str, tuple[int, ...]]:
-    """The pages as one text, and the offset at which each begins."""
+def joined(pages: Sequence[str], codes: Sequence[Code] = ()) -> tuple[str, tuple[int, ...]]:
+    """The pages as one text, and the offset at which each begins; `codes` are the blocks that marks stand for."""
     marked = [_marked(page) for page in pages]
     words = _words(marked)
     lines = _without_page_numbers([_mended(page, words).strip("\n").split("\n") for page in marked])
@@ -67,10 +69,10 @@ def joined(pages: Sequence[str]) -> tuple[str, tuple[int, ...]]:
     lines = [[line.replace("\ufffe", "-") for line in page] for page in _mended_over_pages(lines, words)]
     width = _usual_width(lines)
     parts, offsets, length = list[str](), list[int](), 0
-    spaced = [_spaced(page, width) for page in lines]
-    for page in spaced:
+    spaced, within = fenced([_spaced(page, width) for page in lines], codes)
+    for number, page in enumerate(spaced):
         if page and parts:
-            parts.append("\n" if _runs_on(parts[-1], page, width) else "\n\n")
+            parts.append("\n" if number in within or _runs_on(parts[-1], page, width) else "\n\n")
             length += len(parts[-1])
         offsets.append(length)
         if page:
@@ -270,7 +272,9 @@ def _spaced(lines: Sequence[str], width: float) -> str:
         after = "".join(lines[n + 2 : n + 3])
         alone = n == 0 or parts[-2:-1] == [""]
         if (
-            is_heading(before)
+            is_mark(before)
+            or is_mark(line)
+            or is_heading(before)
             or (alone and _stands_out(before, line, width))
             or (is_heading(line) and _ended(before, width))
             or (_stands_out(line, after, width) and _SENTENCE_END.search(before))

@@ -1,0 +1,246 @@
+"""The code in a PDF: lines in letters of one width, with their indentation, between fences as in Markdown.
+
+    pages, codes = without_code(pages)      # each block is one line, a mark, among the others
+    text = fenced(pages, codes)             # the blocks in the marks' places
+
+A PDF knows no tabs and hardly any blanks, only where each letter stands. Letters of one width stand on a grid: how far
+a line begins to the right of the block's first column is its indentation, and what is wider than a line's step is blank
+lines. Without that the words of a program would be there, but not the program.
+
+Typed     a line whose letters, narrow and wide ones, stand whole steps apart. Lines beside it with too few letters to
+          tell ("}") belong to it where they have its step
+Code      typed lines in a row of which half are indented or hold a sign that prose hardly has; a single one if it would
+          else read as a heading of Markdown ("# a comment")
+Never     where nearly all of the document is typed (a typewriter's page, an RFC): its lines stay as they are
+
+A block that goes on over a page's end is one.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from statistics import median
+
+from foveal.text.pdf_headings import LARGER, Body, Line, Typed
+
+OFF_GRID = 0.15
+"""Of a step: how far a letter may stand from its column."""
+
+SAME = 0.02
+"""By which share the steps of two lines of one block may differ."""
+
+LEAST = 4
+"""Letters that can prove a line to be typed."""
+
+MOST = 0.8
+"""Of a document's characters; where more are typed, it was written so, and is not code."""
+
+GAP = 4.0
+"""Times the usual distance of a block's lines, from which on another block begins."""
+
+BLANKS = 2
+"""Blank lines in a row that are written, at most."""
+
+_MARK = re.compile("\ufdd0(\\d+)\ufdd1")
+_MARKS = re.compile("[\ufdd0\ufdd1]")  # no characters of any text
+_NARROW = frozenset("iljftrI.,:;'()[]!|")
+_HYPHENS = "\x02\ufffe"
+_SIGN = re.compile(r"[{}\[\]=<>;_$\\|`@#*/+&]|\w\(|::")
+_HEADED = re.compile(r"#{1,6}[ \t]")
+_TICKS = re.compile("`{3,}")
+
+Place = Callable[[int], tuple[float, float]]
+Width = Callable[[int], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """The lines of a block, from top to bottom of one page."""
+
+    rows: tuple[Typed, ...]
+
+    @property
+    def left(self) -> float:
+        return min(row.left for row in self.rows)
+
+
+def typed(line: str, start: int, place_of: Place, width_of: Width) -> Typed | None:
+    """A line of a page's text, which begins at `start` there, if its letters stand on a grid.
+
+    `place_of` says where the character at a place begins (x, y), `width_of` how far it is from there to the next one.
+    """
+    places = [place for place, letter in enumerate(line) if not letter.isspace()]
+    if not places:
+        return None
+    step = width_of(start + places[0])
+    if step <= 0 or (len(places) > 1 and abs(width_of(start + places[1]) - step) > SAME * step):
+        return None
+    left, level = before, _ = place_of(start + places[0])
+    written, column = _plain(line[places[0]]), _columns(line[places[0]])
+    at = 0
+    for place in places[1:]:
+        x, y = place_of(start + place)
+        moved = round((x - before) / step)
+        if abs((x - before) / step - moved) > OFF_GRID or moved < 1 or abs(y - level) > OFF_GRID * step:
+            return None
+        at, before = at + moved, x
+        written += " " * (at - column) + _plain(line[place])
+        column = max(column, at) + _columns(line[place])
+    letters = [line[place] for place in places]
+    proven = len(letters) >= LEAST and any(map(_NARROW.__contains__, letters)) and any(map(_wide, letters))
+    return Typed(left, level, step, written, proven=proven)
+
+
+def without_code(pages: Sequence[Sequence[Line]]) -> tuple[list[list[Line]], list[Code]]:
+    """The pages' lines, those of each block of code replaced by one mark, and the blocks."""
+    pages = [[replace(line, text=_MARKS.sub("", line.text)) for line in page] for page in pages]
+    body = Body.of(pages)
+    codes = list[Code]()
+    if _written_so(pages):
+        return pages, codes
+    found = list[list[Line]]()
+    for page in pages:
+        lines, at = list[Line](), 0
+        for first, last in _blocks(page, body):
+            lines += page[at:first]
+            lines.append(Line(f"\ufdd0{len(codes)}\ufdd1", body.size, body.weight))
+            codes.append(Code(tuple(line.typed for line in page[first:last] if line.typed)))
+            at = last
+        found.append([*lines, *page[at:]])
+    return found, codes
+
+
+def is_mark(line: str) -> bool:
+    """Whether a line stands for a block of code."""
+    return bool(_MARK.fullmatch(line))
+
+
+def fenced(pages: Sequence[str], codes: Sequence[Code]) -> tuple[list[str], set[int]]:
+    """The pages with the blocks in the marks' places, and the pages that begin within a block of the page before."""
+    going_on = {
+        number + 1
+        for number, (page, following) in enumerate(pairwise(pages))
+        if _goes_on(_last(page, codes), _first(following, codes))
+    }
+    opened = {int(found[1]) for number in going_on if (found := _MARK.match(pages[number]))}
+    chains = list[list[int]]()
+    for number in range(len(codes)):
+        if number in opened and chains:
+            chains[-1].append(number)
+        else:
+            chains.append([number])
+    shown = dict[int, str]()
+    for chain in chains:
+        left = min(codes[number].left for number in chain)
+        bodies = ["\n".join(_rows(codes[number], left)) for number in chain]
+        ticks = [len(found) for body in bodies for found in _TICKS.findall(body)]
+        fence = "`" * max(3, *(length + 1 for length in ticks)) if ticks else "```"
+        bodies[0] = f"{fence}\n{bodies[0]}"
+        bodies[-1] = f"{bodies[-1]}\n{fence}"
+        shown.update(zip(chain, bodies, strict=True))
+    return [_MARK.sub(lambda found: shown.get(int(found[1]), ""), page) for page in pages], going_on
+
+
+# -- which lines -------------------------------------------------------------------------------------------------------
+
+
+def _written_so(pages: Sequence[Sequence[Line]]) -> bool:
+    whole = sum(len(line.text) for page in pages for line in page)
+    return sum(len(line.text) for page in pages for line in page if line.typed) > MOST * whole
+
+
+def _blocks(page: Sequence[Line], body: Body) -> Iterator[tuple[int, int]]:
+    """Which lines of a page are a block of code: the first, and that behind the last."""
+    at = 0
+    while at < len(page):
+        if not _may_be_code(page[at], body):
+            at += 1
+            continue
+        last = at + 1
+        while last < len(page) and _may_be_code(page[last], body) and _together(page, at, last):
+            last += 1
+        if _is_code([line.typed for line in page[at:last] if line.typed]):
+            yield at, last
+        at = last
+
+
+def _may_be_code(line: Line, body: Body) -> bool:
+    return line.typed is not None and line.size <= LARGER * body.size
+
+
+def _together(page: Sequence[Line], first: int, at: int) -> bool:
+    """Whether a line goes on with the block that begins at `first`: of the same step, and near."""
+    block = [line.typed for line in page[first : at + 1] if line.typed]
+    before, this = block[-2:]
+    down = before.level - this.level
+    if abs(this.step - before.step) > SAME * before.step or down < -OFF_GRID * before.step:
+        return False
+    downs = [step for step in _downs(block[:-1]) if step > before.step / 2]
+    return down <= GAP * (min(downs) if downs else 2 * before.step)
+
+
+def _is_code(rows: Sequence[Typed]) -> bool:
+    if not any(row.proven for row in rows):
+        return False
+    if len(rows) == 1:
+        return bool(_HEADED.match(rows[0].text))
+    left = min(row.left for row in rows)
+    telling = sum(row.left > left + row.step / 2 or bool(_SIGN.search(row.text)) for row in rows)
+    return 2 * telling >= len(rows)
+
+
+# -- how they are written ----------------------------------------------------------------------------------------------
+
+
+def _rows(code: Code, left: float) -> Iterator[str]:
+    """The lines of a block, indented from `left`, with the blank ones between; parts of one line are together."""
+    downs = [step for step in _downs(code.rows) if step > code.rows[0].step / 2]
+    usual = median(downs) if downs else 0.0
+    line, before = "", None
+    for row in code.rows:
+        column = max(0, round((row.left - left) / row.step))
+        if before is not None and abs(before.level - row.level) > OFF_GRID * row.step:
+            yield line
+            yield from [""] * min(BLANKS, round((before.level - row.level) / usual) - 1 if usual else 0)
+            line = ""
+        line += " " * max(column - len(line), 1 if line else 0) + row.text
+        before = row
+    yield line
+
+
+def _downs(rows: Sequence[Typed]) -> list[float]:
+    return [above.level - below.level for above, below in pairwise(rows)]
+
+
+def _goes_on(one: Code | None, other: Code | None) -> bool:
+    return (
+        one is not None
+        and other is not None
+        and abs(one.rows[-1].step - other.rows[0].step) <= SAME * one.rows[-1].step
+    )
+
+
+def _last(page: str, codes: Sequence[Code]) -> Code | None:
+    found = _MARK.fullmatch(page, page.rfind("\n") + 1)
+    return codes[int(found[1])] if found else None
+
+
+def _first(page: str, codes: Sequence[Code]) -> Code | None:
+    found = _MARK.fullmatch(page.partition("\n")[0])
+    return codes[int(found[1])] if found else None
+
+
+def _wide(letter: str) -> bool:
+    return letter.isalnum() and letter not in _NARROW
+
+
+def _plain(letter: str) -> str:
+    return "-" if letter in _HYPHENS else letter
+
+
+def _columns(letter: str) -> int:
+    return 2 if unicodedata.east_asian_width(letter) in "WF" else 1
