@@ -13,6 +13,7 @@ import torch
 from foveal.bench import (
     attention_kernel,
     attention_needles,
+    bprop,
     headlines_writer,
     heads_attribution,
     heads_masking,
@@ -29,8 +30,11 @@ from foveal.bench import (
     scale_web,
 )
 from foveal.bench.report_citations_data import NAME, NUMBER, TRUE, Pair
+from foveal.bench.retrieval_fusion import Judged
 from foveal.bench.settings import BenchSettings
+from foveal.errors import InputError
 from foveal.evaluation import speed
+from foveal.evaluation.beir import Collection, Record
 from foveal.research.evidence import Verdict
 
 
@@ -236,3 +240,20 @@ def test_what_changes_nothing_is_no_gain(monkeypatch):
     rows = [row for row in headlines_writer.difference_rows(alike, 0.0) if row.system == "writer: A less C, unrelated"]
     assert [row.ok for row in rows] == [False, False]
     assert [row.ok for row in heads_ranking.order_rows(dict.fromkeys(heads_ranking.ORDER, 0.4))] == [False] * 3
+
+
+def test_an_abstract_of_grade_0_is_no_answer(monkeypatch):
+    """It is one of the collection, as it was judged; no claim's words are looked for in it."""
+    reader = SimpleNamespace(words=lambda texts: [text.split() for text in texts], read=lambda texts: texts)
+    monkeypatch.setattr(bprop.AttentionReader, "load", lambda *_: reader)
+
+    def abstracts(qrels):
+        corpus = {name: Record(name, "", f"text of {name}") for name in ("d0", "d1", "d2")}
+        made = Collection("scifact", corpus, {"q0": "one claim", "q1": "another"}, qrels)
+        return bprop.Abstracts.of(Judged(made, made))
+
+    found = abstracts({"q0": {"d0": 0, "d1": 1}, "q1": {"d2": 0}})
+    assert [document for _, document in found.pairs] == ["d1"]
+    assert list(found.read) == ["d0", "d1", "d2"]
+    with pytest.raises(InputError, match="grade 1 or more"):
+        abstracts({"q0": {"d0": 0}, "q1": {"d2": -1}})

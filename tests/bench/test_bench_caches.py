@@ -172,7 +172,7 @@ def test_what_encoders_learnt_by_other_code_is_learnt_anew(tmp_path, monkeypatch
     settings = SimpleNamespace(cache=tmp_path)
     late, rest = retrieval_late._home(settings), retrieval_training.trained_by()
     for module in (retrieval_late, retrieval_training):
-        monkeypatch.setattr(module, "code_digest", lambda *modules: f"other {len(modules)}")
+        monkeypatch.setattr(module, "code_digest", lambda *modules, **_: f"other {len(modules)}")
     assert retrieval_late._home(settings) != late
     assert retrieval_training.trained_by() != rest
 

@@ -19,7 +19,7 @@ from foveal.attention.attach import Context
 from foveal.attention.masks import Mask
 from foveal.attention.profiles import architecture_of
 from foveal.attention.sinks import SinkRule
-from foveal.bench import heads_act_gain
+from foveal.bench import heads_act_exact, heads_act_gain
 from foveal.bench.heads_act_cost import LOST, given_row, harm_row, memory_rows
 from foveal.bench.heads_act_data import SEARCH, TEST, examples, search_parts, words
 from foveal.bench.heads_act_exact import _compared, _drawn, by_definition, still_rows
@@ -37,6 +37,7 @@ from foveal.bench.heads_act_gain import (
     strongest,
     trials_of,
 )
+from foveal.bench.known_sets import SIZES
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.labelled import Labelled
 from foveal.evaluation.selection import Gain
@@ -243,3 +244,16 @@ def test_a_matrix_of_tokens_by_tokens_shows_above_the_model(model, settings, mon
         peaks = iter([model_bytes + dense, model_bytes + dense + more])
         monkeypatch.setattr("foveal.bench.heads_act_cost._peak", lambda *_, peaks=peaks: (next(peaks), model_bytes))
         assert [row.ok for row in memory_rows(replace(settings, quick=True), [(0, 1)])] == told
+
+
+def test_what_was_measured_on_essays_is_asked_of_these_essays(model, settings, monkeypatch):
+    reader = SimpleNamespace(essays=["one essay", "another"], tokens=range)
+    monkeypatch.setattr(heads_act_exact, "PromptReader", lambda _: reader)
+    told = SimpleNamespace(first=torch.zeros(1), share=0.0, counts=torch.zeros(1))
+    told.under = lambda _: told
+    monkeypatch.setattr(heads_act_exact, "find_sinks", lambda *_: told)
+    others = list(heads_act_exact._as_measured(model, settings))
+    assert [row.ok for row in others] == [None] * len(heads_act_exact.MEASURED)
+    assert all("is of the 49 essays" in row.note for row in others)
+    monkeypatch.setitem(SIZES, "the 49 essays", (2, 16))
+    assert [row.ok for row in heads_act_exact._as_measured(model, settings)] == [False] * len(others)

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from foveal.bench import layers_stepnet, layers_stepnet_images, layers_stepnet_steps, layers_stepnet_text
+from foveal.bench.known_sets import SIZES
 from foveal.bench.layers_stepnet import QUICK
 from foveal.bench.layers_stepnet_images import Arms, as_seen, network, read, varied
 from foveal.bench.settings import BenchSettings
@@ -45,6 +46,27 @@ def data(tmp_path):
             writer = csv.writer(file)
             writer.writerows([("label", "text"), ("earn", "profit of the mill"), ("grain", "wheat, and corn")])
     return tmp_path
+
+
+def test_accuracies_are_asked_of_the_photographs_that_they_are_specified_for(data, monkeypatch):
+    """As many of another set, with other bytes, are another set."""
+    settings = BenchSettings(data=data, cache=data / "cache")
+    sizes = [layers_stepnet_images.sizes_of(data / "cifar10-small" / name) for name in layers_stepnet_images.PARTS]
+    assert [count for count, _ in sizes] == [16, 16]
+    monkeypatch.setattr(layers_stepnet, "stiffness", lambda *_: None)
+    monkeypatch.setattr(layers_stepnet, "_gates", lambda *_: [])
+    monkeypatch.setattr(Arms, "accuracy", lambda *_: 0.6)
+    monkeypatch.setattr(Arms, "arm", lambda *_: None)
+    asked = {}
+    for known in (sizes, [sizes[0], (16, sizes[1][1] + 1)]):
+        monkeypatch.setitem(SIZES, layers_stepnet_images.SET, tuple(size for part in known for size in part))
+        arms = Arms(settings, replace(QUICK, learnt=16))
+        rows = {row.system: row for row in layers_stepnet.images(arms, {}) if row.metric == "accuracy"}
+        asked[arms.known] = {kind: rows[f"images: {kind}"].ok for kind in layers_stepnet.SPECIFIED}
+        assert rows["images: StepNet pair, against none - 1 sd"].ok  # beside a peer: of any photographs
+    assert asked == {True: dict.fromkeys(layers_stepnet.SPECIFIED, True),
+                     False: dict.fromkeys(layers_stepnet.SPECIFIED)}  # fmt: skip
+    assert "no bar here: ≥ 0.519" in rows["images: none"].note
 
 
 def test_photographs_have_their_classes(data):

@@ -176,7 +176,7 @@ def test_heads_of_other_code_are_trained_anew(settings, base, monkeypatch):
     head = partial(arms.fine_tuned, "cross", 0, pairs=24, epochs=1.0)
     before = head().path
     assert head().path == before
-    monkeypatch.setattr(segment_learned_arms, "code_digest", lambda *_: "other code")
+    monkeypatch.setattr(segment_learned_arms, "code_digest", lambda *_, **__: "other code")
     assert head().path != before
 
 

@@ -24,6 +24,7 @@ from foveal.bench.bprop_training import training
 from foveal.bench.known_sets import is_collection_of
 from foveal.bench.retrieval_fusion import Judged
 from foveal.bench.settings import BenchSettings
+from foveal.errors import InputError
 from foveal.evaluation.speed import paired
 from foveal.evaluation.tables import Row
 from foveal.models.hub import folder_of
@@ -104,10 +105,16 @@ class Abstracts:
         texts = [" ".join(corpus[document].whole.split()[:WORDS]) for document in names]
         reader, other = (AttentionReader.load(name, Reading(rows=rows)) for rows in ("cls", "mean"))
         claims = {claim: frozenset(reader.words([judged.test.queries[claim]])[0]) for claim in qrels}
+        pairs = [
+            (claims[claim], document)
+            for claim, grades in qrels.items()
+            for document, grade in grades.items()
+            if grade > 0  # the others were judged not to answer
+        ]
+        if not pairs:
+            raise InputError("No test claim has an abstract of grade 1 or more (qrels/test.tsv). Judge some.")
         return cls(
-            dict(zip(names, reader.read(texts), strict=True)),
-            dict(zip(names, other.read(texts), strict=True)),
-            [(claims[claim], document) for claim, grades in qrels.items() for document in grades],
+            dict(zip(names, reader.read(texts), strict=True)), dict(zip(names, other.read(texts), strict=True)), pairs
         )
 
     @cached_property

@@ -28,6 +28,7 @@ SIZES: Mapping[str, tuple[int, ...]] = {
     "HotpotQA, recorded": (4_750, 500),  # passages, questions
     "2Wiki, recorded": (5_183, 500),
     "wiki_toy": (99,),  # titles
+    "CIFAR-10, 10,000 of it": (8_000, 7_369_980, 2_000, 1_842_546),  # to learn from, their bytes; to test with, theirs
     "Choi": (700, 49_105),  # documents, sentences
     "the shared terms": (306,),  # documents
     "Telugu pairs": (297,),  # of the test

@@ -7,6 +7,7 @@ weights. Arms are kept in the bench's cache by the hash of what made them: a run
 from __future__ import annotations
 
 import math
+import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from foveal.bench.known_sets import is_set
 from foveal.bench.photographs import SIDE, photographs
 from foveal.bench.settings import BenchSettings
 from foveal.bench.trained_arms import data_digest, trained
@@ -25,6 +27,9 @@ from foveal.nn.resnet import ResNet, ResNetSettings
 from foveal.training.examples import shuffled
 from foveal.training.loop import LoopSettings
 from foveal.training.precision import mixed_precision
+
+SET = "CIFAR-10, 10,000 of it"
+"""The photographs that accuracies are specified for, as known_sets.py calls them."""
 
 KINDS: dict[str, tuple[str, dict[str, Any]] | None] = {
     "none": None,
@@ -38,6 +43,9 @@ KINDS: dict[str, tuple[str, dict[str, Any]] | None] = {
 }
 """What is on every branch. Reductions are 4, as these networks are narrow."""
 
+PARTS = ("train.tar.gz", "test.tar.gz")
+TESTED = 2000
+"""Photographs to test with, at most."""
 PADDED, RATE, MOMENTUM, DECAY = 2, 0.1, 0.9, 5e-4
 
 
@@ -74,6 +82,13 @@ def read(path: Path, most: int) -> Photographs:
     classes = sorted(set(names))
     labels = torch.tensor([classes.index(name) for name in names])
     return Photographs(pixels.permute(0, 3, 1, 2).contiguous(), labels)
+
+
+def sizes_of(path: Path) -> tuple[int, int]:
+    """How many photographs a tar holds, and their bytes."""
+    with tarfile.open(path) as tar:
+        sizes = [one.size for one in tar.getmembers() if one.name.endswith(".jpg")]
+    return len(sizes), sum(sizes)
 
 
 def together(rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
@@ -125,10 +140,12 @@ class Arms:
     """Networks, trained when they are first asked for."""
 
     def __init__(self, settings: BenchSettings, scale: Scale) -> None:
-        folder = settings.folder("cifar10-small", ["train.tar.gz", "test.tar.gz"])
+        folder = settings.folder("cifar10-small", PARTS)
         self.settings, self.scale = settings, scale
-        self.learnt = read(folder / "train.tar.gz", scale.learnt)
-        self.held = read(folder / "test.tar.gz", 2000)
+        self.known = is_set(SET, *(size for name in PARTS for size in sizes_of(folder / name)))
+        self.learnt, self.held = (
+            read(folder / name, most) for name, most in zip(PARTS, (scale.learnt, TESTED), strict=True)
+        )
 
     @cached_property
     def steps(self) -> int:

@@ -26,7 +26,7 @@ import torch
 from foveal.attention import LongHeads
 from foveal.attention.memory_decoding import MemoryDecoder
 from foveal.attention.prefill import prefill
-from foveal.bench.code import code_digest
+from foveal.bench.code import code_digest, native_digest
 from foveal.bench.memory_longheads_heads import KEY_TOKENS, MODEL, answered, passkey
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.answers import contains, score
@@ -49,6 +49,21 @@ TASKS = {"babilong_8k_qa1": 5, "babilong_8k_qa2": 5, "natural_question": 4}
 ANSWER = 24
 AFFORDED = 1200.0
 """Processor seconds that the model as it is may take for a text beyond its window."""
+
+ASKING = (
+    *(__name__, "foveal.bench.memory_longheads_heads"),  # what is asked, and how it is read
+    *(f"foveal.attention.{one}" for one in ("longheads", "memory_decoding", "prefill")),
+    *(f"foveal.models.{one}" for one in ("language", "decoding", "lean")),
+    *("foveal.reading.prompts", "foveal.reading.tokens"),
+    "foveal.evaluation.answers",  # what is right
+)
+"""Modules that a cell depends on; and what they import of their packages."""
+
+COMPILED = (
+    *(f"attention/native/{one}.cpp" for one in ("block_attention", "last_masses", "memory_parts")),
+    *(f"models/native/{one}.cpp" for one in ("byte_products", "half_products")),
+)
+"""Sources that are not Python."""
 
 
 def longheads_tasks(settings: BenchSettings) -> Iterator[Row]:
@@ -78,8 +93,9 @@ class Cells:
         self.known = {one.key: one for one in stored_lines(path, Cell, what="cells of LongHeads")}
 
     def get(self, what: Sequence[object], measure: Callable[[], tuple[float, str]]) -> Cell:
-        """The cell of `what`, which names all that it depends on."""
-        code = code_digest("foveal.attention.longheads", __name__, within="foveal.attention")
+        """The cell of `what`, which names all that it depends on but the code."""
+        packages = ("foveal.attention", "foveal.models", "foveal.reading")
+        code = " ".join([*(code_digest(*ASKING, within=one) for one in packages), native_digest(*COMPILED)])
         key = hashlib.sha256(f"{what!r} {code}".encode()).hexdigest()[:16]
         if key not in self.known:
             begun = time.process_time()

@@ -15,9 +15,11 @@ cache, by the hash of what made it.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -61,6 +63,15 @@ WINDOW = 192
 """Tokens of claim and abstract that the cross-encoder reads: what is longer is cut."""
 BASE = "minilm"
 """What the cross-encoder begins as."""
+TRAINING = (
+    *(f"foveal.training.{one}" for one in ("rerankers", "blockrank", "negatives", "searches")),
+    *("foveal.ranking.blockrank_training", "foveal.ranking.blockrank_forward"),
+    *("foveal.models.bert_torch", "foveal.models.language", "foveal.models.lean"),
+    "foveal.evaluation.metrics",
+)
+"""Modules by which is trained; and what they import of their packages."""
+SEARCHING = (__name__, "foveal.retrieval.fusion")
+"""Those of the first stage."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +121,8 @@ class First:
         self._quiet = {"stopwords": "en", "stemmer": stemmer, "show_progress": False}
         self._index = self._bm25s.BM25(k1=1.5, b=0.75)
         self._index.index(self._bm25s.tokenize(judged.texts, **self._quiet), show_progress=False)
-        self._encoder = settings.encoder()
-        self._vectors = settings.cached_vectors(("scifact", "corpus"), judged.texts, self._encoder)
+        self.encoder = settings.encoder()
+        self._vectors = settings.cached_vectors(("scifact", "corpus"), judged.texts, self.encoder)
         names = list(judged.test.corpus)
         self.rows = {name: row for row, name in enumerate(names)}
         self._passages = [
@@ -138,7 +149,7 @@ class First:
         tokens = self._bm25s.tokenize([query], **self._quiet)
         rows, scores = self._index.retrieve(tokens, k=depth, show_progress=False)
         words = dict(zip(rows[0].tolist(), scores[0].tolist(), strict=True))
-        cosines = self._vectors @ self._encoder.encode([query])[0]
+        cosines = self._vectors @ self.encoder.encode([query])[0]
         nearest = np.argsort(-cosines, kind="stable")[:depth].tolist()
         meaning = dict(zip(nearest, cosines[nearest].tolist(), strict=True))
         both = weighted_sum([words, meaning], [1 - DENSE_WEIGHT, DENSE_WEIGHT])
@@ -243,7 +254,8 @@ class Parts:
         self.taught, self.dev = known.split(dev=self.sizes.dev, seed=self.settings.seed)
         test = Examples.of(self.judged.test)
         self.test = test.only(list(test.queries)[: self.sizes.asked])
-        self.home = self.settings.cache / "training" / f"cascade-{trained_by()}"
+        self.made_by = trained_by(self.first)
+        self.home = self.settings.cache / "training" / f"cascade-{self.made_by}"
 
     # -- learning to rank ----------------------------------------------------------------------------------------------
 
@@ -352,7 +364,7 @@ class Parts:
             layout=layout,
             run=RunSettings(home=self.home, dev=self._lists(dev, self.sizes.documents)),
         )
-        cache = BlockCache(self.settings.cache / "blocks" / f"{report.name}-{trained_by()}")
+        cache = BlockCache(self.settings.cache / "blocks" / f"{report.name}-{self.made_by}")
         before, after = (values["mrr@10"] for values in report.measured["dev"])
         used = "" if folder else "; not used"
         self.notes[BLOCK] = (
@@ -369,10 +381,12 @@ class Parts:
         return lists_of(examples, filled(found, examples, wrong, seed=self.settings.seed))
 
 
-def trained_by() -> str:
-    """The code by which the cross-encoder and BlockRank are trained: by other code both are trained anew."""
-    losses = ("foveal.training.rerankers", "foveal.training.list_losses", "foveal.training.blockrank")
-    return code_digest(*losses, "foveal.ranking.blockrank_training", within="foveal.ranking")
+def trained_by(first: First) -> str:
+    """By what the cross-encoder and BlockRank are trained, and blocks are read: by other code both are trained anew, as
+    they are behind another first stage, which their runs know by name alone."""
+    code = " ".join(code_digest(*TRAINING, within=f"foveal.{one}") for one in ("training", "ranking", "models"))
+    whole = f"{code} {code_digest(*SEARCHING)} {first.encoder.fingerprint} {DENSE_WEIGHT} {version('bm25s')}"
+    return hashlib.sha256(whole.encode()).hexdigest()[:16]
 
 
 def kept_blocks(ranker: BlockRank, hits: Iterable[Hit], at_once: int = 32) -> Iterator[int]:

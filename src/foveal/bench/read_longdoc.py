@@ -17,17 +17,22 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
 
-from foveal.bench.code import code_digest
+from foveal.attention.retrieval_heads import HeadScores, copying_heads
+from foveal.bench.code import code_digest, native_digest
 from foveal.bench.read_needles import ranges_of
 from foveal.bench.readers import Bench, streaming_answer
+from foveal.bench.trained_arms import data_digest
 from foveal.evaluation.answers import score
 from foveal.evaluation.files import stored_lines, write_lines
 from foveal.evaluation.kept import Range
 from foveal.evaluation.longdoc import Question, Task, load, sample
 from foveal.evaluation.tables import Row
+from foveal.reading.likeness import known_encoder
+from foveal.types import Encoder
 
 TASKS = {"natural_question": 24, "quality": 30, "multifieldqa_zh": 12, "babilong_8k_qa1": 8, "babilong_8k_qa2": 14}
 """Task -> questions of a full run."""
@@ -38,6 +43,21 @@ LONG = 8192
 STREAMING = "StreamingLLM's attention"
 FEW = 3
 """Questions that the readers of 8k tokens are asked: each reads for a quarter of a minute."""
+
+READING = (
+    *(__name__, "foveal.bench.readers", "foveal.reading.infiniretri"),
+    "foveal.reading.follow",  # of `from foveal.reading import follow`, which the hash sees as the package alone
+)
+"""What chooses, asks and answers; a reading draws on most packages, so that all that these import counts."""
+
+COMPILED = (
+    *(f"attention/native/{one}.cpp" for one in ("block_attention", "last_masses")),
+    *(f"models/native/{one}.cpp" for one in ("byte_products", "half_products")),
+)
+"""Sources that are not Python."""
+
+CHOOSING = ("bm25s", "PyStemmer")
+"""What the lexical chooser is, by the names of their packages."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +80,15 @@ class Answers:
 
     @classmethod
     def of(cls, bench: Bench) -> Answers:
-        """Those that were made by this code, model, settings and encoder; none before the first run."""
-        code = code_digest("foveal.reading.infiniretri", __name__, "foveal.bench.readers", within="foveal.reading")
-        made_by = f"{bench.model.fingerprint} {bench.encoder.fingerprint} {bench.read!r} {code}"
-        digest = hashlib.sha256(made_by.encode()).hexdigest()[:16]
+        """Those that were made by this code, model, settings, heads and encoders; none before the first run."""
+        looking = bench.reader.looking
+        made_by = (
+            *(bench.model.fingerprint, bench.model.dtype, looking.rough, looking.profile.heads),
+            *(_copying(copying_heads(bench.reader.answerer)), _known_by(bench.encoder), _known_by(known_encoder())),
+            *(bench.read, *map(version, CHOOSING)),
+            *(code_digest(*READING, within="foveal"), native_digest(*COMPILED)),
+        )
+        digest = hashlib.sha256(repr(made_by).encode()).hexdigest()[:16]
         store = bench.settings.cache / "read" / f"longdoc-{digest}.jsonl"
         return cls(store, stored_lines(store, Told, what="answers of read-longdoc"))
 
@@ -81,6 +106,17 @@ class Answers:
     def _known(self, task: Task, system: str, question: Question) -> Told | None:
         wanted = (task.name, system, _name(question))
         return next((one for one in self.done if (one.task, one.system, one.question) == wanted), None)
+
+
+def _copying(heads: HeadScores | None) -> str:
+    """What the heads are known by that say where an answer was copied from."""
+    return "" if heads is None else data_digest(heads.kind, heads.runs)
+
+
+def _known_by(encoder: Encoder | None) -> str:
+    """An encoder's files, and how it multiplies."""
+    in_bytes = getattr(encoder, "in_bytes", False)
+    return f"{encoder.fingerprint} {getattr(encoder, 'dtype', '')} {in_bytes}" if encoder else ""
 
 
 def _name(question: Question) -> str:

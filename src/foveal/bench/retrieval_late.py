@@ -58,6 +58,12 @@ RECALL, FEWER = 0.98, 10.0
 GOAL = 0.745
 """nDCG@10 on SciFact that trained token vectors with BM25 must pass."""
 
+TRAINING = ("foveal.training.late_encoders", "foveal.evaluation.metrics", "foveal.evaluation.scripts")
+"""By what token vectors are learnt, and the steps chosen; and what that imports of its package."""
+
+ENCODING = ("foveal.retrieval.late_tokens", "foveal.retrieval.late", "foveal.models.encoders")
+"""By what token vectors are made."""
+
 DEPTH = 1000
 RANKED = 50
 """Hits of a library's search that the trained vectors order."""
@@ -306,7 +312,8 @@ def token_vectors(
 ) -> TokenVectors:
     """The texts' token vectors, encoded once, then read from the cache: two bytes a number there, unit length here."""
     folder = settings.cache / "vectors"
-    name = f"{'-'.join(key_parts)}-{text_digest(model.fingerprint, texts)[:24]}"
+    made_by = f"{model.fingerprint} {code_digest(*ENCODING, within='foveal.models')}"
+    name = f"{'-'.join(key_parts)}-{text_digest(made_by, texts)[:24]}"
     path, starts_path = folder / f"{name}.npy", folder / f"{name}-starts.npy"
     if not path.is_file() or not starts_path.is_file():
         made = TokenVectors.of(model.documents(texts))
@@ -323,8 +330,9 @@ def _save(path: Path, array: np.ndarray) -> None:
 
 
 def _home(settings: BenchSettings) -> Path:
-    """Where trained models lie: by other code they are trained anew."""
-    code = code_digest(*(f"foveal.training.{part}" for part in ("late_encoders", "negatives", "first_stage")))
+    """Where trained models lie: by other code they are trained anew. What they begin with, their data, settings and
+    seed are in their own names (training/runs.py)."""
+    code = f"{code_digest(*TRAINING, within='foveal.training')}-{code_digest(*ENCODING, within='foveal.models')}"
     return settings.cache / "training" / f"late-{code}"
 
 

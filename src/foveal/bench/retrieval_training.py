@@ -18,6 +18,7 @@ that was stopped goes on.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -57,6 +58,12 @@ TRIED = ("in-batch", "bm25", "mined", "filtered", "ance", "margin-mse", "kl")
 
 WINDOW = 128
 """Tokens of a text while training: MiniLM's own training had as many."""
+
+LEARNING = (
+    *("foveal.training.encoders", "foveal.training.rerankers"),
+    *("foveal.evaluation.metrics", "foveal.evaluation.scripts"),  # by which steps are chosen, and words found
+)
+"""What learns; and what it imports of its package."""
 
 
 def training(settings: BenchSettings) -> Iterator[Row]:
@@ -188,7 +195,7 @@ def reranker_rows(data: Arms, arm: str, beside: Report) -> Iterator[Row]:
         "minilm",
         chosen,
         first_stage_name="BM25S and MiniLM, blended",
-        run=RunSettings(home=data.home, dev=data.dev, test=data.test),
+        run=RunSettings(home=data.home / searched_by(), dev=data.dev, test=data.test),
     )
     before, after = report.measured["test"]
     note = f"the hybrid's best {chosen.depth}; before {before['ndcg@10']:.4f}; {'' if report.kept else 'not '}kept"
@@ -251,9 +258,15 @@ def gradients(judged: Judged, rows: int = 16, tokens: int = 32) -> Row:
 
 
 def trained_by() -> str:
-    """The code by which encoders and re-rankers learn: by other code they are trained anew."""
-    encoders, rerankers = ("encoders", "losses", "negatives", "dynamic_negatives"), ("rerankers", "list_losses")
-    return code_digest(*(f"foveal.training.{part}" for part in (*encoders, *rerankers, "first_stage")))
+    """The code by which encoders and re-rankers learn and are measured: by other code they are trained anew. What they
+    begin with, their data, settings and seed are in their own names (training/runs.py)."""
+    learning = code_digest(*LEARNING, within="foveal.training")
+    return f"{learning}-{code_digest('foveal.models.encoders', within='foveal.models')}"
+
+
+def searched_by() -> str:
+    """The search that the re-ranker learns behind, which its run knows by name alone."""
+    return f"{code_digest(__name__, 'foveal.bench.quality')}-{DENSE_WEIGHT}-{version('bm25s')}"
 
 
 def _mean(reports: list[Report], kind: str) -> float:

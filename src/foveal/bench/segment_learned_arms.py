@@ -19,6 +19,7 @@ from foveal.bench.segment_learned_data import (
     Policies,
     Scale,
 )
+from foveal.models.folders import fingerprint as model_fingerprint
 from foveal.models.hub import folder_of
 from foveal.settings import Settings
 from foveal.training import checkpoints
@@ -33,6 +34,9 @@ from foveal.training.same_topic_heads import Floats, Head, Paragraphs
 from foveal.training.same_topic_model import SameTopicModel
 from foveal.training.same_topic_pairs import fingerprint
 from foveal.training.same_topic_tuned import tuned
+
+TRAINING = ("foveal.training.same_topic_tuned", "foveal.evaluation.segmentation", "foveal.models.encoders")
+"""What trains heads, chooses their steps, and scores by them; and what it imports of its packages."""
 
 
 class Arms:
@@ -75,19 +79,19 @@ class Arms:
         """
         wanted = replace(self.wanted(seed), strategy=strategy or "consecutive", gaps=strategy is None)
         corpus, few = self.data.parts.few(wanted, pairs)
+        place = folder_of(self.base, Settings.load().cache, kind="encoder")
         known = {
             "corpus": hashlib.sha256("\x1f".join(corpus.texts).encode("utf-8", "surrogatepass")).hexdigest(),
-            "pairs": hashlib.sha256(np.stack([few.left, few.right, few.same]).tobytes()).hexdigest(),
+            "pairs": hashlib.sha256(np.stack([few.left, few.right, few.same, few.weight]).tobytes()).hexdigest(),
             "dev": fingerprint([one.document for one in self.dev]),
-            "base": self.data.encoder.fingerprint,
-            "code": code_digest("foveal.training.same_topic_tuned", "foveal.training.same_topic_heads"),
+            "base": model_fingerprint(place),  # what learns; the encoder of the data may be another
+            "code": "-".join(code_digest(*TRAINING, within=f"foveal.{one}") for one in ("training", "models")),
         }
         loop = self.scale.loop(seed, epochs)
         digest = hashlib.sha256(json.dumps([known, kind, self.scale.window, str(loop)]).encode()).hexdigest()[:24]
         folder = self.data.settings.cache / "same-topic" / digest
 
         def make() -> Head:
-            place = folder_of(self.base, Settings.load().cache, kind="encoder")
             documents = [one.document for one in self.dev]
             head, _ = tuned(kind, place, corpus, few, documents, loop, folder, window=self.scale.window, identity=known)
             return head
