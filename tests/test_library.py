@@ -691,6 +691,71 @@ def test_what_is_no_text_is_refused_by_an_error_that_says_so(library, wrong):
     assert [entry.title for entry in library.documents()] == ["rods"]
 
 
+CALLS = {
+    "open settings": lambda _, wrong: Library.open(settings=wrong),
+    "open encoder": lambda library, wrong: Library.open(settings=library.settings, encoder=wrong),
+    "open segmenter": lambda library, wrong: Library.open(settings=library.settings, segmenter=wrong),
+    "add, told": lambda library, wrong: library.add([], on_progress=wrong),
+    "add, work": lambda library, wrong: library.add([], work=wrong),
+    "add_documents": lambda library, wrong: library.add_documents(wrong),
+    "add_documents, one": lambda library, wrong: library.add_documents([wrong]),
+    "add_documents, told": lambda library, wrong: library.add_documents([], on_progress=wrong),
+    "search, k": lambda library, wrong: library.search("rods", wrong),
+    "search, rank": lambda library, wrong: library.search("rods", rank=wrong),
+    "search, candidates": lambda library, wrong: library.search("rods", rank="knrm", candidates=wrong),
+    "search, budget": lambda library, wrong: library.search("rods", rank="knrm", budget_ms=wrong),
+    "explain": lambda library, wrong: library.explain(wrong, []),
+    "explain, hits": lambda library, wrong: library.explain("rods", wrong),
+    "explain, hit": lambda library, wrong: library.explain("rods", [wrong]),
+    "explain, ranker": lambda library, wrong: library.explain("rods", [], wrong),
+    "explain, counts": lambda library, wrong: library.explain("rods", [], counts=wrong),
+    "explain, seconds": lambda library, wrong: library.explain("rods", [], seconds=wrong),
+    "retriever": lambda library, wrong: library.retriever(wrong),
+    "read": lambda library, wrong: library.read("rods", wrong),
+    "read, model": lambda library, wrong: library.read("rods", "?", model=wrong),
+    "read, settings": lambda library, wrong: library.read("rods", "?", settings=wrong),
+    "read, state": lambda library, wrong: library.read("rods", "?", state=wrong),
+    "ask, told": lambda library, wrong: library.ask("rods", on_event=wrong),
+    "ask, model": lambda library, wrong: library.ask("rods", model=wrong),
+    "ask, reader": lambda library, wrong: library.ask("rods", reader=wrong),
+    "ask, settings": lambda library, wrong: library.ask("rods", settings=wrong),
+    "ask, cancel": lambda library, wrong: library.ask("rods", cancel=wrong),
+    "documents": lambda library, wrong: library.documents(wrong),
+    "entries": lambda library, wrong: library.entries(wrong),
+    "entries, one": lambda library, wrong: library.entries([wrong]),
+    "get, revision": lambda library, wrong: library.get(library.documents()[0].id, revision=wrong),
+    "only": lambda library, wrong: library.only(wrong),
+    "find": lambda library, wrong: library.find(wrong),
+    "remove": lambda library, wrong: library.remove(wrong),
+    "remove, one": lambda library, wrong: library.remove([wrong]),
+    "rename": lambda library, wrong: library.rename(wrong, "Rods"),
+    "encode_anew": lambda library, wrong: library.encode_anew(wrong),
+    "encode_anew, told": lambda library, wrong: library.encode_anew("none", on_progress=wrong),
+    "reads": lambda library, wrong: library.reads(wrong),
+    "reads, retriever": lambda library, wrong: library.reads("rods", wrong),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_an_argument_of_another_kind_is_refused_by_an_error_of_ours(library, call):
+    library.add_documents([document("rods", "The rods see at night.")])
+    for wrong in (b"x", {5.5: "a"}, [object()], object()):
+        with pytest.raises(InputError, match=r"got"):
+            call(library, wrong)
+    assert [entry.title for entry in library.documents()] == ["rods"]
+
+
+def test_what_was_expected_in_its_place_is_said(library):
+    with pytest.raises(InputError, match=r"remove got, in a list, 'rods'; it needs an Entry, as `find` gives them\."):
+        library.remove(["rods"])
+    with pytest.raises(InputError, match=r"got, in a list, 5; it needs a Document, as Document\.of\("):
+        library.add_documents([5])
+    with pytest.raises(InputError, match=r"get got revision = 5; it needs a text \(a str\), or None\."):
+        library.get("rods", revision=5)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'revison'"):  # a misspelt name is Python's to tell
+        library.get("rods", revison="5")
+
+
 @pytest.mark.parametrize(("first", "then"), [("none", "minilm"), ("minilm", "none")])
 def test_a_library_that_is_made_anew_is_followed(own_settings, first, then):
     held = Library.open(settings=own_settings, encoder=first)

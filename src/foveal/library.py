@@ -20,6 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from foveal import given
 from foveal.errors import InputError, LibraryError, UnknownDocument
 from foveal.models.characters import is_read, one_text, scalar
 from foveal.models.hub import require_known, whole_name
@@ -33,16 +34,18 @@ from foveal.retrieval.encoding_anew import encode_anew
 from foveal.retrieval.filters import DOCUMENT_COLUMNS, literal, sql
 from foveal.retrieval.indexing import Indexer, storable
 from foveal.retrieval.lexical import LexicalRetriever
-from foveal.retrieval.pruning import address_of, gone
+from foveal.retrieval.naming import NAMED, find
+from foveal.retrieval.pruning import gone
 from foveal.retrieval.renaming import rename
 from foveal.retrieval.rows import Entry
 from foveal.retrieval.rows import Stats as Stats
+from foveal.retrieval.sent_files import known_again
 from foveal.retrieval.store import Store
 from foveal.settings import Settings
 from foveal.text.loading import Skipped, Source, discover
 from foveal.text.segmenter_by_name import make_segmenter
 from foveal.text.sources import load_settings
-from foveal.types import Document, Encoder, Hit, Ranker, Retriever, Segmenter, document_id
+from foveal.types import Document, Encoder, Hit, Ranker, Retriever, Segmenter
 
 if TYPE_CHECKING:
     from foveal.models.chat import Cancel, ChatModel
@@ -50,8 +53,6 @@ if TYPE_CHECKING:
     from foveal.ranking.explanation import Explanation
     from foveal.reading import Reading, ReadSettings
     from foveal.reading.asking import Asked, AskEvent, AskSettings
-
-NAMED = "The id, path, folder or URL of a document"
 
 
 class Library:
@@ -64,6 +65,7 @@ class Library:
         self._made = store.made_with
 
     @classmethod
+    @given.takes(encoder=given.MAYBE_TEXT, segmenter=given.MAYBE_TEXT, settings=given.SETTINGS)
     def open(
         cls,
         home: str | Path | None = None,
@@ -97,6 +99,7 @@ class Library:
         library._require("segmenter", segmenter)
         return library
 
+    @given.takes(on_progress=given.CALL, work=given.WORK)
     def add(
         self,
         sources: Sequence[str | Path],
@@ -120,7 +123,8 @@ class Library:
         work = work or OwnWork(self, on_progress=on_progress)
         documents = work.load([one for one in found if isinstance(one, Source)], settings, report)
         try:
-            self._index(no_lesser(documents, report, self.entries), report, on_progress, work)
+            ours = known_again(documents, self.store, self.settings.home)
+            self._index(no_lesser(ours, report, self.entries), report, on_progress, work)
         finally:
             getattr(documents, "close", lambda: None)()  # a cluster would load on for nobody
         if prune:
@@ -128,12 +132,14 @@ class Library:
             report.removed = [entry.id for entry in (self.remove(left) if left else [])]
         return report
 
+    @given.takes(on_progress=given.CALL)
     def add_documents(
         self, documents: Iterable[Document], *, on_progress: Callable[[AddReport], None] = lambda _: None
     ) -> AddReport:
         """Add documents that were made elsewhere (see `Document.of`)."""
         return self._index(storable(documents), AddReport(), on_progress)
 
+    @given.takes(rank=given.RANKER, candidates=given.optional(given.WHOLE), budget_ms=given.MAYBE_NUMBER)
     def search(
         self,
         query: str,
@@ -174,6 +180,7 @@ class Library:
         budget = usual_candidates(ranker) if candidates is None else candidates
         return Pipeline([found, ranker], [budget, budget]).search([query], k)[0]
 
+    @given.takes(query=given.TEXT, ranker=given.LOADED, counts=given.COUNTS, seconds=given.MAYBE_NUMBER)
     def explain(
         self,
         query: str,
@@ -188,6 +195,7 @@ class Library:
         """
         from foveal.ranking.explaining import WordWeights, explain
 
+        hits = list(given.each("explain", hits, given.HIT))
         words = WordWeights.searched(query, hits, LexicalRetriever(self.store), self.store.counts()["passages"])
         return explain(query, hits, ranker, words=words, counts=counts, seconds=seconds)
 
@@ -213,6 +221,7 @@ class Library:
         made: Retriever = kind.over(self, sql(where), **options)
         return made
 
+    @given.takes(question=given.TEXT, model=given.READS, settings=given.READ, state=given.optional(given.PATH))
     def read(
         self,
         which: str,
@@ -233,8 +242,9 @@ class Library:
         document = self.get(which)
         model = model or load_language_model(cache=self.settings.cache)
         reader = InfiniRetri(model, settings or ReadSettings(), home=self.settings.home)
-        return reader.read(document, question, state=state)
+        return reader.read(document, question, state=None if state is None else Path(state))
 
+    @given.takes(on_event=given.CALL)
     def ask(
         self,
         question: str,
@@ -248,6 +258,7 @@ class Library:
             on_event(event)
         return event  # type: ignore[return-value]  # the last one is the answer
 
+    @given.takes(model=given.CHAT, reader=given.READS, rank=given.RANKER, settings=given.ASKS, cancel=given.CANCEL)
     def ask_stream(
         self,
         question: str,
@@ -304,9 +315,10 @@ class Library:
 
     def entries(self, document_ids: Sequence[str]) -> dict[str, Entry]:
         """Id -> document without its text, for those of `document_ids` that are there."""
-        ids = ",".join(literal(one) for one in dict.fromkeys(document_ids))
+        ids = ",".join(literal(one) for one in dict.fromkeys(given.each("entries", document_ids, given.TEXT)))
         return {entry.id: entry for entry in self.store.entries(f"id IN ({ids})")} if ids else {}
 
+    @given.takes(revision=given.MAYBE_TEXT)
     def get(self, which: str, *, revision: str | None = None) -> Document:
         """The document with that id (or its first 6 digits or more), path, URL or address.
 
@@ -324,28 +336,15 @@ class Library:
         return entries[0]
 
     def find(self, which: str) -> list[Entry]:
-        """The documents that an id, its beginning, a path, a folder or a URL names. UnknownDocument: none.
-
-        What stands just there goes first; then what came from that file or below that folder; then an id.
-        """
-        if not one_text(which, NAMED).strip():  # the folder of the shell, where its variable was empty
-            raise UnknownDocument("Nothing was named. Give an id, a path, a folder or a URL; `foveal list` shows all.")
-        address = address_of(which)
-        condition = f"id = {literal(document_id(address))} OR source = {literal(address)}"
-        if address.startswith("file://"):
-            condition += f" OR starts_with(source, {literal(address.rstrip('/') + '/')})"
-        entries = self.store.entries(condition)
-        exact = [entry for entry in entries if entry.id == document_id(address)]
-        if entries:
-            return exact or entries
-        if re.fullmatch(r"[0-9a-f]{6,32}", which):
-            return [self.store.entry(which)]
-        short = " An id needs its first 6 digits or more." if re.fullmatch(r"[0-9a-f]{1,5}", which) else ""
-        raise UnknownDocument(f"The library holds nothing from {which}.{short} `foveal list` shows what it holds.")
+        """The documents that an id, its beginning, a path, a folder or a URL names. UnknownDocument: none."""
+        return find(self.store, which)
 
     def remove(self, which: str | Sequence[Entry]) -> list[Entry]:
         """Remove what `find(which)` finds, or just these entries, and return them."""
-        entries = self.find(which) if isinstance(which, str) or not isinstance(which, Iterable) else list(which)
+        if isinstance(which, str) or not isinstance(which, Iterable):
+            entries = self.find(which)
+        else:
+            entries = list(given.each("remove", which, given.ENTRY))
         with self.store.writing(going_on=True):
             self.store.remove([entry.id for entry in entries])
         return entries
@@ -372,6 +371,7 @@ class Library:
         with self.store.writing():
             self.store.refresh_indexes(compact=True)
 
+    @given.takes(encoder=given.TEXT, on_progress=given.CALL)
     def encode_anew(self, encoder: str, *, on_progress: Callable[[int, int], None] = lambda _done, _of: None) -> int:
         """Let another `encoder` make all vectors; the old ones serve until they are whole. Passages encoded."""
         from foveal.models import load_encoder
@@ -396,6 +396,7 @@ class Library:
             )
         return encoder
 
+    @given.takes(query=given.TEXT, retriever=given.MAYBE_TEXT)
     def reads(self, query: str, retriever: str | None = None) -> bool:
         """Whether its encoder knows any token of `query`; True where a search of that name does not go by it."""
         by_it = (retriever or "hybrid") in ("hybrid", "dense", "fresh") and self.store.settings["encoder"] != "none"

@@ -157,6 +157,24 @@ def test_compiled_and_plain_are_the_masked_softmax(queries, before, heads, width
     close(block_attention(q, k, v, blocks, scale=0.3), expected)
 
 
+@pytest.mark.parametrize("rows", [1, 2], ids=["kept alike", "kept by row"])
+@pytest.mark.parametrize("padded", [True, False], ids=["padded", "all real"])
+@pytest.mark.parametrize("window", [None, 5, 20])
+@pytest.mark.parametrize("queries", [33, 70])
+def test_what_is_not_causal_sees_later_keys_beside_padding_and_a_window(queries, window, padded, rows):
+    keep = torch.rand(rows, 4, -(-queries // 16), 5, generator=torch.Generator().manual_seed(1)) < 0.7
+    real = torch.ones(2, 70, dtype=torch.bool)
+    real[0, :19], real[1, 50:] = False, False
+    blocks = Blocks(keep, queries, 70, 16, 16, window, real if padded else None, is_causal=False)
+    query, key = torch.arange(queries)[:, None], torch.arange(70)
+    seen = keep[:, :, query // 16, key // 16] & (query + 70 - queries - key < (window or 70))
+    seen = seen & real[:, None, None] if padded else seen
+    q, k, v = (drawn(2, heads, count, 16, seed=heads) for heads, count in ((4, queries), (2, 70), (2, 70)))
+    expected = by_definition(q, k, v, seen, scale=1 / 4)
+    close(block_attention(q, k, v, blocks), expected)
+    close(plain(q, k, v, blocks, scale=1 / 4), expected)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_types_are_as_near_as_their_roundings(dtype):
     q, k, v = (drawn(1, heads, 300, 64, seed=heads, dtype=dtype) for heads in (4, 2, 2))
@@ -338,6 +356,9 @@ def test_whole_blocks_of_a_block_mask_do_not_ask_its_rule():
     mask.mask_mod = never  # whole blocks stand apart: nothing is left to ask
     q, k, v = (drawn(1, 1, 256, 16, seed=n) for n in range(3))
     close(block_attention(q, k, v, mask), by_definition(q, k, v, torch.ones(256, 256).bool(), scale=1 / 4))
+    real = torch.arange(256)[None] > 18  # padding cuts a whole block, and its rule is still not asked
+    blocks = replace(Blocks.from_block_mask(mask), real=real)
+    close(block_attention(q, k, v, blocks), by_definition(q, k, v, real[:, None, None], scale=1 / 4))
 
 
 # -- bad input ---------------------------------------------------------------------------------------------------------
@@ -368,7 +389,6 @@ def test_without_a_compiler_the_plain_loop_gives_the_same(monkeypatch, tmp_path,
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     compiled.library.cache_clear()
-    native.cache_clear()
     try:
         with caplog.at_level(logging.WARNING, "foveal.models"):
             close(block_attention(q, k, v, blocks), expected)
@@ -380,7 +400,6 @@ def test_without_a_compiler_the_plain_loop_gives_the_same(monkeypatch, tmp_path,
     finally:
         monkeypatch.undo()
         compiled.library.cache_clear()
-        native.cache_clear()
 
 
 def test_a_compiler_that_fails_is_quoted(monkeypatch, tmp_path, caplog):
@@ -436,6 +455,25 @@ def test_what_a_full_disk_kept_from_being_made_is_tried_again_in_a_while(made, m
     later = time.monotonic() + compiled.AGAIN_S
     monkeypatch.setattr(compiled, "time", SimpleNamespace(monotonic=lambda: later))
     assert compiled.library(kernel.SOURCE) is not None
+
+
+def test_a_compiler_that_comes_later_is_used_and_asked_at_growing_intervals(made, monkeypatch, tmp_path, caplog):
+    now = time.monotonic()
+    monkeypatch.setattr(compiled, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(kernel, "_computed_in", lambda dtype: dtype)  # what is made here computes nothing
+    full = tmp_path / "full"
+    full.touch()
+    tries = []
+    for _ in range(200):
+        assert native(torch.float32) is None
+        tries.append(made())
+        now += compiled.AGAIN_S / 2
+    assert tries[:7] == [1, 1, 2, 2, 2, 2, 3]
+    assert tries[-1] < 9
+    assert len([record for record in caplog.records if "compiled code" in record.message]) == 1
+    full.unlink()
+    now += compiled.LATEST_S
+    assert native(torch.float32) == torch.float32
 
 
 def test_a_bias_or_padding_of_another_batch_is_refused():

@@ -87,12 +87,10 @@ def test_what_has_no_bytes():
 def test_without_such_a_processor_or_a_compiler_products_are_as_they_were(monkeypatch):
     linear, x = nn.Linear(48, 32).requires_grad_(False), drawn(FEW + 1, 48)
     for name, value in (("library", lambda _: None), ("getattr", lambda *_: lambda: False)):
-        pays.cache_clear()
         monkeypatch.setattr(byte_products, name, value, raising=False)
         assert not pays()
         assert Product(linear)(x, int8=True).equal(Product(linear)(x))
         monkeypatch.undo()
-    pays.cache_clear()
 
 
 @needs_bytes

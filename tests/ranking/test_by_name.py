@@ -55,9 +55,14 @@ def library(tmp_path):
 @pytest.mark.parametrize(
     ("file", "told", "said"),
     [
-        ("config.json", {"model_type": "foveal-text-classifier"}, "a text classifier"),
-        ("judge.json", {}, "a headline judge"),
+        ("config.json", {"model_type": "foveal-text-classifier"}, r"a text classifier \(foveal classify mine …\)"),
+        ("config.json", {"model_type": "foveal-titans"}, "a language model"),
+        ("judge.json", {}, r"a headline judge \(foveal headline judge … --judge mine\)"),
         ("planner.json", {}, "a planner of research"),
+        ("events.json", {}, r"an event model \(foveal add .*, then foveal search … --retriever fresh:\S+/models/mine"),
+        ("corpusbrain.json", {}, r"a model of titles \(foveal search … --retriever generative:mine\)"),
+        ("lexsembridge.json", {}, "a bridge"),
+        ("same_topic.json", {}, r"a segmenter \(foveal segment … --method same-topic:mine\)"),
         ("modules.json", {}, r"an encoder \(foveal admin encoder mine\)"),
     ],
     ids=lambda given: given if isinstance(given, str) else "",
@@ -66,7 +71,7 @@ def test_a_model_of_another_kind_is_called_what_it_is(tmp_path, file, told, said
     folder = tmp_path / "models" / "mine"
     folder.mkdir(parents=True)
     (folder / file).write_text(json.dumps(told))
-    with pytest.raises(UnknownName, match=f"mine is {said}.*orders nothing. Rankers trained here: none"):
+    with pytest.raises(UnknownName, match=f"mine is {said}.*orders nothing. Name a ranker: .*\\(there are: none\\)"):
         load_ranker("mine", home=tmp_path)
 
 

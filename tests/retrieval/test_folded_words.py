@@ -10,7 +10,7 @@ from honest import document
 from foveal.cli.hits import hit_text
 from foveal.library import Library
 from foveal.retrieval import indexing
-from foveal.retrieval.words import folded, plain_quotes
+from foveal.retrieval.words import folded, plain_quotes, spellings
 from foveal.web.passage_marks import marked_words
 
 NAMES = {
@@ -58,6 +58,40 @@ def test_accents_apart_from_their_letters_are_found_and_marked_like_others(tmp_p
         assert len(library.documents(condition)) == 2
     assert not library.documents(f'title!="{name} Nacht."')
     assert "".join(one.text for one in marked_words(texts[1], name) if one.marked) == apart
+
+
+ALIKE = {
+    "sigma": ["Σίσυφος", "ΣΊΣΥΦΟΣ"],
+    "first": ["istanbul", "Istanbul", "İstanbul", "İSTANBUL"],
+    "each": ["izmir", "Izmir", "İzmir", "İZMİR"],
+    "within": ["Diyarbakır", "DİYARBAKIR"],
+}
+
+
+@pytest.mark.parametrize("words", ALIKE.values(), ids=ALIKE)
+def test_small_letters_and_capitals_of_greek_and_turkish_find_and_mark_each_other(tmp_path, words):
+    library = Library.open(tmp_path, encoder="none")
+    texts = [f"{word} signed." for word in words]
+    library.add_documents(document(f"d{n}", text, title=text) for n, text in enumerate(texts))
+    library.add_documents([document("other", "Nobody signed.")])
+    for asked in (*words, *(f'"{word} signed"' for word in words)):
+        assert sorted(hit.passage.text for hit in library.search(asked, 9)) == sorted(texts)
+        for word, text in zip(words, texts, strict=True):
+            assert next(one.text for one in marked_words(text, asked) if one.marked) == word
+
+
+def test_a_word_is_asked_for_once_in_each_spelling():
+    assert spellings("Retrieval") == ["Retrieval", "Retrİeval"]
+    assert spellings("Sharpest") == ["Sharpest"]
+    assert spellings("İstanbul") == ["İstanbul", "istanbul"]
+    assert spellings("ΟΣ ΣΑΣ") == ["Οσ ΣΑσ", "Ος ΣΑς"]
+
+
+def test_parts_of_a_word_count_once_whatever_its_spellings(tmp_path):
+    library = Library.open(tmp_path, encoder="none")
+    library.add_documents(document(f"d{n}", text) for n, text in enumerate(["A well-defined term.", "Well, a term."]))
+    scores = [[hit.score for hit in library.search(asked, 5)] for asked in ("well-defined", "well defined")]
+    assert scores[0] == scores[1]
 
 
 def test_a_soft_hyphen_cuts_no_word(tmp_path):

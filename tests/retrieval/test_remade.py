@@ -101,6 +101,27 @@ def test_a_making_that_fails_is_told_where_nothing_serves_and_logged_where_somet
     assert known.get("b", maker.of("b")) == "b"
 
 
+def test_what_fails_at_each_request_is_logged_once_until_it_succeeds(maker, monkeypatch, caplog):
+    monkeypatch.setattr(remade, "REST", 0.0)
+    known = Remade(quick_s=-1.0)
+
+    def ask(state, cause):
+        def fail():
+            raise OSError(cause)
+
+        known.get(state, fail if cause else maker.of(state))
+        known.settle()
+        return len(caplog.records)
+
+    ask("a", None)
+    assert [ask("b", cause) for cause in ("away", "away", "full", "away", "full")] == [1, 1, 2, 2, 2]
+    ask("b", None)
+    assert [ask("c", "away") for _ in range(3)] == [3, 3, 3]
+    assert ask("c", None) == 3
+    assert {ask("d", f"no file {number}") for number in range(99)} == {4, 5, 6, 7, 8, 9, 10, 11}
+    assert all(one.exc_info for one in caplog.records)
+
+
 def test_where_no_thread_can_begin_what_was_made_before_serves_and_a_later_one_may(maker, monkeypatch, caplog):
     monkeypatch.setattr(remade, "REST", 0.0)
     known = Remade(quick_s=-1.0)

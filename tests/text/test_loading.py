@@ -44,7 +44,7 @@ def test_a_folder_is_read_to_the_bottom_in_order(tmp_path):
         (tmp_path / name).write_text("some words")
     found = list(discover([tmp_path]))
     assert names(found) == ["B.html", "z.md", "b.txt", "f.pdf", "data.csv", "notes", "x.py"]
-    assert [item.kind for item in found] == ["html", "markdown", "text", "pdf", "text", "text", "text"]
+    assert [item.kind for item in found] == ["html", "markdown", "text", "pdf", "text", "text", "code"]
     assert all(item.size == 10 for item in found)
     assert found[2].address == (tmp_path / "b.txt").resolve().as_uri()
 
@@ -346,7 +346,7 @@ def test_one_document_is_asked_for(tmp_path):
 
 
 def test_a_kind_that_is_none():
-    with pytest.raises(InputError, match="There are: text, markdown, html"):
+    with pytest.raises(InputError, match="There are: text, code, markdown, html"):
         load(Source("file:///x", "poem"))
 
 
@@ -409,10 +409,10 @@ def test_what_a_page_is_decides_how_it_is_read():
         loaded = {path: [*load(Source(server.url(path), "url"), HERE)] for path in routes}
         assert loaded["/a"][0].text.endswith("matters. ü")
         assert [loaded[path][0].title for path in ("/a", "/b", "/c.md", "/e", "/f%20g.json")] == [
-            *("Sight", "Seeing with words", "Mark", "e", "f g")
+            *("Sight", "Seeing with words", "Mark", "e", "f g.json")
         ]
         kinds = [loaded[path][0].metadata["kind"] for path in routes]
-        assert kinds == ["html", "pdf", "markdown", "url", "text", "text"]
+        assert kinds == ["html", "pdf", "markdown", "url", "text", "code"]
         assert loaded["/e"][0].text == "plain wörds"
         assert [document.text for document in loaded["/d"]] == ["one", "two"]
         for path in ("/a", "/b"):

@@ -24,6 +24,8 @@ from foveal.retrieval import adding
 from foveal.retrieval.store import Store
 from foveal.settings import Settings
 from foveal.text.discovery import KINDS
+from foveal.text.files import file_address
+from foveal.types import Document
 from foveal.web import library_pages
 from foveal.web.jobs import Job, JobSettings
 from foveal.web.library_adding import AddWork
@@ -480,13 +482,34 @@ def test_a_home_that_was_moved_lets_its_uploads_go_too(tmp_path):
     assert kept(tmp_path / "after") == []
 
 
-def test_a_file_that_was_sent_again_since_its_home_was_moved_stays_with_its_new_document(tmp_path):
+def test_a_file_that_is_sent_again_since_its_home_was_moved_is_the_same_document(tmp_path):
     with visiting(made_app(tmp_path / "before")) as visitor:
         visitor.add(("mill.md", STORY.encode()))
         before = visitor.only()
     (tmp_path / "before").rename(tmp_path / "after")
     with visiting(made_app(tmp_path / "after")) as visitor:
+        assert "unchanged" in visitor.add(("again.md", STORY.encode()))
+        assert visitor.only() == before
+        assert len(kept(tmp_path / "after")) == 1
+        visitor.add(("other.md", f"{STORY} More.".encode()))
+        assert len(kept(tmp_path / "after")) == 2
+        assert len(Library.open(tmp_path / "after").documents()) == 2
+        visitor.post(f"/library/{before}/remove")
+        assert len(kept(tmp_path / "after")) == 1
+
+
+def test_a_file_that_an_older_foveal_added_again_in_a_moved_home_stays_with_its_new_document(tmp_path):
+    with visiting(made_app(tmp_path / "before")) as visitor:
         visitor.add(("mill.md", STORY.encode()))
+        before = visitor.only()
+    (tmp_path / "before").rename(tmp_path / "after")
+    with visiting(made_app(tmp_path / "after")) as visitor:
+        address = file_address(tmp_path / "after" / "uploads" / kept(tmp_path / "after")[0])
+        Library.open(tmp_path / "after").add_documents(
+            [Document.of(address, STORY, "The mill", metadata={"source": address, "kind": "markdown"})]
+        )
+        visitor.add(("mill.md", STORY.encode()))
+        assert len(Library.open(tmp_path / "after").documents()) == 2
         assert "is deleted" not in text_of(visitor.client.get(f"/library/{before}/remove").text)
         visitor.post(f"/library/{before}/remove")
         assert len(kept(tmp_path / "after")) == 1

@@ -62,10 +62,10 @@ def show(place: Place, given: asked.Show, call: Call) -> shapes.Text:  # noqa: A
 
 def outline(place: Place, given: asked.Outline, call: Call) -> shapes.Outline:  # noqa: ARG001
     """The headings of a document."""
-    from foveal.text.headings import find_headings
+    from foveal.text.programs import headings_in
 
     found = place.library.get(place.entry(given.which).id)
-    headings = find_headings(found.text)
+    headings = headings_in(found)
     behind = given.first + asked.MOST_LISTED
     shown = [
         shapes.Heading(title=one.title, level=one.level, start=one.start, page=found.page(one.start))
@@ -122,9 +122,9 @@ def _part(found: Document, given: asked.Show) -> tuple[int, int]:
 
 def _section(found: Document, title: str) -> tuple[int, int]:
     """From a heading up to the next one that is no deeper."""
-    from foveal.text.headings import find_headings
+    from foveal.text.programs import headings_in
 
-    headings = find_headings(found.text)
+    headings = headings_in(found)
     at = _named(headings, title)
     if at is None:
         there = ", ".join(repr(one.title) for one in headings[:NAMED]) or "none"

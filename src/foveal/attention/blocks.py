@@ -58,6 +58,11 @@ class Blocks:
     is_causal: bool = True
     notes: Mapping[str, Tensor] = field(default_factory=dict, compare=False)  # (B, H) each: what a method says of heads
 
+    def __post_init__(self) -> None:
+        """Padding differs from row to row of a batch, so the blocks are listed for each row."""
+        if self.real is not None and self.keep.shape[0] == 1:
+            object.__setattr__(self, "keep", self.keep.expand(len(self.real), -1, -1, -1))
+
     @classmethod
     def of(
         cls,
@@ -202,6 +207,8 @@ class Blocks:
 
     def _token_rule(self) -> MaskMod:
         offset, window, real, rule, is_causal = self.offset, self.window, self.real, self.rule, self.is_causal
+        if rule is not None and self.bound is not None and (window is not None or real is not None):
+            rule = self._where_bound(rule, self.bound)  # a block that is not bound may still be cut by position
 
         def seen(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
             distance = query + offset - key
@@ -211,6 +218,16 @@ class Blocks:
             if real is not None:
                 told = told & real[batch, key]
             return told & rule(batch, head, query, key) if rule is not None else told
+
+        return seen
+
+    def _where_bound(self, rule: MaskMod, bound: Tensor) -> MaskMod:
+        """`rule` as far as it is asked: all is seen in a block that is not bound to it."""
+        rows, columns, batches, heads = self.query_block, self.key_block, *bound.shape[:2]
+
+        def seen(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+            asked = bound[batch if batches > 1 else 0, head if heads > 1 else 0, query // rows, key // columns]
+            return rule(batch, head, query, key) | ~asked
 
         return seen
 
@@ -234,10 +251,8 @@ class Blocks:
         b = torch.arange(batch, device=device)[:, None, None, None]
         h = torch.arange(heads, device=device)[:, None, None]
         assert self.rule is not None
-        told = self.rule(b, h, query, key)
-        if self.bound is not None:
-            told = told | ~self.bound[:, :, query // self.query_block, key // self.key_block]
-        return told
+        rule = self.rule if self.bound is None else self._where_bound(self.rule, self.bound)
+        return rule(b, h, query, key)
 
     def _by_edges(self, *, every: bool) -> Tensor:
         """Blocks of which `every` pair is seen by position, or any: told by the nearest and the farthest pair."""

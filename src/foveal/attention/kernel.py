@@ -169,7 +169,7 @@ class _Call(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("real", "tokens", "bias")),
         *((name, ctypes.c_int64) for name in ("bias_batch", "bias_head", "bias_row")),
         *((name, ctypes.c_float) for name in ("scale", "cap")),
-        *((name, ctypes.c_int32) for name in ("bfloat16", "threads")),
+        *((name, ctypes.c_int32) for name in ("bfloat16", "threads", "causal")),
     )
 
 
@@ -194,7 +194,7 @@ def _native(
         *(None if part is None else part.data_ptr() for part in (real, tokens, bias)),
         *(_steps(bias) if bias is not None else (0, 0, 0)),
         *(scale, softcap or 0.0),
-        *(int(q.dtype == torch.bfloat16), torch.get_num_threads()),
+        *(int(q.dtype == torch.bfloat16), torch.get_num_threads(), int(blocks.is_causal)),
     )
     found = library(SOURCE)
     assert found is not None
@@ -207,11 +207,15 @@ def _steps(bias: Tensor) -> list[int]:
     return [0 if size == 1 else stride for size, stride in zip(bias.shape[:3], bias.stride()[:3], strict=True)]
 
 
-@cache
 def native(dtype: torch.dtype) -> torch.dtype | None:
-    """What the compiled kernel computes tensors of `dtype` in; None where none of it is right on this machine."""
-    if library(SOURCE) is None:
-        return None
+    """What the compiled kernel computes tensors of `dtype` in; None where none of it is right on this machine, or as
+    long as it cannot be made.
+    """
+    return _computed_in(dtype) if library(SOURCE) is not None else None
+
+
+@cache
+def _computed_in(dtype: torch.dtype) -> torch.dtype | None:
     return torch.bfloat16 if dtype == torch.bfloat16 and _agrees(dtype) else _or_none(torch.float32)
 
 

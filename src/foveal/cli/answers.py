@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from foveal.reading.asking import Asked, AskEvent
     from foveal.reading.events import Event, Reading, WindowRead
     from foveal.reading.memory import Excerpt
-    from foveal.types import Citation
+    from foveal.types import Citation, Document
 
 LONG_S = 120.0
 """A reading that will take longer says so."""
@@ -194,12 +194,12 @@ def passage_json(document_id: str, excerpt: Excerpt) -> dict[str, Any]:
     return {"span": place, "quote": excerpt.text, "score": excerpt.score}
 
 
-def headings_of(text: str, offsets: Sequence[int]) -> list[str | None]:
-    """The path of headings that each character of `text` stands under."""
-    from foveal.text.headings import find_headings
+def headings_of(document: Document, offsets: Sequence[int]) -> list[str | None]:
+    """The path of headings that each character of a document stands under."""
+    from foveal.text.programs import headings_in
     from foveal.text.segmentation import sections
 
-    found = sections(text, find_headings(text))
+    found = sections(document.text, headings_in(document))
     paths = [next((one.path for one in found if one.start <= place < one.end), ()) for place in offsets]
     return [" > ".join(path) or None for path in paths]
 

@@ -107,6 +107,6 @@ def _places(text: Readable, offsets: Sequence[int]) -> list[Place]:
     """Page and heading of each character; a text that is not held has neither."""
     from foveal.reading import DocumentText
 
-    held = text.document.text if isinstance(text, DocumentText) and offsets else ""
+    held = text.document if isinstance(text, DocumentText) and offsets else None
     headings = headings_of(held, offsets) if held else [None] * len(offsets)
     return [Place(text.page(offset), heading) for offset, heading in zip(offsets, headings, strict=True)]

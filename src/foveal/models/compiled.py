@@ -3,13 +3,13 @@
     library("attention/native/block_attention.cpp")     # a source by its place in the package, and ctypes' library
 
 What is needed: a C++ compiler (CXX, g++ or clang++); PyTorch brings the headers. It takes some seconds, once for each
-version of PyTorch, of the compiler and of the source. Without a compiler callers do without: `library` says None.
+version of PyTorch, of the compiler and of the source. Without a compiler callers do without: `library` says None. What
+failed is tried again later (a compiler may be installed, a disk freed), so that nobody should keep that it is None.
 """
 
 from __future__ import annotations
 
 import ctypes
-import errno
 import hashlib
 import logging
 import os
@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
@@ -33,8 +34,8 @@ log = logging.getLogger("foveal.models")
 SHARED = "models/native"
 """The folder of the headers that sources of several packages include."""
 
-AGAIN_S = 60.0
-"""Seconds after which what a full disk kept from being made is tried again."""
+AGAIN_S, LATEST_S = 60.0, 3600.0
+"""Seconds after which what could not be made is tried again; each time twice as long, up to `LATEST_S`."""
 
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = (
@@ -43,33 +44,42 @@ FLAGS = (
 )
 
 
+@dataclass(frozen=True)
+class _Failure:
+    told: str
+    wait: float  # seconds
+    again: float  # the moment from which it may be tried
+
+
 class _Libraries:
-    """The libraries of sources, each made once; what could not be made for want of space is tried again in a while."""
+    """The libraries of sources, each made once; what could not be made is tried again in a while."""
 
     def __init__(self) -> None:
-        self._found: dict[str, ctypes.CDLL | None] = {}
-        self._again: dict[str, float] = {}
+        self._found: dict[str, ctypes.CDLL] = {}
+        self._failed: dict[str, _Failure] = {}
 
     def __call__(self, source: str) -> ctypes.CDLL | None:
-        """The compiled source; None, and a warning, where it cannot be made."""
-        if source in self._found or time.monotonic() < self._again.get(source, 0.0):
-            return self._found.get(source)
+        """The compiled source; None, and a warning for each cause, where it cannot be made."""
+        if source in self._found:
+            return self._found[source]
+        before = self._failed.get(source)
+        if before and time.monotonic() < before.again:
+            return None
         try:
             found = self._found[source] = _opened(_text(source))
             return found
         except (OSError, subprocess.SubprocessError) as error:
-            told = error.stderr.strip()[-500:] if isinstance(error, subprocess.CalledProcessError) else error
-            log.warning("A part runs without its compiled code (%s), many times slower: %s", source, told)
-            if _of_the_disk(error):
-                self._again[source] = time.monotonic() + AGAIN_S
-            else:
-                self._found[source] = None
+            told = error.stderr.strip()[-500:] if isinstance(error, subprocess.CalledProcessError) else str(error)
+            if before is None or told != before.told:
+                log.warning("A part runs without its compiled code (%s), many times slower: %s", source, told)
+            wait = AGAIN_S if before is None else min(2 * before.wait, LATEST_S)
+            self._failed[source] = _Failure(told, wait, time.monotonic() + wait)
             return None
 
     def cache_clear(self) -> None:
         """Forget what was found."""
         self._found.clear()
-        self._again.clear()
+        self._failed.clear()
 
 
 library = _Libraries()
@@ -82,13 +92,6 @@ def serves(*parts: Tensor, types: Sequence[torch.dtype] = (torch.float32, torch.
     (kind, *others) = {part.dtype for part in parts}
     here = all(part.device.type == "cpu" for part in parts)
     return here and kind in types and not others and not torch.is_grad_enabled()
-
-
-def _of_the_disk(error: Exception) -> bool:
-    """Whether it may pass: a file cannot be written, here or by the compiler. That none was found has no number."""
-    if isinstance(error, subprocess.CalledProcessError):
-        return os.strerror(errno.ENOSPC) in error.stderr
-    return isinstance(error, OSError) and error.errno is not None
 
 
 def _opened(text: str) -> ctypes.CDLL:

@@ -39,7 +39,8 @@ class HalfWeight:
         """The same numbers in half the bytes; None where that is not possible."""
         if weight.dtype != torch.float32 or weight.device.type != "cpu" or weight.dim() != 2 or not weight.numel():
             return None
-        panels = _packed(weight.detach().contiguous()) if _agrees() else None
+        right = library(SOURCE) is not None and _agrees()
+        panels = _packed(weight.detach().contiguous()) if right else None
         return None if panels is None else cls(panels, (weight.shape[0], weight.shape[1]))
 
     @property
@@ -84,9 +85,7 @@ def _n(values: Sequence[int]) -> list[ctypes.c_int64]:
 
 @cache
 def _agrees() -> bool:
-    """Whether there is a compiler, and what it made says what PyTorch says; whatever the caller's context is."""
-    if library(SOURCE) is None:
-        return False
+    """Whether what the compiler made says what PyTorch says; whatever the caller's context is."""
     with torch.device("cpu"), torch.inference_mode():
         count = torch.arange(67 * 41, dtype=torch.float32)
         weight, x, bias = (count.view(67, 41) % 17 - 8) / 8, (count[: 15 * 41].view(15, 41) % 5 - 2) / 4, count[:67]

@@ -47,7 +47,7 @@ def fits(q: Tensor) -> bool:
         return False
     if q.device.type != "cpu" or q.shape[-1] % LANES or not q.numel():
         return False
-    return q.dtype in (torch.float32, torch.bfloat16) and _agrees()
+    return q.dtype in (torch.float32, torch.bfloat16) and library(SOURCE) is not None and _agrees()
 
 
 def range_attention(
@@ -127,9 +127,7 @@ def _call(name: str, made: Any, turned: Any, where: Any, scale: float) -> None:
 
 @cache
 def _agrees() -> bool:
-    """Whether there is a compiler, and what it made says what PyTorch says; whatever the caller's context is."""
-    if library(SOURCE) is None:
-        return False
+    """Whether what the compiler made says what PyTorch says; whatever the caller's context is."""
     with torch.device("cpu"), torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
         return _tried()
 

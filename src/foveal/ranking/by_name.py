@@ -105,7 +105,10 @@ def _located(name: str, home: Path) -> Path | None:
         )
     if folder is not None and (other := _other_kind(folder, home)):
         there = ", ".join(trained_rankers(home)) or "none"
-        raise UnknownName(f"{name} is {other}, and orders nothing. Rankers trained here: {there}.")
+        raise UnknownName(
+            f"{name} is {other}, and orders nothing. Name a ranker: one of {', '.join(RANKERS)}, a folder, a hub id, "
+            f"or one trained here (there are: {there})."
+        )
     if folder is None and not _HUB_ID.fullmatch(name):
         raise UnknownName(
             f"No ranker is called {name!r}{lost(name, home)}. There are: {', '.join(RANKERS)}; trained here: "
@@ -186,9 +189,21 @@ def trained_rankers(home: Path) -> list[str]:
 
 
 OTHERS = {
-    "judge.json": "a headline judge (foveal headline judge … --judge)",
-    "writer.json": "a headline writer (foveal headline write … --writer)",
-    "planner.json": "a planner of research (foveal research … --planner)",
+    "judge.json": "a headline judge (foveal headline judge … --judge {name})",
+    "writer.json": "a headline writer (foveal headline write … --writer {name})",
+    "planner.json": "a planner of research (foveal research … --planner {name})",
+    "events.json": (
+        "an event model (foveal add … --encoder {folder}/encoder --home NEW, then foveal search … --retriever "
+        "fresh:{folder} --home NEW)"
+    ),
+    "corpusbrain.json": "a model of titles (foveal search … --retriever generative:{name})",
+    "lexsembridge.json": "a bridge (foveal search … --retriever lexsembridge:{name})",
+    "phrases.json": "a model of phrases (docs/phrases.md)",
+    "same_topic.json": "a segmenter (foveal segment … --method same-topic:{name})",
+    "passage_memory.json": "a reader's memory (foveal read … --reader titans --memory {name})",
+    "landmark.json": "a model with landmarks (docs/landmark.md)",
+    "stream.json": "a model of streams (docs/aaren.md)",
+    "agent.json": "an agent (docs/codebook.md)",
 }
 """Files of models that rank nothing, what these are, and where their name goes."""
 
@@ -198,10 +213,12 @@ def _other_kind(folder: Path, home: Path) -> str:
     if folder.parent != home / "models" or _ranks(folder):
         return ""
     if known := next((said for name, said in OTHERS.items() if (folder / name).is_file()), ""):
-        return known
-    told = checkpoints.read(folder / "config.json") or {}
-    if told.get("model_type") == "foveal-text-classifier":
-        return "a text classifier (foveal classify)"
+        return known.format(name=folder.name, folder=folder)
+    own = str((checkpoints.read(folder / "config.json") or {}).get("model_type"))
+    if own == "foveal-text-classifier":
+        return f"a text classifier (foveal classify {folder.name} …)"
+    if own.startswith("foveal-"):
+        return "a language model (docs/nn.md)"
     if (folder / "modules.json").is_file():
         return f"an encoder (foveal admin encoder {folder.name})"
     return ""

@@ -19,7 +19,7 @@ from foveal.text.sources import DEFAULTS, OnPart, untold
 from foveal.types import Document
 
 STDIN = "-"
-_PLAIN = ("text", "markdown")
+_PLAIN = ("text", "markdown", "code")
 
 
 def opened(

@@ -16,8 +16,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from foveal.text.headings import find_headings
 from foveal.text.markdown import behind_front_matter
+from foveal.text.programs import headings_in
 from foveal.text.segmentation import sections
 from foveal.text.units import words
 from foveal.text.windows import WindowRule, windows
@@ -85,7 +85,7 @@ def _apart(text: str) -> Iterator[tuple[int, int]]:
 
 def _prose(page: Document, rules: StructureRules, begin: int) -> Iterator[tuple[tuple[str, ...], int, int]]:
     rule = WindowRule(rules.tokens, rules.overlap)
-    for section in sections(page.text, find_headings(page.text)):
+    for section in sections(page.text, headings_in(page)):
         start = max(begin, section.start)
         for window in windows(page.text, start, section.end, rule, words, body=max(start, section.body)):
             yield section.path, window.start, window.end

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from foveal.errors import FovealError, InputError
+from foveal.given import DOCUMENT, each
 from foveal.retrieval.filters import literal
 from foveal.retrieval.rows import OWN_TITLE, Current, Prepared, passage_rows, titled
 from foveal.retrieval.store import Store
@@ -321,9 +322,10 @@ def _people(document: Document) -> tuple[str, ...]:
 def storable(documents: Iterable[Document]) -> Iterator[Document]:
     """The documents, each checked.
 
-    InputError: half a surrogate pair, metadata that no filter could ask for, or a date that no calendar holds.
+    InputError: what is no Document, half a surrogate pair, metadata that no filter could ask for, or a date that no
+    calendar holds.
     """
-    for document in documents:
+    for document in each("add_documents", documents, DOCUMENT):
         for text in (document.text, document.title):
             if not _is_text(text):
                 raise InputError(f"Document {document.title!r} holds half a surrogate pair; decode its bytes anew.")

@@ -1,7 +1,8 @@
 """Search by words: BM25 (Robertson and Zaragoza, 2009) over title, heading and text, by Lance's full-text index.
 
 Words are cut by Unicode's rules (Chinese, Japanese and Thai by dictionary), lower-cased, freed of accents and stemmed
-as English; "quoted words" must stand in the passage as a phrase.
+as English; "quoted words" must stand in the passage as a phrase. Greek and Turkish capitals and small letters are one
+(`words.spellings`).
 """
 
 from __future__ import annotations

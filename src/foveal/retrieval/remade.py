@@ -6,6 +6,7 @@
 Quick     what took no more than `QUICK_S` seconds is made at once: who asks gets what holds now
 Rest      behind a making of t seconds the next one in a thread begins after `REST` t: of what changes every few seconds
           the making takes a fifth of one core, however large it is
+Failing   what was made before serves on; each cause is logged once, until a making succeeds
 Fits      what was made of another state serves only where `fits` says so; nothing fits: who asks waits
 """
 
@@ -20,6 +21,7 @@ from typing import Generic, TypeVar
 
 QUICK_S = 0.5
 REST = 4.0
+CAUSES = 8  # that are logged of makings that fail one after the other: where each names another number, all differ
 
 logger = logging.getLogger("foveal.retrieval")
 
@@ -41,6 +43,7 @@ class Remade(Generic[Key, Made]):
         self._kept, self._quick_s = kept, quick_s
         self._known: dict[Key, _One[Made]] = {}  # the last made is the last
         self._next_at = 0.0
+        self._told: set[str] = set()  # what went wrong since a making succeeded
         self._thread: Thread | None = None
         self._lock, self._making = Lock(), Lock()
 
@@ -70,7 +73,7 @@ class Remade(Generic[Key, Made]):
         try:
             thread.start()
         except RuntimeError as error:  # too many threads, or the process ends: the next who asks may have more luck
-            logger.warning("what changed is not known to searches yet: %s", error)
+            self._tell(error)
         else:
             self._thread = thread
 
@@ -79,11 +82,18 @@ class Remade(Generic[Key, Made]):
             with self._making:  # who waits for something else makes it behind this, not beside it
                 if key not in self._known:
                     self._make(key, make)
-        except Exception:  # what was made before serves on
-            logger.exception("what changed is not known to searches yet")
+        except Exception as error:  # what was made before serves on
+            self._tell(error, exc_info=True)
         finally:
             with self._lock:
                 self._thread = None
+
+    def _tell(self, error: Exception, *, exc_info: bool = False) -> None:
+        """Log what went wrong, once: who asks next begins the same again, at each request."""
+        cause = f"{type(error).__name__}: {error}"
+        if cause not in self._told and len(self._told) < CAUSES:
+            self._told.add(cause)
+            logger.error("what changed is not known to searches yet: %s", cause, exc_info=exc_info)
 
     def _make(self, key: Key, make: Callable[[], Made]) -> _One[Made]:
         begun = time.monotonic()
@@ -92,6 +102,7 @@ class Remade(Generic[Key, Made]):
         finally:
             over = time.monotonic()
             self._next_at = over + REST * (over - begun)
+        self._told.clear()
         with self._lock:
             self._known.pop(key, None)
             self._known[key] = one

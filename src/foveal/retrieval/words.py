@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from itertools import islice, product
 from typing import Any
 
 from foveal.evaluation.scripts import composed as composed
+from foveal.evaluation.scripts import word_runs
 from foveal.models.characters import scalar
 
 _FUNCTION_WORDS = (
@@ -25,19 +28,55 @@ _QUOTES = str.maketrans(dict.fromkeys("“”„‟«»「」『』＂", '"'))
 _LETTERS = {"ł": "l", "ø": "o", "đ": "d", "æ": "ae", "œ": "oe", "ı": "i", "ð": "d", "þ": "th"}
 """Letters of which Unicode does not say that they are others with an accent."""
 
+_DOTTED = "i\u0307"
+"""The small letter of "İ" by Unicode's rules: no one character."""
+
+MOST_FORMS = 8
+"""Of a phrase: each is a search, of words that mostly stand nowhere."""
+
+_LAST_SIGMA = re.compile(r"(?<=\w)[Σσς](?!\w)")
+_FIRST_I = re.compile(r"(?<!\w)[iI]")
+
 
 def lexical_query(query: str) -> Any:
     """Words as a match query, "quoted words" as phrases that must stand there; None where there is neither.
 
-    Function words are left out of the words (unless there are no others), but not of phrases, nor of the index.
+    Function words are left out of the words (unless there are no others), but not of phrases, nor of the index. Each
+    is asked for in all `spellings` that the index tells apart.
     """
     from lancedb.query import BooleanQuery, MatchQuery, Occur, PhraseQuery
 
     text, phrases = _quoted(composed(scalar(query)))
     words = [word for word in text.split() if word.lower() not in FUNCTION_WORDS] or text.split()
+    runs = [run for run in word_runs(" ".join(words)) if run.lower() not in FUNCTION_WORDS]
+    words += [other for run in runs for other in spellings(run)[1:]]  # of runs: parts of "well-defined" count once
     should = [(Occur.SHOULD, MatchQuery(" ".join(words), "indexed"))] if words else []
-    must = [(Occur.MUST, PhraseQuery(phrase, "indexed")) for phrase in phrases]
+
+    def stands(phrase: str) -> Any:
+        forms = [PhraseQuery(form, "indexed") for form in _phrase_spellings(phrase)]
+        return forms[0] if len(forms) == 1 else BooleanQuery([(Occur.SHOULD, form) for form in forms])
+
+    must = [(Occur.MUST, stands(phrase)) for phrase in phrases]
     return BooleanQuery(must + should) if must else should[0][1] if should else None
+
+
+def spellings(text: str) -> list[str]:
+    """The text as given, in small letters, with capitals first, and in capitals, where the index tells these apart.
+
+    It lowers letter by letter: "Σ" becomes "σ" at a word's end, too, and "İ" no "i". Texts that are indexed so already
+    are found by a query in all these forms; each form is there once, or its words would count twice.
+    """
+    given = _LAST_SIGMA.sub(lambda one: "ς" if one[0] == "ς" else "σ", text)
+    small = _LAST_SIGMA.sub("ς", given.replace("İ", "i").replace(_DOTTED, "i"))
+    capitals = _LAST_SIGMA.sub("σ", small.replace("i", "İ").replace("I", "İ"))
+    return list(dict.fromkeys((given, small, _FIRST_I.sub("İ", small), capitals)))
+
+
+def _phrase_spellings(phrase: str) -> list[str]:
+    """The phrase as a whole in each form, and with words of different forms, as far as `MOST_FORMS` goes."""
+    words = phrase.split()
+    mixed = map(" ".join, product(*map(spellings, words)))
+    return list(dict.fromkeys([*spellings(" ".join(words)), *islice(mixed, MOST_FORMS)]))
 
 
 def plain_quotes(query: str) -> str:
@@ -47,7 +86,7 @@ def plain_quotes(query: str) -> str:
 
 def folded(text: str) -> str:
     """The text as the full-text index compares it, but for stems: in lower case, Latin letters without accents."""
-    plain = composed(text).casefold()
+    plain = composed(text).casefold().replace(_DOTTED, "i")
     if plain.isascii():
         return plain
     return "".join(

@@ -5,12 +5,14 @@
 Fenced    between lines of ``` or ~~~ (headings.py finds them); a fence that nothing closes is none
 Indented  lines four columns in, below a blank line; not what goes on with a list's item or a note, nor front matter
           Only of what is written as Markdown: in a plain text an indented line is a paragraph
+Written   what another format shows to be code, by its letters (PDF, Word), goes between fences; a line of its prose
+          that begins with "# " gets a blank there that makes no heading of it
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -20,6 +22,9 @@ from foveal.text.units import Offsets
 _LINE = re.compile(r"[^\n]*\n|[^\n]+\Z")
 _DEEP = re.compile(r"(?: {4}| {0,3}\t)[ \t]*+\S")
 _GOES_ON_BELOW = re.compile(r" {0,3}(?:[-*+•][ \t]|\d{1,9}[.)][ \t]|\[\^?[^\]\n]+\]:|:[ \t])")
+_SIGN = re.compile(r"[{}\[\]=<>;_$\\|`@#*/+&]|\w\(|::|^\s")
+_HEADED = re.compile(r"^([ \t]{0,3}#{1,6})[ \t]", re.MULTILINE)
+_TICKS = re.compile("`{3,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,26 @@ def code_blocks(text: str, *, indented: bool) -> list[Code]:
     if indented:
         found += (Code(start, start, end, end) for start, end in _indented(text, closed_regions(text)))
     return sorted(found, key=lambda one: one.start)
+
+
+def reads_as_code(lines: Sequence[str]) -> bool:
+    """Whether lines in letters of one width are code: half of them indented, or with a sign that prose hardly has.
+
+    A single one is only if it would else read as a heading ("# a comment").
+    """
+    if len(lines) == 1:
+        return bool(_HEADED.match(lines[0]))
+    return 2 * sum(bool(_SIGN.search(line)) for line in lines if line.strip()) >= sum(map(bool, map(str.strip, lines)))
+
+
+def fence_around(*bodies: str) -> str:
+    """A fence that none of these texts would close."""
+    return "`" * max(3, *(1 + len(ticks) for body in bodies for ticks in _TICKS.findall(body)), 0)
+
+
+def no_heading(text: str) -> str:
+    """`text` with a no-break space where a line would read as a heading of Markdown."""
+    return _HEADED.sub("\\1\u00a0", text)
 
 
 def _fenced(text: str, start: int, end: int) -> Code:

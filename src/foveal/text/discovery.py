@@ -23,6 +23,7 @@ from foveal.text.arxiv import arxiv_address
 from foveal.text.files import file_address, path_of, read_head
 from foveal.text.mailboxes import is_mailbox
 from foveal.text.plain import format_of, is_text
+from foveal.text.programs import CODE, PROGRAMS
 from foveal.text.sources import DEFAULTS, LoadSettings, Skipped, Source
 
 HEAD = 4096  # bytes looked at to tell a file's kind
@@ -33,6 +34,7 @@ KINDS = {
     **dict.fromkeys((".html", ".htm", ".xhtml"), "html"),
     **dict.fromkeys((".mhtml", ".mht"), "saved page"),
     **dict.fromkeys((".jsonl", ".ndjson"), "jsonl"),
+    **dict.fromkeys(PROGRAMS, CODE),
     ".pdf": "pdf",
     ".ipynb": "notebook",
     ".eml": "mail",

@@ -20,9 +20,11 @@ from typing import Any, NamedTuple, TypeVar
 
 from foveal.errors import UnreadableSource
 from foveal.text.archives import ArchiveFiles, opened
+from foveal.text.code_blocks import no_heading
 from foveal.text.plain import storable
 from foveal.text.raised import lowered, raised
 from foveal.text.table_cells import rows_in_a_line
+from foveal.text.word_code import CodeLine, face_of, is_typed, typed_styles, with_fences
 from foveal.text.word_numbers import number_as
 from foveal.text.word_signs import plain_signs, sign_at
 
@@ -67,7 +69,7 @@ def read_docx(content: bytes, *, name: str, max_bytes: int) -> WordText:
         reader = _Reader(_Styles.of(styles, numbers), numbers)
         blocks = list(reader.blocks(body)) if body is not None else []
         blocks += list(_notes(parts, reader))
-    text = storable(re.sub(r"\n{3,}", "\n\n", "\n\n".join(blocks))).strip()
+    text = storable("\n\n".join(with_fences(blocks))).strip()
     if not text:
         raise UnreadableSource(f"{name} holds no text. What stands in its pictures is not read.")
     return WordText(text, _said(about, "title") or reader.title, _said(about, "creator"), _said(about, "created"))
@@ -121,14 +123,17 @@ class _Styles:
 
     levels: dict[str, int]  # of headings, 0 for the document's title
     lists: dict[str, tuple[str, int]]  # number of the list, and level
+    typed: frozenset[str]  # those in letters of one width, of runs too
 
     @classmethod
     def of(cls, styles: Any, lists: _Numbers) -> _Styles:
         levels, based = dict[str, int](), dict[str, str]()
-        numbers, depths = dict[str, str](), dict[str, int]()
+        numbers, depths, faces = dict[str, str](), dict[str, int](), dict[str, str]()
         for style in styles.iter(f"{_W}style") if styles is not None else ():
             own, called = style.get(f"{_W}styleId") or "", (_value(style, "name") or "").lower()
             based[own] = _value(style, "basedOn") or ""
+            if face := face_of(style):
+                faces[own] = face
             if called == "title":
                 levels[own] = 0
             elif (outline := _number(_value(style, "pPr", "outlineLvl"))) is not None and outline < DEEPEST:
@@ -143,7 +148,7 @@ class _Styles:
                 depths[own] = depth
         deep = _inherited(depths, based)
         found = {style: (number, deep.get(style, 0)) for style, number in _inherited(numbers, based).items()}
-        return cls(_inherited(levels, based), found)
+        return cls(_inherited(levels, based), found, typed_styles(_inherited(faces, based)))
 
     def listed(self, about: Any, style: str) -> tuple[str, int] | None:
         """The list that a paragraph is part of, and its level there: as it says itself, and else its style."""
@@ -275,7 +280,8 @@ class _Reader:
                 yield from self.blocks(one, bare=bare)
 
     def _paragraph(self, paragraph: Any, *, bare: bool) -> Iterator[str]:
-        text = "".join(self._words(paragraph)).strip()
+        words = "".join(self._words(paragraph))
+        text = words.strip()
         about = paragraph.find(f"{_W}pPr")
         style = _value(about, "pStyle") or "" if about is not None else ""
         listed, label = self.styles.listed(about, style), ""
@@ -285,13 +291,18 @@ class _Reader:
             level = self._level(about, style)
             if level is None:
                 indent = "  " * (listed[1] if listed and label == "-" else 0)
-                yield f"{indent}{label} {text}" if label else text
+                if not label and is_typed(paragraph, style, self.styles.typed):
+                    yield CodeLine(words.rstrip())
+                else:
+                    yield f"{indent}{label} {text}" if label else no_heading(text)
             else:
                 line = " ".join(f"{label if label != '-' else ''} {text}".split())
                 self.title = self.title or line
                 yield f"{'#' * min(6, max(1, level))} {line}"
         elif bare and label not in ("", "-"):
             yield label
+        elif not label and is_typed(paragraph, style, self.styles.typed):
+            yield CodeLine()
         for box in paragraph.iter(f"{_W}txbxContent"):
             outer = next(box.iterancestors(f"{_W}txbxContent", f"{_W}p"))  # of a box within a box its own paragraph
             if outer is paragraph and not _is_gone(box):

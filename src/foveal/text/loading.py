@@ -27,6 +27,7 @@ from foveal.text.files import path_of, read_bytes, read_lines
 from foveal.text.markdown import markdown_date, markdown_fields, markdown_title
 from foveal.text.openings import opening_of
 from foveal.text.plain import decode, require_text, storable
+from foveal.text.programs import CODE
 from foveal.text.records import records
 from foveal.text.sources import DEFAULTS, LoadSettings, OnPart, Part, Skipped, Source, untold
 from foveal.types import Document, Scalar
@@ -109,7 +110,7 @@ def _load_file(source: Source, settings: LoadSettings, on_part: OnPart) -> Loade
     path = path_of(source.address)
     name = path.with_suffix("") if path.suffix.lower() == ".gz" else path
     content = read_bytes(path, settings.max_bytes)
-    stem = storable(_printable(name.stem))
+    stem = storable(_printable(name.name if source.kind == CODE else name.stem))
     raw = _Raw(source, source.kind, content, str(path), stem, settings.max_bytes, on_part=on_part)
     yield _PARSERS[raw.kind](raw)
 
@@ -151,14 +152,17 @@ def documents_of(page: Fetched, source: Source, settings: LoadSettings = DEFAULT
         yield from records(io.BytesIO(page.content), source, bare_titles=settings.bare_titles)
         return
     parts = urlsplit(page.final_url)
-    stem = storable(PurePosixPath(unquote(parts.path)).stem or parts.netloc)
+    path = PurePosixPath(unquote(parts.path))
+    stem = storable((path.name if kind == CODE else path.stem) or parts.netloc)
     most, url = settings.max_bytes, page.final_url
     raw = _Raw(source, kind, page.content, url, stem, most, url, page.charset, on_part)
     yield _PARSERS[kind](raw)
 
 
 _READERS: dict[str, Callable[[Source, LoadSettings, OnPart], Loaded]] = {
-    **dict.fromkeys(("text", "markdown", "html", "saved page", "pdf", "notebook", "mail", "epub", "docx"), _load_file),
+    **dict.fromkeys(
+        ("text", CODE, "markdown", "html", "saved page", "pdf", "notebook", "mail", "epub", "docx"), _load_file
+    ),
     "jsonl": _load_jsonl,
     "mailbox": _load_mailbox,
     "beir": _load_beir,
@@ -181,7 +185,7 @@ def _kind_of_page(page: Fetched) -> str:
     if page.media_type in _MEDIA_KINDS:
         return _MEDIA_KINDS[page.media_type]
     ending = KINDS.get(PurePosixPath(urlsplit(page.final_url).path).suffix.lower())
-    if ending in ("markdown", "jsonl", "saved page"):
+    if ending in ("markdown", "jsonl", "saved page", CODE):
         return ending
     kind = kind_of(page.content[:4096])
     if kind is None:
@@ -196,6 +200,10 @@ def _from_text(raw: _Raw) -> Document:
     text = _decoded(raw)
     opening = opening_of(text)
     return _made(raw, text, opening.title or raw.stem, author=opening.author)
+
+
+def _from_code(raw: _Raw) -> Document:
+    return _made(raw, _decoded(raw), raw.stem)
 
 
 def _from_markdown(raw: _Raw) -> Document:
@@ -274,6 +282,7 @@ def _from_pdf(raw: _Raw) -> Document:
 
 _PARSERS: dict[str, Callable[[_Raw], Document]] = {
     "text": _from_text,
+    CODE: _from_code,
     "markdown": _from_markdown,
     "html": _from_html,
     "saved page": _from_saved_page,

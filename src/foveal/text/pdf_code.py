@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
 
+from foveal.text.code_blocks import fence_around, reads_as_code
 from foveal.text.pdf_headings import LARGER, Body, Line, Typed
 
 OFF_GRID = 0.15
@@ -49,9 +50,6 @@ _MARK = re.compile("\ufdd0(\\d+)\ufdd1")
 _MARKS = re.compile("[\ufdd0\ufdd1]")  # no characters of any text
 _NARROW = frozenset("iljftrI.,:;'()[]!|")
 _HYPHENS = "\x02\ufffe"
-_SIGN = re.compile(r"[{}\[\]=<>;_$\\|`@#*/+&]|\w\(|::")
-_HEADED = re.compile(r"#{1,6}[ \t]")
-_TICKS = re.compile("`{3,}")
 
 Place = Callable[[int], tuple[float, float]]
 Width = Callable[[int], float]
@@ -97,13 +95,13 @@ def typed(line: str, start: int, place_of: Place, width_of: Width) -> Typed | No
 
 def without_code(pages: Sequence[Sequence[Line]]) -> tuple[list[list[Line]], list[Code]]:
     """The pages' lines, those of each block of code replaced by one mark, and the blocks."""
-    pages = [[replace(line, text=_MARKS.sub("", line.text)) for line in page] for page in pages]
-    body = Body.of(pages)
+    clean = [[replace(line, text=_MARKS.sub("", line.text)) for line in page] for page in pages]
+    body = Body.of(clean)
     codes = list[Code]()
-    if _written_so(pages):
-        return pages, codes
+    if _written_so(clean):
+        return clean, codes
     found = list[list[Line]]()
-    for page in pages:
+    for page in clean:
         lines, at = list[Line](), 0
         for first, last in _blocks(page, body):
             lines += page[at:first]
@@ -137,8 +135,7 @@ def fenced(pages: Sequence[str], codes: Sequence[Code]) -> tuple[list[str], set[
     for chain in chains:
         left = min(codes[number].left for number in chain)
         bodies = ["\n".join(_rows(codes[number], left)) for number in chain]
-        ticks = [len(found) for body in bodies for found in _TICKS.findall(body)]
-        fence = "`" * max(3, *(length + 1 for length in ticks)) if ticks else "```"
+        fence = fence_around(*bodies)
         bodies[0] = f"{fence}\n{bodies[0]}"
         bodies[-1] = f"{bodies[-1]}\n{fence}"
         shown.update(zip(chain, bodies, strict=True))
@@ -186,11 +183,8 @@ def _together(page: Sequence[Line], first: int, at: int) -> bool:
 def _is_code(rows: Sequence[Typed]) -> bool:
     if not any(row.proven for row in rows):
         return False
-    if len(rows) == 1:
-        return bool(_HEADED.match(rows[0].text))
     left = min(row.left for row in rows)
-    telling = sum(row.left > left + row.step / 2 or bool(_SIGN.search(row.text)) for row in rows)
-    return 2 * telling >= len(rows)
+    return reads_as_code([" " * (row.left > left + row.step / 2) + row.text for row in rows])
 
 
 # -- how they are written ----------------------------------------------------------------------------------------------

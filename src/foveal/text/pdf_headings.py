@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from statistics import mode
 
+from foveal.text.code_blocks import no_heading
+
 LARGER, BOLDER = 1.08, 200
 """Times the body's size, and more than its weight (400 is regular, 700 bold), from which on a line stands out."""
 
@@ -110,16 +112,12 @@ def marked(pages: Sequence[Sequence[Line]], outline: Sequence[Bookmark] = ()) ->
     return ["\n".join(_written(page, by_page[number], levels)) for number, page in enumerate(pages)]
 
 
-_HEADED = re.compile(r"^(\s*#{1,6})[ \t]")
-"""What would read as a heading of Markdown: "# of pages" above a column, a comment in a program."""
-
-
 def _written(page: Sequence[Line], runs: Sequence[_Run], levels: dict[Style, int]) -> Iterator[str]:
     starts, at = {run.first: run for run in runs}, 0
     while at < len(page):
         run = starts.get(at)
         if run is None:
-            yield _HEADED.sub("\\1\u00a0", page[at].text)
+            yield no_heading(page[at].text)
             at += 1
             continue
         yield from ("", f"{'#' * (run.level or levels[run.style])} {run.title}", "")

@@ -29,8 +29,8 @@ import numpy as np
 from foveal.errors import InputError, ModelUnavailable, UnknownName
 from foveal.settings import Settings, expanded
 from foveal.text.embedding_segmentation import segment_vectors
-from foveal.text.headings import find_headings
 from foveal.text.paragraph_units import paragraph_units, readable
+from foveal.text.programs import headings_in
 from foveal.text.segment_titles import segment_titles
 from foveal.text.segment_tree import HEADING, SIZE, START, TOPIC, Leaf, Outline, inner_parts, nested_levels, tree_of
 from foveal.text.segmentation import (
@@ -94,7 +94,7 @@ class SameTopicSegmenter:
         text = document.text
         if not text:
             return Outline(document)
-        headings = find_headings(text)
+        headings = headings_in(document)
         trusted = len(headings) >= TRUSTED
         plans = [_Plan.of(text, section, self.encoder) for section in sections(text, headings)]
         cuts = self._cuts(text, [plan for plan in plans if len(plan.units) > 1 and not (trusted and self._fits(plan))])

@@ -21,9 +21,9 @@ from urllib.parse import unquote, urlsplit
 
 from foveal.errors import InputError
 from foveal.evaluation.segmentation import labels_to_masses
-from foveal.text.headings import find_headings
 from foveal.text.loading import LoadSettings, Skipped, discover, load
 from foveal.text.paragraph_units import SCRAP, merged, readable
+from foveal.text.programs import headings_in
 from foveal.text.segmentation import sections
 from foveal.text.sources import DEFAULTS
 from foveal.text.topic_tables import TopicTable, plain_heading
@@ -110,7 +110,7 @@ def sectioned(
     topic are one section: that of the highest heading that it knows, else of the lowest. Without a table each heading
     is a topic.
     """
-    placed = _without_boilerplate(_paragraphs(document.text))
+    placed = _without_boilerplate(_paragraphs(document))
     named = _topics([one.path for one in placed], topics, highest=only_topics)
     labels: list[Hashable] = [*named] if only_topics else [*_of_level(placed, settings.least_sections)]
     kept = [at for at, label in enumerate(labels) if label and not (only_topics and len(placed[at].text) < SCRAP)]
@@ -149,10 +149,10 @@ def group_of(document: Document, field: str | None) -> str:
     return path.stem if document.metadata.get("kind") == "jsonl" else path.parent.name or path.stem
 
 
-def _paragraphs(text: str) -> list[_Placed]:
+def _paragraphs(document: Document) -> list[_Placed]:
     """The paragraphs outside of all headings' lines, in order."""
-    found = []
-    for section in sections(text, find_headings(text)):
+    found, text = [], document.text
+    for section in sections(text, headings_in(document)):
         body = text[section.body : section.end]
         found += [_Placed(body[a:b].strip(), section.path) for a, b in paragraphs(body) if body[a:b].strip()]
     return found

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from itertools import pairwise, takewhile, zip_longest
 
 from foveal.errors import InputError
-from foveal.text.headings import Heading, fenced_blocks, find_headings
+from foveal.text.headings import Heading, fenced_blocks
+from foveal.text.programs import headings_in
 from foveal.text.table_heads import with_columns
 from foveal.text.units import Offsets, words
 from foveal.text.windows import TokenOffsets, Window, WindowRule, windows
@@ -79,7 +80,7 @@ class HeadingSegmenter:
         rule, code = WindowRule(self.max_tokens, even=True), fenced_blocks(text)
         pieces = [
             Piece(window, section.path)
-            for section in sections(text, find_headings(text))
+            for section in sections(text, headings_in(document))
             for window in windows(
                 text, section.start, section.end, rule, self.token_offsets, body=section.body, whole=code
             )

@@ -17,6 +17,7 @@ from foveal.retrieval.document_passages import document_passages
 from foveal.retrieval.store import Store
 from foveal.text.code_blocks import Code, code_blocks
 from foveal.text.headings import Heading, find_headings
+from foveal.text.programs import CODE, definitions
 from foveal.text.table_cells import Grid, grids_of
 from foveal.text.topic_outline import MOST, Topic, TopicOutline, titled, topic_outline
 from foveal.text.wrapping import unwrapped
@@ -62,7 +63,8 @@ class Contents:
 
 def contents_of(store: Store, document: Document, cut: Sequence[int], *, newest: bool, detail: int = 0) -> Contents:
     """The contents, by the step `detail` (0: the usual one; one too many: the finest)."""
-    outline = _outline(store, document.id, document.revision, document.text, newest)
+    headings = headings_of(document)
+    outline = _outline(store, document.id, document.revision, document.text, headings, newest)
     steps = outline.steps()
     if not steps:
         return Contents(_pages(document, cut), [], 0)
@@ -76,12 +78,15 @@ def contents_of(store: Store, document: Document, cut: Sequence[int], *, newest:
 
 def headings_of(document: Document) -> tuple[Heading, ...]:
     """The headings of a text: a reader goes from part to part of one document."""
-    return _headings(document.revision, document.text)
+    return _headings(document.revision, document.text, document.metadata.get("kind") == CODE)
 
 
 def code_of(document: Document) -> tuple[Code, ...]:
-    """The blocks of code of a text; none of one whose lines are those of a paper's pages."""
-    return () if document.pages else _code(document.revision, document.text, document.metadata.get("kind") in INDENTING)
+    """The blocks of code of a text; all of a program's, and of a PDF's those that were told from its lines."""
+    kind = document.metadata.get("kind")
+    if kind == CODE:
+        return (Code(0, 0, len(document.text), len(document.text)),)
+    return _code(document.revision, document.text, kind in INDENTING)
 
 
 def tables_of(document: Document) -> tuple[Grid, ...]:
@@ -126,8 +131,8 @@ def _pages(document: Document, cut: Sequence[int]) -> list[Entry]:
 
 
 @lru_cache(maxsize=4)
-def _headings(revision: str, text: str) -> tuple[Heading, ...]:  # noqa: ARG001 (a hash is compared faster)
-    return tuple(find_headings(text))
+def _headings(revision: str, text: str, code: bool) -> tuple[Heading, ...]:  # noqa: ARG001 (a hash is compared faster)
+    return tuple(definitions(text) if code else find_headings(text))
 
 
 @lru_cache(maxsize=4)
@@ -136,10 +141,17 @@ def _code(revision: str, text: str, indented: bool) -> tuple[Code, ...]:  # noqa
 
 
 @lru_cache(maxsize=4)
-def _outline(store: Store, document_id: str, revision: str, text: str, newest: bool) -> TopicOutline:
+def _outline(
+    store: Store,
+    document_id: str,
+    revision: str,  # noqa: ARG001
+    text: str,
+    headings: tuple[Heading, ...],
+    newest: bool,
+) -> TopicOutline:
     """Of an earlier text, whose passages are no longer there, the headings alone."""
     places, vectors = document_passages(store, document_id) if newest else ([], None)
-    return topic_outline(text, _headings(revision, text), places, vectors)
+    return topic_outline(text, headings, places, vectors)
 
 
 @lru_cache(maxsize=8)

@@ -235,18 +235,20 @@ def _slices(
     cuts |= {offset for one in within for offset in (one.start, one.end)}
     cuts |= {offset for one in within for mark in one.marks for offset in mark}
     points = sorted(offset for offset in cuts if start <= offset <= end)
+    whole = replace(lines, breaks=())
     for one, after in pairwise(points):
+        kind = _code_at(blocks, one)
         heading = next((h for h in there if h.start <= one < h.end), None)
         at = bisect_right(within, one, key=_end)
         cell = within[at] if at < len(within) and within[at].start <= one else None
         yield Slice(
             one,
-            lines.of(one, after),
+            (whole if kind else lines).of(one, after),
             page=pages.get(one),
             heading=min(heading.level, 4) if heading else None,
             anchor=heading.start if heading and heading.start == one else None,
             marked=marked[0] <= one < marked[1],
-            code="" if cell else _code_at(blocks, one),
+            code="" if cell else kind,
             cell=cell,
             hidden=cell is not None and any(x <= one < y for x, y in cell.marks),
         )

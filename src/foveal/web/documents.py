@@ -98,7 +98,7 @@ def taken_out(site: Site, entry: Entry) -> None:
 def kept_file(site: Site, entry: Entry) -> Path | None:
     """The file that was kept of an upload, where it goes with its document; None where there is none.
 
-    Sent again since the home was moved, it is another document's, which bears its present address.
+    Of what was sent again since the home was moved an older Foveal made another document, at the present address.
     """
     kept = upload_of(site.settings, entry.source)
     own = document_id(file_address(kept)) if kept else entry.id

@@ -13,7 +13,7 @@ from foveal.errors import InputError, LibraryBusy
 from foveal.library import AddReport, Library
 from foveal.retrieval.filters import literal
 from foveal.retrieval.rows import Entry
-from foveal.types import document_id
+from foveal.retrieval.sent_files import documents_at
 from foveal.web.answers import one_line
 from foveal.web.documents import note_added
 from foveal.web.jobs import LIBRARY, Job
@@ -129,10 +129,8 @@ class AddWork:
         library = self.found()
         works = [other.work for other in self.others() if other is not job]
         wanted = {one.address for work in works if isinstance(work, AddWork) for one in work.given}
-        ids = {document_id(one.address): one for one in self.given if one.kept and one.address not in wanted}
-        there = library.entries(list(ids)) if library else {}
-        for key, one in ids.items():
-            if key not in there:
+        for one in self.given:
+            if one.kept and one.address not in wanted and not (library and documents_at(library.store, one.address)):
                 forget(one)
 
 
@@ -155,7 +153,7 @@ def _advance(job: Job, report: AddReport) -> None:
 
 
 def _outcome(given: Given, report: AddReport, library: Library) -> Added:
-    entries = _made_of(given, library)
+    entries = documents_at(library.store, given.address)  # one, or those of its lines
     for state in ("added", "updated", "unchanged"):
         done = [entry for entry in entries if entry.id in getattr(report, state)]
         if done:
@@ -164,12 +162,6 @@ def _outcome(given: Given, report: AddReport, library: Library) -> Added:
     reason = reasons[0] if reasons else "It gave no document."
     said = told(reason.replace(str(given.kept or given.name), given.name), library.settings)
     return Added(given.name, "skipped", said=said)
-
-
-def _made_of(given: Given, library: Library) -> list[Entry]:
-    """The documents that a source gave: one, or those of its lines."""
-    conditions = f"id = {literal(document_id(given.address))} OR source = {literal(given.address)}"
-    return library.store.entries(conditions)
 
 
 def _twin(library: Library, entry: Entry) -> Entry | None:

@@ -1,9 +1,9 @@
 """What visitors hand in, made into sources that `Library.add` takes: files kept in the home, URLs, arXiv ids, texts.
 
 Address   a file lies at home/uploads/HASH/NAME, by the hash of its bytes: sent again, even under another name, it is
-          the same document, and two people's "paper.pdf" never meet
-Kinds     PDF, EPUB, Word, HTML, Markdown, text, mail and notebooks, by the name's ending or the first bytes; all else
-          is refused before it is kept
+          the same document, also where the home was moved since, and two people's "paper.pdf" never meet
+Kinds     PDF, EPUB, Word, HTML, Markdown, text, programs, mail and notebooks, by the name's ending or the first bytes;
+          all else is refused before it is kept
 Names     only their last part, only what is printable, never hidden, never long; never a way out of the folder
 URLs      http and https only, so that no path of this machine is ever read; the fetcher refuses private addresses
 """
@@ -18,23 +18,22 @@ from pathlib import Path, PurePosixPath
 
 from foveal.errors import InputError
 from foveal.evaluation.files import whole_file
+from foveal.retrieval.sent_files import DIGITS, UPLOADS
 from foveal.settings import Settings
 from foveal.text.arxiv import arxiv_address
 from foveal.text.discovery import HEAD, KINDS, discover, kind_of
 from foveal.text.files import file_address
 from foveal.text.plain import format_of
+from foveal.text.programs import PROGRAMS
 
-TAKEN = ("pdf", "html", "markdown", "text", "epub", "docx", "notebook", "mail", "saved page")
+TAKEN = ("pdf", "html", "markdown", "text", "code", "epub", "docx", "notebook", "mail", "saved page")
 """Kinds of files that are taken."""
 
-SAID = "PDF, EPUB, Word, HTML, Markdown, text, mail and notebook"
+SAID = "PDF, EPUB, Word, HTML, Markdown, text, program, mail and notebook"
 """The same, for people."""
 
 ENDINGS = {"pdf": ".pdf", "html": ".html", "text": ".txt"}
 """The ending of a file whose name has none, by its first bytes."""
-
-FOLDER = 20
-"""Digits of a file's hash that name its folder."""
 
 LONGEST_NAME = 100
 """Bytes of a name; file systems take 255, and the title is read from it."""
@@ -47,6 +46,7 @@ SHORTEST_UNSPACED = 10
 
 ACCEPT = (
     ".pdf,.html,.htm,.xhtml,.mhtml,.mht,.md,.markdown,.txt,.text,.csv,.tsv,.epub,.docx,.docm,.dotx,.dotm,.ipynb,.eml,"
+    f"{','.join(PROGRAMS)},"
     "application/pdf,text/html,text/markdown,text/plain,text/csv,application/epub+zip,message/rfc822"
 )
 """For the browser's own file dialog."""
@@ -74,7 +74,7 @@ def file_given(settings: Settings, name: str, content: bytes) -> Given:
         raise InputError(f"{shown} is empty. Choose a file that has text in it.")
     if len(content) > settings.max_bytes:
         raise InputError(f"{shown} has {len(content):,} bytes; at most {settings.max_bytes:,} are read. Split it.")
-    folder = settings.home / "uploads" / hashlib.sha256(content).hexdigest()[:FOLDER]
+    folder = settings.home / UPLOADS / hashlib.sha256(content).hexdigest()[:DIGITS]
     path = _there(folder) or folder / _with_ending(shown, content)
     if not path.is_file():
         with whole_file(path, lasting=True) as partial:
@@ -135,7 +135,7 @@ def upload_of(settings: Settings, source: str) -> Path | None:
     from foveal.text.files import path_of
 
     above, folder, name = ("", "", "", *path_of(source.partition("#")[0]).parts)[-3:]
-    if above != "uploads" or not re.fullmatch(f"[0-9a-f]{{{FOLDER}}}", folder):
+    if above != UPLOADS or not re.fullmatch(f"[0-9a-f]{{{DIGITS}}}", folder):
         return None
     path = settings.home / above / folder / name
     return path if path.is_file() else None

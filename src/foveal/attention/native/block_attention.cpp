@@ -57,15 +57,15 @@ struct Call {
   const float *bias;    // by query and key block; or null
   int64_t bias_batch, bias_head, bias_row;
   float scale, cap;  // cap: scores become cap * tanh(score / cap); 0: they stay
-  int32_t bfloat16, threads;
+  int32_t bfloat16, threads, causal;
 };
 
 }  // extern "C"
 
 namespace {
 
-// What a kept block's `rule` says: every token sees every token, the causal rule holds, or a table of tokens does.
-constexpr int32_t WHOLE = 0, CAUSAL = -1;
+// What a kept block's `rule` says: every token sees every token, the positions' rule holds, or a table of tokens does.
+constexpr int32_t WHOLE = 0, BY_POSITION = -1;
 
 template <typename T>
 constexpr int64_t PAIR = std::is_same_v<T, at::BFloat16> ? 2 : 1;
@@ -266,9 +266,9 @@ void hide(const Call &c, const Row &row, int64_t block, int32_t rule, float *sco
   for (int64_t i = 0; i < row.count; ++i) {
     float *line = scores + i * stride;
     int64_t from = 0, to = inside;
-    if (rule == CAUSAL) {
+    if (rule == BY_POSITION) {
       const int64_t place = row.first + i + c.offset;
-      to = std::min(to, place + 1 - first);
+      if (c.causal) to = std::min(to, place + 1 - first);
       if (c.window) from = std::max<int64_t>(0, place - c.window + 1 - first);
       to = std::max<int64_t>(to, 0);
       from = std::min(from, to);

@@ -1,0 +1,82 @@
+"""The code in a Word document: paragraphs in letters of one width, between fences as in Markdown.
+
+    faces = typed_styles(styles)                    # the styles whose letters are so
+    is_typed(paragraph, style, faces)               # a paragraph of which all letters are
+    with_fences(["Text", CodeLine("def a():"), CodeLine("    pass")])   # ["Text", "```\\ndef a():\\n    pass\\n```"]
+
+Word knows no code, but how it is set: in Courier New, Consolas and their like, by a style or by hand. Prose in such
+letters, and a document that was written in them as a whole, stay as they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import groupby
+from typing import Any
+
+from foveal.text.code_blocks import fence_around, no_heading, reads_as_code
+
+MOST = 0.8
+"""Of a document's characters; where more are typed, it was written so."""
+
+_W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
+_FACE = re.compile(
+    r"\bmono|mono\b|courier|consolas|menlo|monaco|inconsolata|lucida (?:console|sans typewriter)|typewriter|fixedsys"
+    r"|(?:source|fira|cascadia|ubuntu) (?:code|mono)|dejavu sans mono|terminal|ocr[- ]?b",
+    re.IGNORECASE,
+)
+
+
+class CodeLine(str):
+    """A paragraph in letters of one width, as it is indented."""
+
+    __slots__ = ()
+
+
+def typed_styles(faces: Mapping[str, str]) -> frozenset[str]:
+    """Of styles and what each calls its letters those that are of one width."""
+    return frozenset(style for style, face in faces.items() if _FACE.search(face))
+
+
+def face_of(element: Any) -> str | None:
+    """What a run, or a style, calls its letters; None: nothing."""
+    fonts = element.find(f"{_W}rPr/{_W}rFonts")
+    return None if fonts is None else fonts.get(f"{_W}ascii") or fonts.get(f"{_W}hAnsi")
+
+
+def is_typed(paragraph: Any, style: str, typed: Collection[str]) -> bool:
+    """Whether all letters of a paragraph of a style are of one width, by their own word or that of a style; without
+    any, those that would be."""
+    runs = [run for run in paragraph.iter(f"{_W}r") if "".join(run.itertext(f"{_W}t")).strip()]
+    return all(_is_typed(run, style, typed) for run in runs) if runs else style in typed
+
+
+def _is_typed(run: Any, style: str, typed: Collection[str]) -> bool:
+    if own := face_of(run):
+        return bool(_FACE.search(own))
+    named = run.find(f"{_W}rPr/{_W}rStyle")
+    return style in typed or (named is not None and named.get(f"{_W}val") in typed)
+
+
+def with_fences(blocks: Iterable[str]) -> list[str]:
+    """The blocks of a document, those in a row that are code as one between fences."""
+    blocks = list(blocks)
+    typed = sum(len(block) for block in blocks if isinstance(block, CodeLine))
+    if typed > MOST * sum(map(len, blocks)):
+        return [no_heading(block.strip()) if isinstance(block, CodeLine) else block for block in blocks]
+    return list(_fenced(blocks))
+
+
+def _fenced(blocks: Iterable[str]) -> Iterator[str]:
+    for typed, group in groupby(blocks, lambda block: isinstance(block, CodeLine)):
+        if not typed:
+            yield from group
+            continue
+        lines = [line.rstrip() for block in group for line in block.split("\n")]
+        body = "\n".join(lines).strip("\n")
+        if body and reads_as_code(body.split("\n")):
+            fence = fence_around(body)
+            yield f"{fence}\n{body}\n{fence}"
+        else:
+            yield from (no_heading(line.strip()) for line in lines if line.strip())

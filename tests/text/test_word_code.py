@@ -1,0 +1,85 @@
+"""Code in Word documents: as it is indented, between fences, whoever set its letters."""
+
+import io
+
+import docx
+import pytest
+from docx.enum.style import WD_STYLE_TYPE
+
+from foveal.text.docx import read_docx
+from foveal.text.headings import find_headings
+
+PROGRAM = ["# Find it", "def near(a, x):", "    at = bisect(a, x)", "", "    return a[at]"]
+PROSE = "The fovea is the small part of the retina that sees sharply, and the eye turns it to what matters most."
+
+
+def typed(document, lines, face="Consolas"):
+    for line in lines:
+        document.add_paragraph().add_run(line).font.name = face
+
+
+def read(document):
+    held = io.BytesIO()
+    document.save(held)
+    return read_docx(held.getvalue(), name="a.docx", max_bytes=10**7).text
+
+
+@pytest.mark.parametrize("face", ["Consolas", "Courier New", "JetBrains Mono", "Source Code Pro"])
+def test_paragraphs_in_letters_of_one_width_are_one_block(face):
+    document = docx.Document()
+    document.add_heading("Looking", 1)
+    document.add_paragraph(PROSE)
+    typed(document, [line for line in PROGRAM if line], face)
+    document.add_paragraph(PROSE)
+    text = read(document)
+    assert "most.\n\n```\n# Find it\ndef near(a, x):\n    at = bisect(a, x)\n    return a[at]\n```\n\nThe" in text
+    assert [one.title for one in find_headings(text)] == ["Looking"]
+
+
+def test_a_style_may_say_it_and_one_paragraph_may_hold_all_lines():
+    document = docx.Document()
+    base = document.styles.add_style("Verbatim", WD_STYLE_TYPE.PARAGRAPH)
+    base.font.name = "Courier New"
+    code = document.styles.add_style("Source Code", WD_STYLE_TYPE.PARAGRAPH)
+    code.base_style = base
+    letters = document.styles.add_style("Token", WD_STYLE_TYPE.CHARACTER)
+    letters.font.name = "Consolas"
+    document.add_paragraph(PROSE)
+    document.add_paragraph("\n".join(PROGRAM), style="Source Code")
+    document.add_paragraph(PROSE)
+    document.add_paragraph("", style="Source Code")
+    for line in PROGRAM:
+        document.add_paragraph(line, style="Verbatim")
+    document.add_paragraph("", style="Source Code")
+    document.add_paragraph(PROSE)
+    document.add_paragraph().add_run("\tx = {}\n\ty = 1").style = letters
+    program = "\n".join(PROGRAM)
+    once = f"{PROSE}\n\n```\n{program}\n```\n\n"
+    assert read(document) == f"{once}{once}{PROSE}\n\n```\n\tx = {{}}\n\ty = 1\n```"
+
+
+def test_prose_stays_prose_and_no_line_of_it_is_a_heading():
+    document = docx.Document()
+    document.add_paragraph("# of pages")
+    document.add_paragraph(PROSE)
+    typed(document, ["Dear reader, I write to you", "from the coast."])
+    mixed = document.add_paragraph("Call ")
+    mixed.add_run("look(at)").font.name = "Consolas"
+    text = read(document)
+    assert find_headings(text) == []
+    assert text == f"#\u00a0of pages\n\n{PROSE}\n\nDear reader, I write to you\n\nfrom the coast.\n\nCall look(at)"
+
+
+def test_a_document_that_is_typed_as_a_whole_stays_as_it_is():
+    document = docx.Document()
+    document.styles["Normal"].font.name = "Courier New"
+    document.add_paragraph("# of pages: 3")
+    document.add_paragraph(f"    {PROSE}")
+    assert read(document) == f"#\u00a0of pages: 3\n\n{PROSE}"
+
+
+def test_a_fence_is_longer_than_those_within():
+    document = docx.Document()
+    document.add_paragraph(PROSE)
+    typed(document, ["text = '", "```", "'"])
+    assert read(document).endswith("````\ntext = '\n```\n'\n````")
