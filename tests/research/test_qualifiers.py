@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from foveal.research.checks import WordChecks
-from foveal.research.qualifiers import dropped, joined_over
+from foveal.research.qualifiers import dropped, joined_over, widened
 from foveal.research.verification import Verifier
 from foveal.types import Passage, Span
 
@@ -112,3 +112,36 @@ def test_such_a_claim_is_not_supported(checks):
 def test_a_sentence_that_the_claim_is_not_of_tells_nothing():
     cited = [passage("Vitamin D deficiency was common in the north. Cod liver oil and fish hold much of it.")]
     assert Verifier().check("Vitamin D is held by fish and by cod liver oil.", cited).left_out == ""
+
+
+@pytest.mark.parametrize(
+    ("claim", "said", "word"),
+    [
+        ("All mills burnt down in 1802.", "Some of the mills burnt down in 1802.", "some"),
+        ("Every patient improved.", "Most patients improved.", "most"),
+        ("The valve is always open at night.", "The valve is often open at night.", "often"),
+        ("The entire crew was saved.", "Half of the crew was saved.", "half"),
+        ("Each of the old mills burnt.", "Several old mills burnt.", "several"),
+    ],
+)
+def test_what_is_said_of_some_and_told_of_all(claim, said, word):
+    assert widened(claim, said) == word
+    assert Verifier().check(claim, [passage(said)]).label in ("partly", "unsupported")
+    assert WordChecks().check(claim, [passage(said)]).label in ("partly", "unsupported")
+
+
+@pytest.mark.parametrize(
+    ("claim", "said"),
+    [
+        ("All mills burnt down.", "All mills burnt down, some of them twice."),
+        ("Some mills burnt down.", "Some of the mills burnt down."),
+        ("All mills burnt down.", "The mills burnt down."),
+        ("Each of the ten mills burnt.", "Several mills were built; the ten mills burnt."),
+        ("After all the mills burnt down, he left.", "Many left; each mill had burnt down."),
+        ("The mills helped each other.", "Some mills helped one another."),
+        ("Every common cause was found.", "The most common cause was found."),
+        ("All of the crew was saved.", "The crew was saved by several boats."),
+    ],
+)
+def test_what_is_told_of_no_more_than_is_said(claim, said):
+    assert widened(claim, said) == ""

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from foveal.research.citations import BORNE_OUT
 from foveal.research.evidence import Verdict
-from foveal.research.qualifiers import dropped
+from foveal.research.qualifiers import dropped, widened
 from foveal.research.quantities import GROUPED, INDIAN, decimal_comma, in_english, is_either
 from foveal.research.verification_signals import denies, is_not, turned
 from foveal.retrieval.terms import terms
@@ -75,7 +75,7 @@ class WordChecks:
         if contradicts(claim, alone.text, of=cited):
             return Verdict(label="contradicted", score=0.0, missing=missing, **told)  # type: ignore[arg-type]
         label = "supported" if share >= SUPPORTED else "partly" if share >= BORNE_OUT else "unsupported"
-        left_out = dropped(claim, alone.text) if share >= BORNE_OUT else ""
+        left_out = (dropped(claim, alone.text) or widened(claim, alone.text)) if share >= BORNE_OUT else ""
         if missing or left_out or bool(denies(claim, alone.text)) != bool(denies(alone.text, claim)):
             label = "partly" if label == "supported" else "unsupported"
         score = share / (1 + len(missing))

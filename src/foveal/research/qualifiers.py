@@ -1,6 +1,7 @@
-"""Words that turn what they stand at into its lack, and claims that leave them out.
+"""Words that turn what they stand at into its lack, or bound it, and claims that leave them out.
 
     dropped("Vitamin D raises the risk.", "A low serum vitamin D concentration raises the risk.")     # "low"
+    widened("All mills burnt down.", "Some of the mills burnt down.")                                 # "some"
 
 A short sentence of a model keeps the words of its passage and loses the one on which all hangs: "a lack of", "loss of",
 "deficiency", "anti-". All words of such a claim stand in the passage, and their meaning is near, so that no other
@@ -59,11 +60,22 @@ DENIES = _listed(
 )
 """Words, beside those above, that a claim may say it with."""
 
+ALL = _listed("all every each always entire everyone everybody")
+SOME = _listed(
+    "some many most several few certain various numerous half part often sometimes usually frequently occasionally "
+    "generally typically mostly mainly partly rarely seldom majority minority"
+)
+"""Words that say of how much of a thing, or how often, something is said: of all of it, or of less."""
+
+PHRASE = 2
+"""Words with a meaning behind such a word that it is said of."""
+
 NEAR, COMPOUND = 3, 2
 """Words behind a word of `BEFORE` or `OF`, and before one of `BEHIND`, that it is said of."""
 
 _DENYING = BEFORE | JOINED | BEHIND | OF | DENIES
 _LACK = (BEFORE | JOINED | BEHIND | OF) - _listed("end free null poor critics opponents")  # what says it by itself
+_HOW_OFTEN = _listed("always often sometimes usually frequently occasionally generally typically rarely seldom")
 _LINKS = _listed("of in on to for")
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 
@@ -100,6 +112,43 @@ def joined_over(claim: str, said: str) -> str:
     lost = (theirs - own).keys() & _LACK
     places = (at for at, word in enumerate(words) if word in lost and at and not _joined(words, at, own))
     return next((words[at] for at in places if any((words[at - 1], one) in joined for one in _next(words, at))), "")
+
+
+def widened(claim: str, said: str) -> str:
+    """The word that bounds a sentence, where the claim says it of all: "some mills" told as "all mills"; "" if none.
+
+    A sentence that speaks of all of anything is not looked at, nor a claim that keeps the word.
+    """
+    mine, words = _words(claim), _words(said)
+    if ALL.intersection(words):
+        return ""
+    whole = [_named(mine, _around(mine, at)) for at, word in enumerate(mine) if word in ALL and not _idle(mine, at)]
+    bounds = {at: _around(words, at) for at, word in enumerate(words) if word in SOME and not _idle(words, at)}
+    bounded = {place for places in bounds.values() for place in places}
+    free = _named(words, set(range(len(words))) - bounded)
+    left = {at: _named(words, places) - free for at, places in bounds.items() if words[at] not in mine}
+    return next((words[at] for at, named in left.items() if any(named & one for one in whole)), "")
+
+
+def _around(words: Sequence[str], at: int) -> set[int]:
+    """The places of what the word at one speaks of: the next words with a meaning; where it says how often, those
+    before it, too."""
+    behind = [place for place in range(at + 1, len(words)) if words[place] not in FUNCTION_WORDS][:PHRASE]
+    before = [place for place in range(at) if words[place] not in FUNCTION_WORDS][-PHRASE:]
+    return {*behind, *(before if words[at] in _HOW_OFTEN else ())}
+
+
+def _named(words: Sequence[str], places: Iterable[int]) -> set[str]:
+    """The words at these places, one and many alike."""
+    return {words[place].removesuffix("s") for place in places}
+
+
+def _idle(words: Sequence[str], at: int) -> bool:
+    """Whether such a word says nothing of the kind: "after all", "each other", "the most common"."""
+    before, after = words[at - 1] if at else "", words[at + 1] if at + 1 < len(words) else ""
+    if words[at] == "most":
+        return before in ("the", "a", "its", "their", "his", "her")
+    return after in ("other", "but") or (words[at] == "all" and before in ("at", "after", "above", "first"))
 
 
 def _next(words: Sequence[str], at: int) -> Sequence[str]:

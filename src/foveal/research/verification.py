@@ -31,7 +31,7 @@ from foveal.errors import InputError
 from foveal.models.chat import Cancel, ChatModel
 from foveal.research.anchors import Held, missing
 from foveal.research.evidence import Claim, Evidence, Label, Verdict
-from foveal.research.qualifiers import dropped, joined_over
+from foveal.research.qualifiers import ALL, dropped, joined_over, widened
 from foveal.research.quantities import Anchor
 from foveal.research.verification_signals import (
     NAMES,
@@ -210,12 +210,16 @@ class Looked:
 
     @cached_property
     def left_out(self) -> str:
-        """The word of lack that the sentence it was taken from hangs on the claim's own words; "" if there is none."""
+        """The word of lack that the sentence it was taken from hangs on the claim's own words, or the one by which it
+        speaks of less than the claim does; "" if there is none."""
         said = nearest_sentence(self.read, self.best[0]) if self.best else ""
-        wanted = set(self.read.words)
-        share = len(wanted & set(stems(said))) / max(1, len(wanted))
+        held, wanted = set(stems(said)), set(self.read.words)
+        share, but_all = (
+            len(some & held) / max(1, len(some)) for some in (wanted, wanted.difference(stems(" ".join(ALL))))
+        )
         over = joined_over(self.read.text, said) if share >= JOINED_FROM else ""
-        return over or (dropped(self.read.text, said) if share >= TAKEN_FROM else "")
+        lack = dropped(self.read.text, said) if share >= TAKEN_FROM else ""
+        return over or lack or (widened(self.read.text, said) if but_all >= TAKEN_FROM else "")
 
     @property
     def turned(self) -> bool:
