@@ -752,8 +752,24 @@ def test_what_was_expected_in_its_place_is_said(library):
         library.add_documents([5])
     with pytest.raises(InputError, match=r"get got revision = 5; it needs a text \(a str\), or None\."):
         library.get("rods", revision=5)
-    with pytest.raises(TypeError, match="unexpected keyword argument 'revison'"):  # a misspelt name is Python's to tell
-        library.get("rods", revison="5")
+    with pytest.raises(InputError, match="entries got 'rods'; it needs a list, each item of it a text"):
+        library.entries("rods")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'revison'") as told:
+        library.get("rods", revison="5")  # a misspelt name is Python's to tell, and once
+    assert told.value.__context__ is None
+
+
+def test_to_look_at_an_argument_computes_nothing_of_it(library):
+    class Model:
+        def render(self):
+            raise AssertionError
+
+        @property
+        def fingerprint(self):
+            raise AssertionError
+
+    with pytest.raises(LibraryError, match="is empty"):
+        next(library.ask_stream("rods", reader=Model()))
 
 
 @pytest.mark.parametrize(("first", "then"), [("none", "minilm"), ("minilm", "none")])

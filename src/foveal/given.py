@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import wraps
 from numbers import Integral, Real
@@ -40,10 +41,9 @@ def takes(**kinds: Kind) -> Callable[[Callable[P, Returned]], Callable[P, Return
 
         @wraps(function)
         def checked(*args: P.args, **named: P.kwargs) -> Returned:
-            try:
+            given: Mapping[str, object] = {}
+            with suppress(TypeError):  # the call below says best which argument is missing, or bears no such name
                 given = signature.bind(*args, **named).arguments
-            except TypeError:  # Python says best which argument is missing, or that there is none of that name
-                return function(*args, **named)
             for name, kind in kinds.items():
                 if name in given:
                     require(f"{function.__name__} got {name} =", given[name], kind)
@@ -64,7 +64,7 @@ def each(what: str, values: Iterable[Item], kind: Kind) -> Iterator[Item]:
     """The values as they come, each of that kind. InputError: one is not, or they are not several."""
     told: object = values
     if isinstance(told, str | bytes) or not isinstance(told, Iterable):
-        raise InputError(f"{what} got {values!r:.60}; it needs a list, each of it {kind.said}.")
+        raise InputError(f"{what} got {values!r:.60}; it needs a list, each item of it {kind.said}.")
     for one in values:
         require(f"{what} got, in a list,", one, kind)
         yield one
@@ -76,7 +76,7 @@ def instance(name: str, said: str) -> Kind:
 
 
 def able(method: str, said: str, *, or_name: bool = False) -> Kind:
-    """Anything that has `method`; with `or_name` a text will do, too."""
+    """Anything that has `method`, which is no property: that would be computed. With `or_name` a text will do, too."""
     return Kind(said, lambda value: hasattr(value, method) or (or_name and isinstance(value, str)))
 
 
@@ -105,11 +105,10 @@ READ, ASKS, CANCEL = (optional(instance(one, f"a {one}")) for one in ("ReadSetti
 DOCUMENT = instance(
     "Document", "a Document, as Document.of(address, text, title) makes it (`add` takes files and URLs)"
 )
-HIT, ENTRY = instance("Hit", "a Hit, as `search` gives them"), instance("Entry", "an Entry, as `find` gives them")
-LOADED, RANKER = (
-    optional(able("rank", "a ranker")),
-    optional(able("rank", "a ranker, or the name of one", or_name=True)),
-)
+HIT = instance("Hit", "a Hit, as `search` gives them")
+ENTRY = instance("Entry", "an Entry, as `find` gives them")
+LOADED = optional(able("rank", "a ranker"))
+RANKER = optional(able("rank", "a ranker, or the name of one", or_name=True))
 CHAT = optional(able("chat", "a chat model, or the name of a model", or_name=True))
-READS = optional(able("fingerprint", "a language model (foveal.models.load_language_model makes one)"))
+READS = optional(able("render", "a language model (foveal.models.load_language_model makes one)"))
 WORK = optional(able("load", "a Work, such as RayWork"))

@@ -229,7 +229,7 @@ class Library:
         *,
         model: LanguageModel | None = None,
         settings: ReadSettings | None = None,
-        state: Path | None = None,
+        state: str | Path | None = None,
     ) -> Reading:
         """The answer from one document, read whole; `which` is as for `get`.
 

@@ -359,6 +359,8 @@ def test_whole_blocks_of_a_block_mask_do_not_ask_its_rule():
     real = torch.arange(256)[None] > 18  # padding cuts a whole block, and its rule is still not asked
     blocks = replace(Blocks.from_block_mask(mask), real=real)
     close(block_attention(q, k, v, blocks), by_definition(q, k, v, real[:, None, None], scale=1 / 4))
+    causal = replace(Blocks.from_block_mask(mask), is_causal=True)  # and so does causality
+    close(block_attention(q, k, v, causal), by_definition(q, k, v, torch.ones(256, 256).tril().bool(), scale=1 / 4))
 
 
 # -- bad input ---------------------------------------------------------------------------------------------------------
@@ -474,6 +476,32 @@ def test_a_compiler_that_comes_later_is_used_and_asked_at_growing_intervals(made
     full.unlink()
     now += compiled.LATEST_S
     assert native(torch.float32) == torch.float32
+
+
+def test_while_one_thread_tries_again_the_others_do_without(made, monkeypatch, tmp_path):
+    now, asked = time.monotonic(), []
+    monkeypatch.setattr(compiled, "time", SimpleNamespace(monotonic=lambda: now))
+    full = tmp_path / "full"
+    full.touch()
+    assert compiled.library(kernel.SOURCE) is None
+    full.unlink()
+    now += compiled.AGAIN_S
+    opened = compiled._opened
+    monkeypatch.setattr(
+        compiled, "_opened", lambda text: (asked.append(compiled.library(kernel.SOURCE)), opened(text))[1]
+    )
+    assert compiled.library(kernel.SOURCE) is not None
+    assert asked == [None]
+    assert made() == 2
+
+
+def test_a_compiler_that_hangs_is_given_up(made, monkeypatch, tmp_path, caplog):
+    (tmp_path / "c++").write_text("#!/bin/sh\nexec sleep 60\n")
+    monkeypatch.setattr(compiled, "LONGEST_S", 0.2)
+    begun = time.monotonic()
+    assert compiled.library(kernel.SOURCE) is None
+    assert time.monotonic() < begun + 30
+    assert "c++ did not end within 0.2 seconds." in caplog.text
 
 
 def test_a_bias_or_padding_of_another_batch_is_refused():

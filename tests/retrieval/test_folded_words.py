@@ -10,7 +10,7 @@ from honest import document
 from foveal.cli.hits import hit_text
 from foveal.library import Library
 from foveal.retrieval import indexing
-from foveal.retrieval.words import folded, plain_quotes, spellings
+from foveal.retrieval.words import MOST_FORMS, _phrase_spellings, folded, plain_quotes, spellings
 from foveal.web.passage_marks import marked_words
 
 NAMES = {
@@ -85,6 +85,13 @@ def test_a_word_is_asked_for_once_in_each_spelling():
     assert spellings("Sharpest") == ["Sharpest"]
     assert spellings("İstanbul") == ["İstanbul", "istanbul"]
     assert spellings("ΟΣ ΣΑΣ") == ["Οσ ΣΑσ", "Ος ΣΑς"]
+
+
+def test_a_phrase_is_asked_for_in_few_forms_those_of_one_kind_first():
+    forms = _phrase_spellings("istanbul izmir")
+    assert forms[:3] == ["istanbul izmir", "İstanbul İzmir", "İstanbul İzmİr"]
+    assert "istanbul İzmir" in forms
+    assert len(_phrase_spellings("similar " * 99)) == len(set(_phrase_spellings("similar " * 99))) == MOST_FORMS
 
 
 def test_parts_of_a_word_count_once_whatever_its_spellings(tmp_path):

@@ -207,7 +207,8 @@ class Blocks:
 
     def _token_rule(self) -> MaskMod:
         offset, window, real, rule, is_causal = self.offset, self.window, self.real, self.rule, self.is_causal
-        if rule is not None and self.bound is not None and (window is not None or real is not None):
+        cut = is_causal or window is not None or real is not None
+        if rule is not None and self.bound is not None and cut:
             rule = self._where_bound(rule, self.bound)  # a block that is not bound may still be cut by position
 
         def seen(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:

@@ -4,7 +4,8 @@
 
 What is needed: a C++ compiler (CXX, g++ or clang++); PyTorch brings the headers. It takes some seconds, once for each
 version of PyTorch, of the compiler and of the source. Without a compiler callers do without: `library` says None. What
-failed is tried again later (a compiler may be installed, a disk freed), so that nobody should keep that it is None.
+failed is tried again later (a compiler may be installed, a disk freed), so that nobody should keep that it is None; of
+threads one tries again, and the others do without meanwhile.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
@@ -36,6 +37,9 @@ SHARED = "models/native"
 
 AGAIN_S, LATEST_S = 60.0, 3600.0
 """Seconds after which what could not be made is tried again; each time twice as long, up to `LATEST_S`."""
+
+LONGEST_S = 600.0
+"""Seconds after which a compiler is taken to hang."""
 
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = (
@@ -63,8 +67,10 @@ class _Libraries:
         if source in self._found:
             return self._found[source]
         before = self._failed.get(source)
-        if before and time.monotonic() < before.again:
-            return None
+        if before:
+            if (now := time.monotonic()) < before.again:
+                return None
+            self._failed[source] = replace(before, again=now + LONGEST_S)
         try:
             found = self._found[source] = _opened(_text(source))
             return found
@@ -115,7 +121,7 @@ def _text(source: str) -> str:
 
 def _made(text: str) -> Path:
     compiler = _compiler()
-    version = subprocess.run([compiler, "--version"], capture_output=True, check=True, text=True).stdout
+    version = _said([compiler, "--version"])
     parts = (text, torch.__version__, version, " ".join(FLAGS), platform.machine(), _processor())
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:20]
     path = Settings.load().cache / "kernels" / f"{digest}.so"
@@ -137,7 +143,19 @@ def _compile(compiler: str, text: str, path: Path) -> None:
     with whole_file(path) as partial:
         command = [compiler, *FLAGS, f"-I{base / 'include'}", "-x", "c++", "-", "-x", "none", "-o", str(partial)]
         command += [f"-L{base / 'lib'}", f"-Wl,-rpath,{base / 'lib'}", "-ltorch_cpu", "-lc10"]
-        subprocess.run(command, input=text, capture_output=True, check=True, text=True)
+        _said(command, text)
+
+
+def _said(command: Sequence[str], given: str = "") -> str:
+    """What a program writes. OSError: it does not end; CalledProcessError: it failed."""
+    try:
+        done = subprocess.run(
+            command, input=given, capture_output=True, check=True, timeout=LONGEST_S, encoding="utf-8", errors="replace"
+        )
+    except subprocess.TimeoutExpired:
+        raise OSError(f"{command[0]} did not end within {LONGEST_S:g} seconds.") from None
+    said: str = done.stdout
+    return said
 
 
 def _processor() -> str:

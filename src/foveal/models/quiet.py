@@ -38,7 +38,7 @@ def _silence(before: ExitStack) -> None:
     """Make it quiet; `before` puts all back as it was."""
     if (
         gc.isenabled()
-    ):  # imports and tokenizers make millions of objects that stay: looking through them takes a quarter
+    ):  # imports and tokenizers make millions of objects that stay: to look through them takes a quarter
         before.callback(gc.enable)
         gc.disable()
     from transformers import dynamic_module_utils, utils

@@ -40,7 +40,12 @@ def known_again(documents: Iterable[Document], store: Store, home: Path) -> Iter
 
 
 def documents_at(store: Store, address: str) -> list[Entry]:
-    """The documents that a source gave; of a sent file that has none, what it gave where the home lay before."""
+    """The documents that a source gave; of a sent file that has none, what it gave where the home lay before.
+
+    A page of the web may be called as a sent file is, and hold anything.
+    """
     found = store.entries(f"id = {literal(document_id(address))} OR source = {literal(address)}")
     place = _PLACE.fullmatch(address)
-    return found or (store.entries(f"ends_with(source, {literal(place[1])})") if place else [])
+    if found or not place:
+        return found
+    return store.entries(f"starts_with(source, 'file://') AND ends_with(source, {literal(place[1])})")

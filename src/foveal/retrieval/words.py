@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from itertools import islice, product
+from itertools import chain, islice, product
 from typing import Any
 
 from foveal.evaluation.scripts import composed as composed
@@ -75,8 +75,8 @@ def spellings(text: str) -> list[str]:
 def _phrase_spellings(phrase: str) -> list[str]:
     """The phrase as a whole in each form, and with words of different forms, as far as `MOST_FORMS` goes."""
     words = phrase.split()
-    mixed = map(" ".join, product(*map(spellings, words)))
-    return list(dict.fromkeys([*spellings(" ".join(words)), *islice(mixed, MOST_FORMS)]))
+    forms = chain(spellings(" ".join(words)), map(" ".join, product(*map(spellings, words))))
+    return list(dict.fromkeys(islice(forms, 2 * MOST_FORMS)))[:MOST_FORMS]
 
 
 def plain_quotes(query: str) -> str:
