@@ -517,7 +517,7 @@ def test_the_recency_prior_is_its_formula(library):
     fresh = library.retriever("fresh", settings=FreshSettings(fusion="z-score"))
     assert isinstance(fresh, FreshRetriever)
     for age, need in ((0.0, 1.0), (7.0, 1.0), (14.0, 0.5), (None, 0.8)):
-        recent = 0.3 if age is None else 0.3 + 0.7 * 2 ** (-age / 7)
+        recent = 0.1 if age is None else 0.1 + 0.9 * 2 ** (-age / 7)
         assert fresh.prior(age, need) == pytest.approx(1 - need + need * recent)
     assert fresh.search(["striker goals"], 3)[0]
     assert moment("2023-05-01") == datetime(2023, 5, 2, tzinfo=UTC) - timedelta(microseconds=1)

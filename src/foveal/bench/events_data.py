@@ -43,6 +43,8 @@ FROM, SPLIT = datetime(2022, 6, 1), datetime(2023, 4, 1)
 LEARNT = 2 / 3
 """The share of the days with questions that is learnt from, of other news."""
 WINDOW_DAYS = FreshSettings.fresh_days
+FLOOR = 0.3
+"""What a recency prior leaves of the scores of old pages, in searches that know no events."""
 DEPTH, COARSE = 100, 1500
 """Pages of a run; questions that the stream asks itself."""
 
@@ -167,8 +169,8 @@ class News:
         }
 
     def prior(self, page: str, moment: float) -> float:
-        """The recency prior of a page."""
-        return recency_prior(self.pages.age(page, moment), 1.0, FreshSettings())
+        """The recency prior of a page, as it is specified for searches that know no events."""
+        return recency_prior(self.pages.age(page, moment), 1.0, FreshSettings(floor=FLOOR))
 
     def sources(self, data: EventExamples) -> dict[str, frozenset[str]]:
         """The pages of each question whose title is the phrase of its top event."""

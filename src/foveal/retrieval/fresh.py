@@ -5,7 +5,7 @@
 
 Candidates  BM25; the library's vectors, searched by the query with its events; both again among the last 14 days; and
             what words find for the phrase of the best event
-Fusion      weighted sums (`fresh_fusion.py`), times 1 - P + P (0.3 + 0.7 2^(-age / 7 days)): P is the probability
+Fusion      weighted sums (`fresh_fusion.py`), times 1 - P + P (0.1 + 0.9 2^(-age / 7 days)): P is the probability
             that the query is about something of now, age that of the document
 As of       nothing dated after `at` is found, and no such document is evidence of an event
 Trained     `model=` names an event model of `foveal train events`, whose encoder the library must have been made with;

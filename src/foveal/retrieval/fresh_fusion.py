@@ -45,7 +45,7 @@ class FreshSettings:
     depth: int = 100  # passages of each list
     fresh_days: float = 14.0
     half_life_days: float = 7.0
-    floor: float = 0.3  # what is left of a score of old documents, where only now matters
+    floor: float = 0.1  # what is left of a score of old documents, where only now matters
     least_need: float = 0.3  # P below which a query goes without events
     expansion: float = 0.15  # weight of what words find for the best event, in sums; in ranks it counts as any list
 
