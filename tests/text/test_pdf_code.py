@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from foveal.text.headings import find_headings
 from foveal.text.pdf import read_pdf
-from foveal.text.pdf_code import typed
+from foveal.text.pdf_code import Code, fenced, typed
+from foveal.text.pdf_headings import Typed
 
 PROSE = "The fovea is the small part of the retina that sees sharply, and the eye turns it to what matters most. "
 PROGRAM = """# Find what is near
@@ -144,3 +145,105 @@ def test_letters_on_a_grid_of_any_width_are_typed_and_others_are_not():
     assert of([place * 1.3 for place in columns]) is None
     assert of(columns, step=0.0) is None
     assert typed("   ", 0, lambda _: (0.0, 0.0), lambda _: 6.0) is None
+
+
+def test_headings_are_counted_against_the_lines_of_code_too():
+    made = FPDF()
+    made.add_page()
+    for name in ("Bisect", "Insort", "Heapify", "Merge"):
+        made.set_font("Times", "B", size=15)
+        made.cell(0, 9, name, new_x="LMARGIN", new_y="NEXT")
+        made.set_font("Times", size=11)
+        made.multi_cell(0, 5, PROSE, new_x="LMARGIN", new_y="NEXT")
+        made.set_font("Courier", size=9)
+        for line in ("def near(a):", "    x = a", "    if x:", "        y", "    return {}"):
+            made.cell(0, 4, line, new_x="LMARGIN", new_y="NEXT")
+    text = read_pdf(bytes(made.output()), name="a.pdf", max_characters=10**6).text
+    assert [heading.title for heading in find_headings(text)] == ["Bisect", "Insort", "Heapify", "Merge"]
+    assert text.count("```\ndef near(a):\n    x = a") == 4
+
+
+@pytest.mark.parametrize("above", [True, False])
+def test_a_listing_within_a_sentence_is_moved_with_its_caption(above):
+    made = FPDF()
+    made.add_page()
+
+    def small():
+        made.set_font("Times", size=8)
+        made.cell(0, 4, "Listing 3: How it is found.", new_x="LMARGIN", new_y="NEXT")
+
+    made.set_font("Times", size=11)
+    made.multi_cell(
+        0, 5, f"{PROSE * 6}\nIt looks at what is near and at what is far, and if it wants to and it can then"
+    )
+    made.ln(3)
+    if above:
+        small()
+    made.set_font("Courier", size=8)
+    for line in ("def near(a):", "    return {}"):
+        made.cell(0, 4, line, new_x="LMARGIN", new_y="NEXT")
+    if not above:
+        small()
+    made.set_font("Times", size=11)
+    made.multi_cell(0, 5, f"turns to what it sees. {PROSE * 6}")
+    text = read_pdf(bytes(made.output()), name="a.pdf", max_characters=10**6).text
+    code, caption = "```\ndef near(a):\n    return {}\n```", "Listing 3: How it is found."
+    assert (f"{caption}\n\n{code}" if above else f"{code}\n\n{caption}") in text
+    assert "it can then\nturns to" in text
+
+
+def test_the_number_of_the_page_is_no_code_where_its_digits_are_as_wide():
+    made = FPDF()
+    made.add_page()
+    made.set_font("Times", size=12)
+    made.multi_cell(0, 5, PROSE * 9, new_x="LMARGIN", new_y="NEXT")
+    made.set_font("Courier", size=10)
+    for line in ("def near(a):", "    return {}"):
+        made.cell(0, 4, line, new_x="LMARGIN", new_y="NEXT")
+    made.ln(3)
+    made.set_font("Times", size=12)
+    made.cell(0, 5, "12")
+    text = read_pdf(bytes(made.output()), name="a.pdf", max_characters=10**6).text
+    assert text.endswith("```\ndef near(a):\n    return {}\n```\n\n12")
+
+
+def test_addresses_are_no_code_and_numbered_lines_are():
+    authors = "{ann,bob}@eye.org\nlook@sight.com"
+    numbered = "1  def near(a):\n2      return it\n3  class Eye:\n4      pass"
+    text = read(("prose", PROSE * 9), ("code", authors), ("prose", PROSE * 9), ("code", numbered)).text
+    assert authors in text
+    assert text.endswith(f"```\n{numbered}\n```")
+    assert text.count("```") == 2
+
+
+def test_letters_far_from_all_others_do_not_swell_the_text():
+    made = FPDF()
+    made.add_page()
+    made.set_font("Times", size=11)
+    made.multi_cell(0, 5, PROSE * 15)
+    made.set_font("Courier", size=5)
+    for at in range(60):
+        made.text(10 if at % 2 else 9000, 120 + 2 * at, "if={m};")
+    assert len(read_pdf(bytes(made.output()), name="a.pdf", max_characters=10**6).text) < 20_000
+
+
+def test_blocks_that_changed_places_on_a_page_go_on_over_its_end():
+    def rows(*texts):
+        return Code(tuple(Typed(50.0, 700.0 - 10 * at, 6.0, text) for at, text in enumerate(texts)))
+
+    codes = [rows("one = 1"), rows("two = 2"), rows("three = 3")]
+    pages, going_on = fenced(["\ufdd01\ufdd1\nText.\n\ufdd00\ufdd1", "\ufdd02\ufdd1\nMore."], codes)
+    assert pages == ["```\ntwo = 2\n```\nText.\n```\none = 1", "three = 3\n```\nMore."]
+    assert going_on == {1}
+
+
+def test_far_words_of_a_line_have_to_stand_in_their_columns_too():
+    line = "look(at, one) is what it needs, and more"
+
+    def of(shift, behind):
+        return typed(line, 0, lambda at: (6.0 * at + (shift if at >= behind else 0), 700.0), lambda _: 6.0)
+
+    assert of(0, 0).text == line
+    assert of(12, 14).text == line.replace(" is", "   is")
+    assert of(2, 20) is None
+    assert of(2, len(line) - 1) is None

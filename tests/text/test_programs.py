@@ -66,6 +66,12 @@ def test_a_programs_headings_are_its_definitions(tmp_path):
         ("defmodule Sight.Eye do", "defmodule Sight.Eye"),
         ("data class Eye(val open: Boolean)", "class Eye"),
         ("namespace sight::eye {", "namespace sight::eye"),
+        ("class Eye\r", "class Eye"),
+        ("class Eye  // that looks", "class Eye"),
+        ("def look # at it", "def look"),
+        ("type Eye struct {", "type Eye"),
+        ("local function look(at)", "function look"),
+        ("enum class Eye : int {", "enum class Eye"),
     ],
 )
 def test_definitions_of_other_languages(line, title):
@@ -84,6 +90,11 @@ def test_many_modifiers_and_blanks_take_no_longer_than_they_are():
     assert titles("static " * 50_000) == []
     assert titles("class " + " " * 200_000) == []
     assert titles("func (" * 50_000) == []
+
+
+def test_a_program_in_one_line_and_a_name_without_end_are_no_headings():
+    assert titles("function look(a){" + "look(1);" * 100 + "}\n") == []
+    assert titles(f"class {'A' * 5000}:\n    pass\n") == []
 
 
 def test_endings_are_told_whatever_their_case(tmp_path):

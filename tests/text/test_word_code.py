@@ -83,3 +83,30 @@ def test_a_fence_is_longer_than_those_within():
     document.add_paragraph(PROSE)
     typed(document, ["text = '", "```", "'"])
     assert read(document).endswith("````\ntext = '\n```\n'\n````")
+
+
+def test_where_the_usual_letters_are_so_no_style_makes_code():
+    document = docx.Document()
+    document.styles["Normal"].font.name = "Courier New"
+    for _ in range(3):
+        document.add_paragraph(PROSE)
+        document.add_paragraph("It was [1] so;", style="Body Text")
+        document.add_paragraph("(see Lee) = it.", style="Body Text")
+    assert "```" not in read(document)
+
+
+def test_what_is_hidden_does_not_count_and_hard_blanks_are_blanks():
+    document = docx.Document()
+    document.add_paragraph(PROSE)
+    typed(document, ["if a:", "\u00a0\u00a0b()"])
+    hidden = document.paragraphs[1].add_run(" unseen")
+    hidden.font.name, hidden.font.hidden = "Calibri", True
+    assert read(document) == f"{PROSE}\n\n```\nif a:\n  b()\n```"
+
+
+def test_letters_that_a_foundry_named_are_no_code_and_gaps_in_prose_are_small():
+    document = docx.Document()
+    document.add_paragraph(PROSE)
+    typed(document, ["It was [1] so;", "(see Lee) = it."], "Monotype Corsiva")
+    document.add_paragraph("one\n\n\n\ntwo")
+    assert read(document) == f"{PROSE}\n\nIt was [1] so;\n\n(see Lee) = it.\n\none\n\ntwo"

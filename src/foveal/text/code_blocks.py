@@ -22,7 +22,7 @@ from foveal.text.units import Offsets
 _LINE = re.compile(r"[^\n]*\n|[^\n]+\Z")
 _DEEP = re.compile(r"(?: {4}| {0,3}\t)[ \t]*+\S")
 _GOES_ON_BELOW = re.compile(r" {0,3}(?:[-*+•][ \t]|\d{1,9}[.)][ \t]|\[\^?[^\]\n]+\]:|:[ \t])")
-_SIGN = re.compile(r"[{}\[\]=<>;_$\\|`@#*/+&]|\w\(|::|^\s")
+_SIGN = re.compile(r"[{}\[\]=<>;_$\\|`@#*/+&]|\w\(|::|^\s|^\d{1,5} {2}")
 _HEADED = re.compile(r"^([ \t]{0,3}#{1,6})[ \t]", re.MULTILINE)
 _TICKS = re.compile("`{3,}")
 
@@ -46,13 +46,21 @@ def code_blocks(text: str, *, indented: bool) -> list[Code]:
 
 
 def reads_as_code(lines: Sequence[str]) -> bool:
-    """Whether lines in letters of one width are code: half of them indented, or with a sign that prose hardly has.
+    """Whether lines in letters of one width are code: half of them indented, numbered, or with a sign that prose hardly
+    has; not those of addresses alone, as of a paper's authors.
 
     A single one is only if it would else read as a heading ("# a comment").
     """
     if len(lines) == 1:
         return bool(_HEADED.match(lines[0]))
-    return 2 * sum(bool(_SIGN.search(line)) for line in lines if line.strip()) >= sum(map(bool, map(str.strip, lines)))
+    said = [line for line in lines if line.strip()]
+    if all(map(_are_addresses, said)):
+        return False
+    return 2 * sum(bool(_SIGN.search(line)) for line in said) >= len(said)
+
+
+def _are_addresses(line: str) -> bool:
+    return all("@" in word[1:] or "://" in word for word in re.sub(r"([,;]) +", r"\1", line).split())
 
 
 def fence_around(*bodies: str) -> str:

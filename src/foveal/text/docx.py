@@ -148,7 +148,7 @@ class _Styles:
                 depths[own] = depth
         deep = _inherited(depths, based)
         found = {style: (number, deep.get(style, 0)) for style, number in _inherited(numbers, based).items()}
-        return cls(_inherited(levels, based), found, typed_styles(_inherited(faces, based)))
+        return cls(_inherited(levels, based), found, typed_styles(_inherited(faces, based), styles))
 
     def listed(self, about: Any, style: str) -> tuple[str, int] | None:
         """The list that a paragraph is part of, and its level there: as it says itself, and else its style."""

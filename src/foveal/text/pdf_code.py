@@ -34,6 +34,9 @@ OFF_GRID = 0.15
 SAME = 0.02
 """By which share the steps of two lines of one block may differ."""
 
+EACH = 12
+"""First letters of a line, each of which has to stand in its column; behind them, of each word the first."""
+
 LEAST = 4
 """Letters that can prove a line to be typed."""
 
@@ -46,10 +49,14 @@ GAP = 4.0
 BLANKS = 2
 """Blank lines in a row that are written, at most."""
 
+WIDEST = 400
+"""Columns of a line's gap, at most: a letter may stand anywhere, and be as small as can be."""
+
 _MARK = re.compile("\ufdd0(\\d+)\ufdd1")
 _MARKS = re.compile("[\ufdd0\ufdd1]")  # no characters of any text
 _NARROW = frozenset("iljftrI.,:;'()[]!|")
-_HYPHENS = "\x02\ufffe"
+_HYPHENS = dict.fromkeys(map(ord, "\x02\ufffe"), "-")
+_WORD = re.compile(r"\S+")
 
 Place = Callable[[int], tuple[float, float]]
 Width = Callable[[int], float]
@@ -71,26 +78,44 @@ def typed(line: str, start: int, place_of: Place, width_of: Width) -> Typed | No
 
     `place_of` says where the character at a place begins (x, y), `width_of` how far it is from there to the next one.
     """
-    places = [place for place, letter in enumerate(line) if not letter.isspace()]
-    if not places:
+    line = line.translate(_HYPHENS)
+    words = [word.span() for word in _WORD.finditer(line)]
+    begin = words[0][0] if words else 0
+    step = width_of(start + begin) if words else 0.0
+    second = next((place for place, letter in enumerate(line[begin + 1 :], begin + 1) if not letter.isspace()), begin)
+    if step <= 0 or (second > begin and abs(width_of(start + second) - step) > SAME * step):
         return None
-    step = width_of(start + places[0])
-    if step <= 0 or (len(places) > 1 and abs(width_of(start + places[1]) - step) > SAME * step):
-        return None
-    left, level = before, _ = place_of(start + places[0])
-    written, column = _plain(line[places[0]]), _columns(line[places[0]])
-    at = 0
-    for place in places[1:]:
-        x, y = place_of(start + place)
-        moved = round((x - before) / step)
-        if abs((x - before) / step - moved) > OFF_GRID or moved < 1 or abs(y - level) > OFF_GRID * step:
-            return None
-        at, before = at + moved, x
-        written += " " * (at - column) + _plain(line[place])
-        column = max(column, at) + _columns(line[place])
-    letters = [line[place] for place in places]
-    proven = len(letters) >= LEAST and any(map(_NARROW.__contains__, letters)) and any(map(_wide, letters))
+    before, level = left, _ = place_of(start + begin)
+    written, column, at, pace, length, off = "", 0, 0, step, 0, OFF_GRID * step
+    for place, end in _parts(line, words):
+        if place > begin:
+            x, y = place_of(start + place)
+            steps = (x - before) / pace
+            moved = round(steps)
+            if not length <= moved <= WIDEST or not -OFF_GRID <= steps - moved <= OFF_GRID or abs(y - level) > off:
+                return None
+            at, before = at + moved, x
+            written += " " * (at - column)
+        part, length = line[place:end], end - place
+        written += part
+        column = max(column, at) + (length if part.isascii() else sum(map(_columns, part)))
+        if at >= EACH:
+            pace = (x - left) / at
+    letters = "".join(written.split())
+    proven = len(letters) >= LEAST and not _NARROW.isdisjoint(letters) and any(map(_wide, letters))
     return Typed(left, level, step, written, proven=proven)
+
+
+def _parts(line: str, words: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """The parts of a line that are looked at: each of the first letters, of the other words the first, and the last of
+    all; each letter of Chinese, which may take two columns."""
+    for first, end in words:
+        if first - words[0][0] <= EACH or not line[first:end].isascii():
+            yield from pairwise(range(first, end + 1))
+        elif end == words[-1][1] and end > first + 1:
+            yield from ((first, end - 1), (end - 1, end))
+        else:
+            yield first, end
 
 
 def without_code(pages: Sequence[Sequence[Line]]) -> tuple[list[list[Line]], list[Code]]:
@@ -105,7 +130,8 @@ def without_code(pages: Sequence[Sequence[Line]]) -> tuple[list[list[Line]], lis
         lines, at = list[Line](), 0
         for first, last in _blocks(page, body):
             lines += page[at:first]
-            lines.append(Line(f"\ufdd0{len(codes)}\ufdd1", body.size, body.weight))
+            size = max(line.size for line in page[first:last])
+            lines.append(Line(f"\ufdd0{len(codes)}\ufdd1", size, body.weight, code=last - first))
             codes.append(Code(tuple(line.typed for line in page[first:last] if line.typed)))
             at = last
         found.append([*lines, *page[at:]])
@@ -119,20 +145,15 @@ def is_mark(line: str) -> bool:
 
 def fenced(pages: Sequence[str], codes: Sequence[Code]) -> tuple[list[str], set[int]]:
     """The pages with the blocks in the marks' places, and the pages that begin within a block of the page before."""
-    going_on = {
-        number + 1
-        for number, (page, following) in enumerate(pairwise(pages))
-        if _goes_on(_last(page, codes), _first(following, codes))
-    }
-    opened = {int(found[1]) for number in going_on if (found := _MARK.match(pages[number]))}
-    chains = list[list[int]]()
-    for number in range(len(codes)):
-        if number in opened and chains:
-            chains[-1].append(number)
-        else:
-            chains.append([number])
+    chains, going_on = {number: [number] for number in range(len(codes))}, set[int]()
+    for number, (page, following) in enumerate(pairwise(pages), 1):
+        last, first = _last(page), _first(following)
+        if last is not None and first is not None and _goes_on(codes[last], codes[first]):
+            going_on.add(number)
+            chains[last].append(first)
+            chains[first] = chains[last]
     shown = dict[int, str]()
-    for chain in chains:
+    for chain in (chain for number, chain in chains.items() if chain[0] == number):
         left = min(codes[number].left for number in chain)
         bodies = ["\n".join(_rows(codes[number], left)) for number in chain]
         fence = fence_around(*bodies)
@@ -171,9 +192,12 @@ def _may_be_code(line: Line, body: Body) -> bool:
 
 def _together(page: Sequence[Line], first: int, at: int) -> bool:
     """Whether a line goes on with the block that begins at `first`: of the same step, and near."""
+    sizes = [line.size for line in page[first : at + 1] if line.size]
     block = [line.typed for line in page[first : at + 1] if line.typed]
     before, this = block[-2:]
     down = before.level - this.level
+    if max(sizes, default=0.0) - min(sizes, default=0.0) > SAME * before.step:  # digits of the text, as of its page
+        return False
     if abs(this.step - before.step) > SAME * before.step or down < -OFF_GRID * before.step:
         return False
     downs = [step for step in _downs(block[:-1]) if step > before.step / 2]
@@ -196,7 +220,7 @@ def _rows(code: Code, left: float) -> Iterator[str]:
     usual = median(downs) if downs else 0.0
     line, before = "", None
     for row in code.rows:
-        column = max(0, round((row.left - left) / row.step))
+        column = min(max(0, round((row.left - left) / row.step)), WIDEST)
         if before is not None and abs(before.level - row.level) > OFF_GRID * row.step:
             yield line
             yield from [""] * min(BLANKS, round((before.level - row.level) / usual) - 1 if usual else 0)
@@ -210,30 +234,24 @@ def _downs(rows: Sequence[Typed]) -> list[float]:
     return [above.level - below.level for above, below in pairwise(rows)]
 
 
-def _goes_on(one: Code | None, other: Code | None) -> bool:
-    return (
-        one is not None
-        and other is not None
-        and abs(one.rows[-1].step - other.rows[0].step) <= SAME * one.rows[-1].step
-    )
+def _goes_on(one: Code, other: Code) -> bool:
+    return abs(one.rows[-1].step - other.rows[0].step) <= SAME * one.rows[-1].step
 
 
-def _last(page: str, codes: Sequence[Code]) -> Code | None:
+def _last(page: str) -> int | None:
+    """Which block a page ends with."""
     found = _MARK.fullmatch(page, page.rfind("\n") + 1)
-    return codes[int(found[1])] if found else None
+    return int(found[1]) if found else None
 
 
-def _first(page: str, codes: Sequence[Code]) -> Code | None:
+def _first(page: str) -> int | None:
+    """Which block a page begins with."""
     found = _MARK.fullmatch(page.partition("\n")[0])
-    return codes[int(found[1])] if found else None
+    return int(found[1]) if found else None
 
 
 def _wide(letter: str) -> bool:
     return letter.isalnum() and letter not in _NARROW
-
-
-def _plain(letter: str) -> str:
-    return "-" if letter in _HYPHENS else letter
 
 
 def _columns(letter: str) -> int:

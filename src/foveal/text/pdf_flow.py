@@ -136,9 +136,12 @@ class _Page:
             stop = at
             while stop < self.end and not self._is_text(self.lines[stop]):
                 stop += 1
-            small = [line.text for line in self.lines[at:stop]]
-            if any(map(_CAPTION.match, small)) or (at > self.start and _NOTE.match(" ".join(small[:2]))):
+            small = self.lines[at:stop]
+            first = at + max((place for place, line in enumerate(small, 1) if line.code), default=0)  # behind code
+            if any(_CAPTION.match(line.text) for line in small):
                 yield at, stop
+            elif first > self.start and _NOTE.match(" ".join(line.text for line in self.lines[first:stop][:2])):
+                yield first, stop
             elif stop == at and _CAPTION.match(self.lines[at].text):
                 stop = self._caption_end(at)
                 if stop > at:
@@ -160,6 +163,8 @@ class _Page:
     def _goes_on(self, before: Line, after: Line) -> bool:
         """Whether a sentence runs from one line of text to the other."""
         if not (self._is_text(before) and self._is_text(after)) or _ENDED.search(before.text):
+            return False
+        if before.code or after.code:
             return False
         if self.body.stands_out(before) or self.body.stands_out(after):
             return False

@@ -76,6 +76,7 @@ class Line:
     weight: int
     cells: int = 1  # parts of a bold line between wide gaps
     typed: Typed | None = None
+    code: int = 0  # lines of code that it stands for
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,7 @@ class Body:
         return round(2 * line.size) / 2, line.weight >= self.weight + BOLDER
 
     def is_text(self, line: Line) -> bool:
-        return abs(line.size - self.size) <= ALIKE * self.size
+        return bool(line.code) or abs(line.size - self.size) <= ALIKE * self.size
 
     def stands_out(self, line: Line) -> bool:
         """Whether a line is set, and reads, as (a part of) a heading."""
@@ -269,7 +270,7 @@ def _accepted(runs: Sequence[_Run], pages: Sequence[Sequence[Line]]) -> list[_Ru
     kept = [run for run in _behind_authors(inner) if run.level or run.title not in running]
     styles = Counter(run.style for run in kept)
     kept = [run for run in kept if run.level or styles[run.style] > 1]
-    lines = sum(1 for page in pages for line in page if line.size)
+    lines = sum(max(1, line.code) for page in pages for line in page if line.size)
     return sorted(kept, key=lambda run: (run.page, run.first)) if LEAST <= len(kept) <= SHARE * lines else []
 
 

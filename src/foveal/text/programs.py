@@ -24,17 +24,20 @@ PROGRAMS = tuple(f".{ending}" for ending in (*_LANGUAGES.split(), *_SETTINGS.spl
 """Endings of their names."""
 
 DEEPEST, TAB = 8, 4
-"""Columns that a definition is indented by at most; of a tab."""
+"""Columns that a definition is indented by at most; of a tab. What stands in a longer line, or has a longer name, as in
+a program without line ends, is no heading: 300 and 100 characters."""
 
 _BEFORE = (
     "export|default|public|private|protected|internal|static|abstract|final|async|unsafe|override|open|data|sealed|"
-    r"suspend|inline|extern|const|pub(?:\([^()\n]*\))?"
+    r"suspend|inline|extern|const|local|pub(?:\([^()\n]*\))?"
 )
 _DEFINITION = re.compile(
     rf"^([ \t]{{0,8}})(?:(?:{_BEFORE})[ \t]+){{0,5}}"
-    r"(class|def|defp|defmodule|fn|func|fun|function|interface|struct|enum|trait|impl|module|namespace|object|sub|proc)"
-    r"[ \t]+(?:\([^()\n]*\)[ \t]*)?([\w$.:~?!]+)"  # methods of Go tell first whose they are
-    r"(?=[ \t]*(?:[({\[<]|:|;|=|do\b|$|extends\b|implements\b|where\b|for\b))[^\n]*(?:\n|\Z)",
+    r"(class|def|defp|defmodule|fn|func|fun|function|type|interface|struct|enum(?: class)?|trait|impl|module|"
+    r"namespace|object|sub|proc)"
+    r"[ \t]+(?:\([^()\n]*\)[ \t]*)?([\w$.:~?!]{1,100})"  # methods of Go tell first whose they are
+    r"(?=[ \t]*(?:[({\[<:;=#\r]|//|/\*|--|do\b|$|extends\b|implements\b|where\b|for\b|(?:struct|interface)\b))"
+    r"[^\n]{0,300}(?:\n|\Z)",
     re.MULTILINE,
 )
 

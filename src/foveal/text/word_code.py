@@ -1,7 +1,7 @@
 """The code in a Word document: paragraphs in letters of one width, between fences as in Markdown.
 
-    faces = typed_styles(styles)                    # the styles whose letters are so
-    is_typed(paragraph, style, faces)               # a paragraph of which all letters are
+    typed = typed_styles(faces, styles)             # the styles whose letters are so
+    is_typed(paragraph, style, typed)               # a paragraph of which all letters are
     with_fences(["Text", CodeLine("def a():"), CodeLine("    pass")])   # ["Text", "```\\ndef a():\\n    pass\\n```"]
 
 Word knows no code, but how it is set: in Courier New, Consolas and their like, by a style or by hand. Prose in such
@@ -20,12 +20,14 @@ from foveal.text.code_blocks import fence_around, no_heading, reads_as_code
 MOST = 0.8
 """Of a document's characters; where more are typed, it was written so."""
 
+_PARAGRAPH = "paragraph"
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _FACE = re.compile(
-    r"\bmono|mono\b|courier|consolas|menlo|monaco|inconsolata|lucida (?:console|sans typewriter)|typewriter|fixedsys"
-    r"|(?:source|fira|cascadia|ubuntu) (?:code|mono)|dejavu sans mono|terminal|ocr[- ]?b",
+    r"\bmono(?!type)|mono\b|courier|consolas|menlo|monaco|inconsolata|lucida (?:console|sans typewriter)|typewriter"
+    r"|fixedsys|(?:source|fira|cascadia|ubuntu) (?:code|mono)|dejavu sans mono|terminal|ocr[- ]?b|\bhack\b|iosevka",
     re.IGNORECASE,
 )
+_BLANKS = re.compile(r"\n{3,}")
 
 
 class CodeLine(str):
@@ -34,9 +36,12 @@ class CodeLine(str):
     __slots__ = ()
 
 
-def typed_styles(faces: Mapping[str, str]) -> frozenset[str]:
-    """Of styles and what each calls its letters those that are of one width."""
-    return frozenset(style for style, face in faces.items() if _FACE.search(face))
+def typed_styles(faces: Mapping[str, str], styles: Any) -> frozenset[str]:
+    """Of styles and what each calls its letters those that are of one width; "" is what has none, as the usual one."""
+    typed = {style for style, face in faces.items() if _FACE.search(face)}
+    every = styles.iter(f"{_W}style") if styles is not None else ()
+    usual = {one.get(f"{_W}styleId") for one in every if one.get(f"{_W}default") and one.get(f"{_W}type") == _PARAGRAPH}
+    return frozenset(typed | {""} if usual & typed else typed)
 
 
 def face_of(element: Any) -> str | None:
@@ -48,8 +53,15 @@ def face_of(element: Any) -> str | None:
 def is_typed(paragraph: Any, style: str, typed: Collection[str]) -> bool:
     """Whether all letters of a paragraph of a style are of one width, by their own word or that of a style; without
     any, those that would be."""
-    runs = [run for run in paragraph.iter(f"{_W}r") if "".join(run.itertext(f"{_W}t")).strip()]
+    runs = [run for run in paragraph.iter(f"{_W}r") if _is_seen(run, paragraph)]
     return all(_is_typed(run, style, typed) for run in runs) if runs else style in typed
+
+
+def _is_seen(run: Any, paragraph: Any) -> bool:
+    """Whether a run says something there: it is neither hidden, nor moved away, nor in a box beside the paragraph."""
+    if run.find(f"{_W}rPr/{_W}vanish") is not None or not "".join(run.itertext(f"{_W}t")).strip():
+        return False
+    return next(run.iterancestors(f"{_W}p", f"{_W}moveFrom")) is paragraph
 
 
 def _is_typed(run: Any, style: str, typed: Collection[str]) -> bool:
@@ -64,19 +76,24 @@ def with_fences(blocks: Iterable[str]) -> list[str]:
     blocks = list(blocks)
     typed = sum(len(block) for block in blocks if isinstance(block, CodeLine))
     if typed > MOST * sum(map(len, blocks)):
-        return [no_heading(block.strip()) if isinstance(block, CodeLine) else block for block in blocks]
+        return [_few(no_heading(block.strip()) if isinstance(block, CodeLine) else block) for block in blocks]
     return list(_fenced(blocks))
 
 
 def _fenced(blocks: Iterable[str]) -> Iterator[str]:
     for typed, group in groupby(blocks, lambda block: isinstance(block, CodeLine)):
         if not typed:
-            yield from group
+            yield from map(_few, group)
             continue
-        lines = [line.rstrip() for block in group for line in block.split("\n")]
+        lines = [line.replace("\u00a0", " ").rstrip() for block in group for line in block.split("\n")]
         body = "\n".join(lines).strip("\n")
         if body and reads_as_code(body.split("\n")):
             fence = fence_around(body)
             yield f"{fence}\n{body}\n{fence}"
         else:
             yield from (no_heading(line.strip()) for line in lines if line.strip())
+
+
+def _few(block: str) -> str:
+    """Prose with at most one blank line between two others."""
+    return _BLANKS.sub("\n\n", block)
