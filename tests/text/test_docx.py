@@ -397,3 +397,9 @@ def test_a_document_with_damage_anywhere_is_read_or_refused(data):
 
 
 SMALL = word(paragraph("Terms", "H1") + paragraph("text", listed=(1, 0)), styles=STYLES, numbering=LISTS)
+
+
+def test_what_is_nested_without_end_is_refused():
+    deep = "<w:ins>" * 1500 + "<w:r><w:t>in</w:t></w:r>" + "</w:ins>" * 1500
+    with pytest.raises(UnreadableSource, match="nested too deeply"):
+        read(f"<w:p>{deep}</w:p>")

@@ -1,4 +1,4 @@
-"""Documents that are ZIP archives (EPUB, Word): their files by name, unpacked up to a limit, and the XML among them.
+"""Documents that are ZIP archives (EPUB, Office): their files by name, unpacked up to a limit, and the XML among them.
 
     with opened(content, name, max_bytes=max_bytes) as files:   # UnreadableSource: it is no archive, or damaged
         root = files.xml("word/document.xml")
@@ -9,6 +9,8 @@ XML is read without entities of its own and without anything from outside of the
 from __future__ import annotations
 
 import io
+import lzma
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -22,6 +24,13 @@ _OLE = bytes.fromhex("d0cf11e0a1b11ae1")
 """What Office wraps documents in that have a password, and its old formats begin with."""
 
 
+_DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(EOFError, NotImplementedError, OSError, ValueError, RuntimeError),
+)
+"""What zipfile raises of damaged bytes, by the way in which they were packed."""
+
+
 class ArchiveFiles:
     """The files of an archive, of which at most so many bytes are unpacked."""
 
@@ -32,7 +41,7 @@ class ArchiveFiles:
     def read(self, place: str) -> bytes:
         """The bytes of a file that is there. UnreadableSource: they exceed what is left of the limit."""
         with _damage_told(self.name), self.archive.open(place) as file:
-            data = file.read(self.left + 1)
+            data = file.read(max(0, self.left) + 1)
         self.left -= len(data)
         if self.left < 0:
             raise too_large(self.name, None, self.max_bytes)
@@ -61,7 +70,8 @@ def opened(content: bytes, name: str, *, max_bytes: int) -> Iterator[ArchiveFile
     """The files of the archive in `content`."""
     if content.startswith(_OLE):
         raise UnreadableSource(
-            f"{name} is locked with a password, or of an old Office format. Save it without a password as .docx."
+            f"{name} is locked with a password, or of an old Office format. Save it without one, as .docx, .pptx or "
+            ".xlsx."
         )
     with _damage_told(name):
         archive = zipfile.ZipFile(io.BytesIO(content))
@@ -74,5 +84,5 @@ def _damage_told(name: str) -> Iterator[None]:
     """What zipfile and zlib raise of bytes that are no archive; errors of those who read on are their own."""
     try:
         yield
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, RuntimeError) as error:
+    except _DAMAGE as error:
         raise UnreadableSource(f"{name} cannot be read: it is damaged ({error}). Get it anew.") from error

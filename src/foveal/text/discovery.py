@@ -41,6 +41,12 @@ KINDS = {
     ".mbox": "mailbox",
     ".epub": "epub",
     **dict.fromkeys((".docx", ".docm", ".dotx", ".dotm"), "docx"),
+    **dict.fromkeys((".pptx", ".pptm", ".ppsx", ".ppsm", ".potx", ".potm"), "pptx"),
+    **dict.fromkeys((".xlsx", ".xlsm", ".xltx", ".xltm"), "xlsx"),
+    **dict.fromkeys((".odt", ".ott"), "odt"),
+    **dict.fromkeys((".odp", ".otp"), "odp"),
+    **dict.fromkeys((".ods", ".ots"), "ods"),
+    ".rtf": "rtf",
 }
 _JUNK = frozenset(
     (
@@ -57,9 +63,9 @@ _JUNK = frozenset(
         "Thumbs.db",
     )
 )
-_OFFICE = "is an office document, which is not read. Save it as .docx, PDF, HTML or text, and add that."
+_OFFICE = "is of an old Office format, which is not read. Save it as .docx, .pptx or .xlsx, and add that."
 _UNREAD = {
-    **dict.fromkeys((".doc", ".odt", ".rtf", ".ppt", ".pptx", ".odp", ".xls", ".xlsx", ".ods"), _OFFICE),
+    **dict.fromkeys((".doc", ".dot", ".ppt", ".pps", ".xls", ".xlsb"), _OFFICE),
     **dict.fromkeys((".mobi", ".azw3", ".djvu", ".ps"), "is a format not read. Convert it to PDF, HTML or text."),
     ".msg": "is a mail of Outlook, which is not read. Save it as .eml, and add that.",
     **dict.fromkeys((".pst", ".ost"), "is an archive of Outlook, which is not read. Export it as .mbox or .eml files."),

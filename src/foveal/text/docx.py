@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 from foveal.errors import UnreadableSource
 from foveal.text.archives import ArchiveFiles, opened
 from foveal.text.code_blocks import no_heading
+from foveal.text.office import OfficeText, said
 from foveal.text.plain import storable
 from foveal.text.raised import lowered, raised
 from foveal.text.table_cells import rows_in_a_line
@@ -48,18 +49,15 @@ _SIGNS = {"tab": "\t", "ptab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-
 Said = TypeVar("Said")
 
 
-@dataclass(frozen=True)
-class WordText:
-    """What a document says, and what it says of itself."""
-
-    text: str
-    title: str | None
-    author: str | None
-    created: str | None
-
-
-def read_docx(content: bytes, *, name: str, max_bytes: int) -> WordText:
+def read_docx(content: bytes, *, name: str, max_bytes: int) -> OfficeText:
     """The document in `content`; UnreadableSource says why there is none."""
+    try:
+        return _read(content, name, max_bytes)
+    except RecursionError as error:
+        raise UnreadableSource(f"{name} is nested too deeply to be read. Save it anew in Word.") from error
+
+
+def _read(content: bytes, name: str, max_bytes: int) -> OfficeText:
     with opened(content, name, max_bytes=max_bytes) as files:
         parts = _Parts(files)
         body = parts.xml("document").find(f"{_W}body")
@@ -72,7 +70,7 @@ def read_docx(content: bytes, *, name: str, max_bytes: int) -> WordText:
     text = storable("\n\n".join(with_fences(blocks))).strip()
     if not text:
         raise UnreadableSource(f"{name} holds no text. What stands in its pictures is not read.")
-    return WordText(text, _said(about, "title") or reader.title, _said(about, "creator"), _said(about, "created"))
+    return OfficeText(text, said(about, "title") or reader.title, said(about, "creator"), said(about, "created"))
 
 
 class _Parts:
@@ -443,8 +441,3 @@ def _value(element: Any, *names: str) -> str | None:
 
 def _number(stated: str | None) -> int | None:
     return int(stated) if stated is not None and re.fullmatch(r"\d{1,6}", stated) else None
-
-
-def _said(about: Any, what: str) -> str | None:
-    found = about.xpath(f"//*[local-name()='{what}']") if about is not None else ()
-    return next((storable(words) for one in found if (words := " ".join("".join(one.itertext()).split()))), None)

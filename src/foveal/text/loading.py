@@ -25,6 +25,7 @@ from foveal.text.discovery import KINDS, beir_corpus, discover, kind_of
 from foveal.text.fetching import Fetched, fetch
 from foveal.text.files import path_of, read_bytes, read_lines
 from foveal.text.markdown import markdown_date, markdown_fields, markdown_title
+from foveal.text.office import OfficeText
 from foveal.text.openings import opening_of
 from foveal.text.plain import decode, require_text, storable
 from foveal.text.programs import CODE
@@ -48,7 +49,22 @@ _MEDIA_KINDS = {
     "text/x-markdown": "markdown",
     "application/jsonl": "jsonl",
     "application/x-ndjson": "jsonl",
+    "application/epub+zip": "epub",
+    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": "docx",
+    "application/vnd.openxmlformats-officedocument.presentationml.presentation": "pptx",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": "xlsx",
+    "application/vnd.oasis.opendocument.text": "odt",
+    "application/vnd.oasis.opendocument.presentation": "odp",
+    "application/vnd.oasis.opendocument.spreadsheet": "ods",
+    "application/rtf": "rtf",
+    "text/rtf": "rtf",
 }
+
+OFFICE = ("docx", "pptx", "xlsx", "odt", "odp", "ods", "rtf")
+"""Kinds of office documents."""
+
+_UNMISTAKEN = ("markdown", "jsonl", "saved page", CODE, "epub", *OFFICE)
+"""Kinds that an address's ending tells where the server says nothing precise."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +177,7 @@ def documents_of(page: Fetched, source: Source, settings: LoadSettings = DEFAULT
 
 _READERS: dict[str, Callable[[Source, LoadSettings, OnPart], Loaded]] = {
     **dict.fromkeys(
-        ("text", CODE, "markdown", "html", "saved page", "pdf", "notebook", "mail", "epub", "docx"), _load_file
+        ("text", CODE, "markdown", "html", "saved page", "pdf", "notebook", "mail", "epub", *OFFICE), _load_file
     ),
     "jsonl": _load_jsonl,
     "mailbox": _load_mailbox,
@@ -185,13 +201,13 @@ def _kind_of_page(page: Fetched) -> str:
     if page.media_type in _MEDIA_KINDS:
         return _MEDIA_KINDS[page.media_type]
     ending = KINDS.get(PurePosixPath(urlsplit(page.final_url).path).suffix.lower())
-    if ending in ("markdown", "jsonl", "saved page", CODE):
+    if ending in _UNMISTAKEN:
         return ending
     kind = kind_of(page.content[:4096])
     if kind is None:
         raise UnreadableSource(
             f"{page.final_url} is {page.media_type or 'of no stated type'}, which is not read. "
-            "Read are web pages, PDF, Markdown, text and JSON lines."
+            "Read are web pages, PDF, EPUB, office documents, Markdown, text and JSON lines."
         )
     return kind
 
@@ -236,11 +252,22 @@ def _from_epub(raw: _Raw) -> Document:
     return _made(raw, book.text, book.title or raw.stem, author=book.author, published_at=book.published_at)
 
 
-def _from_docx(raw: _Raw) -> Document:
-    from foveal.text.docx import read_docx
-
-    found = read_docx(raw.content, name=raw.name, max_bytes=raw.max_bytes)
+def _from_office(raw: _Raw) -> Document:
+    found = _office_text(raw)
     return _made(raw, found.text, found.title or raw.stem, author=found.author, created=found.created)
+
+
+def _office_text(raw: _Raw) -> OfficeText:
+    from foveal.text.docx import read_docx
+    from foveal.text.opendocument import read_opendocument
+    from foveal.text.pptx import read_pptx
+    from foveal.text.rtf import read_rtf
+    from foveal.text.xlsx import read_xlsx
+
+    if raw.kind == "rtf":
+        return read_rtf(raw.content, name=raw.name)
+    readers: dict[str, Callable[..., OfficeText]] = {"docx": read_docx, "pptx": read_pptx, "xlsx": read_xlsx}
+    return readers.get(raw.kind, read_opendocument)(raw.content, name=raw.name, max_bytes=raw.max_bytes)
 
 
 def _from_html(raw: _Raw) -> Document:
@@ -290,7 +317,7 @@ _PARSERS: dict[str, Callable[[_Raw], Document]] = {
     "notebook": _from_notebook,
     "mail": _from_mail,
     "epub": _from_epub,
-    "docx": _from_docx,
+    **dict.fromkeys(OFFICE, _from_office),
 }
 
 

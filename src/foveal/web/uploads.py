@@ -2,8 +2,8 @@
 
 Address   a file lies at home/uploads/HASH/NAME, by the hash of its bytes: sent again, even under another name, it is
           the same document, also where the home was moved since, and two people's "paper.pdf" never meet
-Kinds     PDF, EPUB, Word, HTML, Markdown, text, programs, mail and notebooks, by the name's ending or the first bytes;
-          all else is refused before it is kept
+Kinds     PDF, EPUB, office documents, HTML, Markdown, text, programs, mail and notebooks, by the name's ending or the
+          first bytes; all else is refused before it is kept
 Names     only their last part, only what is printable, never hidden, never long; never a way out of the folder
 URLs      http and https only, so that no path of this machine is ever read; the fetcher refuses private addresses
 """
@@ -23,13 +23,14 @@ from foveal.settings import Settings
 from foveal.text.arxiv import arxiv_address
 from foveal.text.discovery import HEAD, KINDS, discover, kind_of
 from foveal.text.files import file_address
+from foveal.text.loading import OFFICE
 from foveal.text.plain import format_of
 from foveal.text.programs import PROGRAMS
 
-TAKEN = ("pdf", "html", "markdown", "text", "code", "epub", "docx", "notebook", "mail", "saved page")
+TAKEN = ("pdf", "html", "markdown", "text", "code", "epub", *OFFICE, "notebook", "mail", "saved page")
 """Kinds of files that are taken."""
 
-SAID = "PDF, EPUB, Word, HTML, Markdown, text, program, mail and notebook"
+SAID = "PDF, EPUB, Word, PowerPoint, Excel, OpenDocument, RTF, HTML, Markdown, text, program, mail and notebook"
 """The same, for people."""
 
 ENDINGS = {"pdf": ".pdf", "html": ".html", "text": ".txt"}
@@ -45,7 +46,8 @@ SHORTEST_UNSPACED = 10
 """Characters of a text without a blank, in a script that is written so (Thai to Khmer, kana, Chinese)."""
 
 ACCEPT = (
-    ".pdf,.html,.htm,.xhtml,.mhtml,.mht,.md,.markdown,.txt,.text,.csv,.tsv,.epub,.docx,.docm,.dotx,.dotm,.ipynb,.eml,"
+    ".pdf,.html,.htm,.xhtml,.mhtml,.mht,.md,.markdown,.txt,.text,.csv,.tsv,.epub,.docx,.docm,.dotx,.dotm,.pptx,.pptm,.ppsx,"
+    ".ppsm,.potx,.potm,.xlsx,.xlsm,.xltx,.xltm,.odt,.ott,.odp,.otp,.ods,.ots,.rtf,.ipynb,.eml,"
     f"{','.join(PROGRAMS)},"
     "application/pdf,text/html,text/markdown,text/plain,text/csv,application/epub+zip,message/rfc822"
 )
