@@ -13,7 +13,6 @@ from text.books import paragraph, word
 
 from foveal.errors import UnreadableSource
 from foveal.text.pptx import read_pptx
-from foveal.text.pptx_charts import shown
 
 OPEN = "http://schemas.openxmlformats.org/"
 SPACES = (
@@ -368,22 +367,6 @@ def test_categories_of_several_levels_and_charts_of_newer_kinds():
         "Tree",
         "|  |  | Size |\n|---|---|---|\n| cell | rod | 7 |\n|  | cone | 8 |",
     ]
-
-
-@pytest.mark.parametrize(
-    ("text", "form", "said"),
-    [
-        ("0.1", "General", "0.1"), ("0.30000000000000004", "0.00", "0.3"), ("0.126", "0%", "13%"),
-        ("-2", "0.00%", "-200.00%"),
-        ("45000", "d-mmm", "2023-03-15"), ("45000", '#,##0 "days"', "45000"), ("45000", "[$USD] 0", "45000"),
-        ("1e300", "0%", "1e300"), ("1e300", "yyyy", "1e+300"), ("nan", "0%", "nan"), ("inf", "d", "inf"),
-        ("text  of", "0%", "text of"),
-        ("9" * 101, "0", "9" * 101), ("-1", "yyyy", "-1"),
-    ],
-    ids=lambda value: value[:20],
-)  # fmt: skip
-def test_numbers_of_charts_are_written_as_they_are_shown(text, form, said):
-    assert shown(text, form) == said
 
 
 def diagram(nodes, *links):

@@ -22,6 +22,7 @@ from foveal.errors import UnreadableSource
 from foveal.text.archives import ArchiveFiles, opened
 from foveal.text.code_blocks import no_heading
 from foveal.text.office import OfficeText, said
+from foveal.text.office_formulas import formula
 from foveal.text.plain import storable
 from foveal.text.raised import lowered, raised
 from foveal.text.table_cells import rows_in_a_line
@@ -41,8 +42,6 @@ _GONE = {f"{_W}{name}" for name in ("del", "moveFrom", "instrText", "delText", "
 _WRAPPED = {f"{_W}{name}" for name in ("sdt", "sdtContent", "customXml")}  # around rows and cells, as in forms
 _M = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 _STRICT = "http://purl.oclc.org/ooxml/"
-_BETWEEN = {"f": "/", "sSup": "^", "sSub": "_", "sSubSup": "_^", "limLow": "_", "limUpp": "^"}
-_APART = {"m": "; ", "mr": ", ", "eqArr": "; "}  # rows and cells of a matrix, equations one below the other
 _SET = {"superscript": raised, "subscript": lowered}
 _SIGNS = {"tab": "\t", "ptab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
 
@@ -316,7 +315,7 @@ class _Reader:
                 continue
             name = one.tag.removeprefix(_W)
             if one.tag == f"{_M}oMath":
-                yield _formula(one)
+                yield formula(one)
             elif name == "r" and _is_hidden(one):
                 continue
             elif name == "r" and (set_apart := _value(one, "rPr", "vertAlign")) in _SET:
@@ -365,29 +364,6 @@ def _inner(element: Any, name: str) -> Iterator[Any]:
             yield one
         elif one.tag in _WRAPPED:
             yield from _inner(one, name)
-
-
-def _formula(part: Any) -> str:
-    """What a formula says, in one line."""
-    name = part.tag.removeprefix(_M) if isinstance(part.tag, str) else ""
-    if name == "t":
-        return part.text or ""
-    said = [words for one in part.iterchildren() if one.tag not in _GONE and (words := _formula(one))]
-    if name in _BETWEEN:
-        bare = [words if words.isalnum() else f"({words})" for words in said]
-        return "".join(f"{sign}{words}" for sign, words in zip(("", *_BETWEEN[name]), bare, strict=False))
-    about = part.find(f"{_M}{name}Pr")  # signs that stand beside the words, with what they are if it does not say
-    signs = {str(one.tag).removeprefix(_M): one.get(f"{_M}val") or "" for one in (about if about is not None else ())}
-    if name == "d":
-        return f"{signs.get('begChr', '(')}{signs.get('sepChr', '|').join(said)}{signs.get('endChr', ')')}"
-    if name == "rad":
-        return f"√({''.join(said[-1:])})" if len(said) < 2 else f"√[{said[0]}]({said[1]})"
-    if name in _APART:
-        joined = _APART[name].join(said)
-        return joined.replace("&", "") if name == "eqArr" else joined  # there "&" is where they are aligned
-    if name == "nary":
-        return f"{signs.get('chr', '∫')}{' '.join(said)}"
-    return "".join(said)
 
 
 def _sign(element: Any, name: str, run: Any) -> str | None:

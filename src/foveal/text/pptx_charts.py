@@ -12,25 +12,20 @@ Names     elements are known by their names within their namespace, as strict do
 
 from __future__ import annotations
 
-import math
-import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import date, timedelta
 from typing import Any, NamedTuple
 
 from foveal.text.code_blocks import no_heading
 from foveal.text.office import table
 from foveal.text.office_formulas import local
 from foveal.text.pptx_paragraphs import DEEPEST, number, words_of
+from foveal.text.xlsx_numbers import shown
 
 SPARSE = 4  # times as many cells as there are texts in them: what would make a table larger than that stands apart
 
 LONGEST = 100  # characters of a number, or of how it is shown
 
-_BESIDE_DATES = re.compile(r'"[^"]*"|\[[^\]]*\]|\\.')
-_PERCENT = re.compile(r"0(?:\.(0{1,9}))?%")
-_LAST_DAY = 2_958_465  # 9999-12-31
 
 Points = dict[int, str]
 
@@ -172,7 +167,7 @@ def _texts(kept: Any) -> Points:
     for one in kept.iterchildren("{*}pt"):
         place, text = number(one.get("idx")), one.findtext("{*}v") or one.text or ""
         if place is not None and text.strip():
-            found[place] = shown(text, one.get("formatCode") or usual)
+            found[place] = " ".join(shown(text.strip(), (one.get("formatCode") or usual)[:LONGEST]).split())
     return found
 
 
@@ -184,21 +179,6 @@ def _joined(levels: Sequence[Points]) -> Points:
         words = [levels[n][ones[at - 1]] for n, ones in enumerate(places) if (at := bisect_right(ones, place))]
         found[place] = " · ".join(reversed(words))
     return found
-
-
-def shown(text: str, form: str) -> str:
-    """A number as its format shows it, where that is a percentage or a date; others as they were typed (0.1)."""
-    try:
-        value = float(text) if len(text) <= LONGEST else math.nan
-    except ValueError:
-        return " ".join(text.split())
-    if not math.isfinite(value):
-        return " ".join(text.split())
-    if percent := _PERCENT.fullmatch(form):
-        return f"{100 * value:.{len(percent[1] or '')}f}%" if abs(value) < 1e12 else text
-    if 0 < value <= _LAST_DAY and re.search("[dy]|mmm", _BESIDE_DATES.sub("", form[:LONGEST]), re.IGNORECASE):
-        return (date(1899, 12, 30) + timedelta(days=int(value))).isoformat()
-    return f"{value:.15g}"
 
 
 def _newer(root: Any) -> Iterator[str]:
