@@ -36,9 +36,7 @@ class _Silence:
 
 def _silence(before: ExitStack) -> None:
     """Make it quiet; `before` puts all back as it was."""
-    if (
-        gc.isenabled()
-    ):  # imports and tokenizers make millions of objects that stay: to look through them takes a quarter
+    if gc.isenabled():  # imports and tokenizers make millions of objects that stay: looking at them is a quarter
         before.callback(gc.enable)
         gc.disable()
     from transformers import dynamic_module_utils, utils

@@ -44,7 +44,12 @@ _DEFINITION = re.compile(
 
 def headings_in(document: Document) -> list[Heading]:
     """The headings of a document; of a program its definitions."""
-    return definitions(document.text) if document.metadata.get("kind") == CODE else find_headings(document.text)
+    return headings_as(document.text, document.metadata.get("kind"))
+
+
+def headings_as(text: str, kind: object) -> list[Heading]:
+    """The same of a text of that kind."""
+    return definitions(text) if kind == CODE else find_headings(text)
 
 
 def definitions(text: str) -> list[Heading]:
