@@ -222,6 +222,7 @@ BENCHES = {
     "events-labels": "foveal.bench.events_labels:labels",
     "events-ab": "foveal.bench.events_ab:switch",
     "search": "foveal.bench.search:search",
+    "search-scans": "foveal.bench.scans:scans",
     "ann": "foveal.bench.ann:ann",
     "segment": "foveal.bench.segment:segment",
     "segment-learned": "foveal.bench.segment_learned:learned",

@@ -50,6 +50,7 @@ class Settings:
     ranker: str = ""  # orders searches that name neither retriever nor ranker: see `foveal train use`; "": none
     classifier: str = ""  # names the topic of papers on their pages: a model of `foveal train classifier`; "": none
     max_file_mb: int = 256  # a larger file or page is refused
+    ocr: str = "auto"  # text recognition, where it is installed: of scans and of pictures that are named; "all"; "off"
     chat_timeout_s: int = 60  # longest silence of a server whose model answers, in seconds
     database: str = "sqlite"  # papers, people, runs: `foveal.db` in the home, or the URL of a PostgreSQL
     library_at: str = "home"  # the library's tables: library/ in the home, or the URI of an object store

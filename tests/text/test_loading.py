@@ -422,8 +422,11 @@ def test_what_a_page_is_decides_how_it_is_read():
 
 
 def test_a_page_that_is_no_text_or_too_large():
-    with serving({"/image": page(b"\x89PNG\0", "image/png"), "/large": page(PROSE)}) as server:
-        with pytest.raises(UnreadableSource, match="is image/png, which is not read"):
+    sound, picture = page(b"RIFF\0", "audio/wav"), page(b"\x89PNG\0", "image/png")
+    with serving({"/sound": sound, "/image": picture, "/large": page(PROSE)}) as server:
+        with pytest.raises(UnreadableSource, match="is audio/wav, which is not read"):
+            read_document(server.url("/sound"), HERE)
+        with pytest.raises(UnreadableSource, match=r"is no picture that can be read: it is damaged"):
             read_document(server.url("/image"), HERE)
         with pytest.raises(FetchFailed, match="more than 100 bytes"):
             read_document(server.url("/large"), LoadSettings(max_bytes=100, fetch=HERE.fetch))

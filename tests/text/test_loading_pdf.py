@@ -161,7 +161,7 @@ def test_without_larger_letters_the_first_line_serves():
 
 
 def test_a_scan_is_named_as_such():
-    with pytest.raises(UnreadableSource, match=r"2 pages without text: probably a scan.*OCR"):
+    with pytest.raises(UnreadableSource, match=r"2 pages without text\. They are probably scans\."):
         read(made(["", ""]))
 
 

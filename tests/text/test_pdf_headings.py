@@ -11,8 +11,9 @@ from pypdfium2 import PdfDocument
 from foveal.errors import UnreadableSource
 from foveal.text.headings import find_headings
 from foveal.text.loading import read_document
-from foveal.text.pdf import _boxes, _cells, read_pdf
+from foveal.text.pdf import _cells, read_pdf
 from foveal.text.pdf_headings import Bookmark, Line, marked
+from foveal.text.pdf_letters import boxes
 from foveal.text.segmentation import HeadingSegmenter
 
 TEXT = "The fovea is the small part of the retina that sees sharply, and the eye turns it to what matters most."
@@ -199,7 +200,7 @@ def test_the_head_of_a_table_is_in_cells_and_a_heading_is_not():
             table.row(row)
     with closing(PdfDocument(bytes(pdf.output()))) as opened:
         text = opened[0].get_textpage()
-        whole, box_of = text.get_text_range(), _boxes(text)
+        whole, box_of = text.get_text_range(), boxes(text)
         lines = whole.splitlines()
         assert [_cells(line, whole.index(line), box_of) for line in lines] == [2, 3, 3]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html import unescape
 from itertools import pairwise
 from pathlib import Path
@@ -206,6 +207,17 @@ def test_a_mark_over_a_border_of_parts_says_that_it_goes_on(visitor, app):
     page = visitor.client.get(f"/library/{made.id}?span=1000-90000").text
     assert "It goes on in the next part." in page
     assert 1000 + len(marks(page)) < 90000
+
+
+def test_recognised_pages_are_said(visitor, app):
+    plain, scanned = (
+        replace(document(name, STORY, title=name), metadata=metadata)
+        for name, metadata in (("plain", {}), ("scanned", {"kind": "pdf", "recognised_pages": 2}))
+    )
+    app.state.site.library.add_documents([plain, scanned])
+    said = "2 pages read by text recognition, which may err"
+    assert said in visitor.client.get(f"/library/{scanned.id}").text
+    assert "recognition" not in visitor.client.get(f"/library/{plain.id}").text
 
 
 def test_pages_of_a_pdf_are_named(visitor):

@@ -33,6 +33,7 @@ from foveal.text.arxiv import ArxivClient, arxiv_address
 from foveal.text.fetching import Fetched, FetchSettings, fetch
 from foveal.text.loading import Source, documents_of
 from foveal.text.plain import storable
+from foveal.text.recognition import RecognitionSettings
 from foveal.text.sources import LoadSettings
 from foveal.types import Document
 
@@ -156,7 +157,8 @@ class Pages:
             raise FetchFailed(f"{url[:200]!r} is no web page: an address begins with http:// or https://.")
         with self.hosts.turn(url, cancel):
             page = fetch(url, replace(self.settings.fetch, cancel=cancel))
-        limits = LoadSettings(max_bytes=self.settings.fetch.max_bytes)
+        fast = RecognitionSettings(ocr="off")  # a run waits for each page, and a scan of hundreds takes minutes
+        limits = LoadSettings(max_bytes=self.settings.fetch.max_bytes, recognition=fast)
         with held(self._parsing, cancel):
             documents = documents_of(page, Source(url, "url"), limits)
             found = next((one for one in documents if isinstance(one, Document)), None)

@@ -30,6 +30,7 @@ from foveal.errors import FetchFailed, InputError, UnreadableSource
 from foveal.text.dates import aware
 from foveal.text.fetching import DEFAULTS, Fetched, FetchSettings, fetch
 from foveal.text.plain import storable
+from foveal.text.recognition import RecognitionSettings
 from foveal.types import Document, Scalar
 
 MOST_RESULTS = 2000  # of one request, by the API's manual
@@ -198,9 +199,13 @@ class ArxivClient:
         *,
         max_bytes: int | None = None,
         on_page: Callable[[int, int], None] = lambda _read, _of: None,
+        recognition: RecognitionSettings | None = None,
     ) -> Document:
-        """The paper: its title and abstract, then the PDF's text, if it can be had; `on_page` as for `read_pdf`."""
-        from foveal.text.pdf import read_pdf
+        """The paper: its title and abstract, then the PDF's text, if it can be had; `on_page` as for `read_pdf`.
+
+        `recognition`: how scanned pages are read, where these are; papers from before 1995 have some.
+        """
+        from foveal.text.pdf import NO_RECOGNITION, read_pdf
 
         found = self.entries([paper_id])
         if not found:
@@ -213,7 +218,13 @@ class ArxivClient:
             most = max_bytes or self._fetch_settings.max_bytes
             try:
                 content = self.pdf(entry.pdf_url, most).content
-                pdf = read_pdf(content, name=entry.pdf_url, max_characters=most, on_page=on_page)
+                pdf = read_pdf(
+                    content,
+                    name=entry.pdf_url,
+                    max_characters=most,
+                    on_page=on_page,
+                    recognition=recognition or NO_RECOGNITION,
+                )
                 pages = tuple(len(text) + 2 + page for page in pdf.pages)
                 text = f"{text}\n\n{pdf.text}"
             except (FetchFailed, UnreadableSource) as error:

@@ -2,6 +2,7 @@
 
 Folders   read to the bottom in the order of names; a folder reached twice (links) is read once; a BEIR folder (with
           corpus.jsonl and queries or judgements beside it) is one source
+Pictures  where they are named themselves; of a folder only with `ocr = "all"`, as most beside texts hold none
 Left out  hidden files, and folders that hold no one's writing (.git, node_modules, __pycache__, …); Foveal's own home,
           which is said (files in it that are named themselves are read, such as what people sent to the site)
 Skipped   said, with the reason: files that are no text, and formats that are not read
@@ -24,6 +25,7 @@ from foveal.text.files import file_address, path_of, read_head
 from foveal.text.mailboxes import is_mailbox
 from foveal.text.plain import format_of, is_text
 from foveal.text.programs import CODE, PROGRAMS
+from foveal.text.recognition import PICTURES
 from foveal.text.sources import DEFAULTS, LoadSettings, Skipped, Source
 
 HEAD = 4096  # bytes looked at to tell a file's kind
@@ -36,6 +38,7 @@ KINDS = {
     **dict.fromkeys((".jsonl", ".ndjson"), "jsonl"),
     **dict.fromkeys(PROGRAMS, CODE),
     ".pdf": "pdf",
+    **dict.fromkeys(PICTURES, "picture"),
     ".ipynb": "notebook",
     ".eml": "mail",
     ".mbox": "mailbox",
@@ -72,6 +75,10 @@ _UNREAD = {
     **dict.fromkeys((".svg", ".svgz", ".eps"), "is a picture. Put what it says into a text beside it."),
     **dict.fromkeys((".zip", ".tar", ".tgz", ".7z", ".rar", ".bz2", ".xz", ".zst"), "is an archive. Unpack it first."),
 }
+_BESIDE = (
+    "is a picture: of a folder they are not read. Name it, or set ocr to all (FOVEAL_OCR=all), and text recognition "
+    "reads what stands in it."
+)
 _HTML = re.compile(  # a comment ends at its first -->: else many in a row could be read in very many ways
     rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--(?:(?!-->).)*-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.I | re.DOTALL
 )
@@ -153,12 +160,16 @@ def _all(starts: Sequence[Source | Path], settings: LoadSettings) -> Iterator[So
 
 def _walk(start: Path, settings: LoadSettings) -> Iterator[Source | Skipped]:
     stack, folders, home = [start], set[tuple[int, int]](), _home(settings)
+    pictures = settings.recognition.ocr == "all"
     while stack:
         path = stack.pop()
         try:
             about = path.stat()
             if not stat.S_ISDIR(about.st_mode):
-                yield _file(path, about)
+                found = _file(path, about)
+                if isinstance(found, Source) and found.kind == "picture" and not (path == start or pictures):
+                    found = Skipped(found.address, f"{path} {_BESIDE}")
+                yield found
             elif (about.st_dev, about.st_ino) == home:
                 if home not in folders:
                     folders.add(home)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
@@ -29,6 +29,7 @@ from foveal.text.office import OfficeText
 from foveal.text.openings import opening_of
 from foveal.text.plain import decode, require_text, storable
 from foveal.text.programs import CODE
+from foveal.text.recognition import RecognitionSettings
 from foveal.text.records import records
 from foveal.text.sources import DEFAULTS, LoadSettings, OnPart, Part, Skipped, Source, untold
 from foveal.types import Document, Scalar
@@ -44,6 +45,7 @@ _MEDIA_KINDS = {
     "application/xhtml+xml": "html",
     "application/pdf": "pdf",
     "application/x-pdf": "pdf",
+    **dict.fromkeys(("image/png", "image/jpeg", "image/tiff", "image/webp", "image/bmp", "image/gif"), "picture"),
     "multipart/related": "saved page",
     "text/markdown": "markdown",
     "text/x-markdown": "markdown",
@@ -79,6 +81,7 @@ class _Raw:
     max_bytes: int
     url: str | None = None
     charset: str | None = None
+    recognition: RecognitionSettings = field(default_factory=RecognitionSettings)
     on_part: OnPart = untold
 
 
@@ -127,7 +130,8 @@ def _load_file(source: Source, settings: LoadSettings, on_part: OnPart) -> Loade
     name = path.with_suffix("") if path.suffix.lower() == ".gz" else path
     content = read_bytes(path, settings.max_bytes)
     stem = storable(_printable(name.name if source.kind == CODE else name.stem))
-    raw = _Raw(source, source.kind, content, str(path), stem, settings.max_bytes, on_part=on_part)
+    most, recognition = settings.max_bytes, settings.recognition
+    raw = _Raw(source, source.kind, content, str(path), stem, most, recognition=recognition, on_part=on_part)
     yield _PARSERS[raw.kind](raw)
 
 
@@ -153,7 +157,8 @@ def _load_beir(source: Source, settings: LoadSettings, _: OnPart) -> Loaded:
 def _load_arxiv(source: Source, settings: LoadSettings, on_part: OnPart) -> Loaded:
     client = ArxivClient(settings.arxiv, settings.fetch)
     told = _told(source, "pages", on_part)
-    yield client.document(source.address.removeprefix("arxiv:"), max_bytes=_limit(settings), on_page=told)
+    paper, recognition = source.address.removeprefix("arxiv:"), settings.recognition
+    yield client.document(paper, max_bytes=_limit(settings), on_page=told, recognition=recognition)
 
 
 def _load_url(source: Source, settings: LoadSettings, on_part: OnPart) -> Loaded:
@@ -171,13 +176,14 @@ def documents_of(page: Fetched, source: Source, settings: LoadSettings = DEFAULT
     path = PurePosixPath(unquote(parts.path))
     stem = storable((path.name if kind == CODE else path.stem) or parts.netloc)
     most, url = settings.max_bytes, page.final_url
-    raw = _Raw(source, kind, page.content, url, stem, most, url, page.charset, on_part)
+    raw = _Raw(source, kind, page.content, url, stem, most, url, page.charset, settings.recognition, on_part)
     yield _PARSERS[kind](raw)
 
 
 _READERS: dict[str, Callable[[Source, LoadSettings, OnPart], Loaded]] = {
     **dict.fromkeys(
-        ("text", CODE, "markdown", "html", "saved page", "pdf", "notebook", "mail", "epub", *OFFICE), _load_file
+        ("text", CODE, "markdown", "html", "saved page", "pdf", "picture", "notebook", "mail", "epub", *OFFICE),
+        _load_file,
     ),
     "jsonl": _load_jsonl,
     "mailbox": _load_mailbox,
@@ -207,7 +213,7 @@ def _kind_of_page(page: Fetched) -> str:
     if kind is None:
         raise UnreadableSource(
             f"{page.final_url} is {page.media_type or 'of no stated type'}, which is not read. "
-            "Read are web pages, PDF, EPUB, office documents, Markdown, text and JSON lines."
+            "Read are web pages, PDF, pictures, EPUB, office documents, Markdown, text and JSON lines."
         )
     return kind
 
@@ -298,13 +304,29 @@ def _from_pdf(raw: _Raw) -> Document:
 
     if b"%PDF-" not in raw.content[:1024]:
         raise UnreadableSource(f"{raw.name} is no PDF: it does not begin as one. Check what it is, and name it so.")
-    told = _told(raw.source, "pages", raw.on_part)
-    pdf = read_pdf(raw.content, name=raw.name, max_characters=raw.max_bytes, on_page=told)
-    created = pdf.created.isoformat() if pdf.created else None
-    unread = pdf.unread or None
-    return _made(
-        raw, pdf.text, pdf.title or raw.stem, author=pdf.author, created=created, pages=pdf.pages, unread=unread
+    pdf = read_pdf(
+        raw.content,
+        name=raw.name,
+        max_characters=raw.max_bytes,
+        on_page=_told(raw.source, "pages", raw.on_part),
+        recognition=raw.recognition,
+        on_scan=_told(raw.source, "scanned pages", raw.on_part),
     )
+    created = pdf.created.isoformat() if pdf.created else None
+    counted = {"unread_pages": pdf.unread, "recognised_pages": pdf.recognised}
+    return _made(
+        raw, pdf.text, pdf.title or raw.stem, author=pdf.author, created=created, pages=pdf.pages, counted=counted
+    )
+
+
+def _from_picture(raw: _Raw) -> Document:
+    from foveal.text.pictures import read_picture
+
+    told = _told(raw.source, "scanned pages", raw.on_part)
+    found = read_picture(raw.content, name=raw.name, recognition=raw.recognition, on_page=told)
+    taken = found.taken.isoformat() if found.taken else None
+    counted = {"recognised_pages": max(1, len(found.pages))}
+    return _made(raw, found.text, found.title or raw.stem, created=taken, pages=found.pages, counted=counted)
 
 
 _PARSERS: dict[str, Callable[[_Raw], Document]] = {
@@ -314,6 +336,7 @@ _PARSERS: dict[str, Callable[[_Raw], Document]] = {
     "html": _from_html,
     "saved page": _from_saved_page,
     "pdf": _from_pdf,
+    "picture": _from_picture,
     "notebook": _from_notebook,
     "mail": _from_mail,
     "epub": _from_epub,
@@ -330,7 +353,7 @@ def _made(
     created: str | None = None,
     licence: str | None = None,
     stated: Mapping[str, str] | None = None,
-    unread: int | None = None,
+    counted: Mapping[str, int] | None = None,
     **origin: object,
 ) -> Document:
     metadata: dict[str, Scalar | None] = {
@@ -339,7 +362,7 @@ def _made(
         "author": author,
         "created": created,
         "licence": licence,
-        "unread_pages": unread,
+        **{name: count for name, count in (counted or {}).items() if count},
     }
     own = {name: value for name, value in metadata.items() if value is not None}
     whole = {f"record.{name}" if name in own else name: value for name, value in (stated or {}).items()} | own

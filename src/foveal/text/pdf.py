@@ -7,8 +7,9 @@ Headings  by the outline and by the letters' size and weight (`pdf_headings.py`)
 Forms     what was filled in, or typed upon a page, is read where it stands (`pdf_forms.py`)
 Pages     `pages[i]` is the offset at which page i + 1 begins; a page without text begins where the next one does
 Title     from the file's properties where these name a title, else the largest line of the first page
-Refuses   files that are locked, damaged, or hold no text at all (scans: they need text recognition first); of a file
-          with some such pages, or damaged ones, the log says how many
+Scans     pages that are pictures are recognised, where that is installed (`pdf_scans.py`); else the log says how many
+          are not read
+Refuses   files that are locked, damaged, or hold no text at all; of a file with damaged pages the log says how many
 
 pdfium is not made for threads: one file is read at a time. Handles are closed at once.
 """
@@ -16,16 +17,15 @@ pdfium is not made for threads: one file is read at a time. Handles are closed a
 from __future__ import annotations
 
 import logging
-import math
 import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from ctypes import c_double
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain, islice, pairwise, takewhile
+from functools import partial
+from itertools import chain, islice, pairwise
 from typing import Any
 
 from foveal.errors import UnreadableSource
@@ -36,14 +36,20 @@ from foveal.text.pdf_columns import WIDE, Box, in_columns
 from foveal.text.pdf_flow import SMALLER, flowing
 from foveal.text.pdf_forms import beside, page_of
 from foveal.text.pdf_headings import MOST_CELLS, Bookmark, Line, Typed, marked
+from foveal.text.pdf_letters import boxes, look, origins, widths
 from foveal.text.pdf_lines import RUNNING, joined
 from foveal.text.pdf_raised import Look, goes_on, with_raised
-from foveal.text.pdf_vertical import Point, in_vertical_lines
+from foveal.text.pdf_scans import drawn, with_scans
+from foveal.text.pdf_title import first_line, largest_line, largest_of, sane
+from foveal.text.pdf_vertical import in_vertical_lines
 from foveal.text.plain import storable
+from foveal.text.recognition import INSTALL, RecognitionSettings
+
+Told = Callable[[int, int], None]
 
 logger = logging.getLogger("foveal.text.pdf")
 
-FIRST_CHARACTERS = 4000  # of the first page, searched for the title
+NO_RECOGNITION = RecognitionSettings(ocr="off")
 
 OUTLINE, MOST_BOOKMARKS = 6, 20_000  # levels; entries
 LONG = 100  # characters of a line that is hardly a heading
@@ -53,6 +59,7 @@ STAMPS = 4  # lines of a page that may all be a head, a number, a stamp of the s
 TURNED = 200  # characters that are looked at of a page that was turned
 NOWHERE = (0, 0)  # of a line whose place in pdfium's text is not known
 SCANNED = 0.4  # of such a page the least share that a picture covers
+CURVES = 1000  # segments of lines on a page without text: letters have some twenty each
 
 PDFIUM = threading.Lock()
 """Held by whoever calls pdfium: see thumbnails.py and cards.py of the papers, too."""
@@ -62,9 +69,6 @@ _LINE = re.compile(r"^[^\n]*+", re.MULTILINE)
 _HYPHEN = re.compile("[\x02\ufffe]")
 _LETTER = re.compile(r"[^\W_]")
 _WORD = re.compile(r"\S+")
-_NO_TITLE = re.compile(
-    r"untitled|^microsoft (word|powerpoint)|\.(docx?|pptx?|tex|dvi|indd|pdf|rtf|qxd|html?)$", re.IGNORECASE
-)
 
 
 @dataclass(frozen=True)
@@ -77,40 +81,51 @@ class PdfText:
     author: str | None
     created: datetime | None
     unread: int  # pages that are pictures without text, or damaged
+    recognised: int = 0  # pages that are pictures, and were read
 
 
 def read_pdf(
-    content: bytes, *, name: str, max_characters: int, on_page: Callable[[int, int], None] = lambda _read, _of: None
+    content: bytes,
+    *,
+    name: str,
+    max_characters: int,
+    on_page: Told = lambda _read, _of: None,
+    recognition: RecognitionSettings = NO_RECOGNITION,
+    on_scan: Told = lambda _read, _of: None,
 ) -> PdfText:
     """The text of the PDF in `content`; UnreadableSource says why there is none.
 
-    `on_page` hears after each page how many have been read, and of how many; what it raises ends the reading.
+    `on_page` hears after each page how many have been read, and of how many, `on_scan` the same of those that are
+    recognised; what they raise ends the reading.
     """
     pictures: list[int] = []
     damaged: list[int] = []
+    lines: list[list[Line]] = []
     with PDFIUM, _opened(content, name) as pdf:
-        lines = []
         for page in _pages(pdf, name, max_characters, pictures, damaged):
             lines.append(page)
             on_page(len(lines), len(pdf))
-        plain, codes = without_code(lines)
-        pages = marked(flowing(plain), list(_outline(pdf)))
+        outline, largest = list(_outline(pdf)), largest_of(pdf) if lines else None
         properties = {key: storable(pdf.get_metadata_value(key)).strip() for key in ("Title", "Author", "CreationDate")}
-        largest = _largest_line(pdf) if pages else None
-    text, offsets = joined(pages, codes)
+    pictures, read = _unread(lines, pictures), list[int]()
+    if pictures and recognition.active:
+        drawing = partial(_drawn, content, name)
+        lines, read = with_scans(lines, pictures, content, drawing, recognition=recognition, on_page=on_scan)
+        if 1 in read:
+            largest = largest_line([(line.text, line.size) for line in lines[0]])
+    plain, codes = without_code(lines)
+    text, offsets = joined(marked(flowing(plain), outline), codes)
+    missed = [number for number in pictures if number not in read]
     if not text.strip():
-        raise UnreadableSource(
-            f"{name} is a PDF of {len(pages)} page{'s' if len(pages) > 1 else ''} without text: probably a scan. Run "
-            "text recognition (OCR) over it first, for instance: ocrmypdf in.pdf out.pdf"
-        )
-    if pictures := _unread(lines, pictures):
+        raise UnreadableSource(f"{name} is a PDF of {_count(len(lines))} without text. {_advice(recognition)}")
+    if missed:
         logger.warning(
-            "%s: %d of its %d pages are pictures without text (the first is page %d) and cannot be read or found. "
-            "Text recognition (OCR) gives them text, for instance: ocrmypdf --skip-text in.pdf out.pdf",
+            "%s: %d of its %d pages are pictures without text (the first is page %d) and cannot be read or found. %s",
             name,
-            len(pictures),
-            len(pages),
-            pictures[0],
+            len(missed),
+            len(lines),
+            missed[0],
+            _advice(recognition),
         )
     if damaged:
         logger.warning(
@@ -118,12 +133,37 @@ def read_pdf(
             "or mend it, for instance: qpdf in.pdf out.pdf",
             name,
             len(damaged),
-            len(pages),
+            len(lines),
             damaged[0],
         )
-    title = _sane(properties["Title"]) or largest or _first_line(text)
-    created = pdf_date(properties["CreationDate"])
-    return PdfText(text, offsets, title, properties["Author"] or None, created, len({*pictures, *damaged}))
+    title = sane(properties["Title"]) or largest or first_line(text)
+    created, unread = pdf_date(properties["CreationDate"]), len({*missed, *damaged})
+    return PdfText(text, offsets, title, properties["Author"] or None, created, unread, len(read))
+
+
+def _count(pages: int) -> str:
+    return f"{pages} page{'s' if pages > 1 else ''}"
+
+
+def _advice(recognition: RecognitionSettings) -> str:
+    """What to do with pages that are pictures."""
+    if recognition.active:
+        return "Text recognition found nothing to read there."
+    if recognition.ocr == "off":
+        return "They are probably scans. The setting ocr is off: set it to auto, and text recognition reads them."
+    return f"They are probably scans. With text recognition they can be read: {INSTALL}"
+
+
+def _drawn(content: bytes, name: str, number: int) -> tuple[Any, float]:
+    """Page `number` (from 1) as a picture, and the points of its shorter side; without one where it is damaged."""
+    import numpy as np
+    import pypdfium2
+
+    try:
+        with PDFIUM, _opened(content, name) as pdf, closing(pdf[number - 1]) as page:
+            return drawn(page)
+    except pypdfium2.PdfiumError:
+        return np.zeros((0, 0, 3), np.uint8), 0.0
 
 
 @contextmanager
@@ -199,17 +239,21 @@ def _unread(pages: Sequence[Sequence[Line]], pictures: Sequence[int]) -> list[in
 
 
 def _has_picture(page: Any, least: float) -> bool:
-    """Whether a picture covers at least that share of a page."""
+    """Whether a picture covers at least that share of a page; of one without text (0), whether it is drawn in lines as
+    many as letters are that were made curves."""
     import pypdfium2
     from pypdfium2 import raw
 
-    room = least * page.get_width() * page.get_height()
-    for picture in page.get_objects(filter=(raw.FPDF_PAGEOBJ_IMAGE,), max_depth=2):
+    room, drawn_in = least * page.get_width() * page.get_height(), 0
+    for one in page.get_objects(filter=(raw.FPDF_PAGEOBJ_IMAGE, raw.FPDF_PAGEOBJ_PATH), max_depth=2):
         with suppress(pypdfium2.PdfiumError):  # it stands nowhere
-            left, bottom, right, top = picture.get_bounds()
-            if (right - left) * (top - bottom) >= room:
-                return True
-    return False
+            if one.type == raw.FPDF_PAGEOBJ_PATH:
+                drawn_in += max(0, raw.FPDFPath_CountSegments(one))
+            else:
+                left, bottom, right, top = one.get_bounds()
+                if (right - left) * (top - bottom) >= room:
+                    return True
+    return not least and drawn_in >= CURVES
 
 
 def _lines(text: Any, own: str | None) -> Iterator[Line]:
@@ -243,19 +287,19 @@ def _parts(text: Any, characters: str, own: str | None) -> Iterator[tuple[Line, 
     `own`: its text without what was written upon it, where there is such.
     """
     placed = len(characters) == text.count_chars()  # else places in the string are not pdfium's
-    if placed and (vertical := in_vertical_lines(characters, _origins(text))):
+    if placed and (vertical := in_vertical_lines(characters, origins(text))):
         for found in vertical:
-            size, weight = _look(text, found[len(found) // 2])
+            size, weight = look(text, found[len(found) // 2])
             yield Line(storable("".join(characters[place] for place in found)), size, weight), NOWHERE
         return
-    box_of, raised_of, place_of, width_of = _boxes(text), _raised_of(text), _origins(text), _widths(text)
+    box_of, raised_of, place_of, width_of = boxes(text), _raised_of(text), origins(text), widths(text)
     columns = in_columns(characters, box_of) if placed else None
     places = columns or [line.span() for line in _LINE.finditer(characters)]
     if own is not None and placed and characters.startswith(own):
         places = beside(characters, places, len(own), box_of)
     for start, end in chain.from_iterable(_cut(text, characters, *place) for place in places) if placed else places:
         line = characters[start:end]
-        looks = [_look(text, start + place) for place in (_letters(line) if placed else ())]
+        looks = [look(text, start + place) for place in (_letters(line) if placed else ())]
         sizes, weights = zip(*looks, strict=True) if looks else ((0.0,), (0,))
         size, weight = sorted(sizes)[len(sizes) // 2], min(weights)
         cells = _cells(line, start, box_of) if weight >= BOLD and len(line) < LONG else 1
@@ -266,11 +310,11 @@ def _parts(text: Any, characters: str, own: str | None) -> Iterator[tuple[Line, 
 
 
 def _raised_of(text: Any) -> Look:
-    origin_of = _origins(text)
+    origin_of = origins(text)
 
     def raised_of(place: int) -> tuple[float, float, float]:
         x, level = origin_of(place)
-        return _look(text, place)[0], level, x
+        return look(text, place)[0], level, x
 
     return raised_of
 
@@ -279,7 +323,7 @@ def _cut(text: Any, characters: str, start: int, end: int) -> Iterator[tuple[int
     """A line, cut behind a hyphen with which a page's text ends and its notes, in smaller letters, follow; or with
     which a line of typed letters ends: each of these stands for itself."""
     for hyphen in _HYPHEN.finditer(characters, start + 1, end - 1):
-        (before, _), (after, _) = _look(text, hyphen.start() - 1), _look(text, hyphen.end())
+        (before, _), (after, _) = look(text, hyphen.start() - 1), look(text, hyphen.end())
         one_size = SMALLER * before <= after <= before / SMALLER
         if not one_size or all(_grid(text, characters, *part) for part in ((start, hyphen.end()), (hyphen.end(), end))):
             yield start, hyphen.end()
@@ -290,7 +334,7 @@ def _cut(text: Any, characters: str, start: int, end: int) -> Iterator[tuple[int
 def _grid(text: Any, characters: str, start: int, end: int) -> Typed | None:
     """A part of a page's text, up to its next hyphen, if it stands on one."""
     hyphen = _HYPHEN.search(characters, start, end)
-    return typed(characters[start : hyphen.end() if hyphen else end], start, _origins(text), _widths(text))
+    return typed(characters[start : hyphen.end() if hyphen else end], start, origins(text), widths(text))
 
 
 def _cells(line: str, start: int, box_of: Callable[[int], Box]) -> int:
@@ -301,44 +345,6 @@ def _cells(line: str, start: int, box_of: Callable[[int], Box]) -> int:
     return 1 + sum(after[0][0] - before[1][2] > WIDE * height for before, after in pairwise(boxes))
 
 
-def _boxes(text: Any) -> Callable[[int], Box]:
-    """Where the character at a place of a page's text stands."""
-    from pypdfium2 import raw
-
-    left, right, bottom, top = (c_double() for _ in range(4))
-
-    def box_of(place: int) -> Box:
-        raw.FPDFText_GetCharBox(text, place, left, right, bottom, top)
-        return left.value, bottom.value, right.value, top.value
-
-    return box_of
-
-
-def _origins(text: Any) -> Callable[[int], Point]:
-    """Where the character at a place of a page's text begins; punctuation of no height has a place, too."""
-    from pypdfium2 import raw
-
-    x, y = c_double(), c_double()
-
-    def origin_of(place: int) -> Point:
-        raw.FPDFText_GetCharOrigin(text, place, x, y)
-        return x.value, y.value
-
-    return origin_of
-
-
-def _widths(text: Any) -> Callable[[int], float]:
-    """How far it is from where the character at a place begins to the next one."""
-    from pypdfium2 import raw
-
-    box = raw.FS_RECTF()
-
-    def width_of(place: int) -> float:
-        return float(box.right - box.left) if raw.FPDFText_GetLooseCharBox(text, place, box) else 0.0
-
-    return width_of
-
-
 def _letters(line: str) -> set[int]:
     """Places of letters or digits that stand for all."""
     if len(line) >= LONG:
@@ -346,17 +352,6 @@ def _letters(line: str) -> set[int]:
         return {found.start()} if found else set()
     places = [letter.start() for letter in _LETTER.finditer(line)]
     return {places[0], places[len(places) // 2], places[-1]} if places else set()
-
-
-def _look(text: Any, place: int) -> tuple[float, int]:
-    """Points to one decimal, as they are drawn, and weight of the letter at a place."""
-    from pypdfium2 import raw
-
-    matrix = raw.FS_MATRIX()
-    drawn = raw.FPDFText_GetMatrix(text, place, matrix)
-    scale = math.sqrt(abs(matrix.a * matrix.d - matrix.b * matrix.c)) if drawn else 1.0
-    size = raw.FPDFText_GetFontSize(text, place) * (scale or 1.0)
-    return round(size, 1) if math.isfinite(size) else 0.0, max(0, raw.FPDFText_GetFontWeight(text, place))
 
 
 def _outline(pdf: Any) -> Iterator[Bookmark]:
@@ -371,58 +366,3 @@ def _outline(pdf: Any) -> Iterator[Bookmark]:
                 yield Bookmark(storable(bookmark.get_title()), bookmark.level + 1, page)
     except (pypdfium2.PdfiumError, UnicodeDecodeError):
         return
-
-
-def _largest_line(pdf: Any) -> str | None:
-    """The first line (with those that go on from it) in the largest letters of page 1, if larger than the usual."""
-    import pypdfium2
-
-    try:
-        with closing(pdf[0]) as page, closing(page.get_textpage()) as text:
-            sized = list(_sized_lines(text))
-    except pypdfium2.PdfiumError:
-        return None
-    letters = Counter[float]()
-    for line, size in sized:
-        letters[size] += len(line)
-    lines = [(line, size) for line, size in sized if _wordy(line)]
-    largest = max((size for _, size in lines), default=0.0)
-    if not letters or largest <= 1.1 * letters.most_common(1)[0][0]:
-        return None
-    first = next(n for n, (_, size) in enumerate(lines) if size >= 0.5 * largest)  # a figure's letters may be larger
-    title = takewhile(lambda sized: sized[1] == lines[first][1], lines[first : first + 4])
-    return _sane(" ".join(line for line, _ in title))
-
-
-def _sized_lines(text: Any) -> Iterator[tuple[str, float]]:
-    """The first page's lines, each with the size of most of its letters, in points to one decimal."""
-    from pypdfium2 import raw
-
-    line, sizes, begin, box_of = "", Counter[float](), 0, _boxes(text)
-    last = min(text.count_chars(), FIRST_CHARACTERS)
-    for index in range(last + 1):
-        character = chr(raw.FPDFText_GetUnicode(text, index)) if index < last else "\n"
-        if character not in "\r\n":
-            line += "-" if character in "\x02\ufffe" else character
-            if character.isalnum():
-                sizes[round(raw.FPDFText_GetFontSize(text, index), 1)] += 1
-            continue
-        if sizes:
-            read = in_reading_order(line, box_of, begin, _look(text, begin)[0])
-            yield storable(" ".join(read.split())), sizes.most_common(1)[0][0]
-        line, sizes, begin = "", Counter(), index + 1
-
-
-def _first_line(text: str) -> str | None:
-    return next((line for line in text[:FIRST_CHARACTERS].split("\n") if len(line) > 7 and _wordy(line)), None)
-
-
-def _wordy(line: str) -> bool:
-    """Whether a line could be (part of) a title: mostly letters, and not arXiv's stamp or an address."""
-    letters = sum(character.isalpha() for character in line)
-    return letters >= 3 and 2 * letters > len(line) and not re.match(r"arXiv:|https?:|www\.|\S+@", line)
-
-
-def _sane(title: str) -> str | None:
-    title = " ".join(title.split())
-    return title if 4 <= len(title) <= 300 and _wordy(title) and not _NO_TITLE.search(title) else None

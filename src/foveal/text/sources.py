@@ -11,6 +11,7 @@ from foveal.errors import InputError
 from foveal.settings import Settings
 from foveal.text.arxiv import ArxivSettings
 from foveal.text.fetching import FetchSettings
+from foveal.text.recognition import RecognitionSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,7 @@ class LoadSettings:
     home: Path | None = None  # Foveal's own files lie there: a folder that holds it is read without it
     fetch: FetchSettings = field(default_factory=FetchSettings)
     arxiv: ArxivSettings = field(default_factory=ArxivSettings)
+    recognition: RecognitionSettings = field(default_factory=RecognitionSettings)
 
     def __post_init__(self) -> None:
         if self.max_bytes <= 0:
@@ -37,7 +39,7 @@ class Source:
     """Something that can be read into documents."""
 
     address: str  # file:///abs/path, https://…, arxiv:2103.00020
-    kind: str  # "text", "markdown", "html", "pdf", "mail", "mailbox", "jsonl", "beir", "url", "arxiv", …
+    kind: str  # "text", "markdown", "html", "pdf", "picture", "mail", "mailbox", "jsonl", "beir", "url", "arxiv", …
     size: int | None = None  # bytes as stored, where known
 
 
@@ -54,7 +56,7 @@ class Part:
     """How far one source is that takes a while: so many of its pages or chapters have been read."""
 
     address: str
-    what: str  # "pages", "chapters"
+    what: str  # "pages", "scanned pages", "chapters"
     read: int
     of: int
 
@@ -75,4 +77,7 @@ def load_settings(settings: Settings) -> LoadSettings:
     """How sources are read: within the limits of the settings."""
     fetch = FetchSettings(allow_private=settings.allow_private_addresses, cache=settings.cache / "fetched")
     arxiv = ArxivSettings(pace_file=settings.cache / "arxiv.pace")
-    return LoadSettings(max_bytes=settings.max_bytes, home=settings.home, fetch=fetch, arxiv=arxiv)
+    recognition = RecognitionSettings(ocr=settings.ocr, cache=settings.cache / "recognised")
+    return LoadSettings(
+        max_bytes=settings.max_bytes, home=settings.home, fetch=fetch, arxiv=arxiv, recognition=recognition
+    )

@@ -2,8 +2,8 @@
 
 Address   a file lies at home/uploads/HASH/NAME, by the hash of its bytes: sent again, even under another name, it is
           the same document, also where the home was moved since, and two people's "paper.pdf" never meet
-Kinds     PDF, EPUB, office documents, HTML, Markdown, text, programs, mail and notebooks, by the name's ending or the
-          first bytes; all else is refused before it is kept
+Kinds     PDF, EPUB, office documents, HTML, Markdown, text, programs, mail, notebooks; pictures where text recognition
+          is installed, by the name's ending or the first bytes; all else is refused before it is kept
 Names     only their last part, only what is printable, never hidden, never long; never a way out of the folder
 URLs      http and https only, so that no path of this machine is ever read; the fetcher refuses private addresses
 """
@@ -26,11 +26,15 @@ from foveal.text.files import file_address
 from foveal.text.loading import OFFICE
 from foveal.text.plain import format_of
 from foveal.text.programs import PROGRAMS
+from foveal.text.recognition import PICTURES
+from foveal.text.sources import load_settings
 
-TAKEN = ("pdf", "html", "markdown", "text", "code", "epub", *OFFICE, "notebook", "mail", "saved page")
+TAKEN = ("pdf", "picture", "html", "markdown", "text", "code", "epub", *OFFICE, "notebook", "mail", "saved page")
 """Kinds of files that are taken."""
 
-SAID = "PDF, EPUB, Word, PowerPoint, Excel, OpenDocument, RTF, HTML, Markdown, text, program, mail and notebook"
+SAID = (
+    "PDF, picture, EPUB, Word, PowerPoint, Excel, OpenDocument, RTF, HTML, Markdown, text, program, mail and notebook"
+)
 """The same, for people."""
 
 ENDINGS = {"pdf": ".pdf", "html": ".html", "text": ".txt"}
@@ -48,7 +52,7 @@ SHORTEST_UNSPACED = 10
 ACCEPT = (
     ".pdf,.html,.htm,.xhtml,.mhtml,.mht,.md,.markdown,.txt,.text,.csv,.tsv,.epub,.docx,.docm,.dotx,.dotm,.pptx,.pptm,.ppsx,"
     ".ppsm,.potx,.potm,.xlsx,.xlsm,.xltx,.xltm,.odt,.ott,.odp,.otp,.ods,.ots,.rtf,.ipynb,.eml,"
-    f"{','.join(PROGRAMS)},"
+    f"{','.join(PROGRAMS)},{','.join(PICTURES)},"
     "application/pdf,text/html,text/markdown,text/plain,text/csv,application/epub+zip,message/rfc822"
 )
 """For the browser's own file dialog."""
@@ -76,6 +80,8 @@ def file_given(settings: Settings, name: str, content: bytes) -> Given:
         raise InputError(f"{shown} is empty. Choose a file that has text in it.")
     if len(content) > settings.max_bytes:
         raise InputError(f"{shown} has {len(content):,} bytes; at most {settings.max_bytes:,} are read. Split it.")
+    if KINDS.get(PurePosixPath(shown).suffix.lower()) == "picture" and not load_settings(settings).recognition.active:
+        raise InputError(f"{shown} is a picture; what stands in pictures is not read here. Send it as a text or PDF.")
     folder = settings.home / UPLOADS / hashlib.sha256(content).hexdigest()[:DIGITS]
     path = _there(folder) or folder / _with_ending(shown, content)
     if not path.is_file():

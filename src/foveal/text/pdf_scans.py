@@ -1,0 +1,50 @@
+"""The scanned pages of a PDF: drawn by pdfium, recognised, and put among the other pages.
+
+    pages, count = with_scans(lines, [3, 4], content, draw, recognition=settings, on_page=told)
+
+A page is drawn when it is its turn, so that nothing else waits for pdfium while pages are recognised; its letters get
+the size that those of the other pages have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from foveal.text.pdf_headings import Body, Line
+from foveal.text.recognised_lines import in_lines
+from foveal.text.recognised_pages import key_of, recognised_pages
+from foveal.text.recognition import LONGEST, RecognitionSettings
+
+if TYPE_CHECKING:
+    from foveal.text.recognition import Picture
+
+DENSEST = 300 / 72
+"""Pixels a point: of a small page no more are drawn."""
+
+
+def with_scans(
+    pages: Sequence[Sequence[Line]],
+    scanned: Iterable[int],
+    content: bytes,
+    picture_of: Callable[[int], tuple[Picture, float]],
+    *,
+    recognition: RecognitionSettings,
+    on_page: Callable[[int, int], None],
+) -> tuple[list[list[Line]], list[int]]:
+    """The lines of all pages, and the numbers (from 1) of the `scanned` ones of which something was recognised."""
+    numbers = sorted(scanned)
+    found = recognised_pages(numbers, picture_of, key=key_of(content), cache=recognition.cache, on_page=on_page)
+    others = [page for number, page in enumerate(pages, 1) if number not in found]
+    body = Body.of(others).size if any(line.size for page in others for line in page) else 0.0
+    lines = dict(zip(numbers, in_lines([found[number].lines for number in numbers], body=body), strict=True))
+    read = [number for number in numbers if lines[number]]
+    return [list(lines[n] if n in read else page) for n, page in enumerate(pages, 1)], read
+
+
+def drawn(page: Any) -> tuple[Picture, float]:
+    """A page as pdfium draws it, (height, width, 3) in BGR, and the points of its shorter side."""
+    width, height = page.get_size()
+    scale = min(DENSEST, LONGEST / max(1.0, width, height))
+    bitmap = page.render(scale=scale, may_draw_forms=True)
+    return bitmap.to_numpy()[:, :, :3].copy(), min(width, height)

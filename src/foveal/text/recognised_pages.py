@@ -1,0 +1,80 @@
+"""Pages recognised one by one, each kept: a broken-off scan goes on at its next page; added again, it is there.
+
+    pages = recognised_pages([3, 4], picture_of, key=digest, cache=folder, on_page=told)      # {3: Page, 4: Page}
+
+Kept      CACHE/KEY/engine, page by page, as JSON: what recognition gave, before it is put in order; it can be made anew
+Key       of the file's bytes: another file of the same name is another one
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import astuple
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from foveal.evaluation.files import whole_file
+from foveal.text.recognition import SIDE, Page, Written, engine_name, recognised
+
+if TYPE_CHECKING:
+    from foveal.text.recognition import Picture
+
+VERSION = 1
+"""Of what is kept: another one is recognised anew."""
+
+logger = logging.getLogger("foveal.text.recognition")
+
+
+def recognised_pages(
+    numbers: Sequence[int],
+    picture_of: Callable[[int], tuple[Picture, float]],
+    *,
+    key: str,
+    cache: Path | None,
+    on_page: Callable[[int, int], None] = lambda _read, _of: None,
+) -> dict[int, Page]:
+    """The pages of these numbers; `picture_of` gives a page's picture and the points of its shorter side.
+
+    `on_page` hears how many are done, and of how many; what it raises ends it. A page without a picture is empty.
+    """
+    folder = cache / key / f"{engine_name().replace(' ', '-')}-{VERSION}" if cache else None
+    found, turns = dict[int, Page](), 0
+    for number in numbers:
+        path = folder / f"{number}.json" if folder else None
+        page = _kept(path)
+        if page is None:
+            picture, side = picture_of(number)
+            page = recognised(picture, side=side or SIDE, turns=turns) if picture.size else Page()
+            _keep(page, path)
+        found[number], turns = page, page.turns if page.lines else turns
+        on_page(len(found), len(numbers))
+    return found
+
+
+def key_of(content: bytes) -> str:
+    """The key of a file's bytes."""
+    return hashlib.sha256(content).hexdigest()[:32]
+
+
+def _kept(path: Path | None) -> Page | None:
+    with suppress(OSError, ValueError, TypeError, KeyError):  # lost, or cut short with the machine's power
+        if path:
+            told = json.loads(path.read_text(encoding="utf-8"))
+            lines = tuple(Written(str(line[0]), *map(float, line[1:])) for line in told["lines"])
+            return Page(lines, float(told["sure"]), int(told["turns"]))
+    return None
+
+
+def _keep(page: Page, path: Path | None) -> None:
+    if path is None:
+        return
+    try:
+        with whole_file(path) as partial:
+            told = {"sure": page.sure, "turns": page.turns, "lines": [astuple(line) for line in page.lines]}
+            partial.write_text(json.dumps(told, ensure_ascii=False), encoding="utf-8")
+    except OSError as error:  # it costs time only
+        logger.warning("A recognised page could not be kept: %s", error)

@@ -1,0 +1,257 @@
+"""Text in pictures of pages: lines with their places, by RapidOCR (PP-OCR's models, run by ONNX Runtime).
+
+    page = recognised(picture)      # (height, width, 3) uint8, BGR -> Page: lines in points, the top at y = 0
+
+Turned    a page that lies on its side or stands on its head is read as its letters read best; one that is a little
+          askew is set upright, so that lines of one row stand at one height
+Left out  lines of which the models are less sure than one half; what is written by hand is mostly lost
+Letters   Latin with its accents, Chinese and Japanese; other scripts are not told apart by these models
+Needs     `pip install 'foveal[ocr]'`: the models come in the package, nothing is fetched; one page is read at a time,
+          by all cores
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from foveal.errors import InputError, UnreadableSource
+from foveal.text.ink import em_of, ink_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Picture = NDArray[np.uint8]
+
+NEEDED = ("rapidocr", "onnxruntime")
+
+INSTALL = "pip install 'foveal[ocr]'"
+"""How text recognition comes to be there."""
+
+LONGEST = 2000
+"""Pixels of a picture's longer side: an A4 page at 171 dots an inch. More cost time and find no more words."""
+
+SIDE = 595.0
+"""Points of a page's shorter side, where nothing says how large it is: that of A4."""
+
+SURE = 0.85
+"""Mean certainty of a page's letters below which it is tried turned, too."""
+
+SHORTEST = 3
+"""Letters of a line whose shape tells how the page lies."""
+
+LEVEL = 5.0
+"""A line so many times as wide as high tells how far the page is askew."""
+
+logger = logging.getLogger("foveal.text.recognition")
+
+_ONE = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A line, or a part of one before a wide gap, and where it stands: in points, from the left and from the top.
+
+    `size` of its letters, and the width of their `stroke`, in points; 0 where they cannot be told.
+    """
+
+    text: str
+    left: float
+    top: float
+    right: float
+    bottom: float
+    size: float = 0.0
+    stroke: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What was recognised on a page; `sure`: the models' mean certainty of its letters, from 0 to 1; `turns`: quarters
+    by which it was turned to the left to be read."""
+
+    lines: tuple[Written, ...] = ()
+    sure: float = 0.0
+    turns: int = 0
+
+    @property
+    def letters(self) -> int:
+        """How many characters were recognised."""
+        return sum(len(line.text) for line in self.lines)
+
+
+@dataclass(frozen=True, slots=True)
+class _Box:
+    """A line as the models give it: its corners from the upper left one, clockwise, in pixels."""
+
+    text: str
+    sure: float
+    corners: tuple[tuple[float, float], ...]
+
+    @property
+    def width(self) -> float:
+        return math.dist(self.corners[0], self.corners[1])
+
+    @property
+    def height(self) -> float:
+        return math.dist(self.corners[0], self.corners[3])
+
+
+PICTURES = (".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".webp", ".bmp", ".gif")
+"""How the names of pictures end that are read (see `pictures.py`)."""
+
+OCR = ("auto", "all", "off")
+"""What is recognised: scanned pages, and pictures that are named themselves, where recognition is installed; pictures
+in folders, too; nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecognitionSettings:
+    """How text in pictures is read."""
+
+    ocr: str = "auto"  # of OCR
+    cache: Path | None = None  # where recognised pages are kept
+
+    def __post_init__(self) -> None:
+        if self.ocr not in OCR:
+            raise InputError(f"The setting ocr got {self.ocr!r}; it needs one of {', '.join(OCR)}.")
+
+    @property
+    def active(self) -> bool:
+        """Whether scans are read."""
+        return self.ocr != "off" and available()
+
+
+def available() -> bool:
+    """Whether text recognition is installed."""
+    return all(find_spec(name) is not None for name in NEEDED)
+
+
+def engine_name() -> str:
+    """What recognises, with its version: pages that were recognised by another are recognised anew."""
+    return f"rapidocr {version('rapidocr')}"
+
+
+def require() -> None:
+    """UnreadableSource: text recognition is not installed."""
+    if not available():
+        raise UnreadableSource(f"Text recognition is not installed. Install it: {INSTALL}")
+
+
+def recognised(picture: Picture, *, side: float = SIDE, turns: int = 0) -> Page:
+    """The lines of a picture (height, width, 3) of a page whose shorter side has `side` points.
+
+    `turns` are tried first: pages of one scan mostly lie alike, and each try takes as long as reading the page.
+    UnreadableSource: text recognition is not installed, or cannot be loaded.
+    """
+    require()
+    with _ONE:
+        upright, boxes, turned = _upright(picture, turns)
+    scale, askew = side / max(1, min(picture.shape[:2])), _askew(boxes)
+    return Page(tuple(_placed(box, upright, askew, scale) for box in boxes), round(_sure(boxes), 3), turned)
+
+
+def _upright(picture: Picture, turns: int) -> tuple[Picture, list[_Box], int]:
+    """The picture turned as most of it can be read, its lines, and the quarters by which it was turned."""
+    tried = [_turned(picture, turns)]
+    _, boxes, _ = tried[0]
+    if not boxes or not _doubtful(boxes):  # where nothing is found, turning finds nothing either
+        return tried[0]
+    for more in (2, 1, 3) if 2 * _lying(boxes) >= 1 else (1, 3, 2):
+        tried.append(_turned(picture, (turns + more) % 4))
+        if not _doubtful(tried[-1][1]):
+            return tried[-1]
+    return max(tried, key=lambda one: _legible(one[1]))
+
+
+def _turned(picture: Picture, turns: int) -> tuple[Picture, list[_Box], int]:
+    import numpy as np
+
+    turned = np.ascontiguousarray(np.rot90(picture, turns))
+    return turned, _boxes(turned), turns
+
+
+def _doubtful(boxes: Sequence[_Box]) -> bool:
+    return 2 * _lying(boxes) < 1 or _sure(boxes) < SURE
+
+
+def _legible(boxes: Sequence[_Box]) -> float:
+    return _lying(boxes) * _sure(boxes)
+
+
+def _lying(boxes: Sequence[_Box]) -> float:
+    """The share of letters that stand in lines from side to side."""
+    told = [box for box in boxes if len(box.text) >= SHORTEST] or boxes
+    lying = sum(len(box.text) for box in told if box.width >= box.height)
+    return lying / max(1, sum(len(box.text) for box in told))
+
+
+def _sure(boxes: Sequence[_Box]) -> float:
+    return sum(len(box.text) * box.sure for box in boxes) / max(1, sum(len(box.text) for box in boxes))
+
+
+def _askew(boxes: Sequence[_Box]) -> float:
+    """The angle by which the lines fall to the right, in radians."""
+    long = [box for box in boxes if box.width > LEVEL * box.height] or boxes
+    return median(math.atan2(b[1] - a[1], b[0] - a[0]) for a, b in (box.corners[:2] for box in long)) if long else 0.0
+
+
+def _placed(box: _Box, picture: Picture, askew: float, scale: float) -> Written:
+    """Where a line stands on the page set upright, and how it is drawn, in points."""
+    cos, sin = math.cos(askew), math.sin(askew)
+    across = [scale * (x * cos + y * sin) for x, y in box.corners]
+    down = [scale * (y * cos - x * sin) for x, y in box.corners]
+    left, top, right, bottom = (round(one, 1) for one in (min(across), min(down), max(across), max(down)))
+    ink = ink_of(_cut(picture, box))
+    size, stroke = scale * ink.band / em_of(box.text), scale * ink.stroke
+    return Written(box.text, left, top, right, bottom, round(size, 2), round(stroke, 3))
+
+
+def _cut(picture: Picture, box: _Box) -> Any:
+    """A line alone, set upright, (height, width) in grey."""
+    import cv2
+    import numpy as np
+
+    width, height = max(1, round(box.width)), max(1, round(box.height))
+    corners = np.array([(0, 0), (width, 0), (width, height), (0, height)], np.float32)
+    to = cv2.getPerspectiveTransform(np.array(box.corners, np.float32), corners)
+    cut = cv2.warpPerspective(picture, to, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.cvtColor(cut, cv2.COLOR_BGR2GRAY)
+
+
+def _boxes(picture: Picture) -> list[_Box]:
+    found = _engine()(picture)
+    if found.txts is None or found.boxes is None:
+        return []
+    rows = zip(found.txts, found.scores, found.boxes.tolist(), strict=True)
+    return [_Box(" ".join(text.split()), float(score), tuple(map(tuple, corners))) for text, score, corners in rows]
+
+
+@lru_cache(maxsize=1)
+def _engine() -> Any:
+    """The models, loaded once. They log to their own handler, which writes colours on standard error: errors only."""
+    try:
+        from rapidocr import RapidOCR
+
+        return RapidOCR(
+            params={
+                "Global.log_level": "error",
+                "Global.use_cls": False,  # turned lines are found by turning the page
+                "Global.max_side_len": LONGEST,
+                "EngineConfig.onnxruntime.enable_cpu_mem_arena": True,  # a fifth faster, for 0.8 GB
+                "EngineConfig.onnxruntime.intra_op_num_threads": len(os.sched_getaffinity(0)),
+            }
+        )
+    except (ImportError, OSError) as error:
+        logger.warning("Text recognition cannot be loaded.", exc_info=error)
+        raise UnreadableSource(f"Text recognition cannot be loaded ({error}). Install it anew: {INSTALL}") from error
