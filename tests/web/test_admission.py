@@ -218,6 +218,8 @@ def test_a_body_that_stops_coming_ends_in_408(tmp_path: Path, monkeypatch: pytes
         ("GET /api/library/search?q=mill", "search"),
         ("GET /api/library/search?q=mill&rank=pairwise", "rank"),
         ("GET /api/jobs/abc/events", "stream"),
+        ("POST /v1/chat/completions", "stream"),
+        ("GET /v1/models", "page"),
     ],
 )
 def test_what_a_request_costs(address: str, kind: str) -> None:

@@ -37,7 +37,7 @@ from foveal.web.site import SiteSettings
 ONE_CLICK = "/u/{token}"
 """The one address that is posted to from elsewhere (RFC 8058); it takes a token that nobody can guess."""
 
-FOR_PROGRAMS = "/api/"
+FOR_PROGRAMS = ("/api/", "/v1/")
 """Routes that programs call, without a form's token; a browser of another site is refused all the same."""
 
 XSS = "\"'><script>alert(1)</script><svg onload=alert(1)>"
@@ -246,7 +246,7 @@ def test_where_visitors_may_only_look_they_write_nothing(tmp_path: Path, known: 
     added = Library.open(settings=settings).add_documents([Document.of("x:mill", STORY, "The mill")]).added
     visitor = visitor_of(app)
     for one in WRITES:
-        if one.path.startswith(("/library", "/ask", "/research", "/api/")):
+        if one.path.startswith(("/library", "/ask", "/research", *FOR_PROGRAMS)):
             path = one.address(known | {"which": added[0]})
             fields = {"question": "Who?", "source": "library", "pasted": "A text that is long enough"}
             headers = {"origin": AT, "sec-fetch-site": "same-origin"}

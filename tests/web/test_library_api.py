@@ -231,7 +231,8 @@ def test_every_call_is_described_with_what_it_answers_and_refuses(client: TestCl
         assert all("Retry-After" in call["responses"][one]["headers"] for one in ("429", "503")), key
         assert "Successful Response" not in str(call["responses"]), key
         assert all(one["description"] for one in call.get("parameters", ())), key
-        assert call["responses"]["400"]["content"]["application/json"]["schema"]["$ref"].endswith("/Error"), key
+        refusal = "ChatError" if key[1].startswith("/v1/") else "Error"
+        assert call["responses"]["400"]["content"]["application/json"]["schema"]["$ref"].endswith(f"/{refusal}"), key
         if status != "204":
             kind, content = next(iter(first["content"].items()))
             assert kind != "application/json" or content["schema"], key

@@ -56,7 +56,7 @@ all           POST /mail/{token} · POST /u/{token}
 writers       POST /library/add · POST /library/judge · POST /library/{which}/read · POST /ask · POST /research
 writers       POST /api/research/runs · POST /api/research/solve · GET /papers/submit · POST /papers/submit
 writers       POST /api/papers · POST /api/library · POST /api/library/files · POST /api/ask
-writers       POST /api/library/{which}/read
+writers       POST /api/library/{which}/read · POST /v1/chat/completions
 keepers       GET /library/{which}/remove · POST /library/{which}/remove · POST /jobs/{key}/cancel
 keepers       GET /library/{which}/rename · POST /library/{which}/rename · PATCH /api/library/{which}
 keepers       DELETE /api/library/{which} · DELETE /api/jobs/{key}
@@ -149,7 +149,8 @@ def mill(app: FastAPI) -> str:
     return library.documents()[0].id
 
 
-FOR_PROGRAMS = sorted(key for key in TOLD if key[1].startswith("/api/"))
+PROGRAMS = ("/api/", "/v1/")
+FOR_PROGRAMS = sorted(key for key in TOLD if key[1].startswith(PROGRAMS))
 
 
 @pytest.mark.parametrize("route", FOR_PROGRAMS, ids=lambda route: f"{route[0]} {route[1]}")
@@ -195,7 +196,7 @@ def called(browser: Visitor, one: Called, *, program_alone: bool = False) -> Any
     key = site.jobs.start(Idle(), whose="person 999").id if "/jobs/" in one.path else run
     which = mill(browser.app) if one.path.removeprefix("/api").startswith("/library") else PAPER
     path = one.address({"paper": PAPER, "number": "1", "token": "x" * 43, "key": key, "which": which})
-    if one.path.startswith("/api/"):
+    if one.path.startswith(PROGRAMS):
         headers = {} if program_alone else {"origin": AT, "sec-fetch-site": "same-origin"}
         body: dict[str, Any] = {"json": {"question": "", "inputs": ""}}
         if one.path.endswith("/files"):

@@ -1,4 +1,4 @@
-"""Programs with a token: their person below /api/ and nowhere else; no cookie, no form's token, no other's limits."""
+"""Programs with a token: their person below /api/ and /v1/ alone; no cookie, no form's token, no other's limits."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_token_opens_no_page_and_changes_no_account(app: FastAPI) -> None:
     assert client.get("/settings/tokens").status_code == 303
     told = client.post("/settings/tokens", data={"name": "another"})
     assert told.status_code == 403
-    assert "taken below /api/ alone" in told.text
+    assert "taken below /api/ and /v1/ alone" in told.text
     assert client.get("/admin").status_code == 303
 
 

@@ -4,8 +4,8 @@
     found = person_of_token(database, secret)                  # on every request: the person, None for nobody
     tokens(database, ana); revoke(database, ana, made.token.id)
 
-Sent       `Authorization: Bearer foveal_…`, to the addresses below /api/ alone: with a token nobody changes an account,
-           nor makes another token
+Sent       `Authorization: Bearer foveal_…`, to the addresses below /api/ and /v1/ alone: with a token nobody changes an
+           account, nor makes another token
 May        what its person may, as they are now; it ends with the account
 Kept       as SHA-256, with its first characters, by which its owner tells tokens apart. The prefix lets whoever looks
            for secrets in code find one, and tells ours from what proxies and other clients send as a bearer

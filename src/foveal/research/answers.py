@@ -7,14 +7,13 @@ found.to_markdown(), found.to_html(), found.to_json()
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from foveal.research.citations import MARK, borne_out, cited, fitting, not_borne_out, said_before
 from foveal.research.graph import Graph
-from foveal.research.markdown import address, one_line, plain
+from foveal.research.markdown import address, linkless, one_line, plain
 from foveal.research.state import RunState
 from foveal.types import Answer, Citation, Span
 
@@ -62,7 +61,7 @@ class Researched(Answer):
 
     def to_markdown(self) -> str:
         """The answer, its sources, and what is missing."""
-        lines = [f"# {one_line(self.question)}", _linkless(MARK.sub(_bracket, self.text))]
+        lines = [f"# {one_line(self.question)}", linkless(MARK.sub(_bracket, self.text))]
         if self.stopped_by:
             lines.append(f"*Not complete: {STOPPED.get(self.stopped_by, self.stopped_by)}.*")
         if self.by_itself:
@@ -211,20 +210,6 @@ def _place_json(one: Citation) -> dict[str, Any]:
 
 def _quoted(one: Citation) -> str:
     return f"“{plain(one.quote)}”"
-
-
-def _linkless(text: str) -> str:
-    """A model's Markdown in which nothing is a link, a picture or HTML: the addresses in it were checked by nobody.
-
-    What stands in fences of code is shown as it is.
-    """
-    parts = re.split(r"(^```.*?^```[ \t]*$)", text, flags=re.MULTILINE | re.DOTALL)
-    return "".join(part if place % 2 else _escaped(part) for place, part in enumerate(parts))
-
-
-def _escaped(text: str) -> str:
-    text = re.sub(r"<(?=[a-z/!?])", r"\<", text.replace("](", "]\\("), flags=re.IGNORECASE)
-    return re.sub(r"^([ >]*)\[(?=[^\]\n]+\]:)", r"\1\[", text, flags=re.MULTILINE)
 
 
 def _node_json(graph: Graph, name: str) -> dict[str, Any]:

@@ -27,6 +27,34 @@ def plain(text: str) -> str:
     return _ACTIVE.sub(r"\\\1", one_line(text))
 
 
+def linkless(text: str) -> str:
+    """A model's Markdown in which nothing is a link, a picture or HTML: the addresses in it were checked by nobody.
+
+    What stands in fences of code is shown as it is; one that is left open is closed.
+    """
+    from markdown_it import MarkdownIt
+
+    lines = re.sub(r"\r\n?", "\n", text).rstrip().split("\n")
+    fences = [one for one in MarkdownIt("commonmark", {"html": False}).parse("\n".join(lines)) if one.type == "fence"]
+    held = {number for one in fences if one.level == 0 and one.map for number in range(*one.map)}
+    shown = [line if number in held else _inert(line) for number, line in enumerate(lines)]
+    last = max(held, default=-1)
+    if last == len(lines) - 1 and not _closes(lines[last], fences[-1].markup, fences[-1].map):
+        shown.append(fences[-1].markup)
+    return "\n".join(shown)
+
+
+def _closes(line: str, markup: str, place: list[int] | None) -> bool:
+    """Whether the last line of a fence ends it; one of a single line is but its beginning."""
+    ends = re.fullmatch(rf" {{0,3}}{re.escape(markup)}{re.escape(markup[0])}*[ \t]*", line)
+    return ends is not None and place is not None and place[1] - place[0] > 1
+
+
+def _inert(line: str) -> str:
+    line = line.replace("](", "]\\(").replace("]:", "]\\:")
+    return re.sub(r"(?<!\\)((?:\\\\)*)<(?=[a-z/!?])", r"\1\\<", line, flags=re.IGNORECASE)
+
+
 def address(url: str | None) -> str:
     """An address as it stands between < and >: nothing in it ends the line."""
     return re.sub(r"[<>\s\x00-\x1f\x7f]", lambda found: quote(found[0]), url or "")

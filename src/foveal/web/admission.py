@@ -8,7 +8,8 @@
     fetch     papers that are submitted: another server is asked        FETCHES, FETCHES_WAITING
     write     forms, once they have come whole                          WRITES, WRITES_WAITING
     upload    files, from their first byte: they lie on the disk        UPLOADS, of one address UPLOADS_OF_ONE
-    stream    server-sent events, open as long as a page is             settings.streams
+    stream    server-sent events, open as long as a page is; answers    settings.streams
+              that a chat client waits for
     free      /health, /ready, /metrics, static files                   any number
 
 Why         Without this, requests that come faster than they are answered pile up: each waits longer, those that nobody
@@ -32,9 +33,10 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote_plus
 
 from fastapi import HTTPException, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from foveal.web.json_errors import as_json
 from foveal.web.settings import WebSettings
 
 WRITES, WRITES_WAITING = 6, 256
@@ -58,6 +60,9 @@ FREE = ("/static/", "/health", "/ready", "/metrics")
 
 SEARCHED = ("/following", "/topics/", "/feed/q/", "/feed/topic/")
 """Where lists begin that are searched for."""
+
+CHAT = "/v1/chat/completions"
+"""Where an answer is waited for, streamed or not: nothing else may wait behind it."""
 
 UPLOADED = ("/library/add", "/api/library/files")
 """Where files are sent to."""
@@ -255,8 +260,8 @@ def refusal(request: Request, seconds: int, said: str = "", status: int = 503) -
     """What somebody gets who cannot come in: made from nothing, since the database has enough to do."""
     said = said or _said(seconds)
     headers = {"retry-after": str(seconds), "cache-control": "no-store"}
-    if request.url.path.startswith("/api/") or "application/json" in request.headers.get("accept", ""):
-        return JSONResponse({"error": said}, status, headers)
+    if (told := as_json(request, status, said, headers)) is not None:
+        return told
     html = f'<!doctype html><html lang="en"><title>Not now</title><h1>Not now</h1><p>{said}</p></html>'
     return HTMLResponse(html, status, headers)
 
@@ -286,6 +291,8 @@ def kind_of(scope: Scope) -> str:
         return "fetch"
     if path == "/api/papers" and scope["method"] == "POST":
         return "fetch"
+    if path == CHAT:
+        return "stream"
     if scope["method"] not in ("GET", "HEAD"):
         return "upload" if path in UPLOADED else "write"
     if path.startswith(FREE):

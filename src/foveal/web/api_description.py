@@ -1,7 +1,7 @@
 """The OpenAPI description of the API, as it is: what FastAPI makes of the routes, with what it cannot know.
 
 Summaries     the first sentence of each route's own words, in the place of its name in the code
-Refusals      `{"error": "…"}`, 400 also for what FastAPI itself would refuse with 422
+Refusals      `{"error": "…"}`, below /v1/ in OpenAI's shape; 400 also for what FastAPI itself would refuse with 422
 Tokens        that a call may bring one, and that those who change something need one where members write
 """
 
@@ -15,14 +15,18 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from foveal.web.json_errors import OPENAI
+
 ABOUT = """What a site holds, for programs. Calls that only look need nothing. Where members write, those that add, ask,
 read, research or remove send a token, which its person makes in the settings: `Authorization: Bearer foveal_…`. It may
-what its person may. Every refusal is JSON, `{"error": "…"}`; 429 and 503 say in `Retry-After` when to come again."""
+what its person may. Every refusal is JSON, `{"error": "…"}`, below /v1/ in OpenAI's own shape; 429 and 503 say in
+`Retry-After` when to come again."""
 
 TAGS = {
     "papers": "The papers, in the shapes of the Hugging Face Hub.",
     "library": "Documents: search, adding, asking, reading. What takes a while answers with a job.",
     "research": "Questions that no single page answers, and reports.",
+    "chat": "The library as a model, for clients of OpenAI's chat protocol; refusals have the shape that these read.",
 }
 
 REFUSALS = {
@@ -58,6 +62,7 @@ PARAMETERS = {
     "k": "Passages at most.",
     "key": "As the call that began it gave it.",
     "limit": "Entries at most.",
+    "model": "As the list of models has it.",
     "month": "A month, such as 2026-10.",
     "p": "Which page of the list.",
     "q": "The question, or words.",
@@ -89,11 +94,7 @@ def described(app: FastAPI) -> dict[str, Any]:
         kept = parts.setdefault("schemas", {})
         for name in ("HTTPValidationError", "ValidationError"):
             kept.pop(name, None)
-        kept["Error"] = {
-            "type": "object",
-            "properties": {"error": {"type": "string", "description": "What is wrong, and what to do."}},
-            "required": ["error"],
-        }
+        kept |= _refusals()
         made = _renamed(made)
         for path, methods in made["paths"].items():
             for method, call in methods.items():
@@ -140,13 +141,27 @@ def _complete(call: dict[str, Any], method: str, path: str) -> None:
     answers.pop("422", None)
     for status in answers:
         answers[status]["description"] = GIVES[status]
-    found = ("400", "404") if "{" in path else ("400",)
+    found = ("400", "404") if "{" in path or path.startswith(OPENAI) else ("400",)
     for status in (*found, "401", "429", "503", *(("403", "413") if method in CHANGES else ())):
-        refusal = {"schema": {"$ref": "#/components/schemas/Error"}}
+        shape = "ChatError" if path.startswith(OPENAI) else "Error"
+        refusal = {"schema": {"$ref": f"#/components/schemas/{shape}"}}
         told = {"description": REFUSALS[status], "content": {"application/json": refusal}}
         if status in COMES_AGAIN:
             told["headers"] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
         answers.setdefault(status, told)
+
+
+def _refusals() -> dict[str, Any]:
+    """The shapes of a refusal: the API's, and that of OpenAI's protocol (json_errors.py)."""
+    said = {"type": "string", "description": "What is wrong, and what to do."}
+    maybe = {"anyOf": [{"type": "string"}, {"type": "null"}]}
+    field = maybe | {"description": "The field that is wrong."}
+    whole = _object(message=said, type={"type": "string"}, param=field, code=maybe)
+    return {"Error": _object(error=said), "ChatError": _object(error=whole)}
+
+
+def _object(**fields: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": fields, "required": list(fields)}
 
 
 def _renamed(made: dict[str, Any]) -> dict[str, Any]:

@@ -179,13 +179,14 @@ def state_of(job: Job, ahead: int) -> JobState:
         progress=Progress(text=job.progress.text, done=done, total=total),
         ahead=ahead,
         error=job.error,
-        answer=_answer(work) if job.state == "done" else None,
+        answer=answer_of(work) if job.state == "done" else None,
         became=[_became(one) for one in work.outcome] if job.state == "done" and isinstance(work, AddWork) else None,
         page=job.page,
     )
 
 
-def _answer(work: Any) -> Answer | None:
+def answer_of(work: Any) -> Answer | None:
+    """The answer that a question, or a reading, has come to; None: none yet, or it is another work."""
     if isinstance(work, AskWork) and work.answer is not None:
         seconds: float | None = work.answer.seconds
         return _told(work.answer.text, work.answer.found, work.answer.unsupported, work.citations, seconds)

@@ -26,7 +26,6 @@ from typing import Any
 from anyio import to_thread
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -34,7 +33,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match
 
 from foveal import __version__
-from foveal.errors import FovealError, InputError, NotAllowed, TooMany, UnknownDocument, UnknownPaper, UnknownRun
+from foveal.errors import FovealError, TooMany
 from foveal.papers.mail.postman import Postman
 from foveal.papers.mail.signing import dkim_of
 from foveal.settings import Settings
@@ -43,6 +42,7 @@ from foveal.web.api_description import described
 from foveal.web.closing import closed_by_signals
 from foveal.web.collector import settle
 from foveal.web.health import HostCheck, samples
+from foveal.web.json_errors import as_json, status_of
 from foveal.web.measured import Measured, Measures
 from foveal.web.models import LocalModels, Models
 from foveal.web.pages import page
@@ -86,6 +86,7 @@ ROUTERS: tuple[str, ...] = (
     "research_streams",
     "research_api",
     "library_api",
+    "chat_protocol",
     "health",
     "paper_page",
 )
@@ -182,15 +183,6 @@ def use_mail(site: Site) -> None:
         site.deliver = Postman(home, site.mail, dkim=dkim_of(site.mail, home))
 
 
-def status_of(error: FovealError) -> int:
-    """The HTTP status that an error of ours stands for."""
-    if isinstance(error, UnknownDocument | UnknownPaper | UnknownRun):
-        return 404
-    if isinstance(error, NotAllowed | TooMany):
-        return 403 if isinstance(error, NotAllowed) else 429
-    return 400 if isinstance(error, InputError) else 503
-
-
 def _our_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, FovealError)
     status = status_of(error)
@@ -230,7 +222,10 @@ def _http_error(request: Request, error: Exception) -> Response:
         headers["allow"] = ", ".join(sorted(_methods(request)))
         said[405] = f"This address takes {headers['allow']}, and not {request.method}."
     message = detail or said.get(error.status_code, "This did not work.")
-    return _told(request, error.status_code, message, headers, sign_in_first=isinstance(error, SignInFirst))
+    param = getattr(error, "param", None)
+    return _told(
+        request, error.status_code, message, headers, param=param, sign_in_first=isinstance(error, SignInFirst)
+    )
 
 
 def _methods(request: Request) -> set[str]:
@@ -247,7 +242,8 @@ def _wrong_parameter(request: Request, error: Exception) -> Response:
     name = ".".join(str(part) for part in first["loc"][1:])
     if first["loc"] == ("body",):
         return _told(request, 400, NO_BODY)
-    return _told(request, 400, f"The parameter {name or 'of this page'} cannot be read: {first['msg']}.")
+    said = f"The parameter {name or 'of this page'} cannot be read: {first['msg']}."
+    return _told(request, 400, said, param=name or None)
 
 
 def _unforeseen(request: Request, error: Exception) -> Response:  # noqa: ARG001
@@ -256,9 +252,17 @@ def _unforeseen(request: Request, error: Exception) -> Response:  # noqa: ARG001
     return _told(request, 500, said, HEADERS | {"cache-control": "no-store"})
 
 
-def _told(request: Request, status: int, message: str, headers: Any = None, *, sign_in_first: bool = False) -> Response:
-    if request.url.path.startswith("/api/") or "application/json" in request.headers.get("accept", ""):
-        return JSONResponse({"error": message}, status, headers)
+def _told(
+    request: Request,
+    status: int,
+    message: str,
+    headers: Any = None,
+    *,
+    param: str | None = None,
+    sign_in_first: bool = False,
+) -> Response:
+    if (refusal := as_json(request, status, message, headers, param)) is not None:
+        return refusal
     known = {"status": status, "message": message, "sign_in_first": sign_in_first}
     known |= what_was_sent(request, status, message)
     return page(request, "error.html", known, status=status, headers=headers)

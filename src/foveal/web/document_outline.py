@@ -17,7 +17,7 @@ from foveal.retrieval.document_passages import document_passages
 from foveal.retrieval.store import Store
 from foveal.text.code_blocks import Code, code_blocks
 from foveal.text.headings import Heading
-from foveal.text.programs import CODE, headings_as
+from foveal.text.programs import CODE, headings_as, language_of
 from foveal.text.table_cells import Grid, grids_of
 from foveal.text.topic_outline import MOST, Topic, TopicOutline, titled, topic_outline
 from foveal.text.wrapping import unwrapped
@@ -63,7 +63,7 @@ class Contents:
 
 def contents_of(store: Store, document: Document, cut: Sequence[int], *, newest: bool, detail: int = 0) -> Contents:
     """The contents, by the step `detail` (0: the usual one; one too many: the finest)."""
-    outline = _outline(store, document.id, document.revision, document.text, document.metadata.get("kind"), newest)
+    outline = _outline(store, document.id, document.revision, document.text, language_of(document), newest)
     steps = outline.steps()
     if not steps:
         return Contents(_pages(document, cut), [], 0)
@@ -77,7 +77,7 @@ def contents_of(store: Store, document: Document, cut: Sequence[int], *, newest:
 
 def headings_of(document: Document) -> tuple[Heading, ...]:
     """The headings of a text: a reader goes from part to part of one document."""
-    return _headings(document.revision, document.text, document.metadata.get("kind"))
+    return _headings(document.revision, document.text, language_of(document))
 
 
 def code_of(document: Document) -> tuple[Code, ...]:
@@ -130,8 +130,8 @@ def _pages(document: Document, cut: Sequence[int]) -> list[Entry]:
 
 
 @lru_cache(maxsize=4)
-def _headings(revision: str, text: str, kind: object) -> tuple[Heading, ...]:  # noqa: ARG001 (a hash is compared faster)
-    return tuple(headings_as(text, kind))
+def _headings(revision: str, text: str, language: str | None) -> tuple[Heading, ...]:  # noqa: ARG001 (a hash is fast)
+    return tuple(headings_as(text, language))
 
 
 @lru_cache(maxsize=4)
@@ -140,10 +140,12 @@ def _code(revision: str, text: str, indented: bool) -> tuple[Code, ...]:  # noqa
 
 
 @lru_cache(maxsize=4)
-def _outline(store: Store, document_id: str, revision: str, text: str, kind: object, newest: bool) -> TopicOutline:
+def _outline(
+    store: Store, document_id: str, revision: str, text: str, language: str | None, newest: bool
+) -> TopicOutline:
     """Of an earlier text, whose passages are no longer there, the headings alone."""
     places, vectors = document_passages(store, document_id) if newest else ([], None)
-    return topic_outline(text, _headings(revision, text, kind), places, vectors)
+    return topic_outline(text, _headings(revision, text, language), places, vectors)
 
 
 @lru_cache(maxsize=8)

@@ -37,14 +37,14 @@ from foveal.web.report_views import is_report
 from foveal.web.request_limits import limited
 from foveal.web.research_desk import Desk, sources_named
 from foveal.web.research_pages import begun, owner_of
-from foveal.web.research_streams import ALIVE, followed
+from foveal.web.research_streams import followed
 from foveal.web.research_work import Asked
 from foveal.web.rights import Needs
 from foveal.web.safety import COOKIE
 from foveal.web.signed_in import ours, private, token_sent
 from foveal.web.site import site_of
 from foveal.web.small_forms import SmallForms
-from foveal.web.streams import HEADERS, Events
+from foveal.web.streams import ALIVE, HEADERS, Events
 
 if TYPE_CHECKING:
     from foveal.models.chat import Message

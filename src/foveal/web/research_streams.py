@@ -30,7 +30,7 @@ from foveal.web.research_pages import owner_of, rendered
 from foveal.web.research_parts import known_of
 from foveal.web.rights import may
 from foveal.web.site import site_of
-from foveal.web.streams import HEADERS, KEEP_ALIVE_S, Events, began_after
+from foveal.web.streams import ALIVE, HEADERS, KEEP_ALIVE_S, Events, began_after
 
 EVERY_S = 0.3
 """Least seconds between two lots of parts."""
@@ -38,7 +38,6 @@ EVERY_S = 0.3
 POLL_S = 1.0
 """Seconds between two looks at a run of another process."""
 
-ALIVE = ": still here\n\n"
 GRAPH = frozenset(("run", "graph.reset", "graph.node", "graph.edge", "node.state", "node.selected", "node.page"))
 ANSWER = frozenset(("answer.delta", "answer.reset", "refs", "done"))
 STEPS = frozenset(("run", "plan.chosen", "brief", "step.begun", "step", "source", "draft", "done"))

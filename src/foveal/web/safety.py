@@ -174,7 +174,7 @@ def _has_charset(kind: str) -> bool:
     return named and not (kind.count("charset") == 1 and re.search(r';\s*charset="?utf-?8"?\s*(?:;|$)', kind))
 
 
-ELSEWHERE = " Tokens are for programs, and taken below /api/ alone: see /api."
+ELSEWHERE = " Tokens are for programs, and taken below /api/ and /v1/ alone: see /api."
 CHARSET_MESSAGE = "A form is read as UTF-8 only. Send it again without another charset."
 NUL_MESSAGE = "What was sent holds the character NUL, which no text has. Take it out, and send the rest again."
 

@@ -7,9 +7,9 @@
 The cookie holds a random key, which scripts cannot read and other sites cannot send along with a form; the database
 knows its hash. It changes at every signing in, and with it the browser's key, so that forms of before are of no use.
 
-A program sends a token of its person (papers/tokens.py) in the place of the cookie, to the addresses below /api/ and to
-/mcp: with one that is stolen nobody changes the account. No page of another site can send it, so that it needs no
-form's token. What does not begin as ours do is another's (a proxy's, the Hub's client's own), and says nothing here.
+A program sends a token of its person (papers/tokens.py) in the place of the cookie, to the addresses below /api/ and
+/v1/, and to /mcp: with one that is stolen nobody changes the account. No page of another site can send it, so that it
+needs no form's token. What does not begin as ours do is another's (a proxy's, a client's own), and says nothing here.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from foveal.errors import FovealError
 from foveal.papers.accounts import Person
 from foveal.papers.sessions import SESSION_LIFE, local_path, session_of
 from foveal.papers.tokens import PREFIX, person_of_token
+from foveal.web.json_errors import OPENAI
 from foveal.web.limits import asked_from
 from foveal.web.safety import COOKIE as BROWSER
 from foveal.web.safety import SESSION, same_site, typed
@@ -39,7 +40,7 @@ COOKIE = SESSION
 TOOLS = "/mcp"
 """Where assistants call (agents/http.py), if the site lets them."""
 
-FOR_PROGRAMS = ("/api/", TOOLS)
+FOR_PROGRAMS = ("/api/", OPENAI, TOOLS)
 """Where addresses begin that take a token."""
 
 LONGEST = 100

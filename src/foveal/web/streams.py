@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 
@@ -32,6 +32,9 @@ from foveal.web.small_forms import MOST_ROWS, SmallForms
 
 KEEP_ALIVE_S = 15.0
 """Seconds of silence after which a comment is sent, so that nothing between takes the connection for dead."""
+
+ALIVE = ": still here\n\n"
+"""The comment."""
 
 POLL_S = 1.0
 """Seconds between two looks at a job of another process."""
@@ -99,26 +102,40 @@ def job_of(request: Request, key: str) -> Job:
 
 async def streamed(jobs: Jobs, job: Job, after: int) -> AsyncIterator[str]:
     """The events of `job` after number `after`, as they are sent; ends with the job, or with the app."""
+    yield "retry: 1000\n\n"
+    async for events in told_by(jobs, job, after):
+        for event in events:
+            yield as_text(event)
+        if not events:
+            yield ALIVE
+
+
+async def told_by(
+    jobs: Jobs, job: Job, after: int, *, silence_s: float | None = None
+) -> AsyncIterator[Sequence[JobEvent]]:
+    """The events of `job` after number `after`, in lots, until the job or the app ends.
+
+    An empty lot says that nothing happened for `silence_s` seconds (default: `KEEP_ALIVE_S`).
+    """
     loop, changed = asyncio.get_running_loop(), asyncio.Event()
 
     def wake() -> None:
         with suppress(RuntimeError):  # the loop has ended: nobody waits any more
             loop.call_soon_threadsafe(changed.set)
 
-    yield "retry: 1000\n\n"
     with job.watched(wake):
         while True:
             changed.clear()
             over = job.over
-            for event in job.since(after):
-                after = event.id
-                yield as_text(event)
+            if events := job.since(after):
+                after = events[-1].id
+                yield events
             if over or jobs.closing:
                 return
             try:
-                await asyncio.wait_for(changed.wait(), KEEP_ALIVE_S)
+                await asyncio.wait_for(changed.wait(), KEEP_ALIVE_S if silence_s is None else silence_s)
             except TimeoutError:
-                yield ": still here\n\n"
+                yield ()
 
 
 async def followed(jobs: Jobs, job: Job, after: int) -> AsyncIterator[str]:
@@ -135,7 +152,7 @@ async def followed(jobs: Jobs, job: Job, after: int) -> AsyncIterator[str]:
             yield as_text(JobEvent(after, "progress", asdict(told)))
         elif silent >= KEEP_ALIVE_S:
             silent = 0.0
-            yield ": still here\n\n"
+            yield ALIVE
         await asyncio.sleep(POLL_S)
         silent += POLL_S
         job = await to_thread.run_sync(jobs.get, job.id)
