@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -248,9 +251,9 @@ def test_a_damaged_page_is_recognised_anew(tmp_path, monkeypatch, damage):
 def test_pages_that_cannot_be_kept_are_read(tmp_path, monkeypatch, caplog):
     counted(monkeypatch)
     (tmp_path / "k").write_text("in the way")
-    found = recognised_pages([1], lambda _: (np.zeros((4, 4, 3), np.uint8), 1.0), key="k", cache=tmp_path)
-    assert found[1].lines[0].text == "page 1"
-    assert "could not be kept" in caplog.text
+    found = recognised_pages([1, 2], lambda _: (np.zeros((4, 4, 3), np.uint8), 1.0), key="k", cache=tmp_path)
+    assert [page.lines[0].text for page in found.values()] == ["page 1", "page 2"]
+    assert caplog.text.count("could not be kept") == 1
 
 
 def test_the_next_page_is_tried_as_the_last_one_lay(monkeypatch):
@@ -350,6 +353,112 @@ def test_what_is_no_picture(content, match):
         read_picture(content, name="a.png", recognition=AUTO)
 
 
+def seen(monkeypatch, failing: Sequence[int] = ()) -> list[np.ndarray]:
+    """The pictures that are given to recognition, which fails on those with these numbers."""
+    given: list[np.ndarray] = []
+
+    def looked(picture, *, side, turns=0):
+        given.append(picture)
+        if len(given) in failing:
+            raise RuntimeError("the models say no")
+        return Page((Written(f"page {len(given)}", 1, 2, 300, 14, 10.0, 1.0),), 0.9)
+
+    monkeypatch.setattr("foveal.text.recognised_pages.recognised", looked)
+    return given
+
+
+def tiff_of(count: int) -> bytes:
+    pages = [Image.new("RGB", (80, 60), (n, 200, 200)) for n in range(count)]
+    return png(pages[0], format="TIFF", save_all=True, append_images=pages[1:], compression="tiff_lzw")
+
+
+def strip_of(content: bytes, frame: int) -> tuple[int, int]:
+    """Where the points of a frame lie in the file."""
+    with Image.open(io.BytesIO(content)) as opened:
+        opened.seek(frame)
+        (start,), (length,) = opened.tag_v2[273], opened.tag_v2[279]
+    return start, start + length
+
+
+def test_of_a_tiff_with_a_damaged_page_the_others_are_read(tmp_path, monkeypatch, caplog):
+    seen(monkeypatch)
+    content = bytearray(tiff_of(3))
+    start, end = strip_of(bytes(content), 1)
+    content[start:end] = b"\xff" * (end - start)
+    (tmp_path / "fax.tif").write_bytes(content)
+    document = read_document(tmp_path / "fax.tif")
+    assert flat(document.text) == "page 1 page 2"
+    assert document.pages == (0, document.text.index("page 2"), document.text.index("page 2"))
+    assert (document.metadata["recognised_pages"], document.metadata["unread_pages"]) == (2, 1)
+    assert "Page 2 cannot be read or found" in caplog.text
+
+
+def test_of_a_tiff_that_is_cut_short_the_first_pages_are_read(monkeypatch, caplog, recwarn):
+    seen(monkeypatch)
+    content = tiff_of(4)
+    found = read_picture(content[: strip_of(content, 2)[0]], name="fax.tif", recognition=AUTO)
+    assert found.text.split("\n")[0] == "page 1"
+    assert "fax.tif is damaged behind page" in caplog.text
+    assert not recwarn.list
+
+
+def test_a_page_on_which_recognition_fails_is_left_out(monkeypatch, caplog):
+    images = [Image.new("RGB", (80, 60), (n, 0, 0)) for n in range(3)]
+    seen(monkeypatch, failing=[2])
+    found = read_pdf(scan_of(*images), name="a.pdf", max_characters=10**6, recognition=AUTO)
+    assert flat(found.text) == "page 1 page 3"
+    assert (found.recognised, found.unread) == (2, 1)
+    assert "the models say no" in caplog.text
+    seen(monkeypatch, failing=[1])
+    with pytest.raises(
+        UnreadableSource, match=r"failed on page 1, by a fault of ours \(RuntimeError: the models say no"
+    ):
+        read_pdf(scan_of(images[0]), name="a.pdf", max_characters=10**6, recognition=AUTO)
+    seen(monkeypatch, failing=[1])
+    found = read_pdf(scan_of(images[0], text=MILL), name="a.pdf", max_characters=10**6, recognition=AUTO)
+    assert flat(found.text) == flat(MILL)
+    assert (found.recognised, found.unread) == (0, 1)
+
+
+def test_pages_of_text_are_read_though_recognition_cannot_be_loaded(monkeypatch, caplog):
+    def missing(*_args, **_more) -> Page:
+        raise UnreadableSource("Text recognition cannot be loaded (libx is missing).")
+
+    monkeypatch.setattr("foveal.text.recognised_pages.recognised", missing)
+    image = Image.new("RGB", (80, 60))
+    assert MILL[:40] in read_pdf(scan_of(image, text=MILL), name="a", max_characters=10**6, recognition=AUTO).text
+    assert "Scanned pages are left out. Text recognition cannot be loaded (libx" in caplog.text
+    with pytest.raises(UnreadableSource, match="libx"):
+        read_pdf(scan_of(image, image), name="a", max_characters=10**6, recognition=AUTO)
+
+
+def test_a_long_screenshot_is_read_strip_by_strip_and_no_line_is_cut(monkeypatch):
+    given = seen(monkeypatch)
+    long = np.full((6000, 600, 3), 255, np.uint8)
+    for top in range(20, 5960, 40):
+        long[top : top + 24, 50:550:3] = 0  # lines of sixteen points between them
+    found = read_picture(png(Image.fromarray(long)), name="a.png", recognition=AUTO)
+    assert found.pages == ()
+    assert sum(len(picture) for picture in given) == 6000
+    assert (np.concatenate(given) == long).all()
+    assert all((picture[[0, -1]] == 255).all() for picture in given)
+    assert len(given) == 7
+
+
+@pytest.mark.parametrize("shape", [(2000, 20), (20, 2000), (2000, 1)], ids=str)
+def test_a_narrow_picture_is_widened_before_the_models_enlarge_it(monkeypatch, shape):
+    given: list[tuple[int, ...]] = []
+
+    def engine(picture):
+        given.append(picture.shape)
+        return SimpleNamespace(txts=None, boxes=None)
+
+    monkeypatch.setattr(recognition, "_engine", lambda: engine)
+    assert recognised(np.zeros((*shape, 3), np.uint8)) == Page()
+    assert given  # a strip is turned, too, if that may help
+    assert all(max(one) / min(one[:2]) == pytest.approx(3, rel=0.01) for one in given)
+
+
 def test_a_picture_cut_short(images):
     content = png(images[0])
     with pytest.raises(UnreadableSource, match="damaged or cut short"):
@@ -381,6 +490,12 @@ def test_pictures_of_a_folder_are_read_only_when_asked_for(tmp_path):
     assert named.kind == "picture"
 
 
+def test_pictures_of_kinds_that_are_not_read_are_told_what_to_do(tmp_path):
+    (tmp_path / "IMG_2041.HEIC").write_bytes(bytes(range(256)))
+    (found,) = discover([tmp_path / "IMG_2041.HEIC"])
+    assert "is a picture of a kind not read. Save it as JPEG or PNG" in found.reason
+
+
 def test_settings(tmp_path):
     settings = Settings.load(tmp_path, environment={"FOVEAL_OCR": "off", "FOVEAL_CACHE": str(tmp_path / "c")})
     found = load_settings(settings).recognition
@@ -400,6 +515,22 @@ def test_recognition_that_cannot_be_loaded(monkeypatch):
     monkeypatch.setattr(recognition, "_engine", missing)
     with pytest.raises(UnreadableSource, match="libx"):
         recognised(np.zeros((50, 50, 3), np.uint8))
+
+
+def test_the_models_are_loaded_anew_after_many_pages(monkeypatch):
+    loaded: list[int] = []
+
+    @lru_cache(maxsize=1)
+    def engine():
+        loaded.append(1)
+        return lambda _picture: SimpleNamespace(txts=None, boxes=None)
+
+    monkeypatch.setattr(recognition, "_engine", engine)
+    monkeypatch.setattr(recognition, "_PAGES", count(1))
+    monkeypatch.setattr(recognition, "RENEWED", 4)
+    for _ in range(9):
+        recognised(np.zeros((50, 50, 3), np.uint8))
+    assert len(loaded) == 3
 
 
 def test_keys_tell_files_apart():

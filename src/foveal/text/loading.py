@@ -325,7 +325,7 @@ def _from_picture(raw: _Raw) -> Document:
     told = _told(raw.source, "scanned pages", raw.on_part)
     found = read_picture(raw.content, name=raw.name, recognition=raw.recognition, on_page=told)
     taken = found.taken.isoformat() if found.taken else None
-    counted = {"recognised_pages": max(1, len(found.pages))}
+    counted = {"unread_pages": found.unread, "recognised_pages": max(1, len(found.pages)) - found.unread}
     return _made(raw, found.text, found.title or raw.stem, created=taken, pages=found.pages, counted=counted)
 
 

@@ -8,9 +8,11 @@ the size that those of the other pages have.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from foveal.errors import UnreadableSource
 from foveal.text.pdf_headings import Body, Line
 from foveal.text.recognised_lines import in_lines
 from foveal.text.recognised_pages import key_of, recognised_pages
@@ -18,6 +20,8 @@ from foveal.text.recognition import LONGEST, RecognitionSettings
 
 if TYPE_CHECKING:
     from foveal.text.recognition import Picture
+
+logger = logging.getLogger("foveal.text.pdf")
 
 DENSEST = 300 / 72
 """Pixels a point: of a small page no more are drawn."""
@@ -34,7 +38,14 @@ def with_scans(
 ) -> tuple[list[list[Line]], list[int]]:
     """The lines of all pages, and the numbers (from 1) of the `scanned` ones of which something was recognised."""
     numbers = sorted(scanned)
-    found = recognised_pages(numbers, picture_of, key=key_of(content), cache=recognition.cache, on_page=on_page)
+    try:
+        found = recognised_pages(numbers, picture_of, key=key_of(content), cache=recognition.cache, on_page=on_page)
+    except UnreadableSource as error:
+        if not any(line.text.strip() for page in pages for line in page):
+            raise
+        logger.warning("Scanned pages are left out. %s", error)  # the others hold text
+        return [list(page) for page in pages], []
+    numbers = [*found]
     others = [page for number, page in enumerate(pages, 1) if number not in found]
     body = Body.of(others).size if any(line.size for page in others for line in page) else 0.0
     lines = dict(zip(numbers, in_lines([found[number].lines for number in numbers], body=body), strict=True))

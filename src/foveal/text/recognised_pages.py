@@ -4,6 +4,7 @@
 
 Kept      CACHE/KEY/engine, page by page, as JSON: what recognition gave, before it is put in order; it can be made anew
 Key       of the file's bytes: another file of the same name is another one
+Failures  a page that cannot be read is left out, and the others go on; where none can be read, the first one says why
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from foveal.errors import FovealError, UnreadableSource
 from foveal.evaluation.files import whole_file
 from foveal.text.recognition import SIDE, Page, Written, engine_name, recognised
 
 if TYPE_CHECKING:
     from foveal.text.recognition import Picture
 
-VERSION = 1
+VERSION = 2
 """Of what is kept: another one is recognised anew."""
 
 logger = logging.getLogger("foveal.text.recognition")
@@ -37,22 +39,47 @@ def recognised_pages(
     cache: Path | None,
     on_page: Callable[[int, int], None] = lambda _read, _of: None,
 ) -> dict[int, Page]:
-    """The pages of these numbers; `picture_of` gives a page's picture and the points of its shorter side.
+    """The pages of these numbers, but for those that cannot be read; `picture_of` gives a page's picture and the points
+    of its shorter side.
 
     `on_page` hears how many are done, and of how many; what it raises ends it. A page without a picture is empty.
+    UnreadableSource: text recognition cannot be loaded, or no page can be read.
     """
     folder = cache / key / f"{engine_name().replace(' ', '-')}-{VERSION}" if cache else None
-    found, turns = dict[int, Page](), 0
-    for number in numbers:
+    found, failed, turns, keeps = dict[int, Page](), dict[int, UnreadableSource](), 0, True
+    for done, number in enumerate(numbers, 1):
         path = folder / f"{number}.json" if folder else None
-        page = _kept(path)
+        page: Page | UnreadableSource | None = _kept(path)
         if page is None:
-            picture, side = picture_of(number)
-            page = recognised(picture, side=side or SIDE, turns=turns) if picture.size else Page()
-            _keep(page, path)
-        found[number], turns = page, page.turns if page.lines else turns
-        on_page(len(found), len(numbers))
+            page = _read(number, picture_of, turns)
+            if keeps and isinstance(page, Page):
+                keeps = _keep(page, path)
+        if isinstance(page, Page):
+            found[number], turns = page, page.turns if page.lines else turns
+        else:
+            failed[number] = page
+        on_page(done, len(numbers))
+    if failed and not found:
+        raise next(iter(failed.values()))
+    for number, error in failed.items():
+        logger.warning("Page %d cannot be read or found. %s", number, error)
     return found
+
+
+def _read(number: int, picture_of: Callable[[int], tuple[Picture, float]], turns: int) -> Page | UnreadableSource:
+    """A page, or why it cannot be read."""
+    try:
+        picture, side = picture_of(number)
+    except UnreadableSource as error:
+        return error
+    try:
+        return recognised(picture, side=side or SIDE, turns=turns) if picture.size else Page()
+    except (FovealError, MemoryError):
+        raise
+    except Exception as error:  # of the models, or of what finds their lines
+        logger.exception("Text recognition failed on page %d", number)
+        fault = f"Text recognition failed on page {number}, by a fault of ours ({type(error).__name__}: {error})."
+        return UnreadableSource(f"{fault} The log says where; please report it.")
 
 
 def key_of(content: bytes) -> str:
@@ -69,12 +96,15 @@ def _kept(path: Path | None) -> Page | None:
     return None
 
 
-def _keep(page: Page, path: Path | None) -> None:
+def _keep(page: Page, path: Path | None) -> bool:
+    """Whether further pages can be kept: a full disk is tried, and told of, once."""
     if path is None:
-        return
+        return True
     try:
         with whole_file(path) as partial:
             told = {"sure": page.sure, "turns": page.turns, "lines": [astuple(line) for line in page.lines]}
             partial.write_text(json.dumps(told, ensure_ascii=False), encoding="utf-8")
     except OSError as error:  # it costs time only
-        logger.warning("A recognised page could not be kept: %s", error)
+        logger.warning("Recognised pages could not be kept; they are read anew the next time: %s", error)
+        return False
+    return True

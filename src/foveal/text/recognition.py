@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
 from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -54,9 +55,18 @@ SHORTEST = 3
 LEVEL = 5.0
 """A line so many times as wide as high tells how far the page is askew."""
 
+NARROWEST = 3
+"""Times its shorter side a picture is long, at most: paper is put beside a narrower one, as the models enlarge every
+picture until its shorter side has some 700 pixels, and a strip of 30 by 2000 would take 13 GB."""
+
 logger = logging.getLogger("foveal.text.recognition")
 
+RENEWED = 100
+"""Pages after which the models are loaded anew, in a second or two: the memory that ONNX Runtime keeps for the next
+page grows with each new shape of lines, by some megabytes a page."""
+
 _ONE = threading.Lock()
+_PAGES = count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +166,8 @@ def recognised(picture: Picture, *, side: float = SIDE, turns: int = 0) -> Page:
     """
     require()
     with _ONE:
+        if next(_PAGES) % RENEWED == 0:
+            _engine.cache_clear()
         upright, boxes, turned = _upright(picture, turns)
     scale, askew = side / max(1, min(picture.shape[:2])), _askew(boxes)
     return Page(tuple(_placed(box, upright, askew, scale) for box in boxes), round(_sure(boxes), 3), turned)
@@ -230,11 +242,26 @@ def _cut(picture: Picture, box: _Box) -> Any:
 
 
 def _boxes(picture: Picture) -> list[_Box]:
-    found = _engine()(picture)
+    found = _engine()(_widened(picture))
     if found.txts is None or found.boxes is None:
         return []
     rows = zip(found.txts, found.scores, found.boxes.tolist(), strict=True)
     return [_Box(" ".join(text.split()), float(score), tuple(map(tuple, corners))) for text, score, corners in rows]
+
+
+def _widened(picture: Picture) -> Picture:
+    """With paper on the right, or below, until it is not too narrow; lines stay where they are."""
+    import numpy as np
+
+    height, width = picture.shape[:2]
+    least = math.ceil(max(height, width) / NARROWEST)
+    more = (0, max(0, least - height)), (0, max(0, least - width)), (0, 0)
+    return np.pad(picture, more, constant_values=255) if least > min(height, width) else picture
+
+
+def _cores() -> int:
+    """Those that this process may use; systems other than Linux do not say it."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @lru_cache(maxsize=1)
@@ -249,7 +276,7 @@ def _engine() -> Any:
                 "Global.use_cls": False,  # turned lines are found by turning the page
                 "Global.max_side_len": LONGEST,
                 "EngineConfig.onnxruntime.enable_cpu_mem_arena": True,  # a fifth faster, for 0.8 GB
-                "EngineConfig.onnxruntime.intra_op_num_threads": len(os.sched_getaffinity(0)),
+                "EngineConfig.onnxruntime.intra_op_num_threads": _cores(),
             }
         )
     except (ImportError, OSError) as error:
