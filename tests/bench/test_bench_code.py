@@ -51,6 +51,18 @@ def test_code_is_known_by_what_it_does(package):
     assert code_digest("madecode.first") != before
 
 
+def test_a_module_that_is_imported_from_a_package_within_the_package_counts(package, tmp_path):
+    inner = tmp_path / "madecode" / "inner"
+    inner.mkdir()
+    (inner / "__init__.py").touch()
+    package(first="from madecode.inner import deep\nfrom madecode.other import B\nA = deep.C + B\n", other="B = 2\n")
+    (inner / "deep.py").write_text("C = 3\n")
+    before = code_digest("madecode.first", within="madecode")
+    (inner / "deep.py").write_text("C = 4\n")
+    code_digest.cache_clear()
+    assert code_digest("madecode.first", within="madecode") != before
+
+
 def test_compiled_sources_are_known_by_what_they_hold():
     one, other = "attention/native/roar_graph.cpp", "attention/native/grouped_softmax.cpp"
     assert native_digest(one) == native_digest(one) != native_digest(other)

@@ -239,6 +239,15 @@ def test_tables_are_rows():
     assert read(f"<w:tbl>{table}</w:tbl>").text == "| Part | Size \\| x |\n|---|---|\n| fovea | 1.5 mm |"
 
 
+def test_rows_of_fewer_cells_are_filled_up_so_that_the_head_heads_all_columns():
+    cell = "<w:tc>{}</w:tc>"
+    rows = [["Of eyes"], ["rods", "night", "120"], ["cones", "day"]]
+    table = "".join(f"<w:tr>{''.join(cell.format(paragraph(one)) for one in row)}</w:tr>" for row in rows)
+    assert read(f"<w:tbl>{table}</w:tbl>").text == (
+        "| Of eyes |  |  |\n|---|---|---|\n| rods | night | 120 |\n| cones | day |  |"
+    )
+
+
 def test_a_table_within_a_cell_is_one_line_of_it():
     cell, row = "<w:tc>{}</w:tc>", "<w:tr>{}</w:tr>"
     inner = "".join(row.format("".join(cell.format(paragraph(one)) for one in pair)) for pair in ("ab", "cd"))

@@ -64,6 +64,20 @@ def test_boxes_are_read_from_the_top_down_and_from_the_left():
     ]  # fmt: skip
 
 
+def test_columns_of_a_slide_are_read_one_after_the_other():
+    wide = 'svg:width="{}" svg:height="{}"'
+    page = "".join(
+        (
+            box("title", at=("1cm", "1cm"), more=wide.format("20cm", "2cm")),
+            box("right", at=("12cm", "4cm"), more=wide.format("9cm", "10cm")),
+            box("left above", at=("1cm", "4cm"), more=wide.format("9cm", "4cm")),
+            box("left below", at=("1cm", "9cm"), more=wide.format("90mm", "4cm")),
+            f'<draw:line svg:x1="20cm" svg:y1="16cm" svg:x2="1cm" svg:y2="16cm">{p("line")}</draw:line>',
+        )
+    )
+    assert slides(page).text.split("\n\n")[1:] == ["title", "left above", "left below", "right", "line"]
+
+
 def test_lists_tables_and_notes_of_slides_and_hidden_slides():
     automatic = list_style("L1", BULLET, BULLET.replace('"1"', '"2"'))
     automatic += style("D1", "drawing-page", inside='<style:drawing-page-properties presentation:visibility="hidden"/>')

@@ -308,7 +308,7 @@ def test_deep_elements_are_no_danger():
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "damaged"), (b"PK\x03\x04 and no more", "damaged"), (bytes.fromhex("d0cf11e0a1b11ae1"), "as .xlsx"),
+        (b"", "damaged"), (b"PK\x03\x04 and no more", "damaged"), (bytes.fromhex("d0cf11e0a1b11ae1"), "or .xlsx"),
         (saved(Workbook()), "holds no text"), (changed(saved(Workbook()), lambda *_: b""), "no XML"),
     ],
     ids=["nothing", "cut", "locked", "empty", "hollow"],

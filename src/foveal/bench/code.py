@@ -77,8 +77,15 @@ def _is_text(statement: ast.AST) -> bool:
 def _imported(tree: ast.Module, package: str) -> Iterator[str]:
     """The modules of a package that are imported anywhere in this one, by `from ... import`, as all of ours are."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            if node.module == package:
-                yield from (name for one in node.names if find_spec(name := f"{package}.{one.name}"))
-            elif node.module.startswith(f"{package}."):
-                yield node.module
+        if not isinstance(node, ast.ImportFrom) or not node.module or node.level:
+            continue
+        inside = node.module.startswith(f"{package}.")
+        if inside:
+            yield node.module
+        if (inside or node.module == package) and _is_package(node.module):
+            yield from (name for one in node.names if find_spec(name := f"{node.module}.{one.name}"))
+
+
+def _is_package(module: str) -> bool:
+    spec = find_spec(module)
+    return spec is not None and spec.submodule_search_locations is not None

@@ -9,7 +9,6 @@ XML is read without entities of its own and without anything from outside of the
 from __future__ import annotations
 
 import io
-import lzma
 import struct
 import zipfile
 import zlib
@@ -23,12 +22,14 @@ from foveal.text.files import too_large
 _OLE = bytes.fromhex("d0cf11e0a1b11ae1")
 """What Office wraps documents in that have a password, and its old formats begin with."""
 
+_PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""How files are packed in such documents; others take memory as they like, and unpack with errors of their own."""
 
 _DAMAGE = (
-    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(zipfile.BadZipFile, zlib.error, struct.error),
     *(EOFError, NotImplementedError, OSError, ValueError, RuntimeError),
 )
-"""What zipfile raises of damaged bytes, by the way in which they were packed."""
+"""What zipfile raises of damaged bytes."""
 
 
 class ArchiveFiles:
@@ -39,7 +40,9 @@ class ArchiveFiles:
         self.names = set(archive.namelist())
 
     def read(self, place: str) -> bytes:
-        """The bytes of a file that is there. UnreadableSource: they exceed what is left of the limit."""
+        """The bytes of a file that is there. UnreadableSource: damaged, or more than what is left of the limit."""
+        if self.archive.getinfo(place).compress_type not in _PACKED:
+            raise UnreadableSource(f"{self.name} is damaged: {place} is packed as none is. Get it anew.")
         with _damage_told(self.name), self.archive.open(place) as file:
             data = file.read(max(0, self.left) + 1)
         self.left -= len(data)

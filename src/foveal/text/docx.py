@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 from foveal.errors import UnreadableSource
 from foveal.text.archives import ArchiveFiles, opened
 from foveal.text.code_blocks import no_heading
-from foveal.text.office import OfficeText, said
+from foveal.text.office import OfficeText, said, table
 from foveal.text.office_formulas import formula
 from foveal.text.plain import storable
 from foveal.text.raised import lowered, raised
@@ -328,14 +328,9 @@ class _Reader:
             else:
                 yield from self._words(one)
 
-    def _table(self, table: Any) -> str:
-        rows = [
-            [self._cell(cell).replace("|", "\\|") for cell in _inner(row, "tc")]
-            for row in _inner(table, "tr")
-            if row.find(f"{_W}trPr/{_W}del") is None
-        ]
-        lines = [f"| {' | '.join(cells)} |" for cells in rows if any(cells)]
-        return "\n".join([*lines[:1], *([f"|{'---|' * len(rows[0])}"] if len(lines) > 1 else []), *lines[1:]])
+    def _table(self, element: Any) -> str:
+        rows = (row for row in _inner(element, "tr") if row.find(f"{_W}trPr/{_W}del") is None)
+        return table([[self._cell(cell) for cell in _inner(row, "tc")] for row in rows])
 
     def _cell(self, cell: Any) -> str:
         """What a cell says, in one line; bars are those of a table only where one stands within it."""

@@ -64,6 +64,7 @@ class Heading:
     end: int
     level: int
     title: str
+    lead: int = 0  # characters before it that belong below it: a comment above a function
 
 
 @dataclass(frozen=True, slots=True)

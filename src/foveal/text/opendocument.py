@@ -2,8 +2,7 @@
 
 Text      paragraphs, headings, lists with their numbers, tables, boxes below the paragraph that they hang on; footnotes
           and endnotes behind the text, called [^1]; code as it is set; formulas in a line: E=mc^2
-Slides    "## Slide 5: Its title", then its boxes from the top down, those beside each other from the left; its notes as
-          "Notes: ..."
+Slides    "## Slide 5: Its title", then its boxes as they are read (reading_order.py); its notes as "Notes: ..."
 Sheets    "## Its name" and a table of its cells as they are shown, then its boxes
 Left out  what is deleted or hidden (letters, paragraphs, sections, rows, columns, slides, sheets), comments, heads and
           feet of pages, pictures, charts and other objects within; slides and sheets without a text
@@ -13,10 +12,10 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import unquote
 
 from foveal.errors import UnreadableSource
@@ -27,6 +26,7 @@ from foveal.text.office import OfficeText, said
 from foveal.text.opendocument_styles import DRAW, OFFICE, PRESENTATION, SVG, TABLE, Styles
 from foveal.text.opendocument_text import Reader, is_hidden
 from foveal.text.plain import storable
+from foveal.text.reading_order import Box, in_order
 from foveal.text.word_code import with_fences
 
 CONTENT, STYLES, ABOUT, LISTED = "content.xml", "styles.xml", "meta.xml", "META-INF/manifest.xml"
@@ -40,10 +40,7 @@ _FEET = ("header", "footer", "date-time", "page-number", "page")
 _LENGTH = re.compile(r"(-?[0-9]{1,9}(?:\.[0-9]{1,9})?)(cm|mm|in|pt|pc|px|)")
 _MOVED = re.compile(r"translate\s*\(\s*([-0-9.a-z]+)[\s,]+([-0-9.a-z]+)\s*\)")
 _IN_CM = {"cm": 1.0, "mm": 0.1, "in": 2.54, "pt": 2.54 / 72, "pc": 2.54 / 6, "px": 2.54 / 96, "": 1.0}
-_BESIDE = 0.5  # cm that tops of boxes beside each other are apart at most
-Corner = tuple[float, float]
-"""From the top and from the left, in cm."""
-Drawn = TypeVar("Drawn")
+_SMALL = 0.5  # cm that a box is wide and high that does not say it
 
 _MARKED = re.compile(r"(?:#+|-) ")
 
@@ -126,9 +123,8 @@ def _class(box: Any) -> str:
 def _boxes(page: Any) -> list[Any]:
     """The boxes of a slide in the order of reading, those of a group together; not its feet."""
     drawn = [one for one in page.iterchildren("*") if one.tag.startswith(DRAW)]
-    groups = [_in_order([(_corner(box), box) for box in _leaves(one)]) for one in drawn]
-    corners = [min(filter(None, map(_corner, group)), default=None) for group in groups]
-    return [box for group in _in_order(list(zip(corners, groups, strict=True))) for box in group]
+    groups = [in_order([(_place(box), box) for box in _leaves(one)]) for one in drawn]
+    return [box for group in in_order([(_around(map(_place, one)), one) for one in groups]) for box in group]
 
 
 def _leaves(drawn: Any) -> Iterator[Any]:
@@ -142,28 +138,38 @@ def _leaves(drawn: Any) -> Iterator[Any]:
             yield one
 
 
-def _in_order(found: Sequence[tuple[Corner | None, Drawn]]) -> list[Drawn]:
-    """What lies at these places, line by line; what says no place goes on with what is before it."""
-    placed, last = list[tuple[Corner, Drawn]](), (0.0, 0.0)
-    for corner, one in found:
-        last = corner or last
-        placed.append((last, one))
-    placed.sort(key=lambda one: one[0][0])
-    lines: list[list[tuple[Corner, Drawn]]] = []
-    for corner, one in placed:
-        if not lines or corner[0] > lines[-1][0][0][0] + _BESIDE:
-            lines.append([])
-        lines[-1].append((corner, one))
-    return [one for line in lines for _, one in sorted(line, key=lambda one: one[0][1])]
-
-
-def _corner(box: Any) -> Corner | None:
-    """How far a box lies from the top and from the left, in cm; None: it does not say."""
-    x, y = (box.get(f"{SVG}{name}") or box.get(f"{SVG}{name}1") for name in "xy")
+def _place(box: Any) -> Box | None:
+    """Where a box stands, in thousandths of a cm; None: it does not say."""
+    x, y = (_length(box, name, f"{name}1") for name in "xy")
     moved = _MOVED.search(box.get(f"{DRAW}transform") or "") if x is None or y is None else None
-    places = [_LENGTH.fullmatch(one or "") for one in ((moved[2], moved[1]) if moved else (y, x))]
-    top, left = (float(one[1]) * _IN_CM[one[2]] if one else None for one in places)
-    return None if top is None or left is None else (top, left)
+    if moved:
+        x, y = _in_cm(moved[1]), _in_cm(moved[2])
+    if x is None or y is None:
+        return None
+    right, bottom = _length(box, "x2"), _length(box, "y2")  # of a line
+    width = (_length(box, "width") or _SMALL) if right is None else right - x
+    height = (_length(box, "height") or _SMALL) if bottom is None else bottom - y
+    left, across = sorted((x, x + width))
+    top, down = sorted((y, y + height))
+    return Box(*(round(1000 * one) for one in (left, top, across, down)))
+
+
+def _around(boxes: Iterable[Box | None]) -> Box | None:
+    """The place of several boxes; None: none of them says its own."""
+    known = [one for one in boxes if one is not None]
+    if not known:
+        return None
+    lefts, tops, rights, bottoms = zip(*known, strict=True)
+    return Box(min(lefts), min(tops), max(rights), max(bottoms))
+
+
+def _length(box: Any, *names: str) -> float | None:
+    return _in_cm(next((said for name in names if (said := box.get(f"{SVG}{name}"))), ""))
+
+
+def _in_cm(said: str) -> float | None:
+    length = _LENGTH.fullmatch(said)
+    return float(length[1]) * _IN_CM[length[2]] if length else None
 
 
 @dataclass

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import posixpath
 import re
-import zipfile
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -31,7 +30,6 @@ from foveal.text.pptx_shapes import TITLES, Layout, role_of, shapes_in_order
 PRESENTATION, ABOUT = "ppt/presentation.xml", "docProps/core.xml"
 
 _SLIDE = re.compile(r"ppt/slides/slide([0-9]{1,9})\.xml")
-_PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others are not of Office, and unpack with errors of their own
 _OFF = ("0", "false")
 _ON = ("1", "true")
 _NO_TITLE = frozenset(  # what PowerPoint calls all that it makes, in the languages that it speaks
@@ -89,8 +87,6 @@ class _Package:
     """The files of a presentation, and what they refer to."""
 
     def __init__(self, files: ArchiveFiles) -> None:
-        if odd := [one for one in files.archive.infolist() if one.compress_type not in _PACKED]:
-            raise UnreadableSource(f"{files.name} is damaged: {odd[0].filename} is packed as none is. Get it anew.")
         self.files = files
         self.layouts: dict[str, Layout] = {}
         top = {part.kind: part.place for part in reversed(self.related("").values())}

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from foveal.text.office_formulas import local
 from foveal.text.pptx_paragraphs import Levels, levels_of, number, unfolded
-from foveal.text.reading_order import Box, reading_order
+from foveal.text.reading_order import Box, in_order
 
 SHAPES = ("sp", "grpSp", "graphicFrame", "cxnSp")
 SHOWN = ("chart", "relIds")  # what a frame refers to: its words lie in files of their own
@@ -122,12 +122,7 @@ def _is_read(shape: Any) -> bool:
 
 def _ordered(shapes: Iterable[Any], layout: Layout) -> list[Any]:
     """Shapes that stand beside one another, as they are read."""
-    given = list(shapes)
-    boxes: list[Box] = []
-    for one in given:
-        box = _box(one) or layout.inherited(one).box
-        boxes.append(box or (boxes[-1] if boxes else Box(0, 0, 0, 0)))
-    return [given[n] for n in reading_order(boxes)]
+    return in_order([(_box(one) or layout.inherited(one).box, one) for one in shapes])
 
 
 def _box(shape: Any) -> Box | None:

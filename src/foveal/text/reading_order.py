@@ -13,7 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from operator import itemgetter
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+Thing = TypeVar("Thing")
 
 DEEPEST = 20  # cuts within cuts; no slide has more, and a hostile one costs no more
 SLACK = 0.1  # of a box at each side: frames are larger than their texts, and overlap a little
@@ -27,6 +29,14 @@ class Box(NamedTuple):
     top: int
     right: int
     bottom: int
+
+
+def in_order(placed: Sequence[tuple[Box | None, Thing]]) -> list[Thing]:
+    """Things and their places in the order in which they are read; one without a place goes on with the one before."""
+    boxes: list[Box] = []
+    for box, _ in placed:
+        boxes.append(box or (boxes[-1] if boxes else Box(0, 0, 0, 0)))
+    return [placed[n][1] for n in reading_order(boxes)]
 
 
 def reading_order(boxes: Sequence[Box]) -> list[int]:

@@ -19,7 +19,7 @@ from itertools import pairwise, takewhile, zip_longest
 
 from foveal.errors import InputError
 from foveal.text.headings import Heading, fenced_blocks
-from foveal.text.programs import headings_in
+from foveal.text.programs import headings_in, language_of
 from foveal.text.table_heads import with_columns
 from foveal.text.units import Offsets, words
 from foveal.text.windows import TokenOffsets, Window, WindowRule, windows
@@ -64,7 +64,8 @@ class HeadingSegmenter:
 
     Text without reliable headings is cut by size alone. A heading's line opens its passage; a heading with nothing
     below it stays with what follows. `Passage.heading` is the path of headings that it stands under, and of one that
-    begins among the rows of a table what its columns are called (`table_heads.py`).
+    begins among the rows of a table what its columns are called (`table_heads.py`). Short definitions of a program are
+    joined only within one that both stand in.
     """
 
     max_tokens: int = MAX_TOKENS  # most tokens of a passage, at least 1
@@ -85,7 +86,9 @@ class HeadingSegmenter:
                 text, section.start, section.end, rule, self.token_offsets, body=section.body, whole=code
             )
         ]
-        joined = join_small(join_wordless(text, pieces, self.max_tokens), self.min_tokens, self.max_tokens)
+        prose = language_of(document) is None  # of two functions in one passage its heading would name the first alone
+        whole = join_wordless(text, pieces, self.max_tokens)
+        joined = join_small(whole, self.min_tokens, self.max_tokens, strangers=prose)
         found = [passage(document, piece.window.start, piece.window.end, piece.path) for piece in joined]
         return with_columns(document, found)
 
@@ -128,9 +131,10 @@ def sections(text: str, headings: Sequence[Heading]) -> list[Section]:
     opened: list[Heading] = []
     start = body = 0
     for heading in headings:
-        if not _blank(text, body, heading.start):
-            found.append(Section(start, body, heading.start, _path(opened)))
-            start = heading.start
+        begin = heading.start - heading.lead
+        if not _blank(text, body, begin):
+            found.append(Section(start, body, begin, _path(opened)))
+            start = begin
         opened = [*(above for above in opened if above.level < heading.level), heading]
         body = heading.end
     return [*found, Section(start, body, len(text), _path(opened))]
@@ -154,19 +158,25 @@ def join_wordless(text: str, pieces: Sequence[Piece], most: int) -> list[Piece]:
     return joined
 
 
-def join_small(pieces: Sequence[Piece], least: int, most: int) -> list[Piece]:
+def join_small(pieces: Sequence[Piece], least: int, most: int, *, strangers: bool = True) -> list[Piece]:
     """The pieces with each of fewer than `least` tokens joined to a neighbour, if both are at most `most` together.
 
-    It goes to the neighbour that shares more of its headings; of two equally near ones, to the smaller.
+    It goes to the neighbour that shares more of its headings; of two equally near ones, to the smaller. Without
+    `strangers` pieces that stand under headings of which they share none stay apart.
     """
+
+    def fit(one: Piece, other: Piece) -> bool:
+        akin = strangers or kinship(one, other) or not (one.path and other.path)
+        return bool(akin) and _fit(one, other, most)
+
     joined: list[Piece] = []
     waiting: Piece | None = None
     for piece, following in zip_longest(pieces, pieces[1:]):
         current = waiting + piece if waiting else piece
         waiting = None
         small = current.window.tokens < least
-        back = joined[-1] if small and joined and _fit(joined[-1], current, most) else None
-        if small and following and _fit(current, following, most) and (not back or _nearer(current, following, back)):
+        back = joined[-1] if small and joined and fit(joined[-1], current) else None
+        if small and following and fit(current, following) and (not back or _nearer(current, following, back)):
             waiting = current
         elif back:
             joined[-1] = back + current

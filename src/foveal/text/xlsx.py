@@ -16,13 +16,11 @@ filled one, and unpacks without a limit.
 from __future__ import annotations
 
 import io
-import lzma
 import posixpath
 import re
-import struct
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,7 +35,6 @@ from foveal.text.xlsx_numbers import BUILT_IN, iso_shown, shown
 LAST_COLUMN = 16_384
 """Columns of a sheet, from A to XFD."""
 
-_OLD = bytes.fromhex("d0cf11e0")
 _PLACE = re.compile(r"\$?([A-Za-z]{1,3})\$?(\d{1,7})")
 _SIGN = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _YES = ("1", "true", "on")
@@ -48,11 +45,7 @@ Row = dict[int, str]
 
 def read_xlsx(content: bytes, *, name: str, max_bytes: int) -> OfficeText:
     """The workbook in `content`; UnreadableSource says why there is none, or that it exceeds `max_bytes`."""
-    if content.startswith(_OLD):
-        raise UnreadableSource(
-            f"{name} is locked with a password, or of an old Excel format. Save it without a password as .xlsx."
-        )
-    with _damage_told(name), opened(content, name, max_bytes=max_bytes) as files:
+    with opened(content, name, max_bytes=max_bytes) as files:
         book = _Book.of(files)
         blocks = [block for title, place in book.sheets for block in _sheet(book, title, place)]
         about: Any = None
@@ -64,15 +57,6 @@ def read_xlsx(content: bytes, *, name: str, max_bytes: int) -> OfficeText:
             f"{name} holds no text: its cells are empty. What its pictures and charts say is not read."
         )
     return OfficeText(text, said(about, "title"), said(about, "creator"), said(about, "created"))
-
-
-@contextmanager
-def _damage_told(name: str) -> Iterator[None]:
-    """What is raised of packed bytes that are damaged, by the ways of packing that are rarely used."""
-    try:
-        yield
-    except (OSError, EOFError, lzma.LZMAError, struct.error, KeyError, UnicodeError) as error:
-        raise UnreadableSource(f"{name} cannot be read: it is damaged ({error}). Get it anew.") from error
 
 
 @dataclass
