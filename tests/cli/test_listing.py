@@ -42,7 +42,8 @@ def test_many_files_that_are_left_out_for_one_reason_are_told_in_one_line(shelf)
     told = [line.strip() for line in said.stderr.splitlines() if "skipped" in line]
     assert len(told) == 2
     assert told[0].endswith("old.zip is an archive. Unpack it first.")
-    assert "picture0.png is not text (an image). 8 more for the same reason" in told[1]
+    assert "picture0.png is a picture: of a folder they are not read." in told[1]
+    assert "8 more for the same reason" in told[1]
 
 
 def test_a_list_is_narrowed_by_a_folder_and_by_conditions(shelf):

@@ -128,7 +128,7 @@ def test_endings_are_told_whatever_their_case(tmp_path):
         ),
         (
             "kt",
-            "@Marked(1) data class Eye(val at: Int)\noverride fun <T> List<T>.look(): Int = 1\n",
+            "@Marked(1) data class Eye private constructor(val at: Int)\noverride fun <T> List<T>.look(): Int = 1\n",
             "class Eye|fun List<T>.look",
         ),
         (

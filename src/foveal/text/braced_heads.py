@@ -184,7 +184,7 @@ def java_head(head: str, where: str, type_name: str, inside: str) -> Holds:  # n
     if space := _NAMESPACE.match(head):
         return Holds(SCOPE, f"namespace {''.join(space[1].split())}")
     function = function_in(head, where, type_name)
-    if function and (function[1] or function[0] in (type_name, f"~{type_name}")):
+    if function and (function[1] or function[0] in (type_name, f"~{type_name}") or function[0].startswith("operator")):
         return Holds(BODY, f"{function[0]}()")
     return Holds(TYPE) if where == TYPE and _CONSTANT.fullmatch(head) and head != "static" else BLOCK
 
