@@ -217,7 +217,8 @@ TOLD = {
     "|Eye::lens()|operator<<()",
     "java": "class Eye|  Eye()|  look()|    seen()|  enum Lid|    move()|    Lid()|  record Point|  @interface Marker"
     "|  interface Seeing|    seen()",
-    "cs": "namespace Sight.Eyes|  class Eye|    Eye()|    Look()|    Twice()|    IOrgan.Open()|    operator bool()|  record struct Point"
+    "cs": "namespace Sight.Eyes|  class Eye|    Eye()|    Look()|    Twice()|    IOrgan.Open()"
+    "|    operator bool()|  record struct Point"
     "|  enum Lid",
     "dart": "main()|class Eye|  Eye()|  Eye.open()|  wide()|  shut()|  seen()",
     "js": "run()|  function inner|short()|function look|function each|class Eye|  constructor()|  look()|  wide()"

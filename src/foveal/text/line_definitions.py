@@ -30,8 +30,8 @@ _BEFORE = (
 )
 _MODIFIERS = rf"(?:(?:{_BEFORE})[ \t]+){{0,6}}"
 _END = (
-    r"(?=[ \t]*(?:[({\[<:;=#,\r]|//|/\*|--|do\b|$|extends\b|implements\b|where\b|for\b|with\b|derives\b|on\b|is\b|constructor\b"
-    r"|throws\b|private\b|protected\b|internal\b|(?:struct|interface)\b))"
+    r"(?=[ \t]*(?:[({\[<:;=#,\r]|//|/\*|--|do\b|$|extends\b|implements\b|where\b|for\b|with\b|derives\b"
+    r"|throws\b|constructor\b|private\b|protected\b|internal\b|(?:struct|interface)\b))"
 )
 _ANY = (
     "class|def|defp|defmodule|fn|func|fun|function|type|interface|struct|enum(?: class)?|trait|impl|module|namespace"
