@@ -19,6 +19,7 @@ from foveal.errors import Cancelled, InputError, UnreadableSource
 from foveal.settings import Settings
 from foveal.text import recognition
 from foveal.text.discovery import discover
+from foveal.text.ink import CAPITAL, SMALL, WIDE, em_of
 from foveal.text.loading import LoadSettings, Skipped, Source, load, read_document
 from foveal.text.pdf import read_pdf
 from foveal.text.pictures import read_picture
@@ -467,7 +468,9 @@ def test_a_picture_cut_short(images):
 
 def test_a_picture_of_very_many_points(monkeypatch):
     monkeypatch.setattr("foveal.text.pictures.MOST_POINTS", 100)
-    with pytest.raises(UnreadableSource, match="80 by 60 points, which is too large"):
+    with pytest.raises(
+        UnreadableSource, match=r"^a\.png is a picture of 80 by 60 points, which is too large\. Save it smaller\.$"
+    ):
         read_picture(png(Image.new("RGB", (80, 60))), name="a.png", recognition=AUTO)
 
 
@@ -531,6 +534,13 @@ def test_the_models_are_loaded_anew_after_many_pages(monkeypatch):
     for _ in range(9):
         recognised(np.zeros((50, 50, 3), np.uint8))
     assert len(loaded) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "part"), [("Über", SMALL), ("ÜBER 12", CAPITAL), ("1987", CAPITAL), ("the MILL", SMALL), ("水车", WIDE)]
+)
+def test_what_part_of_the_size_a_line_shows(text, part):
+    assert em_of(text) == part
 
 
 def test_keys_tell_files_apart():

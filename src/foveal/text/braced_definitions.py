@@ -81,6 +81,9 @@ class _Head(NamedTuple):
     group: tuple[int, int] | None = None  # its first brackets
 
 
+_NOTHING = _Head(0)
+
+
 @dataclass(frozen=True, slots=True)
 class _Block:
     """An open bracket: what it holds, the definitions that it stands in, and what was read before it."""
@@ -91,7 +94,7 @@ class _Block:
     name: str = ""  # of a type
     at: int = 0
     outer: _Block | None = None
-    head: _Head = _Head(0)  # noqa: RUF009
+    head: _Head = _NOTHING
     unnamed: Definition | None = None  # whose name stands behind it
 
 
@@ -111,7 +114,7 @@ class _Reader:
 
     def __init__(self, code: str, language: str) -> None:
         self.code, self.signs, self.told_by = code, _SIGNS[language], _READERS[language]
-        self.block, self.head, self.mark = _Block(SCOPE), _Head(0), 0
+        self.block, self.head, self.mark = _Block(SCOPE), _NOTHING, 0
         self.branches: list[tuple[_Block, _Head]] = []
         self.old_style: _Head | None = None
         self.found: list[Definition] = []

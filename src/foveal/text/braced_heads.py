@@ -171,7 +171,7 @@ _CONSTANT = re.compile(r"[,\s]*+(?:@[\w.]++\s++)?\w++\s*+(?:\(\))?\s*+")
 _GETTER = re.compile(r"\bget\s+(\w+)\s*(?:async\*?|sync\*)?\s*$")
 
 
-def java_head(head: str, where: str, type_name: str, inside: str) -> Holds:  # noqa: ARG001
+def java_head(head: str, where: str, type_name: str, _inside: str) -> Holds:
     """What a brace holds in Java, C# and Dart."""
     head = head.replace("#", " ").strip()
     if found := _TYPE.match(head):
@@ -225,7 +225,7 @@ _JS_STATEMENT = frozenset(
 _OBJECT = re.compile(r"(?:(?:^|[^=!<>])=|[(\[?:,]|\breturn|\bdefault|&&|\|\||\?\?|\.\.\.)\s*$")
 
 
-def js_head(head: str, where: str, type_name: str, inside: str) -> Holds:  # noqa: ARG001
+def js_head(head: str, where: str, _type_name: str, _inside: str) -> Holds:
     """What a brace holds in JavaScript and TypeScript."""
     head = without_angles(head.replace("=>", "\0")).replace("\0", "=>").strip()
     if found := _JS_TYPE.match(head):

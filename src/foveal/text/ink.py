@@ -30,7 +30,6 @@ MUCH, FEWEST = 0.7, 3
 """Of the ink of the fullest quarter of the rows, from which on a row belongs to the band; rows of that quarter, at
 least."""
 
-_SMALL = re.compile(r"[^\W\d_A-Z\u0370-\U000fffff]")
 _WIDE = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uff00-\uffef]")
 
 
@@ -69,7 +68,7 @@ def em_of(text: str) -> float:
     """The part of the letters' size that their band is."""
     if len(_WIDE.findall(text)) * 2 > len(text):
         return WIDE
-    return SMALL if _SMALL.search(text) else CAPITAL
+    return SMALL if any(map(str.islower, text)) else CAPITAL
 
 
 def _beyond(rows: NDArray[np.float32], edge: int, step: int, fullest: float) -> float:

@@ -13,13 +13,11 @@ import re
 from functools import cache
 
 from foveal.text.braced_heads import without_angles
+from foveal.text.headings import LONGEST_LINE  # behind a name: a program without line ends defines nothing
 from foveal.text.program_syntax import Definition
 
 DEEPEST, TAB = 8, 4
 """Columns that a definition is indented by at most; of a tab."""
-
-LONGEST_LINE = 300
-"""Characters of a line behind the name of what it defines: of a program without line ends no line defines anything."""
 
 _INDENT = r"^(?P<indent>[ \t]{0,8})"
 _BEFORE = (

@@ -1,6 +1,6 @@
 """The scanned pages of a PDF: drawn by pdfium, recognised, and put among the other pages.
 
-    pages, count = with_scans(lines, [3, 4], content, draw, recognition=settings, on_page=told)
+    pages, read = with_scans(lines, [3, 4], content, picture_of, recognition=settings, on_page=told)
 
 A page is drawn when it is its turn, so that nothing else waits for pdfium while pages are recognised; its letters get
 the size that those of the other pages have.

@@ -171,6 +171,8 @@ def _frame(opened: Any, number: int, frames: int, name: str) -> tuple[Picture, f
                 opened.draft("RGB", (LONGEST, LONGEST))  # a large JPEG is unpacked to less
                 ImageOps.exif_transpose(opened, in_place=True)
             drawn = _on_paper(_strip(opened, number) if strips else opened)
+    except UnreadableSource:  # a ValueError, too
+        raise
     except (*DAMAGE, Image.DecompressionBombError) as error:
         raise UnreadableSource(f"{name} is a picture that is damaged or cut short: {error}. Get it anew.") from error
     side = SIDE * min(1.0, drawn.height / drawn.width) if strips else SIDE
@@ -225,7 +227,7 @@ def _taken(opened: Any) -> datetime | None:
         with _quietly():
             exif = opened.getexif()
             told = str(exif.get_ifd(0x8769).get(TAKEN) or exif.get(TAKEN_AT) or "")
-    except Exception:  # damaged tags: the picture may be whole
+    except DAMAGE:  # of the tags: the picture may be whole
         return None
     found = re.match(r"(\d{4}):(\d\d):(\d\d) (\d\d):(\d\d):(\d\d)", told)
     return pdf_date(f"D:{''.join(found.groups())}") if found else None

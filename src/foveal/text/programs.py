@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from foveal.text.braced_definitions import BRACED, braced_definitions
-from foveal.text.headings import Heading, find_headings
-from foveal.text.line_definitions import LONGEST_LINE, line_definitions
-from foveal.text.program_syntax import Definition, bare
+from foveal.text.headings import LONGEST_LINE, Heading, find_headings
 from foveal.types import Document
+
+if TYPE_CHECKING:
+    from foveal.text.program_syntax import Definition
 
 CODE = "code"
 """The kind of such a document."""
@@ -58,6 +59,10 @@ def headings_as(text: str, language: str | None) -> list[Heading]:
 
 def definitions(text: str, language: str = "") -> list[Heading]:
     """What a program defines, as its headings: what stands in a definition is below it."""
+    from foveal.text.braced_definitions import BRACED, braced_definitions
+    from foveal.text.line_definitions import line_definitions
+    from foveal.text.program_syntax import bare
+
     code = bare(text, language)
     found = braced_definitions(code, language) if language in BRACED else line_definitions(code, language)
     return list(_headings(text, code, found))

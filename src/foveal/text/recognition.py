@@ -19,7 +19,6 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import version
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
@@ -27,7 +26,6 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from foveal.errors import InputError, UnreadableSource
-from foveal.text.ink import em_of, ink_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,11 +92,6 @@ class Page:
     sure: float = 0.0
     turns: int = 0
 
-    @property
-    def letters(self) -> int:
-        """How many characters were recognised."""
-        return sum(len(line.text) for line in self.lines)
-
 
 @dataclass(frozen=True, slots=True)
 class _Box:
@@ -149,6 +142,8 @@ def available() -> bool:
 
 def engine_name() -> str:
     """What recognises, with its version: pages that were recognised by another are recognised anew."""
+    from importlib.metadata import version
+
     return f"rapidocr {version('rapidocr')}"
 
 
@@ -220,6 +215,8 @@ def _askew(boxes: Sequence[_Box]) -> float:
 
 def _placed(box: _Box, picture: Picture, askew: float, scale: float) -> Written:
     """Where a line stands on the page set upright, and how it is drawn, in points."""
+    from foveal.text.ink import em_of, ink_of
+
     cos, sin = math.cos(askew), math.sin(askew)
     across = [scale * (x * cos + y * sin) for x, y in box.corners]
     down = [scale * (y * cos - x * sin) for x, y in box.corners]
