@@ -101,6 +101,11 @@ def test_sentences(expected):
         ["x" * 140 + "\nwide lines were wrapped, too."],
         ["x" * 140 + ",\nand after a comma."],
         ["x" * 140 + ".\n", "e.g. not after a full stop."],
+        ["x" * 140 + "\n  and where it is indented."],
+        ["- " + "x" * 140 + "\n  PDF goes on below a list's mark."],
+        ["  " + "x" * 140 + "\n", "  Beside it is another paragraph."],
+        ["x" * 140 + "\n[a link](of) goes on, too."],
+        ["x" * 140 + "\n", "  - an item does not."],
         [" \n \n "],
     ],
 )

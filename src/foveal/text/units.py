@@ -5,7 +5,7 @@ len(text) without gaps: blank space belongs to the unit before it, and at the he
 blank but that of a blank text. `words` gives tokens only, with what stands between them left out.
 
 Paragraph  ends at a blank line, or at the end of a line so long (over 120 characters) that nobody wrapped it, unless
-           its sentence plainly goes on in the next line
+           its sentence plainly goes on in the next line (a small letter, or a list's line below its mark)
 Sentence   ends at a mark that ends one (abbreviations, initials, decimals, list numbers and dots that lead to a number
            do not), before a list item or table row but not within a row, and at the end of its paragraph; what holds no
            word, a mark [4] or a rule of dashes, goes with the one before it
@@ -55,6 +55,7 @@ _ITEM = re.compile(  # a row of a table whose first cell is blank goes on with t
 
 _CLOSED = re.compile(r"(?<=[\w\"'”’»)\]*])[.!?…‽؟۔。！？।,;]+['\"”’»)\]*_]*$")
 _LISTED = re.compile(r"\s*(?:[-*+•‣◦–|]|\(?\d{1,3}[.)]|\(?[a-z]{1,4}\))\s")
+_BLANKS = re.compile(r"[ \t]*")
 _LAST_WORD = re.compile(r"[^\W_]+(?:\.[^\W_]+)*\Z")
 _LIST_NUMBER = re.compile(r"(?:^|\n)[ \t>*_(]*(?:\d{1,3}(?:\.\d{1,3})*|[ivxlcIVXLC]{1,6}|[a-zA-Z])\Z")
 _FIRST_LETTER = re.compile(r"[\"'“‘«(\[*_¿¡]*(\w*)")
@@ -107,11 +108,23 @@ def paragraph_starts(text: str) -> list[int]:
 
 
 def goes_on(text: str, start: int) -> bool:
-    """Whether what is at `start` goes on with the sentence of the line before: no mark there, a small letter here."""
-    if not text[start : start + 1].islower() or _LISTED.match(text, start):
-        return False
+    """Whether what is at `start` goes on with the sentence of the line before: no mark there, and here a small letter
+    or a deeper indentation (a list's lines below its mark)."""
+    first = _indented(text, start)
     before = text[max(0, start - 24) : start].rstrip()  # blank lines between, too
-    return bool(before) and before[-1] not in ".!?…:："
+    if not before or before[-1] in ".!?…:：" or _LISTED.match(text, start):
+        return False
+    word = _FIRST_LETTER.match(text, first, first + 24)
+    if word is None or not word[1]:
+        return False
+    above = text.rfind("\n", 0, max(0, start - 1)) + 1
+    return word[1][0].islower() or first - start > _indented(text, above) - above
+
+
+def _indented(text: str, start: int) -> int:
+    """Where the line at `start` begins behind its blanks."""
+    blanks = _BLANKS.match(text, start)
+    return blanks.end() if blanks else start
 
 
 def sentence_starts(text: str) -> list[int]:
