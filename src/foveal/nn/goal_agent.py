@@ -25,6 +25,7 @@ from foveal.errors import InputError
 from foveal.nn.codebook import BOTTLENECKS, CodebookSettings, bottleneck_of
 from foveal.nn.goal_filter import GoalFilter, GoalFilterSettings, freeze_for_adaptation
 from foveal.nn.gridworlds import KINDS, SHADES, SIDE
+from foveal.nn.gru_unroll import gru_unroll
 from foveal.ranges import COUNT, NOT_NEGATIVE, require_one_of, require_settings
 
 PLACES = ("joint", "belief")
@@ -150,24 +151,12 @@ class GoalAgent(nn.Module):
         steps, rows = starts.shape
         x = self.eye(*(one.flatten(0, 1) for one in seen))
         given = nn.functional.linear(x, self.memory.weight_ih, self.memory.bias_ih).view(steps, rows, -1)
-        states = []
-        for now, start in zip(given, starts, strict=True):
-            state = self._remembered(now, state.masked_fill(start[:, None], 0))
-            states.append(state)
-        return self._told(torch.stack(states))
+        return self._told(gru_unroll(given, starts, state, self.memory.weight_hh, self.memory.bias_hh))
 
     def adaptation(self) -> list[nn.Parameter]:
         """Freeze all but compressor, goal encoder, combiner and the last action's encoder; those that still learn."""
         more = [] if self.eye.actions is None else [self.eye.actions]
         return freeze_for_adaptation(self, *more)
-
-    def _remembered(self, given: Tensor, state: Tensor) -> Tensor:
-        """A GRU's step whose input is multiplied already (PyTorch's order: reset, update, new)."""
-        own = nn.functional.linear(state, self.memory.weight_hh, self.memory.bias_hh)
-        (r, z, n), (r_own, z_own, n_own) = given.chunk(3, -1), own.chunk(3, -1)
-        update = torch.sigmoid(z + z_own)
-        new = torch.tanh(n + torch.sigmoid(r + r_own) * n_own)
-        return new + update * (state - new)
 
     def _told(self, state: Tensor) -> tuple[Tensor, Tensor]:
         believed = self.belief(state)
