@@ -6,6 +6,7 @@ AUROC       of true claims against each kind of false one (report_citations_data
             title is in the set that the weights were fitted on), recorded questions of two hops (two sources),
             SciFact (experts)
 lack        sentences retold with and without their word of lack (report_citations_lack.py): "low", "loss of", "anti-"
+roles       sentences with two names exchanged, and by hand (report_citations_roles.py): "B sued A" for "A sued B"
 injected    reports of 20 claims of which 4 cite falsely: the article's next paragraph, an exchanged number or name, a
             "not"; flagged is what is not labelled "supported"
 reports     whole ones beside their ledgers, in which 4 of 20 sentences got another sentence's number, checked as
@@ -38,6 +39,7 @@ from foveal.bench.report_citations_data import (
     xquad_pairs,
 )
 from foveal.bench.report_citations_lack import lack_rows, touched_row
+from foveal.bench.report_citations_roles import role_rows, role_touched_row
 from foveal.bench.runner import SIZE
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.classification import auroc
@@ -71,6 +73,7 @@ class Sizes:
     recorded: int = 150
     scifact: int = 209
     lack: int = 100  # of each kind of word of lack
+    roles: int = 400  # sentences with two names
     read: int = 240  # pairs that the model reads
     reports: int = 60
 
@@ -78,7 +81,7 @@ class Sizes:
     def of(cls, settings: BenchSettings) -> Sizes:
         """Full and quick."""
         return (
-            cls(xquad=260, hotpot=140, recorded=30, scifact=60, lack=20, read=0, reports=30)
+            cls(xquad=260, hotpot=140, recorded=30, scifact=60, lack=20, roles=80, read=0, reports=30)
             if settings.quick
             else cls()
         )
@@ -126,6 +129,8 @@ def citation_rows(settings: BenchSettings) -> Iterator[Row]:
     ]
     yield touched_row([pair for pair, _ in every], [verdict for _, verdict in every])
     yield from lack_rows(lack_texts(settings), verifier, seed=settings.seed, most=sizes.lack)
+    yield role_touched_row([pair for pair, _ in every], [verdict for _, verdict in every])
+    yield from role_rows(role_texts(settings), verifier, seed=settings.seed, most=sizes.roles)
     yield from injected_rows(measured, sizes, settings.seed)
     yield from report_rows(measured["XQuAD"], verifier, settings.seed)
     if sizes.read:
@@ -152,6 +157,11 @@ def lack_texts(settings: BenchSettings) -> list[tuple[str, str, str]]:
     """Every second text of SciFact and HotpotQA; the verifier's rule of words of lack was looked at on the others."""
     folders = (settings.folder(name, ("corpus.jsonl",)) for name in ("scifact", "r1searcher/hotpotqa"))
     return [text for folder in folders for text in corpus_texts(folder)][1::2]
+
+
+def role_texts(settings: BenchSettings) -> list[tuple[str, str, str]]:
+    """Every second text of HotpotQA; the verifier's rules of roles were looked at on the others, and on 2Wiki's."""
+    return corpus_texts(settings.folder("r1searcher/hotpotqa", ("corpus.jsonl",)))[1::2]
 
 
 def auroc_rows(name: str, of: Measured) -> Iterator[Row]:

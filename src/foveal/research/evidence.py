@@ -80,7 +80,8 @@ class Verdict:
 
     `score` is higher the better they do, 0 … 1; `where` is the best place among them; `missing` are the numbers, dates
     and names of the claim that none of them holds, `left_out` a word of lack ("low", "loss of") that the cited sentence
-    hangs on the claim's own words.
+    hangs on the claim's own words, `exchanged` two words whose roles are exchanged there ("A sued B", "B sued A"), and
+    `misplaced` a name that stands there for another one.
     """
 
     label: Label
@@ -90,20 +91,25 @@ class Verdict:
     missing: tuple[str, ...] = ()
     signals: tuple[tuple[str, float], ...] = ()  # name and value of each part of the score
     left_out: str = ""
+    exchanged: tuple[str, ...] = ()
+    misplaced: str = ""
 
     @property
     def lacking(self) -> str:
         """What claim and source do not share, for people; "" if nothing is known."""
         missing = f"not in the source: {', '.join(self.missing)}" if self.missing else ""
         left_out = f"the source says “{self.left_out}”" if self.left_out else ""
-        return "; ".join(filter(None, (missing, left_out)))
+        exchanged = f"the other way round in the source: {', '.join(self.exchanged)}" if self.exchanged else ""
+        misplaced = f"the source says that of another: {self.misplaced}" if self.misplaced else ""
+        return "; ".join(filter(None, (missing, left_out, exchanged, misplaced)))
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> Verdict:
         """The verdict of a claim's row."""
         where = Span(**row["where"]) if row["where"] else None
         signals = tuple((str(name), float(value)) for name, value in row["signals"])
-        return cls(**row | {"where": where, "missing": tuple(row["missing"]), "signals": signals})
+        words = {name: tuple(row.get(name, ())) for name in ("missing", "exchanged")}
+        return cls(**row | words | {"where": where, "signals": signals})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,9 +9,11 @@ Window     of each cited passage the one to three sentences in a row that fit th
 Score      a logistic regression over the signals of verification_signals.py, and the log-odds of "Yes" and "No" of a
            local model where one is given (`model.score`). The dozen weights were fitted once by
            docs/dev/verification.py on open data (`credit` in shipped/verification.json) that no bench measures
-Label      supported: the score is above the bound, no number, date or name of the claim is missing, and no “lack of”
-           of its sentence is left out (qualifiers.py). contradicted: not so, on the same matter, and said the other way
-           round or with another number. partly: not supported, and the score is above the lower bound. Else unsupported
+Label      supported: the score is above the bound, no number, date or name of the claim is missing, no “lack of” of its
+           sentence is left out (qualifiers.py), no roles are exchanged (roles.py), and no name stands for another one
+           (name_places.py). contradicted: not so, on the same matter, and said the other way round or with another
+           number. partly: not supported, and the score is above the lower bound. Else unsupported. With exchanged roles
+           or another's name the score is at most the lower bound
 
 Source     the two checks of citation in "Deep Research: A Systematic Survey" (arXiv 2512.02038), section 3.4, and what
            its readers warn of: a verification that always passes is none
@@ -31,8 +33,10 @@ from foveal.errors import InputError
 from foveal.models.chat import Cancel, ChatModel
 from foveal.research.anchors import Held, missing
 from foveal.research.evidence import Claim, Evidence, Label, Verdict
+from foveal.research.name_places import misplaced
 from foveal.research.qualifiers import ALL, dropped, joined_over, widened
 from foveal.research.quantities import Anchor
+from foveal.research.roles import exchanged, resolved
 from foveal.research.verification_signals import (
     NAMES,
     Read,
@@ -44,6 +48,7 @@ from foveal.research.verification_signals import (
     stems,
     windows,
 )
+from foveal.text.units import sentences
 from foveal.types import Encoder, Passage, Span
 
 if TYPE_CHECKING:
@@ -165,6 +170,8 @@ class Verifier:
         if not looked.best:
             return Verdict(label="unsupported", score=0.0, missing=tuple(one.text for one in looked.read.anchors))
         score = self.weights.score(looked.signals)
+        if looked.exchanged or looked.misplaced:
+            score = min(score, self.weights.partly)
         return Verdict(
             label=self._label(looked, score),
             score=score,
@@ -173,12 +180,14 @@ class Verifier:
             missing=tuple(one.text for one in looked.missing),
             signals=tuple(looked.signals.items()),
             left_out=looked.left_out,
+            exchanged=looked.exchanged,
+            misplaced=looked.misplaced,
         )
 
     def _label(self, looked: Looked, score: float) -> Label:
         if score >= self.weights.supported and not looked.missing and not looked.reversed and not looked.left_out:
             return "supported"
-        if looked.turned:
+        if looked.turned or looked.exchanged:
             return "contradicted"
         return "partly" if score >= self.weights.partly else "unsupported"
 
@@ -220,6 +229,23 @@ class Looked:
         over = joined_over(self.read.text, said) if share >= JOINED_FROM else ""
         lack = dropped(self.read.text, said) if share >= TAKEN_FROM else ""
         return over or lack or (widened(self.read.text, said) if but_all >= TAKEN_FROM else "")
+
+    @cached_property
+    def exchanged(self) -> tuple[str, ...]:
+        """Two words of the claim whose roles are exchanged in what is cited."""
+        return exchanged(self.read.text, [*self._said, *resolved(self._said)])
+
+    @cached_property
+    def misplaced(self) -> str:
+        """A name of the claim that the text has elsewhere, in the place of another one."""
+        names = [one for one in self.read.anchors if one.kind == "name" and one not in self.missing]
+        headings = ". ".join(one.whole.heading or "" for one in self.best)
+        return misplaced(names, self.read.text, self._said, headings)
+
+    @cached_property
+    def _said(self) -> list[str]:
+        """The sentences of the cited passages."""
+        return [text[start:end] for text in (one.whole.text for one in self.best) for start, end in sentences(text)]
 
     @property
     def turned(self) -> bool:

@@ -25,6 +25,7 @@ from itertools import pairwise
 
 from foveal.research.anchors import Held, anchors, missing, plain
 from foveal.research.quantities import Anchor, rivals
+from foveal.research.roles import said_conversely
 from foveal.retrieval.words import FUNCTION_WORDS
 from foveal.text.units import sentences
 from foveal.types import Passage, Span
@@ -312,15 +313,17 @@ def _mostly(denied: set[str], said: set[str]) -> bool:
 
 
 def opposed(claim: str, said: str) -> bool:
-    """Whether one of two opposite words stands in the claim alone, and the other in what is said alone."""
-    return bool(_exchanged(claim, said))
+    """Whether one of two opposite words stands in the claim alone, and the other in what is said alone; but "B lost to
+    A" and "A beat B" are the same."""
+    return bool(_exchanged(claim, said)) and not said_conversely(claim, said)
 
 
 def reversed_in(claim: Read, window: Window) -> bool:
     """Whether a claim is what a window's nearest sentence says, but for a word that is the opposite of one there."""
     said = nearest_sentence(claim, window)
     rest = set(claim.words) - {stem for word in _exchanged(claim.text, said) for stem in stems(word)}
-    return len(rest) < len(set(claim.words)) and len(rest & set(stems(said))) >= WORD_FOR_WORD * len(rest)
+    turned_round = len(rest) < len(set(claim.words)) and not said_conversely(claim.text, said)
+    return turned_round and len(rest & set(stems(said))) >= WORD_FOR_WORD * len(rest)
 
 
 def _exchanged(claim: str, said: str) -> set[str]:
