@@ -21,7 +21,7 @@ from torch.autograd.function import once_differentiable
 
 def gru_unroll(given: Tensor, starts: Tensor, state: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """All states: given (T, N, 3H) = W_ih x + b_ih, starts (T, N), state (N, H), weight (3H, H), bias (3H,)."""
-    states: Tensor = _Unrolled.apply(given.float(), ~starts, state.float(), weight.float(), bias.float())
+    states: Tensor = _Unrolled.apply(given.float(), ~starts, state.float(), weight.float(), bias.float())  # type: ignore[no-untyped-call]
     return states
 
 
@@ -48,7 +48,7 @@ class _Unrolled(torch.autograd.Function):
         return states
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, wanted: Tensor) -> tuple[Tensor | None, ...]:
         kept, weight, before, gates, held, new = ctx.saved_tensors
         reset, update = gates.chunk(2, -1)
