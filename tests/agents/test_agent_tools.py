@@ -116,6 +116,21 @@ def test_headings_lead_to_what_stands_below_them(calls: Calls) -> None:
     assert "it needs 0 <= start <= end" in refused(calls, "show", which=which, start=5, end=4)
 
 
+def test_a_function_is_shown_with_the_comment_above_it_and_without_the_next_ones(tmp_path: Path) -> None:
+    parts = [
+        "import sys\n\n",
+        "# Sees far.\n@cached\ndef see(x):\n    return x\n\n",
+        "# Looks.\ndef look():\n    pass\n",
+    ]
+    (tmp_path / "eye.py").write_text("".join(parts))
+    settings = Settings(home=tmp_path / "home", cache=tmp_path / "cache", encoder="none")
+    Library.open(settings=settings).add([tmp_path / "eye.py"])
+    calls = desk(settings)
+    which = called(calls, "documents")["documents"][0]["id"]
+    assert called(calls, "show", which=which, heading="see")["text"] == parts[1]
+    assert called(calls, "show", which=which, heading="look")["text"] == parts[2]
+
+
 def test_documents_come_by_pages_the_newest_first(calls: Calls) -> None:
     first = called(calls, "documents", limit=1)
     behind = called(calls, "documents", limit=1, p=first["next"])

@@ -28,7 +28,7 @@ def test_blank_lines_of_code_stay():
 def test_lines_in_pieces_are_lines():
     """As programs that colour code write it: blank lines begin in one element and end in another."""
     part = "<pre><span>a</span> = <b>1</b>\n<span>\n</span><span>b = 2</span><span>\n\n</span><i>  \n</i>c = 3</pre>"
-    assert [line.rstrip() for line in read(part).split("\n")] == ["a = 1", "", "b = 2", "", "", "c = 3"]
+    assert [line.rstrip() for line in read(part).split("\n")] == ["```", "a = 1", "", "b = 2", "", "", "c = 3", "```"]
 
 
 @pytest.mark.parametrize(

@@ -418,6 +418,23 @@ def test_a_number_among_page_numbers_stays():
     assert [line for line in text.split("\n") if line.isdecimal()] == ["42"]
 
 
+def test_the_number_at_the_foot_of_a_chapters_first_page_goes():
+    """As LaTeX and Texinfo print books: in the head of all other pages, left or right of what runs along."""
+    heads = ["", "38 Seeing", "Light 39", "", "Rods 41", "42 Seeing", "Cones 43", "", "Night 45"]
+    said = "the eye goes on"
+    pages = [
+        f"{head}\r\n{LINES}\r\n{said}" if head else f"{LINES}\r\n{said}\r\n{n}" for n, head in enumerate(heads, 37)
+    ]
+    for page in (0, 3, 7):  # a sentence goes on behind it
+        pages[page + 1] = pages[page + 1].replace(WORDS, WORDS.lower(), 1)
+    pages[4] += "\r\n1790"  # a number of its own stays
+    text, _ = joined(pages)
+    assert not {"37", "40", "44"} & set(text.split("\n"))
+    assert "1790" in text.split("\n")
+    for lone in (["words", "words\r\n8", "words"], ["7 eyes see\r\nwords", "words\r\n8", "words"]):
+        assert "8" in joined(lone)[0].split("\n")
+
+
 def test_numbers_that_do_not_count_stay():
     text, _ = joined(["words\r\n17", "words\r\n4", "words\r\n99"])
     assert [line for line in text.split("\n") if line.isdecimal()] == ["17", "4", "99"]

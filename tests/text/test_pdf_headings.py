@@ -89,6 +89,20 @@ def test_what_is_no_heading(pages, why):
     assert found(pages) == [], why
 
 
+def test_entries_of_a_table_of_contents_are_no_headings_and_its_title_is_one():
+    """As LaTeX sets it: chapters bold and larger, with their pages' numbers; sections behind dots."""
+    dots = [Line(f"1.{n} Of light and what it does {'. ' * 20}{3 + n}", 10, 400) for n in range(1, 5)]
+    listed = [large("Contents"), large("Preface ix", 12, 700), large("1 Seeing 3", 12, 700), *dots]
+    listed += [
+        large("2 Thinking . . . . . . . 9", 12, 700),
+        large("New in version 2 77", 12, 700),
+        Line("Words 9", 10, 400),
+    ]
+    pages = [listed, [*chapters("1 Seeing", "2 Thinking", "Version 3", "Version 4")]]
+    titles = ["Contents", "1 Seeing", "2 Thinking", "Version 3", "Version 4"]
+    assert [title for _, title in found(pages)] == titles
+
+
 def test_a_style_that_is_used_once_is_no_heading():
     assert (1, "Odd") not in found([[*chapters("Seeing", "Thinking", "Doing"), *chapters("Odd", size=18.0)]])
 

@@ -410,6 +410,7 @@ def test_a_page_on_which_recognition_fails_is_left_out(monkeypatch, caplog):
     assert flat(found.text) == "page 1 page 3"
     assert (found.recognised, found.unread) == (2, 1)
     assert "the models say no" in caplog.text
+    assert caplog.text.count("cannot be read or found") == 1  # why, and no more
     seen(monkeypatch, failing=[1])
     with pytest.raises(
         UnreadableSource, match=r"failed on page 1, by a fault of ours \(RuntimeError: the models say no"
@@ -429,6 +430,7 @@ def test_pages_of_text_are_read_though_recognition_cannot_be_loaded(monkeypatch,
     image = Image.new("RGB", (80, 60))
     assert MILL[:40] in read_pdf(scan_of(image, text=MILL), name="a", max_characters=10**6, recognition=AUTO).text
     assert "Scanned pages are left out. Text recognition cannot be loaded (libx" in caplog.text
+    assert "found nothing to read" not in caplog.text
     with pytest.raises(UnreadableSource, match="libx"):
         read_pdf(scan_of(image, image), name="a", max_characters=10**6, recognition=AUTO)
 

@@ -68,6 +68,7 @@ def test_words(text, expected):
         ["你好。", "世界！", "他说：“是的。”", "然后走了。"],
         ["यह एक वाक्य है। ", "दूसरा।"],
         ["It sees.¹ ", "“It does.”²,³ ", "So do we."],
+        ["It weighs on humans. ²²–²⁴ ", "Although “so.” ³ ", "It may pass. ", "¹³C was seen.\n", "² A note."],
         ["Notes mark this.¹⁻³ ", "Even more.²,⁴–⁶ ", "Smith et al., Jones, etc., Germany– and “What?”, He said."],
         ["Բարև ձեզ։ ", "Ես այստեղ եմ։"],
         ["ሰላም ነው። ", "ዛሬ ጥሩ ነው።"],

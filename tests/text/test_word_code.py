@@ -5,6 +5,7 @@ import io
 import docx
 import pytest
 from docx.enum.style import WD_STYLE_TYPE
+from docx.shared import Pt
 
 from foveal.text.docx import read_docx
 from foveal.text.headings import find_headings
@@ -110,3 +111,45 @@ def test_letters_that_a_foundry_named_are_no_code_and_gaps_in_prose_are_small():
     typed(document, ["It was [1] so;", "(see Lee) = it."], "Monotype Corsiva")
     document.add_paragraph("one\n\n\n\ntwo")
     assert read(document) == f"{PROSE}\n\nIt was [1] so;\n\n(see Lee) = it.\n\none\n\ntwo"
+
+
+LEVELS = [(0, "# Find it"), (1, "for a in x:"), (2, "if a:"), (3, "see(a)"), (0, "look()")]
+
+
+def test_code_that_the_paragraphs_settings_indent_is_indented():
+    """As one writes who has no tab in it: by Word's ruler, half an inch a level; the whole lies within a margin."""
+    document = docx.Document()
+    document.styles["Normal"].font.size = Pt(10)
+    document.add_paragraph(PROSE)
+    for level, line in LEVELS:
+        typed(document, [line])
+        document.paragraphs[-1].paragraph_format.left_indent = Pt(36 + 24 * level)
+    document.add_paragraph(PROSE)
+    body = "\n".join(f"{'    ' * level}{line}" for level, line in LEVELS)
+    assert read(document) == f"{PROSE}\n\n```\n{body}\n```\n\n{PROSE}"
+
+
+def test_a_style_may_set_it_in_and_its_first_line_further_or_less():
+    document = docx.Document()
+    verbatim = document.styles.add_style("Verbatim", WD_STYLE_TYPE.PARAGRAPH)
+    verbatim.font.name, verbatim.font.size = "Courier New", Pt(10)
+    deeper = document.styles.add_style("Verbatim 2", WD_STYLE_TYPE.PARAGRAPH)
+    deeper.base_style, deeper.paragraph_format.left_indent = verbatim, Pt(12)
+    document.add_paragraph(PROSE)
+    document.add_paragraph("def see(x):", style="Verbatim")
+    document.add_paragraph("a = x[0]", style="Verbatim 2")
+    hanging = document.add_paragraph("call(a,\nb)", style="Verbatim 2")
+    hanging.paragraph_format.left_indent, hanging.paragraph_format.first_line_indent = Pt(36), Pt(-24)
+    document.add_paragraph("  y = {}", style="Verbatim 2").paragraph_format.first_line_indent = Pt(12)
+    assert read(document) == f"{PROSE}\n\n```\ndef see(x):\n  a = x[0]\n  call(a,\n      b)\n      y = {{}}\n```"
+
+
+def test_blanks_are_indentation_enough():
+    lines = [line for line in PROGRAM if line]
+    document = docx.Document()
+    document.add_paragraph(PROSE)
+    typed(document, lines)
+    for paragraph in document.paragraphs[1:]:
+        paragraph.paragraph_format.left_indent = Pt(36)
+    body = "\n".join(lines)
+    assert read(document) == f"{PROSE}\n\n```\n{body}\n```"

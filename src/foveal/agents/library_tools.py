@@ -121,7 +121,7 @@ def _part(found: Document, given: asked.Show) -> tuple[int, int]:
 
 
 def _section(found: Document, title: str) -> tuple[int, int]:
-    """From a heading up to the next one that is no deeper."""
+    """From a heading, and a comment above it that belongs there, up to the next one that is no deeper."""
     from foveal.text.programs import headings_in
 
     headings = headings_in(found)
@@ -131,8 +131,8 @@ def _section(found: Document, title: str) -> tuple[int, int]:
         more = f" and {len(headings) - NAMED} more (see outline)" if len(headings) > NAMED else ""
         raise InputError(f"No heading is called {title[:80]!r} in {found.title[:80]!r}. There are: {there}{more}.")
     level = headings[at].level
-    behind = next((one.start for one in headings[at + 1 :] if one.level <= level), len(found.text))
-    return headings[at].start, behind
+    behind = next((one.start - one.lead for one in headings[at + 1 :] if one.level <= level), len(found.text))
+    return headings[at].start - headings[at].lead, behind
 
 
 def _named(headings: list[Heading], title: str) -> int | None:

@@ -27,6 +27,7 @@ from foveal.text.plain import storable
 from foveal.text.raised import lowered, raised
 from foveal.text.table_cells import rows_in_a_line
 from foveal.text.word_code import CodeLine, face_of, is_typed, typed_styles, with_fences
+from foveal.text.word_indents import Indents
 from foveal.text.word_numbers import number_as
 from foveal.text.word_signs import plain_signs, sign_at
 
@@ -121,6 +122,7 @@ class _Styles:
     levels: dict[str, int]  # of headings, 0 for the document's title
     lists: dict[str, tuple[str, int]]  # number of the list, and level
     typed: frozenset[str]  # those in letters of one width, of runs too
+    indents: Indents
 
     @classmethod
     def of(cls, styles: Any, lists: _Numbers) -> _Styles:
@@ -145,7 +147,8 @@ class _Styles:
                 depths[own] = depth
         deep = _inherited(depths, based)
         found = {style: (number, deep.get(style, 0)) for style, number in _inherited(numbers, based).items()}
-        return cls(_inherited(levels, based), found, typed_styles(_inherited(faces, based), styles))
+        typed = typed_styles(_inherited(faces, based), styles)
+        return cls(_inherited(levels, based), found, typed, Indents.of_styles(styles))
 
     def listed(self, about: Any, style: str) -> tuple[str, int] | None:
         """The list that a paragraph is part of, and its level there: as it says itself, and else its style."""
@@ -289,7 +292,7 @@ class _Reader:
             if level is None:
                 indent = "  " * (listed[1] if listed and label == "-" else 0)
                 if not label and is_typed(paragraph, style, self.styles.typed):
-                    yield CodeLine(words.rstrip())
+                    yield CodeLine(words.rstrip(), self.styles.indents.of(paragraph, style))
                 else:
                     yield f"{indent}{label} {text}" if label else no_heading(text)
             else:

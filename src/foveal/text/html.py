@@ -3,7 +3,7 @@
 Encoding  byte order mark, then the server's word, then the page's own, then how the bytes fall (`plain.py`)
 Before    page furniture goes (edit links, footnote marks, readings of ideographs), emphasis is dropped, white space is
           folded as a browser does; dates within sentences, and quotations there, stay in them, numbers of lists, blank
-          lines of code and asides of prose (`html_kept.py`)
+          lines of code and asides of prose (`html_kept.py`); main part and code are named (`html_frame.py`)
 Text      trafilatura's main text; where it finds none, all of the body
 After     backslashes that Markdown wants and a reader does not are taken out, except where a line would change its kind
 
@@ -23,6 +23,7 @@ from typing import Any
 
 from foveal.errors import UnreadableSource
 from foveal.text.dates import aware
+from foveal.text.html_frame import framed, tell
 from foveal.text.html_hidden import drop_hidden
 from foveal.text.html_kept import MARK, PROSE, mark_kept, put_back, set_apart, write_items, written
 from foveal.text.plain import decode, known_encoding, require_text, storable
@@ -102,6 +103,7 @@ def read_html(content: bytes, *, name: str, charset: str | None = None) -> HtmlP
     title = _title(tree)
     if shallow:
         _simplify(tree)
+        tell(tree)
         mark_kept(tree)
     text = _headed(storable(written((shallow and _main_text(tree)) or _whole_body(tree))), tree, title)
     if not text:
@@ -188,16 +190,24 @@ def _main_text(tree: Any) -> str:
     import trafilatura
     from trafilatura.baseline import basic_cleaning
 
-    try:
-        found = trafilatura.extract(tree, output_format="markdown", include_comments=False, include_tables=True)
-    except RecursionError:  # lists within lists, hundreds deep
-        found = None
-    body = tree.find("body")
+    body, part = tree.find("body"), framed(tree)
+    found = _extracted(tree if part is None else part)
+    if part is not None and 2 * len(found) < len(" ".join(body.text_content().split())):  # what went was not all menus
+        found = max(found, _extracted(tree), key=len)
     if found and body is not None and "".join(found.split()) == "".join(trafilatura.html2txt(tree).split()):
         basic_cleaning(tree)  # it found none, and gave each piece of the body's text as a line, cut at each link
         _tidy_menus(body)
         return ""
-    return _readable(found or "")
+    return _readable(found)
+
+
+def _extracted(tree: Any) -> str:
+    import trafilatura
+
+    try:
+        return trafilatura.extract(tree, output_format="markdown", include_comments=False, include_tables=True) or ""
+    except RecursionError:  # lists within lists, hundreds deep
+        return ""
 
 
 def _tidy_menus(body: Any) -> None:

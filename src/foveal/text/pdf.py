@@ -107,10 +107,10 @@ def read_pdf(
             on_page(len(lines), len(pdf))
         outline, largest = list(_outline(pdf)), largest_of(pdf) if lines else None
         properties = {key: storable(pdf.get_metadata_value(key)).strip() for key in ("Title", "Author", "CreationDate")}
-    pictures, read = _unread(lines, pictures), list[int]()
+    pictures, read, failed = _unread(lines, pictures), list[int](), list[int]()
     if pictures and recognition.active:
         drawing = partial(_drawn, content, name)
-        lines, read = with_scans(lines, pictures, content, drawing, recognition=recognition, on_page=on_scan)
+        lines, read, failed = with_scans(lines, pictures, content, drawing, recognition=recognition, on_page=on_scan)
         if 1 in read:
             largest = largest_line([(line.text, line.size) for line in lines[0]])
     plain, codes = without_code(lines)
@@ -118,13 +118,13 @@ def read_pdf(
     missed = [number for number in pictures if number not in read]
     if not text.strip():
         raise UnreadableSource(f"{name} is a PDF of {_count(len(lines))} without text. {_advice(recognition)}")
-    if missed:
+    if empty := [number for number in missed if number not in failed]:
         logger.warning(
             "%s: %d of its %d pages are pictures without text (the first is page %d) and cannot be read or found. %s",
             name,
-            len(missed),
+            len(empty),
             len(lines),
-            missed[0],
+            empty[0],
             _advice(recognition),
         )
     if damaged:

@@ -8,7 +8,7 @@ By type   few words, at least 1.08 times the size of the body, or as large and b
 By name   bookmarks whose words stand on the page that they lead to, where at least half of them do
 Levels    those of the outline; of other styles by size, the larger the higher
 Never     what stands on three pages in a row (running heads), heads of tables, addresses, what comes before the
-          abstract; and none where they would be more than a quarter of all lines
+          abstract, the entries of a table of contents; and none where they would be more than a quarter of all lines
 """
 
 from __future__ import annotations
@@ -48,6 +48,9 @@ SHARE = 0.25
 """Of all lines: with more headings, what stands out is no heading but, say, a form's labels."""
 
 LEVELS = 6
+
+ENTRIES = 4
+"""Lines of a page with dots that lead to a number, from which on it is one of a table of contents."""
 
 EDGE = 2
 """Outer lines of a page, where a heading is but a running head if it stands larger elsewhere."""
@@ -167,6 +170,8 @@ class Body:
 
 
 _ADDRESS = re.compile(r"\w@\w|https?:|www\.")
+_LED = re.compile(r"(?:[.·…][ \t]?){4}[ \t]*+(?:\d{1,4}|[ivxlc]{1,7})\s*+\Z")
+_ENTRY = re.compile(r"\w\W*[ \t](?:\d{1,4}|[ivxlc]{1,7})\s*\Z")
 
 
 def _wordy(text: str) -> bool:
@@ -179,7 +184,8 @@ def _wordy(text: str) -> bool:
 
 def _standing_out(pages: Sequence[Sequence[Line]], body: Body, taken: set[tuple[int, int]]) -> Iterator[_Run]:
     for number, page in enumerate(pages):
-        stands = [body.stands_out(line) for line in page]
+        listed = _listed(page)
+        stands = [body.stands_out(line) and n not in listed for n, line in enumerate(page)]
         below = _below(page, stands)
         for (outstanding, style), group in groupby(
             range(len(page)), key=lambda n: (stands[n], body.style(page[n]) if stands[n] else (0.0, False))
@@ -190,8 +196,19 @@ def _standing_out(pages: Sequence[Sequence[Line]], body: Body, taken: set[tuple[
             free = not any((number, place) in taken for place in places)
             few = len(places) <= LINES and len(title) <= CHARACTERS
             named = not title[:1].islower() or style[0] >= NAMES * body.size
-            if outstanding and free and few and named and _followed(pages, number, below[at], body):
+            if not (outstanding and free and few and named):
+                continue
+            if below[at] in listed or _followed(pages, number, below[at], body):
                 yield _Run(number, places[0], at, style, title)
+
+
+def _listed(page: Sequence[Line]) -> set[int]:
+    """Which lines of a page are entries of a table of contents: those with dots that lead to a number and, where there
+    are several of these, all that end with one."""
+    led = {place for place, line in enumerate(page) if _LED.search(line.text)}
+    if len(led) < ENTRIES:
+        return set()
+    return led | {place for place, line in enumerate(page) if _ENTRY.search(line.text)}
 
 
 def _title(lines: Sequence[Line]) -> str:

@@ -64,8 +64,10 @@ def joined(pages: Sequence[str], codes: Sequence[Code] = ()) -> tuple[str, tuple
     """The pages as one text, and the offset at which each begins; `codes` are the blocks that marks stand for."""
     marked = [_marked(page) for page in pages]
     words = _words(marked)
-    lines = _without_page_numbers([_mended(page, words).strip("\n").split("\n") for page in marked])
-    lines = _without_page_numbers(_without_running_lines(lines))  # some stand behind the head
+    lines = [_mended(page, words).strip("\n").split("\n") for page in marked]
+    paging = _paging(lines)
+    lines = _without_page_numbers(lines, paging)
+    lines = _without_page_numbers(_without_running_lines(lines), paging)  # some stand behind the head
     lines = [[line.replace("\ufffe", "-") for line in page] for page in _mended_over_pages(lines, words)]
     width = _usual_width(lines)
     parts, offsets, length = list[str](), list[int](), 0
@@ -143,17 +145,31 @@ def _hyphen(left: str, right: str, words: Counter[str], *, chain: bool) -> str:
     return "-" if known and (chain or len(a) > 2) else ""
 
 
-def _without_page_numbers(pages: list[list[str]]) -> list[list[str]]:
-    """Drop a first or last line that is a number which counts along with the pages."""
+def _paging(pages: Sequence[Sequence[str]]) -> int | None:
+    """How far the numbers in heads and feet ("12 Eyes", "Light 13") are from the pages' own; None: nothing counts.
+
+    A chapter's first page often has its number alone at the foot, and is too rare to be known for one by itself.
+    """
+    steps = Counter[int]()
+    for n, page in enumerate(pages):
+        found = (one for line in {page[0], page[-1]} for one in _EDGE_NUMBER.findall(line))
+        steps.update({int("".join(filter(str.isdigit, one))) - n for one in found})
+    shift = max(steps, key=steps.__getitem__, default=0)
+    return shift if steps[shift] >= max(COUNTED, len(pages) // 3) else None
+
+
+def _without_page_numbers(pages: list[list[str]], paging: int | None = None) -> list[list[str]]:
+    """Drop a first or last line that is a number which counts along with the pages, or is as far from them as `paging`
+    says."""
     for edge in (0, -1):
-        for number_of, least in ((_arabic, max(2, len(pages) // 3)), (_roman, COUNTED)):
+        for number_of, least, told in ((_arabic, max(2, len(pages) // 3), paging), (_roman, COUNTED, None)):
             found = {n: number_of(page[edge].strip()) for n, page in enumerate(pages)}
             numbers = {n: value for n, value in found.items() if value is not None}
             steps = Counter(value - n for n, value in numbers.items())
             shift = max(steps, key=steps.__getitem__, default=0)
-            if steps[shift] >= least:
-                counted = {n for n, value in numbers.items() if value - n == shift}
-                pages = [_trimmed(page, edge) if n in counted else page for n, page in enumerate(pages)]
+            shifts = {shift, told} if steps[shift] >= least else {told}
+            counted = {n for n, value in numbers.items() if value - n in shifts}
+            pages = [_trimmed(page, edge) if n in counted else page for n, page in enumerate(pages)]
     return pages
 
 

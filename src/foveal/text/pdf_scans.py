@@ -1,6 +1,6 @@
 """The scanned pages of a PDF: drawn by pdfium, recognised, and put among the other pages.
 
-    pages, read = with_scans(lines, [3, 4], content, picture_of, recognition=settings, on_page=told)
+    pages, read, failed = with_scans(lines, [3, 4], content, picture_of, recognition=settings, on_page=told)
 
 A page is drawn when it is its turn, so that nothing else waits for pdfium while pages are recognised; its letters get
 the size that those of the other pages have.
@@ -35,8 +35,9 @@ def with_scans(
     *,
     recognition: RecognitionSettings,
     on_page: Callable[[int, int], None],
-) -> tuple[list[list[Line]], list[int]]:
-    """The lines of all pages, and the numbers (from 1) of the `scanned` ones of which something was recognised."""
+) -> tuple[list[list[Line]], list[int], list[int]]:
+    """The lines of all pages, and the numbers (from 1) of the `scanned` ones of which something was recognised, and of
+    those with which it failed: the log says why."""
     numbers = sorted(scanned)
     try:
         found = recognised_pages(numbers, picture_of, key=key_of(content), cache=recognition.cache, on_page=on_page)
@@ -44,13 +45,13 @@ def with_scans(
         if not any(line.text.strip() for page in pages for line in page):
             raise
         logger.warning("Scanned pages are left out. %s", error)  # the others hold text
-        return [list(page) for page in pages], []
-    numbers = [*found]
+        return [list(page) for page in pages], [], numbers
+    failed, numbers = [number for number in numbers if number not in found], [*found]
     others = [page for number, page in enumerate(pages, 1) if number not in found]
     body = Body.of(others).size if any(line.size for page in others for line in page) else 0.0
     lines = dict(zip(numbers, in_lines([found[number].lines for number in numbers], body=body), strict=True))
     read = [number for number in numbers if lines[number]]
-    return [list(lines[n] if n in read else page) for n, page in enumerate(pages, 1)], read
+    return [list(lines[n] if n in read else page) for n, page in enumerate(pages, 1)], read, failed
 
 
 def drawn(page: Any) -> tuple[Picture, float]:

@@ -41,7 +41,7 @@ _LONG_LINE = re.compile(rf"^[^\n]{{{UNWRAPPED + 1},}}\n", re.MULTILINE)
 _PLAIN_ENDS = (  # of Chinese and Japanese, Indian scripts, Armenian, Ethiopic, Burmese, Khmer
     "。！？｡।॥\u0589\u1362\u1367\u1368\u104b\u17d4\u17d5"
 )
-_NOTES = r"(?:[⁰¹²³⁴-⁹]++(?:[,–⁻-][⁰¹²³⁴-⁹]++)*+)?+"
+_NOTES = r"(?:[ \u00a0]?[⁰¹²³⁴-⁹]++(?:[,–⁻-][⁰¹²³⁴-⁹]++)*+(?=\s))?+"  # a PDF may set a blank before them; ¹³C is none
 _SENTENCE_END = re.compile(  # one class first, so that the search for it runs in C; a run of marks is tried once
     rf"[.!?…‽؟۔{_PLAIN_ENDS}](?:"
     r"(?<=[.!?…‽؟۔])(?<![.!?…‽؟۔]{2})(?P<more>[.!?…‽؟۔]*+)[\"'”’»)\]*_]*"

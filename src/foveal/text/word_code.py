@@ -4,8 +4,9 @@
     is_typed(paragraph, style, typed)               # a paragraph of which all letters are
     with_fences(["Text", CodeLine("def a():"), CodeLine("    pass")])   # ["Text", "```\\ndef a():\\n    pass\\n```"]
 
-Word knows no code, but how it is set: in Courier New, Consolas and their like, by a style or by hand. Prose in such
-letters, and a document that was written in them as a whole, stay as they are.
+Word knows no code, but how it is set: in Courier New, Consolas and their like, by a style or by hand, and indented by
+blanks or by the paragraph's own setting (`word_indents.py`). Prose in such letters, and a document that was written in
+them as a whole, stay as they are.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from itertools import groupby
 from typing import Any
 
 from foveal.text.code_blocks import fence_around, no_heading, reads_as_code
+from foveal.text.word_indents import set_in
 
 MOST = 0.8
 """Of a document's characters; where more are typed, it was written so."""
@@ -31,9 +33,15 @@ _BLANKS = re.compile(r"\n{3,}")
 
 
 class CodeLine(str):
-    """A paragraph in letters of one width, as it is indented."""
+    """A paragraph in letters of one width; how far its first line and its others are set in, in widths of a letter."""
 
-    __slots__ = ()
+    __slots__ = ("indents",)
+    indents: tuple[float, float]
+
+    def __new__(cls, words: str = "", indents: tuple[float, float] = (0.0, 0.0)) -> CodeLine:
+        line = super().__new__(cls, words)
+        line.indents = indents
+        return line
 
 
 def typed_styles(faces: Mapping[str, str], styles: Any) -> frozenset[str]:
@@ -85,8 +93,13 @@ def _fenced(blocks: Iterable[str]) -> Iterator[str]:
         if not typed:
             yield from map(_few, group)
             continue
-        lines = [line.replace("\u00a0", " ").rstrip() for block in group for line in block.split("\n")]
-        body = "\n".join(lines).strip("\n")
+        lines, indents = list[str](), list[float]()
+        for block in group:
+            own = block.split("\n")
+            first, others = block.indents if isinstance(block, CodeLine) else (0.0, 0.0)
+            lines += [line.replace("\u00a0", " ").rstrip() for line in own]
+            indents += [first, *([others] * (len(own) - 1))]
+        body = "\n".join(set_in(lines, indents)).strip("\n")
         if body and reads_as_code(body.split("\n")):
             fence = fence_around(body)
             yield f"{fence}\n{body}\n{fence}"

@@ -1,0 +1,95 @@
+"""Pages without a part that bears a usual name, as of manuals and books; code, links, quotations as they are set."""
+
+from __future__ import annotations
+
+import pytest
+
+from foveal.text.html import read_html
+
+SENTENCE = "The fovea is the small part of the retina that sees sharply, and the eye turns it to what matters. "
+MENU = "<ul><li><a href=/>Home</a></li><li><a href=/docs>All manuals</a></li><li><a href=/buy>Buy one</a></li></ul>"
+
+
+def manual(*parts: str, frame: str = "div") -> str:
+    """What a page says that has no article, but for its menus."""
+    page = f"<body><{frame}>{''.join(parts)}</{frame}></body>"
+    return read_html(f"<title>A manual</title>{page}".encode(), name="a page").text
+
+
+@pytest.mark.parametrize("frame", ["div", "section", "article"])
+def test_headings_and_lists_of_a_page_without_an_article_stay(frame):
+    text = manual(
+        f"<h1><span>1. </span>Seeing</h1><p>{SENTENCE * 4}</p><h2 id=rods>1.1. Rods</h2><p>{SENTENCE * 3}</p>",
+        "<p>They are:</p><ul><li>many in number</li><li>slow to answer</li></ul>",
+        frame=frame,
+    )
+    assert [line for line in text.split("\n") if line.startswith(("#", "-"))] == [
+        "# 1. Seeing",
+        "## 1.1. Rods",
+        "- many in number",
+        "- slow to answer",
+    ]
+
+
+def test_menus_of_such_a_page_go():
+    text = manual(MENU, f"<h1>Seeing</h1><p>{SENTENCE * 6}</p>", f"<div>{MENU}</div>")
+    assert text == f"# Seeing\n\n{(SENTENCE * 6).strip()}"
+
+
+def test_of_such_a_page_no_more_is_lost_than_of_its_paragraphs_alone():
+    """A page that is mostly links: what the search throws away as menus is then its text."""
+    links = "".join(f"<p><a href=/{n}>Chapter {n}: {SENTENCE}</a></p>" for n in range(12))
+    assert len(manual(f"<h1>Contents</h1>{links}<p>{SENTENCE}</p>")) > 12 * len(SENTENCE)
+
+
+def test_headings_beside_named_anchors_stay():
+    """As DocBook writes them: an anchor that leads nowhere, in boxes within boxes."""
+    title = "<div class=titlepage><div><div><h2 class=title><a name=s21></a>2.1. Rods</h2></div></div></div>"
+    chapter = f"<h1><a name=ch>Chapter 2. Seeing</a></h1><p>{SENTENCE * 4}</p>{title}<p>{SENTENCE * 4}</p>"
+    assert [line for line in manual(chapter).split("\n") if line.startswith("#")] == [
+        "# Chapter 2. Seeing",
+        "## 2.1. Rods",
+    ]
+
+
+@pytest.mark.parametrize("frame", ["div", "article"])
+def test_words_beside_code_within_code_stay(frame):
+    one = "<code class=literal><em class=replaceable><code>{}</code></em></code>"
+    sentence = (
+        f"The sign between {one.format('package')} and {one.format('version')} was changed from <code>-</code> to _."
+    )
+    text = manual(f"<p>{SENTENCE * 5}</p><p>{sentence}</p><p>{SENTENCE * 2}</p>", frame=frame)
+    assert "The sign between `package` and `version` was changed from `-` to _." in text
+
+
+def test_the_name_that_code_links_to_stays():
+    text = manual(
+        f"<article><p>{SENTENCE * 5}</p><p>Call <code>see(<a href=/x>Light</a> x)</code> at noon.</p></article>"
+    )
+    assert "Call `see(Light x)` at noon." in text
+
+
+@pytest.mark.parametrize("frame", ["div", "article"])
+def test_a_comment_of_a_program_is_no_heading(frame):
+    """As DocBook and Texinfo write examples: `pre` without `code` in it."""
+    code = "# apt-get install mc\n# cd <em>/some/where</em>\n$ ls -l\n"
+    text = manual(f"<h1>Mice</h1><p>{SENTENCE * 5}</p><pre class=screen>{code}</pre><p>{SENTENCE}</p>", frame=frame)
+    assert "```\n# apt-get install mc\n# cd /some/where\n$ ls -l\n```" in text
+
+
+def test_nor_is_a_line_of_a_letter_that_was_typed():
+    letter = "Dear Ada,\nthank you for the eyes\n# they came on Monday\nand are well kept\nYours\nBabbage"
+    text = manual(f"<h1>Letters</h1><p>{SENTENCE * 5}</p><pre>{letter}</pre><p>{SENTENCE}</p>")
+    assert [line for line in text.split("\n") if line.startswith("# ")] == ["# Letters"]
+    assert "they came on Monday\nand are well kept" in text
+
+
+def test_a_table_that_is_set_in_as_a_quotation_keeps_its_rows():
+    rows = "<tr><th>Sign</th><th>Meaning</th></tr><tr><td>%d</td><td>day of month</td></tr>"
+    text = manual(f"<p>{SENTENCE * 5}</p><blockquote><table>{rows}</table></blockquote><p>{SENTENCE}</p>")
+    assert "| Sign | Meaning |\n|---|---|\n| %d | day of month |" in text
+
+
+def test_a_quotation_of_prose_stays_one():
+    said = "Sight is the sharpest of the senses, he said, and then the light went out."
+    assert said in manual(f"<article><p>{SENTENCE * 5}</p><blockquote><p>{said}</p></blockquote></article>")
