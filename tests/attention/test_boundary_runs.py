@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from tiny import tiny
+from transformers import LlamaConfig
 from typer.testing import CliRunner
 
 from foveal.attention import DHSA, attach, boundary_runs, own_boundaries
@@ -201,7 +202,7 @@ def test_dhsa_and_segments_take_ones_own_predictor(loaded, tmp_path, monkeypatch
         torch.testing.assert_close(found, loaded.model(input_ids=ids).logits)
     text = prose(300)
     assert segment(text, loaded, tokens=16) == segment(text, loaded, tokens=16, predictor=predictor)
-    other = SimpleNamespace(model_type="llama", num_hidden_layers=2, num_attention_heads=4, hidden_size=32)
+    other = LlamaConfig(num_hidden_layers=2, num_attention_heads=4, hidden_size=32)
     assert own_predictor(other) is None
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from families import of
 from tiny import CACHE
-from transformers import AutoModelForCausalLM
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from foveal.attention import Dense, HeadCache, LongHeads, RetrievalAttention, attach
 from foveal.attention.masks import Mask
@@ -14,53 +13,6 @@ from foveal.errors import InputError
 
 LENGTH = 280
 IDS = torch.randint(4, 60, (1, LENGTH), generator=torch.Generator().manual_seed(0))
-
-SIZES = {
-    "vocab_size": 64, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "head_dim": 8, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": None,
-    "max_position_embeddings": 512,
-}  # fmt: skip
-OWN = {
-    "doge": {},
-    "git": {
-        "vision_config": {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    },
-    "deepseek_v32": {
-        "num_key_value_heads": 4, "q_lora_rank": 8, "kv_lora_rank": 8, "qk_nope_head_dim": 8, "qk_rope_head_dim": 8,
-        "v_head_dim": 8, "n_routed_experts": 4, "n_group": 1, "topk_group": 1, "num_experts_per_tok": 2,
-        "moe_intermediate_size": 16, "index_head_dim": 8, "index_n_heads": 2, "index_topk": 32,
-    },
-    "minimax_m3_vl_text": {
-        "layer_types": ["full_attention", "minimax_m3_sparse"], "num_local_experts": 4, "num_experts_per_tok": 2,
-        "index_n_heads": 2, "index_head_dim": 8, "index_block_size": 16, "index_topk_blocks": 2,
-    },
-    "gemma4_text": {
-        "num_hidden_layers": 4, "layer_types": ["sliding_attention", "full_attention"] * 2, "sliding_window": 32,
-        "num_kv_shared_layers": 2, "hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 64,
-        "global_head_dim": 8,
-    },
-    "bigbird_pegasus": {
-        "d_model": 16, "decoder_layers": 2, "encoder_layers": 1, "decoder_ffn_dim": 16, "encoder_ffn_dim": 16,
-        "decoder_attention_heads": 4, "encoder_attention_heads": 4,
-    },
-    "jetmoe": {"kv_channels": 8, "num_local_experts": 4},
-    "mamba": {},
-}  # fmt: skip
-"""What each family needs besides."""
-
-
-def of(family: str) -> torch.nn.Module:
-    """A small model of a family, whose weights are large enough that its attention is far from even."""
-    if family not in CONFIG_MAPPING:
-        pytest.skip(f"this transformers has no {family}")
-    config = CONFIG_MAPPING[family](**SIZES | OWN.get(family, {}))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = AutoModelForCausalLM.from_config(config).eval()
-        for weight in model.parameters():
-            if weight.dim() > 1:
-                torch.nn.init.normal_(weight, 0, weight.shape[-1] ** -0.5)
-    return model
 
 
 def logits(model) -> torch.Tensor:
@@ -136,8 +88,9 @@ def test_caches_are_refused_where_keys_are_asked_for_twice_or_not_at_all(method,
         model(input_ids=IDS, **{CACHE: method.make_cache(model)})
 
 
-def test_a_model_without_positions_is_refused_by_longheads():
-    with pytest.raises(InputError, match="rotary positions"), attach(of("mamba"), LongHeads()):
+@pytest.mark.parametrize("method", [None, Dense(), LongHeads()])
+def test_a_model_that_attends_to_nothing_is_refused(method):
+    with pytest.raises(InputError, match="No layer of MambaForCausalLM attends"), attach(of("mamba"), method):
         pass
 
 

@@ -78,6 +78,18 @@ def test_windows_ask_for_the_key_that_they_hold():
     assert torch.equal(made, windows(Recipe(steps=1), 20))
 
 
+def test_the_first_to_ask_stands_at_every_distance_equally_often():
+    """Asked from afar in the bench, a model must have been asked from afar; drawn alike, 3 of 16,000 would be."""
+    rows = windows(Recipe(steps=50, batch=40), 2000).tolist()
+    apart = [row.index(ASK) - next(place for place, byte in enumerate(row) if byte >= SIGNS) for row in rows]
+    for fifth in range(5):
+        share = sum(fifth * 48.6 <= far - PARTS < (fifth + 1) * 48.6 for far in apart) / len(apart)
+        assert 0.17 < share < 0.23
+    starts = [next(place for place, byte in enumerate(row) if byte >= SIGNS) for row in rows]
+    assert min(starts) == 0
+    assert max(starts) > 220
+
+
 def test_the_small_model_is_trained_once(tmp_path):
     settings = BenchSettings(cache=tmp_path)
     recipe = Recipe(layers=1, width=16, head=8, heads=2, groups=1, steps=3, batch=2)
@@ -206,6 +218,9 @@ def test_flat_means_perplexity_and_no_worse_means_no_worse():
         rows = {(row.system, row.metric): row.ok for row in flat_rows(small, slid, "", quick=False)}
         assert rows["LongHeads, past the window", "perplexity / the sliding window's"] is ok
         assert rows["LongHeads, 4,096 bytes", "perplexity, a byte"]
+        both = flat_rows({**small, OURS: [3.0] * 5}, slid, "", quick=False)
+        told = {row.system: row.ok for row in both if "sliding" in row.metric}
+        assert told == {"LongHeads, past the window": ok, f"{OURS}, past the window": True}
     assert all(row.ok for row in flat_rows(small, 3.005, "", quick=True) if "past" in row.system)
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from families import of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import SafetensorError
@@ -25,7 +26,7 @@ from foveal.models.language import LanguageModel, load_language_model
 from foveal.ranking import blockrank_forward, blockrank_plan
 from foveal.ranking.blockrank import KEPT, BlockRank, default_layer, full_layers
 from foveal.ranking.blockrank_cache import BlockCache
-from foveal.ranking.blockrank_forward import read
+from foveal.ranking.blockrank_forward import Found, read
 from foveal.ranking.blockrank_kept import bytes_a_token
 from foveal.ranking.blockrank_plan import Ask
 from foveal.ranking.blockrank_prompt import Layout, Prompter, positions, segment_blocks, visible
@@ -364,6 +365,30 @@ def test_any_decoder_that_attach_takes(qwen, tmp_path):
     ranked = ranker.rank(QUERY, hits_of(TEXTS))
     assert sum(hit.score for hit in ranked) == pytest.approx(1, abs=1e-5)
     assert sorted(hit.passage.text for hit in ranker.decode(QUERY, hits_of(TEXTS))) == sorted(TEXTS)
+
+
+def test_logits_are_the_models_own_whatever_stands_behind_its_layers(qwen, tmp_path):
+    """Cohere scales what its head gives, others turn the states before it."""
+    model = of("cohere", vocab_size=len(qwen.tokenizer), max_position_embeddings=2048, logit_scale=0.25)
+    segments = Prompter(replace(qwen, model=model), LAYOUT).segments(QUERY, TEXTS)
+    logits, _ = by_definition(model, segments, (1,))
+    with torch.inference_mode():
+        found = read(model, segments, Ask(rows="query"))
+    torch.testing.assert_close(found.logits, logits, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["qwen3_next", "roberta"])
+def test_documents_are_not_read_where_they_would_reach_each_other(qwen, family):
+    """By layers that read on from one to the next, or by positions that are another's."""
+    model = of(family, vocab_size=len(qwen.tokenizer), max_position_embeddings=2050)
+    segments = Prompter(replace(qwen, model=model), LAYOUT).segments(QUERY, TEXTS)
+    with pytest.raises(InputError, match="BlockRank reads texts side by side"), torch.inference_mode():
+        read(model, segments, Ask(layers=(1,)))
+
+
+def test_a_layer_that_never_looked_has_no_scores():
+    with pytest.raises(InputError, match="Layer 3 of this model looks at no document"):
+        Found([0], [4], {2: torch.ones(4)}).scores(3)
 
 
 # -- the ranker --------------------------------------------------------------------------------------------------------

@@ -32,6 +32,15 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
 
 from foveal.attention.choices import check_choice, heads_of, layers_of
+from foveal.attention.decoders import (
+    layer_number,
+    not_switched,
+    require_attention,
+    require_known,
+    require_model,
+    require_switched,
+    trunk,
+)
 from foveal.attention.dense import dense_attention, folds, parts_keys, prefers_blocks
 from foveal.attention.implementations import KEY, asked_for, mark, set_back
 from foveal.attention.masks import Mask, mask_function
@@ -42,13 +51,6 @@ from foveal.attention.rotation import Rotation, Rotations, rotations_of, unturne
 from foveal.errors import InputError
 
 log = logging.getLogger("foveal.attention")
-
-UNKNOWN = {
-    **dict.fromkeys(("s_aux", "sinks"), "learned attention sinks"),
-    **dict.fromkeys(("indices", "block_indices"), "a sparse attention of its own"),
-    "position_bias": "a learned bias of positions",
-}
-"""What a model may hand to its attention function, and only its own one understands."""
 
 
 @dataclass(frozen=True)
@@ -96,13 +98,12 @@ class Attached:
     rotations: Rotations | None = None  # of the model, if the method turns queries and keys itself
     thread: threading.Thread = field(default_factory=threading.current_thread)
 
-    def context(self, module: nn.Module, mask: Mask, scale: float, softcap: float | None) -> Context:
-        """Where a call of `module` stands."""
-        layer = int(module.layer_idx)  # type: ignore[arg-type]
+    def context(self, module: nn.Module, heads: int, mask: Mask, scale: float, softcap: float | None) -> Context:
+        """Where a call of `module`, which has so many heads, stands."""
+        layer = layer_number(module)
         chosen = None
         if self.heads is not None:
-            count = self.model.config.get_text_config().num_attention_heads
-            chosen = torch.zeros(count, dtype=torch.bool)
+            chosen = torch.zeros(heads, dtype=torch.bool)
             named = self.heads.get(layer, ())
             chosen[slice(None) if named is None else list(named)] = True
         rotation = self.rotations.for_layer(module) if self.rotations else None
@@ -120,7 +121,7 @@ class Attached:
     @property
     def base(self) -> Any:
         """The model without its vocabulary head: what to call when only attention is wanted."""
-        return self.model.base_model
+        return trunk(self.model)
 
 
 _ACTIVE: ContextVar[tuple[Attached, ...]] = ContextVar("foveal_attached", default=())
@@ -166,7 +167,7 @@ def attach(
     rotations = _rotations(model, method, alone=layers is None and heads is None and recorder is None)
     modules = frozenset(id(module) for module in model.modules() if hasattr(module, "layer_idx"))
     if not modules:
-        raise _not_switched(model)
+        raise not_switched(model)
     attached = Attached(
         model,
         method,
@@ -190,15 +191,6 @@ def attach(
         _restore(model)
 
 
-def require_model(asked: str, model: Any) -> None:
-    """InputError: what came to the function `asked` is no model of transformers."""
-    if not hasattr(model, "set_attn_implementation"):
-        raise InputError(
-            f"{asked} got {type(model).__name__}; it needs a transformers model (AutoModelForCausalLM.from_pretrained("
-            "…), or what load_language_model(…) holds as .model)."
-        )
-
-
 def _check(model: Any, method: Any) -> None:
     require_model("attach", model)
     if method is not None and (isinstance(method, type) or not hasattr(method, "attend")):
@@ -206,10 +198,7 @@ def _check(model: Any, method: Any) -> None:
             f"attach got {method!r} for a method; it needs one that is made, such as FlexPrefill(gamma=0.95). "
             "foveal.attention.method_by_name('flexprefill') makes one by its name."
         )
-    if model.config.model_type == "gpt_oss":
-        raise InputError(
-            f"{type(model).__name__} has learned attention sinks, which no method here computes. Choose another model."
-        )
+    require_attention(model)
 
 
 def needs_unrotated(method: AttentionMethod | None) -> bool:
@@ -250,26 +239,13 @@ def _switch(model: Any) -> None:
             before = asked_for(model)
             try:
                 model.set_attn_implementation(KEY)
-                _require_switched(model)
+                require_switched(model)
                 mark(before)
             except BaseException:
                 set_back(before)
                 raise
             switched = _SWITCHED[id(model.config)] = _Switched(before)
         switched.blocks += 1
-
-
-def _require_switched(model: Any) -> None:
-    """InputError: its decoder still attends by itself."""
-    if any(one._attn_implementation != KEY for one in (model.config, model.config.get_text_config())):
-        raise _not_switched(model)
-
-
-def _not_switched(model: Any) -> InputError:
-    return InputError(
-        f"The attention of {type(model).__name__} cannot be switched: its code does not go through transformers' "
-        "AttentionInterface. Use a model that does (Llama, Qwen, Gemma, Mistral, …)."
-    )
 
 
 def _restore(model: Any) -> None:
@@ -362,14 +338,14 @@ def _attention(
         with torch.autocast(kind, enabled=False):
             return _attention(module, q, k, v, attention_mask, dropout, scaling, softcap, **options)
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
-    _require_known(module, options)
+    require_known(module, options)
     causal = options.get("is_causal")
     if attention_mask is None and not (getattr(module, "is_causal", True) if causal is None else causal):
         return _own(module, query, key, value, None, dropout, scale, options)  # an encoder, as of images: all see all
     mask = _as_mask(attention_mask, query, key, options.get("sliding_window"))
     attached = _attached_to(module, mask)
     if attached is not None:
-        context = attached.context(module, mask, scale, softcap)
+        context = attached.context(module, query.shape[1], mask, scale, softcap)
         method = attached.method_for(context.layer)
         if method is not None and dropout:
             raise InputError(
@@ -414,15 +390,6 @@ def _own(
         module, query, key, value, mask, dropout=dropout, scaling=scale, **options
     )
     return result
-
-
-def _require_known(module: nn.Module, options: Mapping[str, Any]) -> None:
-    """InputError: the model asks for something in its softmax that nothing here computes."""
-    for name, what in UNKNOWN.items():
-        if options.get(name) is not None:
-            raise InputError(
-                f"{type(module).__name__} has {what}, which no method here computes. Choose another model."
-            )
 
 
 def record(recorder: Recorder, method: AttentionMethod | None, query: Tensor, key: Tensor, context: Context) -> None:

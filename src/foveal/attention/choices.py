@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from operator import index
 from typing import Any
 
+from foveal.attention.decoders import told
 from foveal.errors import InputError
 
 
@@ -36,8 +37,8 @@ def check_choice(
 ) -> None:
     """InputError: layers or heads that a model of this configuration does not have."""
     named = [*(layers or ()), *(heads or ())]
-    if any(not 0 <= layer < config.num_hidden_layers for layer in named):
-        raise InputError(f"Layers {sorted(named)} were chosen; the model has 0 to {config.num_hidden_layers - 1}.")
+    if named and not 0 <= min(named) <= max(named) < (count := told(config, "num_hidden_layers")):
+        raise InputError(f"Layers {sorted(named)} were chosen; the model has 0 to {count - 1}.")
     chosen = [head for of_layer in (heads or {}).values() for head in of_layer or ()]
-    if any(not 0 <= head < config.num_attention_heads for head in chosen):
-        raise InputError(f"Heads {sorted(chosen)} were chosen; a layer has 0 to {config.num_attention_heads - 1}.")
+    if chosen and not 0 <= min(chosen) <= max(chosen) < (count := told(config, "num_attention_heads")):
+        raise InputError(f"Heads {sorted(chosen)} were chosen; a layer has 0 to {count - 1}.")

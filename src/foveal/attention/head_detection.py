@@ -258,7 +258,7 @@ def scores_of(
             f"{model.name} answered none of {len(runs)} questions over {list(settings.lengths)} tokens (the first: "
             f"{said!r}), so no head can be told from another. Try shorter texts, or another model."
         )
-    config = model.model.config
+    config = model.model.config.get_text_config()
     table = torch.zeros(len(right), config.num_hidden_layers, config.num_attention_heads, dtype=torch.float32)
     for number, run in enumerate(right):
         for name, share in run.copied.items():
@@ -377,6 +377,11 @@ def _answered(
         )
     decoder.step(state, [ask[:-1]])
     decoder.step(state, [ask[-1:]])  # alone: its row produces the first token
+    if silent := sorted(watch.layers - watch.looked.keys()):
+        raise InputError(
+            f"Layers {silent} of {model.name} never looked at the text, though its configuration counts them. Choose "
+            "another model."
+        )
     told: list[int] = []
     looks: list[dict[int, Tensor]] = []
     for token in tokens(decoder, state, Sampling(max_tokens=most), stop_ids=model.stop_ids):

@@ -32,6 +32,7 @@ from foveal.attention.head_detection import prompt_parts
 from foveal.attention.memory_decoding import MethodDecoder
 from foveal.attention.profiles import architecture_of, kv_heads, whole_layers
 from foveal.attention.retrieval_heads import HeadScores
+from foveal.attention.shared_prefix import require_side_by_side
 from foveal.errors import InputError
 from foveal.evaluation.haystack import haystack, manual, plant_all
 from foveal.evaluation.needles import Needle
@@ -104,6 +105,8 @@ class Gated:
     def attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor:
         """The output (1, H, Q, D)."""
         before, told = self.text[context.layer]
+        if (before.shape[1], before.shape[3], told.shape[3]) != (key.shape[1], key.shape[3], value.shape[3]):
+            raise _not_held(type(context.module).__name__)
         keys, values = torch.cat([before, key], 2).float(), torch.cat([told, value], 2).float()
         groups, count, rows = keys.shape[1], keys.shape[2], query.shape[2]
         folded = query.float().view(1, groups, -1, rows, query.shape[3])
@@ -138,10 +141,11 @@ def train_gates(
     step. InputError: no layer sees the whole text, or a text with its question does not fit the model.
     """
     settings = settings or GateSettings()
-    config = model.model.config
+    config = model.model.config.get_text_config()
     layers = whole_layers(config)
     if not layers:
         raise InputError(f"Every layer of {model.name} slides over the text: no head ever needs all of it.")
+    require_side_by_side(model.model, "A gate's training")  # a question, too, is read by what is kept of its text: keys
     caches, lessons = _lessons(model, settings, list(texts or manual()))
     ones = torch.ones(len(layers), kv_heads(config), dtype=torch.float32, device=model.model.device)
     gates = ones.requires_grad_()
@@ -191,13 +195,27 @@ def _lessons(
                 "positions. Train gates on shorter texts."
             )
         state = MethodDecoder(model.model).read(ids)
-        caches.append([_held(layer) for layer in state.cache.layers])
+        caches.append(_held(model, state.cache.layers))
     return caches, lessons
 
 
-def _held(layer: Any) -> tuple[Tensor, Tensor]:
-    length = layer.get_seq_length()
-    return layer.keys[:, :, :length].clone(), layer.values[:, :, :length].clone()
+def _held(model: LanguageModel, layers: Sequence[Any]) -> list[tuple[Tensor, Tensor]]:
+    """Keys and values (1, G, N, D) of each layer. InputError: one has none of its own."""
+    held = [layer for layer in layers if getattr(layer, "keys", None) is not None]
+    if len(held) < model.model.config.get_text_config().num_hidden_layers:
+        raise _not_held(type(model.model).__name__)
+    ends = [layer.get_seq_length() for layer in held]
+    return [
+        (layer.keys[:, :, :end].clone(), layer.values[:, :, :end].clone())
+        for layer, end in zip(held, ends, strict=True)
+    ]
+
+
+def _not_held(name: str) -> InputError:
+    return InputError(
+        f"{name} attends to other keys than each layer caches (DeepSeek's compressed ones, those that layers of Gemma "
+        "4 share), and no gate can weigh what is not held. Choose another model."
+    )
 
 
 def _needles(count: int, draw: random.Random) -> list[Needle]:

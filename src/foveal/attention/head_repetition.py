@@ -97,7 +97,7 @@ def detect_repeats(model: LanguageModel, settings: RepeatSettings | None = None)
     InputError: every layer slides, or the text does not fit the model.
     """
     settings = settings or RepeatSettings()
-    config = model.model.config
+    config = model.model.config.get_text_config()
     layers = whole_layers(config)
     if not layers:
         raise InputError(f"Every layer of {model.name} slides over the text: none can see a copy far behind.")

@@ -25,6 +25,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from foveal.attention.attach import Context, attach
+from foveal.attention.decoders import trunk
 from foveal.attention.kernel import merge
 from foveal.attention.landmark import is_landmark
 from foveal.attention.landmark_cache import ReadSettings
@@ -110,7 +111,7 @@ class MaskedLandmarks(LandmarkVariant):
         whole = self.landmark.to(embedded.dtype).expand(len(ids), length, -1).clone()
         whole[:, ~marks] = embedded
         with attach(self.base, method):
-            states = self.base.base_model(inputs_embeds=whole, use_cache=False).last_hidden_state
+            states = trunk(self.base)(inputs_embeds=whole, use_cache=False).last_hidden_state
         kept: Tensor = states[:, ~marks]
         return kept
 

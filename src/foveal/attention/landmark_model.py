@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from foveal.attention.attach import Context, attach
 from foveal.attention.block_store import BlockStore
+from foveal.attention.decoders import trunk
 from foveal.attention.landmark import is_landmark, landmark_attention
 from foveal.attention.landmark_cache import LandmarkCache, LandmarkLayer, ReadSettings
 from foveal.attention.landmark_files import (
@@ -39,6 +40,7 @@ from foveal.attention.landmark_files import (
     save_vector,
     vector_in,
 )
+from foveal.attention.shared_prefix import require_side_by_side
 from foveal.attention.unrotated import CLOSE, Rotations
 from foveal.errors import InputError
 from foveal.models.hub import folder_of
@@ -192,7 +194,7 @@ class LandmarkModel(nn.Module):
         whole = self.landmark.to(embedded.dtype).expand(len(ids), length, -1).clone()
         whole[:, ~marks] = embedded
         with attach(self.base, method):
-            states = self.base.base_model(inputs_embeds=whole, use_cache=False).last_hidden_state
+            states = trunk(self.base)(inputs_embeds=whole, use_cache=False).last_hidden_state
         kept: Tensor = states[:, ~marks]
         return kept
 
@@ -204,11 +206,18 @@ class LandmarkModel(nn.Module):
 
     @torch.no_grad()
     def _check_logits(self) -> None:
-        """InputError: the decoder makes its logits in another way, tried out on a token."""
+        """InputError: the decoder takes no vector in place of a token, or makes its logits in another way."""
         told, training = torch.zeros(1, 1, dtype=torch.long, device=self.device), self.base.training
         try:
             self.base.eval()
-            own = self.logits(self.base.base_model(input_ids=told, use_cache=False).last_hidden_state)
+            try:
+                trunk(self.base)(inputs_embeds=_mean_token(self.base)[None, None], use_cache=False)
+            except (RuntimeError, TypeError, ValueError) as error:
+                raise InputError(
+                    f"{type(self.base).__name__} reads tokens alone, and a landmark is a vector ({error!s:.80}…). "
+                    "Take a Llama, Qwen, …"
+                ) from error
+            own = self.logits(trunk(self.base)(input_ids=told, use_cache=False).last_hidden_state)
             apart = own - self.base(input_ids=told, use_cache=False).logits
         finally:
             self.base.train(training)
@@ -399,6 +408,7 @@ def _check_base(base: Any, settings: LandmarkSettings) -> None:
     name = type(base).__name__
     if not hasattr(base, "config") or not hasattr(base, "base_model") or base.get_output_embeddings() is None:
         raise InputError(f"Landmarks were to be put into {name}; they need a decoder (AutoModelForCausalLM).")
+    require_side_by_side(base, "A landmark model")  # of a text in pieces, only keys are kept
     config = base.config.get_text_config()
     if getattr(config, "attn_logit_softcapping", None):
         raise InputError(f"{name} caps its attention scores, which landmark attention does not. Choose another model.")

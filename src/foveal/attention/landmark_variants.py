@@ -29,6 +29,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from foveal.attention.attach import Context, attach
+from foveal.attention.decoders import trunk
 from foveal.attention.landmark import landmark_attention
 from foveal.attention.landmark_cache import LandmarkCache, LandmarkLayer, Opened, ReadSettings
 from foveal.attention.landmark_files import kept_settings
@@ -187,7 +188,7 @@ class LandmarkVariant(LandmarkModel):
         noted = _Alone()
         given = self.miss.to(self.base.get_input_embeddings().weight.dtype)[None, None]
         with attach(self.base, noted):
-            self.base.base_model(inputs_embeds=given, use_cache=False)
+            trunk(self.base)(inputs_embeds=given, use_cache=False)
         return noted.keys
 
     def hidden(self, ids: Tensor, method: Any, lead: int = 0) -> Tensor:

@@ -131,8 +131,7 @@ class LongHeads:
             )
         shape = self.shape_for(model.config)
         rotations = rotations_of(model, reach=self.reach(model.config))
-        rotation = rotations.for_layer(model.base_model.layers[layer].self_attn)
-        return selected(self, shape, rotation, query, key, value, scale or query.shape[-1] ** -0.5)
+        return selected(self, shape, rotations.at(layer), query, key, value, scale or query.shape[-1] ** -0.5)
 
     def make_cache(self, model: Any, *, tokens: int | None = None) -> LongHeadsCache:  # noqa: ARG002
         """An empty cache for `model`, however long its text will be. InputError: it has layers of another kind."""

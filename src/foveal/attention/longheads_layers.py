@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 
 from foveal.attention.dense import dense_attention
-from foveal.attention.longheads_choice import asking, by_group, choose, drawn, in_chunks, represent, spread
+from foveal.attention.longheads_choice import FORCED, asking, by_group, choose, drawn, in_chunks, represent, spread
 from foveal.attention.longheads_looking import Held, Seen, by_blocks, by_pairs
+from foveal.attention.longheads_rows import RoomyRows
 from foveal.attention.masks import Mask
 from foveal.attention.memory_parts import Scores
 from foveal.attention.owned_layers import OwnedLayer, Turn, check_watched
 from foveal.attention.rotation import Rotation
-from foveal.attention.rows import Rows
 from foveal.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 AT_ONCE = 4096
 """Tokens that are turned, or scored, at a time."""
+
+SCORED = 2**20
+"""Scores of chunks that are held at a time: few enough to stay in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,15 @@ class ChunkedText:
     """The text that one layer has read; a batch of equally long ones."""
 
     def __init__(
-        self, shape: Shape, method: LongHeads, held: Held, vectors: Rows, tail: Tensor, heads: int, *, layer: int = 0
+        self,
+        shape: Shape,
+        method: LongHeads,
+        held: Held,
+        vectors: RoomyRows,
+        tail: Tensor,
+        heads: int,
+        *,
+        layer: int = 0,
     ) -> None:
         self.shape, self.method, self.held, self.layer = shape, method, held, layer
         self.heads = heads  # of one text; the batch is as often in all that is kept
@@ -72,11 +83,11 @@ class ChunkedText:
         layer: int = 0,
     ) -> ChunkedText:
         """A text of no tokens, for keys and values like these, and so many heads of queries."""
-        keys, values = (Rows(part.flatten(0, 1)[:, :0].clone(), shape.chunk) for part in (key, value))
+        keys, values = (RoomyRows(part.flatten(0, 1)[:, :0].clone(), shape.chunk) for part in (key, value))
         width = key.shape[-1] * (2 if method.representation == "minmax" else 1)
         none = torch.zeros(len(key) * heads, 0, width, dtype=torch.float32, device=key.device)
         tail = key.new_zeros(len(key) * heads, 0, key.shape[-1])
-        return cls(shape, method, Held(keys, values, rotation, method.remap), Rows(none), tail, heads, layer=layer)
+        return cls(shape, method, Held(keys, values, rotation, method.remap), RoomyRows(none), tail, heads, layer=layer)
 
     def __len__(self) -> int:
         return len(self.held.keys)
@@ -108,6 +119,9 @@ class ChunkedText:
         """Keep new tokens, and make the vectors of the chunks that they fill."""
         rotation, size, first = self.held.rotation, self.shape.chunk, len(self)
         cos, sin = rotation.angles(torch.arange(size, device=places.device))
+        for rows in (self.held.keys, self.held.values):
+            rows.reserve(len(places))
+        self.vectors.reserve((first + len(places)) // size - len(self.vectors))
         waiting = [self.tail]
         for start in range(0, len(places), AT_ONCE):
             here = slice(start, start + AT_ONCE)
@@ -202,15 +216,28 @@ class ChunkedText:
 
     def _chosen(self, asked: Tensor, places: Tensor) -> Tensor:
         """The chunks (B * H or B * G, Q, k) that are chosen by `asked` (B * H, Q, R), what queries ask with (`asking`),
-        or its mean over those of a chunk; they stand at places (Q,), or begin a chunk there.
+        or its mean over those of a chunk; they stand at places (Q,), ascending, or begin a chunk there.
         """
+        chunk, free = places // self.shape.chunk, self.method.free(self.shape)
+        rows = max(1, SCORED // (len(asked) * max(1, len(self.vectors))))
+        none = len(asked) if self.method.share == "head" else self.held.keys.groups, 0, FORCED + free
+        parts = [torch.empty(none, dtype=torch.long, device=places.device)]
+        for start in range(0, len(places), rows):
+            here = slice(start, start + rows)
+            wanted = self._wanted(asked[:, here], places[here], int(chunk[here][-1]))
+            parts.append(choose(wanted, chunk[here], free))
+        return torch.cat(parts, 1)
+
+    def _wanted(self, asked: Tensor, places: Tensor, end: int) -> Tensor:
+        """How much each chunk before number `end` is wanted (B * H or B * G, Q, at most `end`)."""
         if self.method.representation == "random":
-            wanted = drawn((self.method.seed, self.layer), places, len(asked), len(self.vectors))
+            wanted = drawn((self.method.seed, self.layer), places, len(asked), min(end, len(self.vectors)))
         else:
-            wanted = torch.cat([asked @ vectors.transpose(-1, -2) for vectors in self.vectors.parts], -1)
-        if self.method.share == "group":
-            wanted = by_group(wanted, self.held.keys.groups)
-        return choose(wanted, places // self.shape.chunk, self.method.free(self.shape))
+            first = self.vectors.base.shape[1]
+            parts = self.vectors.base[:, :end], self.vectors.added[:, : max(0, end - first)]
+            scored = [asked @ part.transpose(-1, -2) for part in parts if part.shape[1]]
+            wanted = scored[0] if len(scored) == 1 else torch.cat(scored, -1)
+        return by_group(wanted, self.held.keys.groups) if self.method.share == "group" else wanted
 
     def _count(self, chosen: Tensor, queries: int) -> None:
         """Take note of who looked where, each choice being that of so many queries."""

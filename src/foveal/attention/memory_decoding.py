@@ -49,6 +49,12 @@ class MethodDecoder(Decoder):
         elif lean:
             state = self.new_state()
         else:
+            own = getattr(self.model, "_supports_default_dynamic_cache", None)
+            if own is not None and not own():
+                raise InputError(
+                    f"{type(self.model).__name__} keeps what it reads in a cache of a kind of its own, which nothing "
+                    "here goes on from. Choose another model."
+                )
             state = State(DynamicCache(config=self.model.config), [0], torch.empty(0), [], lean=False)
         self.step(state, [list(ids)])
         return state

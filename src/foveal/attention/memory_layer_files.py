@@ -285,8 +285,7 @@ def open_chunks(
         chunk, held = kept.shape_for(config).chunk, [files.sizes[letter] for letter in "mnt"]
         if [held[0] * chunk, sum(held[1:])] != [held[1], manifest["tokens"]] or held[2] >= chunk:
             raise ValueError(f"{place.name} holds {held} chunks, tokens of them and tokens, not {manifest['tokens']}")
-        module = model.model.base_model.layers[number].self_attn
-        layers.append(opened_layer(method, kept, number, turn, arrays, rotations.for_layer(module), config))
+        layers.append(opened_layer(method, kept, number, turn, arrays, rotations.at(number), config))
     return layers
 
 

@@ -15,6 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from foveal.attention.decoders import told
 from foveal.errors import InputError
 from foveal.evaluation.files import whole_file
 
@@ -58,18 +59,22 @@ class Profile:
 
 def architecture_of(config: Any) -> str:
     """What a model's heads are counted in, such as "qwen2-24x14-896"."""
-    return f"{config.model_type}-{config.num_hidden_layers}x{config.num_attention_heads}-{config.hidden_size}"
+    config = config.get_text_config()
+    layers, heads = told(config, "num_hidden_layers"), told(config, "num_attention_heads")
+    return f"{config.model_type}-{layers}x{heads}-{config.hidden_size}"
 
 
 def whole_layers(config: Any) -> list[int]:
-    """The layers that see the whole text, not a sliding window of it."""
+    """The layers that see the whole text, not a sliding window of it, nor images."""
+    config = config.get_text_config()
     kinds = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
-    return [layer for layer, kind in enumerate(kinds) if kind == "full_attention"]
+    images = getattr(config, "cross_attention_layers", None) or ()  # which Mllama's kinds leave out
+    return [layer for layer, kind in enumerate(kinds) if kind == "full_attention" and layer not in images]
 
 
 def kv_heads(config: Any) -> int:
     """The key-value heads of a layer: as many as query heads where the configuration names none, as GPT-2's."""
-    return int(getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
+    return told(config.get_text_config(), "num_key_value_heads", "num_attention_heads")
 
 
 def profile_of(model: LanguageModel, home: Path | None = None) -> Profile:
@@ -85,7 +90,7 @@ def profile_of(model: LanguageModel, home: Path | None = None) -> Profile:
 
 def last_layer(model: LanguageModel) -> Profile:
     """All heads of the last layer that sees the whole text: the published method's choice."""
-    config = model.model.config
+    config = model.model.config.get_text_config()
     whole = whole_layers(config)
     if not whole:
         raise InputError(
@@ -97,7 +102,7 @@ def last_layer(model: LanguageModel) -> Profile:
         model=model.name,
         fingerprint=model.fingerprint,
         architecture=architecture_of(config),
-        heads=tuple((layer, head) for head in range(config.num_attention_heads)),
+        heads=tuple((layer, head) for head in range(told(config, "num_attention_heads"))),
         calibrated=False,
     )
 

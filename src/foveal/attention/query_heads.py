@@ -80,7 +80,7 @@ def detect_query_heads(
     """
     if metric not in METRICS:
         raise InputError(f"Query heads are scored by {' or '.join(METRICS)}, not by {metric!r}.")
-    config = model.model.config
+    config = model.model.config.get_text_config()
     layers = whole_layers(config)
     if not layers:
         raise InputError(f"Every layer of {model.name} slides over the text: none can see the passages.")

@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from foveal.attention.decoders import told
 from foveal.attention.profiles import architecture_of
 from foveal.errors import InputError
 from foveal.evaluation.files import whole_file
@@ -122,7 +123,7 @@ class HeadScores:
 
     def check(self, config: Any) -> None:
         """InputError: they are of a model of another shape."""
-        wanted = (int(config.num_hidden_layers), int(config.num_attention_heads))
+        wanted = (told(config, "num_hidden_layers"), told(config, "num_attention_heads"))
         if tuple(self.runs.shape[1:]) != wanted:
             raise InputError(
                 f"These head scores are of {self.runs.shape[1]} layers with {self.runs.shape[2]} heads"

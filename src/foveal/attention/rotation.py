@@ -29,6 +29,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from foveal.attention.decoders import trunk
 from foveal.errors import InputError
 from foveal.models.lean import supports
 
@@ -196,7 +197,7 @@ def _check_layers(model: Any, rotations: Rotations) -> None:
 
     def read(keys: _Keys) -> None:
         with torch.no_grad(), attach(model, keys):
-            model.base_model(input_ids=ids, use_cache=False)
+            trunk(model)(input_ids=ids, use_cache=False)
 
     modes = [(part, part.training) for part in model.modules()]
     model.eval()

@@ -13,18 +13,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from foveal.attention.attach import AttentionMethod, Context, attach
+from foveal.attention.decoders import trunk
 from foveal.attention.dense import capped_attention, dense_attention
 from foveal.attention.masks import Mask
 from foveal.errors import InputError
+from foveal.models.lean import supports
 
-if TYPE_CHECKING:
-    from foveal.attention.attach import AttentionMethod, Context
+TRIED = (3, 2, 2)
+"""Tokens of the text and of the two questions by which a model is tried."""
+CLOSE = {torch.float32: 1e-3, torch.float64: 1e-3}
+"""How far a question's states may be, relatively, from those when it is asked alone; in types of 16 bits 0.02."""
 
 
 class SharedPrefix:
@@ -117,3 +123,42 @@ def _require_no_chunks(context: Context) -> None:
             f"Layer {context.layer} of this model sees chunks of the text, at whose edges a question behind it would "
             "be cut. Send text and question as one, or take a model with full or sliding layers."
         )
+
+
+_FIT: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+
+
+def require_side_by_side(model: Any, asked: str) -> None:
+    """InputError: texts that lie side by side in one pass, for `asked`, are not read as each alone would be.
+
+    A model is tried once, by a few tokens: whatever its layers do besides attention, and however it counts positions.
+    """
+    if model not in _FIT:
+        _FIT[model] = supports(model) or _reads_alike(model)
+    if not _FIT[model]:
+        raise InputError(
+            f"{asked} reads texts side by side, and in {type(model).__name__} they would not be what they are alone: "
+            "its layers read tokens one after another besides attention (Mamba, convolutions), or it counts positions "
+            "in its own way (RoBERTa, BART). Choose a decoder such as Llama, Qwen or Gemma."
+        )
+
+
+def _reads_alike(model: Any) -> bool:
+    """Whether the second of two questions is read as if the first were not there."""
+    text, first, second = TRIED
+    words = model.config.get_text_config().vocab_size
+    ids = (torch.arange(sum(TRIED), device=model.device)[None] + words // 2) % words
+    layout = SharedPrefix(torch.tensor([text], device=model.device), text, [first, second])
+    modes = [(part, part.training) for part in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad():
+            with attach(model, layout):
+                together = trunk(model)(input_ids=ids, position_ids=layout.positions, use_cache=False)
+            with attach(model):
+                alone = trunk(model)(input_ids=torch.cat([ids[:, :text], ids[:, text + first :]], 1), use_cache=False)
+    finally:
+        for part, training in modes:
+            part.training = training
+    found, wanted = (states.last_hidden_state[:, -second:].float() for states in (together, alone))
+    return float((found - wanted).norm()) <= CLOSE.get(model.dtype, 2e-2) * float(wanted.norm())

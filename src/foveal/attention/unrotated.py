@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from foveal.attention.attach import Context, attach
+from foveal.attention.decoders import trunk
 from foveal.attention.dense import dense_attention
 from foveal.errors import InputError
 
@@ -51,7 +52,7 @@ class Rotations:
     @classmethod
     def take(cls, base: Any) -> Rotations:
         """Still the rotation of `base`. InputError: it has none, or one of another form."""
-        core = base.base_model
+        core = trunk(base)
         rotary = getattr(core, "rotary_emb", None)
         name = type(base).__name__
         if rotary is None or isinstance(rotary, Still):
@@ -67,6 +68,10 @@ class Rotations:
                 core.rotary_emb = still
                 with attach(base, _Dense(made)):
                     got = core(input_ids=probe, use_cache=False).last_hidden_state
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"{name} has rotary positions of a kind that is not known here ({error!r}).") from error
         finally:  # a model that is refused stays as it was
             core.rotary_emb = rotary
             base.train(training)
@@ -101,8 +106,13 @@ class _Dense:
 
     def __init__(self, rotations: Rotations) -> None:
         self.rotations = rotations
+        self.layers: set[int] = set()
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor:
+        """The output (B, H, T, D). InputError: a layer that looks twice, whose keys would be kept twice."""
+        if context.layer in self.layers:
+            raise InputError(f"{type(context.module).__name__} attends more than once. Take a Llama, Qwen, Gemma, …")
+        self.layers.add(context.layer)
         places = torch.arange(query.shape[2], device=query.device)
         query, key = (self.rotations.turned(part, places, context.layer) for part in (query, key))
         return dense_attention(query, key, value, context.mask, scale=context.scale, softcap=context.softcap)

@@ -14,11 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from foveal.attention.attach import AttentionMethod, Context, attach, attached_here, record, require_model
+from foveal.attention.attach import AttentionMethod, Context, attach, attached_here, record
 from foveal.attention.choices import check_choice
+from foveal.attention.decoders import require_model
 from foveal.attention.dense import dense_attention
 from foveal.attention.masks import Mask
 from foveal.attention.recorder import DeepestLayerDone, Recorder
+from foveal.attention.shared_prefix import SharedPrefix, require_side_by_side
 from foveal.errors import InputError
 from foveal.models.lean import Layer, lean, supports
 
@@ -50,6 +52,8 @@ def watch(
         if supports(model):
             _lean(model, ids, recorder, method, positions, int8)
         else:
+            if isinstance(method, SharedPrefix):
+                require_side_by_side(model, "SharedPrefix")
             around = attached_here(model) if method is None else None
             how: dict[str, Any] = {}
             if around:

@@ -1,7 +1,7 @@
 """bench memory-longheads, the small model: what a model of window 256 does with 1,024 to 8,192 bytes.
 
 likelihood  the same last bytes of real texts behind more and more of what comes before them: perplexity, a byte, of
-            the model as it is, by LongHeads, and by a window of 256 bytes that slides
+            the model as it is, by LongHeads (by the same two ways as below), and by a window of 256 bytes that slides
 recall      a key once in a long text, asked for at the end; what follows must be right, byte by byte. LongHeads with
             published vectors of 16 bytes, and with bounds of 4 bytes, of which more is asked; beside them the model as
             it is, the first and the last chunks alone, random chunks, chosen chunks that are not moved (a mask), and
@@ -76,9 +76,14 @@ def likelihood_rows(model: Any, settings: BenchSettings) -> Iterator[Row]:
     count = 4 if settings.quick else 16
     texts = held_out(count, LENGTHS[-1], settings.seed)
     wanted = texts[:, -TARGETS:]
-    told: dict[str, list[float]] = {"LongHeads": [], "model as it is": []}
+    systems: dict[str, LongHeads | None] = {
+        "LongHeads": replace(METHOD, selection="token"),
+        OURS: replace(BOUNDS, selection="token"),
+        "model as it is": None,
+    }
+    told: dict[str, list[float]] = {name: [] for name in systems}
     for length in LENGTHS:
-        for name, method in (("LongHeads", replace(METHOD, selection="token")), ("model as it is", None)):
+        for name, method in systems.items():
             logits = [logits_of(model, one[None, -length:], method)[:, -TARGETS - 1 : -1] for one in texts]
             told[name].append(exp(fmean(map(_nats, logits, wanted))))
     slid = exp(fmean(_nats(slid_logits(model, one), last) for one, last in zip(texts, wanted, strict=True)))
@@ -90,16 +95,16 @@ def likelihood_rows(model: Any, settings: BenchSettings) -> Iterator[Row]:
 
 def flat_rows(told: Mapping[str, Sequence[float]], slid: float, note: str, *, quick: bool) -> Iterator[Row]:
     """Perplexities by length against that within the window, and against the sliding window's."""
-    first = told["LongHeads"][0]
+    ways = [name for name in told if name != "model as it is"]
     yield Row.of(SLIDING, PERPLEXITY, slid, note=note)
     for place, length in enumerate(LENGTHS):
-        ours, plain = (told[name][place] for name in ("LongHeads", "model as it is"))
-        yield Row.of(f"model as it is, {length:,} bytes", PERPLEXITY, plain, note=note)
-        most = None if length == WINDOW else (1.05 if quick else 1.03) * first  # as in memory_longheads_tasks
-        yield Row.of(f"LongHeads, {length:,} bytes", PERPLEXITY, ours, at_most=most, note=note)
-    apart = fmean(told["LongHeads"][1:]) / slid
-    most = 1.01 if quick else 1.0
-    yield Row.of("LongHeads, past the window", "perplexity / the sliding window's", apart, at_most=most, note=note)
+        yield Row.of(f"model as it is, {length:,} bytes", PERPLEXITY, told["model as it is"][place], note=note)
+        for name in ways:
+            most = None if length == WINDOW else (1.05 if quick else 1.03) * told[name][0]  # as memory_longheads_tasks
+            yield Row.of(f"{name}, {length:,} bytes", PERPLEXITY, told[name][place], at_most=most, note=note)
+    for name in ways:
+        apart, most = fmean(told[name][1:]) / slid, 1.01 if quick else 1.0
+        yield Row.of(f"{name}, past the window", "perplexity / the sliding window's", apart, at_most=most, note=note)
     worse = told["model as it is"][-1] / told["LongHeads"][-1]
     yield Row.of(f"model as it is, {LENGTHS[-1]:,} bytes", "perplexity / LongHeads'", worse, at_least=exp(0.5))
 

@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 
+from foveal.attention.profiles import whole_layers
 from foveal.errors import InputError, ModelUnavailable
 from foveal.models.chat import Cancel
 from foveal.models.language import LanguageModel, load_language_model
@@ -257,13 +258,11 @@ def ordered(taken: Sequence[Hit], scores: Sequence[float], source: str, hits: Se
 
 def full_layers(config: Any) -> list[int]:
     """The layers that see everything before them."""
-    config = config.get_text_config()
-    count = int(config.num_hidden_layers)
-    kinds = getattr(config, "layer_types", None)
-    if kinds is not None:
-        return [number for number, kind in enumerate(kinds) if kind == "full_attention"]
-    slides = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
-    return [] if slides else list(range(count))
+    text = config.get_text_config()
+    if getattr(text, "layer_types", None) is not None:
+        return whole_layers(text)
+    slides = getattr(text, "sliding_window", None) and getattr(text, "use_sliding_window", True)
+    return [] if slides else whole_layers(text)
 
 
 def default_layer(config: Any) -> int:

@@ -18,6 +18,7 @@ Windows    A sliding layer counts its window in positions: a document sees what 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -30,6 +31,8 @@ from foveal.attention.estimates import capped
 from foveal.attention.flash_decoding import every_key, within
 from foveal.attention.kernel import merge
 from foveal.attention.masks import Mask
+from foveal.attention.shared_prefix import require_side_by_side
+from foveal.errors import InputError
 from foveal.models.lean import Layer, lean, supports
 from foveal.ranking.blockrank_plan import Ask, Held, Plan
 from foveal.ranking.blockrank_prompt import Segments
@@ -52,7 +55,12 @@ class Found:
     kept: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def scores(self, layer: int) -> Tensor:
-        """The mass of each document (N,), in the order that they were given in; sums to 1."""
+        """The mass of each document (N,), in the order that they were given in; sums to 1.
+
+        InputError: the layer never looked at them, as one that looks at images, or is run as another one (HRM).
+        """
+        if layer not in self.masses:
+            raise InputError(f"Layer {layer} of this model looks at no document. Choose another layer, or model.")
         masses = self.masses[layer]
         owner = torch.tensor(self.order, device=masses.device).repeat_interleave(
             torch.tensor(self.lengths, device=masses.device)
@@ -254,19 +262,22 @@ class _Packed:
 
 
 def _attached(model: Any, plan: Plan, cancel: Cancel | None = None) -> Found:
-    """By transformers' own layers: all parts of a layer at once."""
+    """By transformers' own layers: all parts of a layer at once. InputError: parts would reach each other otherwise."""
+    if not plan.ask.full or plan.segments.branches:
+        require_side_by_side(model, "BlockRank")
     found = Found(plan.order, plan.lengths)
     ids, places = plan.tensors()
+    given = {"input_ids": ids, "position_ids": places, "use_cache": False}
     try:
         with attach(model, _Packed(plan, found, cancel)) as attached:
-            told = attached.base(input_ids=ids, position_ids=places, use_cache=False)
+            if not plan.ask.rows:
+                attached.base(**given)
+                return found
+            rows = plan.rows()
+            if "logits_to_keep" in signature(model.forward).parameters:
+                found.logits = model(**given, logits_to_keep=rows).logits[0]
+            else:
+                found.logits = model(**given).logits[0, rows]
     except Enough:
-        return found
-    if plan.ask.rows:
-        found.logits = _logits(model, told.last_hidden_state[0][plan.rows()])
+        pass
     return found
-
-
-def _logits(model: Any, hidden: Tensor) -> Tensor:
-    logits: Tensor = model.get_output_embeddings()(hidden)
-    return capped(logits, getattr(model.config.get_text_config(), "final_logit_softcapping", None))
