@@ -15,7 +15,7 @@ from paper_site import TODAY, fill, records
 from foveal import faults
 from foveal.database import Database
 from foveal.errors import UnknownPaper
-from foveal.papers import browsing, pictures, stars
+from foveal.papers import browsing, collecting, pictures, stars
 from foveal.papers.schema import FetchRow
 from foveal.papers.store import PaperStore
 from foveal.settings import Settings
@@ -51,11 +51,11 @@ def test_the_place_of_a_day_counts_those_with_more_votes(database: Database):
 def test_names_behind_addresses(database: Database):
     author = records()[0].authors[0].name
     assert browsing.author_name(database, author) == author
-    assert browsing.collection(database, 1).by == "Mira Ito"
+    assert collecting.visible(database, 1).by == "Mira Ito"
     assert [one.id for one in browsing.collections_with(database, records()[0].id)] == [1]
     for call in (
         lambda: browsing.author_name(database, "nobody-at-all"),
-        lambda: browsing.collection(database, 2),  # private
+        lambda: collecting.visible(database, 2),  # private
         lambda: browsing.topic(database, "none"),
         lambda: browsing.list_on(database, "9999.99999", TODAY),
     ):

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
+from alembic.config import Config
 from alembic.script import ScriptDirectory
 from postgres import emptied
 from sqlalchemy import Engine, delete, event, func, inspect, literal, select, text, update
@@ -30,7 +32,7 @@ from foveal.database import (
     upgrade,
 )
 from foveal.errors import InputError
-from foveal.papers import accounts, personal_data
+from foveal.papers import accounts, collecting, personal_data
 from foveal.papers.schema import TopicRow
 from foveal.papers.sessions import sessions
 from foveal.research.schema import WatchRow
@@ -182,7 +184,7 @@ def test_a_database_of_every_earlier_foveal_opens_and_keeps_what_it_has(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     newest = sorted(one.name[:4] for one in (MIGRATIONS / "versions").glob("[0-9]*.py"))
-    assert newest[-1] == "0008"
+    assert newest[-1] == "0009"
     for revision in newest[:-1]:
         settings, engine = engine_at(revision, kind, tmp_path / revision, request)
         with engine.begin() as connection:
@@ -190,6 +192,8 @@ def test_a_database_of_every_earlier_foveal_opens_and_keeps_what_it_has(
                 "INSERT INTO topic (id, title, query, position) VALUES ('kept', 'Kept', 'kept', 0)"
             )
             connection.exec_driver_sql(PERSON.format(7, 7, 7))
+            if kind == "postgres" and revision >= "0008":  # which looked for numbers that were given by hand
+                connection.exec_driver_sql("SELECT setval(pg_get_serial_sequence('person', 'id'), 7)")
         engine.dispose()
         database = Database.open(settings)
         there = inspect(database.engine)
@@ -317,4 +321,66 @@ def test_of_an_earlier_foveals_rows_no_number_is_given_again(own_settings: Setti
         session.execute(delete(WatchRow))
     with database.writing() as session:
         assert next_number(session, WatchRow.id) == 8
+    database.close()
+
+
+LISTED = (
+    "INSERT INTO paper (id, version, title, title_key, abstract, primary_category, comment, journal_ref, doi, licence, "
+    "url, project_url, repo_url, author_count, votes_elsewhere, comments_elsewhere, summary, summary_model, thumbnail, "
+    "source, withdrawn, created_at, changed_at) VALUES ('2605.01234', 1, 'A Look', 'k', '', '', '', '', '', '', '', "
+    "'', '', 0, 0, 0, '', '', '', 'arxiv', false, '2026-11-01', '2026-11-01')",
+    "INSERT INTO collection (id, person_id, slug, title, description, public, created_at) "
+    "VALUES ({0}, {0}, 'reads', 'Reads', '', true, '2026-11-01')",
+    "INSERT INTO collected (collection_id, paper_id, position, note, added_at) "
+    "VALUES ({0}, '2605.01234', 1, 'why', '2026-11-01')",
+)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_what_lay_in_an_earlier_foveals_lists_their_owners_put_there_and_it_stays_on_the_way_back(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    settings, engine = engine_at("0008", kind, tmp_path, request)
+    with engine.begin() as connection:
+        for statement in (PERSON.format(7, 7, 7), *(one.format(7) for one in LISTED)):
+            connection.exec_driver_sql(statement)
+    database = Database.open(settings)
+    ana = accounts.find(database, "p7")
+    assert [(one.id, one.open, one.public, one.count) for one in collecting.shelves(database, ana)] == [
+        (7, False, True, 1)
+    ]
+    (how,) = collecting.placed(database, 7, ["2605.01234"]).values()
+    assert (how.login, how.person_id, how.note) == ("p7", 7, "why")
+    with database.engine.begin() as connection:
+        for statement in (
+            PERSON.format(8, 8, 8),
+            "UPDATE collected SET person_id = 8",
+            "DELETE FROM person WHERE id = 8",
+        ):
+            connection.exec_driver_sql(statement)
+    assert collecting.placed(database, 7, ["2605.01234"])["2605.01234"].person_id is None
+    database.close()
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with engine.execution_options(writes=True).begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0008")
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT collection_id, note FROM collected").all() == [(7, "why")]
+        assert connection.exec_driver_sql("SELECT id FROM collection").all() == [(7,)]
+    engine.dispose()
+    Database.open(settings).close()
+
+
+def test_lists_of_somebody_deleted_by_hand_keep_no_earlier_foveal_closed(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    settings, engine = engine_at("0008", "sqlite", tmp_path, request)
+    engine.dispose()
+    with closing(sqlite3.connect(tmp_path / "foveal.db")) as by_hand, by_hand:  # foreign keys do not hold here
+        for statement in (PERSON.format(9, 9, 9), *(one.format(9) for one in LISTED), "DELETE FROM person"):
+            by_hand.execute(statement)
+    database = Database.open(settings)
+    (how,) = collecting.placed(database, 9, ["2605.01234"]).values()
+    assert (how.by, how.person_id) == ("", None)
     database.close()

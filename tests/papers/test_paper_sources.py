@@ -260,6 +260,39 @@ def test_items_of_any_site_as_papers():
         Feed().first_url("file:///etc/passwd", since=SINCE, today=TODAY)
 
 
+def test_of_a_feeds_tags_arxivs_subjects_are_kept_and_a_title_that_was_taken_back_is_seen():
+    tags = ("cs.CL", "News", "hep-th", "astro-ph.GA", "cs.cl", "Uncategorized", "cs.CL", "physics.comp-ph", "econ")
+    entry = "<entry><title>{}</title><link href='https://example.org/{}'/>{}</entry>"
+    named = "".join(f"<category term='{tag}'/>" for tag in tags)
+    titles = (
+        "A Look",
+        "RETRACTED: A Look",
+        "[Withdrawn] Another",
+        "Retracted papers: a survey",
+        "Retracted-paper search",
+    )
+    body = "".join(entry.format(title, place, named) for place, title in enumerate(titles))
+    found = (
+        Feed().read(f"<feed xmlns='http://www.w3.org/2005/Atom'>{body}</feed>".encode(), "https://example.org").records
+    )
+    assert found[0].categories == ("cs.CL", "hep-th", "astro-ph.GA", "physics.comp-ph")
+    assert [one.withdrawn for one in found] == [False, True, True, False, False]
+
+
+def test_marks_of_a_feed_that_turn_words_around_are_not_kept():
+    turned = "Fast \u202esrekcarT\u2066 of {}\u200f"
+    rss = (
+        f"<rss><channel><item><title>{turned.format('Ana')}</title><author>{turned.format('Bo')}</author>"
+        f"<description>{turned.format('Cy')}</description></item></channel></rss>"
+    )
+    item = {"title": turned.format("Ana"), "summary": turned.format("Cy"), "authors": [{"name": turned.format("Bo")}]}
+    feed = json.dumps({"version": "https://jsonfeed.org/version/1.1", "title": "x", "items": [item]})
+    for content in (rss, feed):
+        (one,) = Feed().read(content.encode(), "https://example.org/feed").records
+        told = (one.title, one.authors[0].name, one.abstract)
+        assert told == tuple(f"Fast srekcarT of {name}" for name in ("Ana", "Bo", "Cy"))
+
+
 def test_an_author_of_rss_is_a_name_and_no_address():
     """By the rules of RSS it is an address, with the name in parentheses; pages would show it to everybody."""
     given = ("lea@example.org (L\u00e9a Martin)", "Bo Li &lt;bo@example.org&gt;", "ana@example.org", "Cy Ito, Dana Abe")

@@ -117,6 +117,10 @@ def test_names_are_words_that_most_titles_share():
     assert name_of(titles, "x") == "State Space Models"
     assert name_of(["A Test of One Thing", "Another Matter"], "the middle") == "the middle"
     assert name_of(["On the Way", "On the Way"], "x") == "Way"  # not from "on" to "the"
+    parts = [f"Reading under Distribution Shift, Part {number}" for number in range(3)]
+    assert name_of(parts, "x") == "Reading under Distribution Shift"  # not into the next clause
+    parts = [f"{one} under Distribution Shift" for one in ("Reading", "Ranking", "Search")]
+    assert name_of(parts, "x") == "Distribution Shift"  # and not from "under"
     assert name_of(["Routing: Where to Look?", "Where to Look, Again", "Where to Look!"], "x") == "Where to Look"
 
 

@@ -220,6 +220,7 @@ def test_a_body_that_stops_coming_ends_in_408(tmp_path: Path, monkeypatch: pytes
         ("GET /api/jobs/abc/events", "stream"),
         ("POST /v1/chat/completions", "stream"),
         ("GET /v1/models", "page"),
+        ("POST /v1/embeddings", "rank"),
     ],
 )
 def test_what_a_request_costs(address: str, kind: str) -> None:

@@ -67,8 +67,13 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
 
 def ask(client: openai.OpenAI, *said: Any, **fields: Any) -> Any:
     """The message that answers a talk: the user begins, and speaks last."""
+    return answered(client, *said, **fields).choices[0].message
+
+
+def answered(client: openai.OpenAI, *said: Any, **fields: Any) -> Any:
+    """The whole answer."""
     talk = [{"role": ROLES[place % 2], "content": one} for place, one in enumerate(said or (QUESTION,))]
-    return client.chat.completions.create(**{"model": "foveal", "messages": talk, **fields}).choices[0].message
+    return client.chat.completions.create(**{"model": "foveal", "messages": talk, **fields})
 
 
 # -- answers -----------------------------------------------------------------------------------------------------------
@@ -77,7 +82,9 @@ def ask(client: openai.OpenAI, *said: Any, **fields: Any) -> Any:
 def test_an_answer_comes_with_its_places_as_a_text_and_as_the_api_has_them(client: openai.OpenAI) -> None:
     told = client.chat.completions.create(model="foveal", messages=[{"role": "user", "content": QUESTION}])
     assert (told.object, told.model, told.choices[0].finish_reason) == ("chat.completion", "foveal", "stop")
-    assert told.usage.model_dump(include={"prompt_tokens", "total_tokens"}) == {"prompt_tokens": 0, "total_tokens": 0}
+    assert told.usage.completion_tokens == len(SAID)  # the quoter counts characters
+    assert told.usage.prompt_tokens > len(QUESTION)
+    assert told.usage.total_tokens == told.usage.prompt_tokens + told.usage.completion_tokens
     message = told.choices[0].message
     site = str(client.base_url).removesuffix("/v1/")
     first, second = message.content.split("\n\n")
@@ -108,7 +115,8 @@ def test_a_stream_tells_the_draft_as_it_comes_then_the_answer(client: openai.Ope
     assert [one.content for one in deltas if one.content] == [whole.content]
     assert [one.choices[0].finish_reason for one in rest] == [None] * (len(rest) - 1) + ["stop"]
     assert {**deltas[-1].answer, "seconds": 0} == {**whole.answer, "seconds": 0}
-    assert (usage.choices, usage.usage.total_tokens, rest[-1].usage) == ([], 0, None)
+    assert (usage.choices, usage.usage.completion_tokens, rest[-1].usage) == ([], len(SAID), None)
+    assert usage.usage.total_tokens == usage.usage.prompt_tokens + len(SAID)
     assert all(one.usage is None and one.choices for one in client.chat.completions.create(**asked))
     raw = httpx.post(f"{client.base_url}chat/completions", json=asked)
     assert raw.headers["content-type"].startswith("text/event-stream")
@@ -217,20 +225,25 @@ def test_a_servers_model_puts_a_follow_up_in_words_that_stand_by_themselves(tmp_
     with client_of(with_mill(tmp_path, models=models)) as client:
         first = ask(client, "What stands at the river?")
         assert (len(speaker.asked), first.content.startswith(SAID)) == (1, True)  # nothing was said before
-        message = ask(client, *BEFORE, "And who built it?")
+        told = answered(client, *BEFORE, "And who built it?")
+    message = told.choices[0].message
     assert message.question == "Who built the tide mill?"
     assert message.content.split("\n\n")[:2] == ["Understood as: “Who built the tide mill?”", SAID]
     rewriting, answering = (asked[-1]["content"] for asked in speaker.asked[1:])
+    assert told.usage.prompt_tokens == len(rewriting) + len(answering)
     assert "User: What stands at the river?\nAssistant: The tide mill. [1]" in rewriting
     assert "And who built it?" in rewriting
     assert "Question: Who built the tide mill?" in answering
 
 
-def test_for_a_model_of_this_machine_each_question_stands_for_itself(tmp_path: Path) -> None:
+def test_for_a_model_of_this_machine_the_question_before_stands_in_front_of_one_that_leans_on_it(
+    tmp_path: Path,
+) -> None:
     with client_of(with_mill(tmp_path, models=LocalModels(_chat=Rewriting()))) as client:
-        message = ask(client, *BEFORE, "And who built it?")
-    assert message.question == "And who built it?"
-    assert message.content.startswith(SAID)
+        leaning, plain = ask(client, *BEFORE, "And who built it?"), ask(client, *BEFORE, QUESTION)
+    assert leaning.question == "What stands at the river? And who built it?"
+    assert leaning.content.split("\n\n")[:2] == [f"Understood as: “{leaning.question}”", SAID]
+    assert (plain.question, plain.content.startswith(SAID)) == (QUESTION, True)
 
 
 def test_the_last_message_of_a_user_is_the_question(client: openai.OpenAI) -> None:
@@ -315,6 +328,51 @@ def test_what_is_no_call_is_an_error_of_the_same_shape(
 ) -> None:
     told = httpx.request(method, str(client.base_url).removesuffix("/v1/") + path)
     assert (told.status_code, said in told.json()["error"]["message"]) == (status, True), told.text
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        (
+            rb'{"model": "foveal", "messages": [{"role": "user", "content": [{"type": "im\ud800age"}]}]}',
+            400,
+            "takes no im",
+        ),
+        (rb'{"model": "fo\ud800", "messages": [{"role": "user", "content": "Who?"}]}', 404, "no model"),
+        (rb'{"model": "foveal", "messages": [{"role": "\ud800", "content": "Who?"}]}', 400, "None of the messages"),
+        (b'{"model": "foveal", "messages": "\xff"}', 400, "It needs JSON in UTF-8"),
+        (b'{"model": "foveal", "n": ' + b"9" * 5000 + b"}", 400, "thousands of digits"),
+        (b'{"model": "foveal", "messages": ' + b"[" * 60_000 + b"]" * 60_000 + b"}", 400, "as many brackets"),
+    ],
+    ids=["half in a kind", "half in a model", "half in a role", "no UTF-8", "digits", "brackets"],
+)
+def test_what_no_parser_takes_and_no_answer_can_repeat_is_a_refusal(
+    client: openai.OpenAI, body: bytes, status: int, said: str
+) -> None:
+    told = httpx.post(f"{client.base_url}chat/completions", content=body, headers={"content-type": "application/json"})
+    assert (told.status_code, said in told.json()["error"]["message"]) == (status, True), told.text
+    assert len(told.headers["x-request-id"]) == 16
+
+
+def test_a_program_learns_by_what_the_log_knows_its_call(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "foveal.toml").write_text('[web]\nlog = "json"\n', encoding="utf-8")
+
+    def broken(*_: object) -> None:
+        raise KeyError("secret")
+
+    monkeypatch.setattr("foveal.web.chat_protocol.retrievers", broken)
+    app = with_mill(tmp_path)
+    with (
+        caplog.at_level("INFO", "foveal.web.requests"),
+        TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as client,
+    ):
+        told = [client.get(path) for path in ("/v1/models", "/api/me", "/ask")]
+    known = [record.told["id"] for record in caplog.records if record.name == "foveal.web.requests"]
+    assert [one.status_code for one in told] == [500, 200, 200]
+    assert [one.headers.get("x-request-id") for one in told] == [*known[:2], None]
+    assert len(set(known)) == 3
 
 
 def test_an_empty_library_is_said_to_be_empty(tmp_path: Path) -> None:

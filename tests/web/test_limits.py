@@ -43,6 +43,17 @@ def test_a_bucket_holds_a_period_and_fills_evenly(gaps, allowed):
             left -= 1
 
 
+def test_a_request_may_count_for_many_and_at_most_for_all():
+    now = [0.0]
+    limits = Limits(clock=lambda: now[0])
+    assert limits.wait("search", "a", 6, 4) == 0
+    assert math.isclose(limits.wait("search", "a", 6, 4), 20)  # two are left, and ten seconds bring one
+    assert limits.wait("search", "a", 6) == 0  # what was refused took nothing
+    now[0] += 50
+    assert limits.wait("search", "a", 6, 100) == 0
+    assert limits.wait("search", "a", 6) > 0
+
+
 def test_addresses_do_not_spend_each_others_and_are_forgotten_in_the_end():
     limits = Limits(clock=lambda: 0.0)
     assert limits.wait("search", "a", 1) == 0

@@ -18,6 +18,7 @@ from paper_site import NOW, TODAY, records, select, site_app
 from starlette.testclient import TestClient
 
 from foveal.papers.periods import Period
+from foveal.web.paper_shapes import CollectionShape
 
 BY_ID = {record.id: record for record in records()}
 
@@ -97,6 +98,23 @@ def test_the_hubs_client_reads_a_paper_a_search_and_markdown(hub: HfApi):
     with pytest.raises(HfHubHTTPError) as refused:
         hub.paper_info("2612.99999")
     assert refused.value.response.status_code == 404
+
+
+def test_the_hubs_client_reads_lists_that_people_made(hub: HfApi, client: TestClient):
+    (one,) = hub.list_collections()
+    assert (one.slug, one.title, one.description, one.private) == ("1", "Reads of the week", "Few, and good.", False)
+    assert [item.item_type for item in one.items] == ["paper"] * 4
+    whole = hub.get_collection("1")
+    assert [item.item_id for item in whole.items] == [record.id for record in records()[4::-1]]  # the last added first
+    assert [item.position for item in whole.items] == [0, 1, 2, 3, 4]
+    assert whole.url.endswith("/collections/1")
+    with pytest.raises(HfHubHTTPError) as told:
+        hub.get_collection("2")  # hidden
+    assert told.value.response.status_code == 404
+    assert client.get("/api/collections/x").status_code == 400
+    told_plainly = client.get("/api/collections/1").json()
+    assert CollectionShape.model_validate(told_plainly).number_items == 5
+    assert told_plainly["owner"]["name"] == "mira"
 
 
 def test_traps_of_the_shape(client: TestClient):

@@ -121,7 +121,7 @@ def test_no_votes_are_a_dash(tmp_path: Path):
         from foveal.papers.schema import VoteRow
 
         session.query(VoteRow).delete()
-    assert [one.text for one in select(tree(client, day_address(TODAY)), ".votes b")] == ["-", "-"]
+    assert [one.text for one in select(tree(client, day_address(TODAY)), ".votes b")] == ["–", "–"]
 
 
 def test_the_chip_skips_no_day_and_none_lies_in_the_future(client: TestClient):
@@ -181,6 +181,20 @@ def test_orders_and_the_filter_are_links(client: TestClient):
         "/categories/cs.CL?code=yes",
     ]
     assert select(page, ".toggle")[0].get("href") == "/categories/cs.CL?sort=discussed"
+
+
+def test_a_long_day_is_read_as_a_list_and_so_are_the_days_beside_it(client: TestClient):
+    address = f"{day_address(TODAY)}?look=list&sort=discussed"
+    page, cards = tree(client, address), tree(client, f"{day_address(TODAY)}?sort=discussed")
+    assert not list(select(page, ".card img"))
+    named = [[one.text_content() for one in select(shown, ".card h3")] for shown in (page, cards)]
+    assert named[0] == named[1] != []
+    (toggle,) = [one for one in select(page, ".toggle") if one.text_content() == "As a list"]
+    assert (toggle.get("aria-current"), toggle.get("href")) == ("true", f"{day_address(TODAY)}?sort=discussed")
+    days = [one.get("href") for one in (*select(page, ".strip a"), *select(page, ".chip-nav a"))]
+    assert days
+    assert all(one.endswith("?look=list") for one in days)  # the order is this day's
+    assert client.get(f"{day_address(TODAY)}?look=tiles").status_code == 400
 
 
 def test_a_search_marks_the_whole_abstract_and_passes_choices_on(client: TestClient):
@@ -265,6 +279,16 @@ def test_a_day_with_very_many_papers_fits_into_the_strip_of_a_phone(
     monkeypatch.setattr(site.papers, "days", lambda *_: {TODAY: 10_024})
     shown = [one.text for one in select(tree(client, day_address(TODAY)), ".strip b")]
     assert "10k" in shown
+
+
+def test_a_paper_of_another_site_says_where_it_is_read(tmp_path: Path):
+    given = replace(records()[0], id="", title="Elsewhere", source="feed", url="https://www.lab.example/p/1")
+    client = TestClient(site_app(tmp_path, [replace(records()[5], listed_on=EMPTY)]))
+    upsert(client.app.state.site.database, [given])
+    (card,) = select(tree(client, day_address(TODAY)), ".card h3 a")
+    (button,) = select(tree(client, card.get("href")), ".paper-do a.primary")
+    assert (button.text, button.get("href")) == ("Read it at lab.example", "https://www.lab.example/p/1")
+    assert views.site_name(f"https://{'a' * 40}.example") == views.site_name("mailto:ana@lab.example") == ""
 
 
 def test_a_summary_names_its_model(client: TestClient):

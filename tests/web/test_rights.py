@@ -52,7 +52,7 @@ LEVELS = {
 
 TABLE = """
 all           POST /login · POST /login/link · POST /logout · POST /subscribe · POST /mail/confirm/{token}
-all           POST /mail/{token} · POST /u/{token}
+all           POST /mail/{token} · POST /u/{token} · POST /v1/embeddings
 writers       POST /library/add · POST /library/judge · POST /library/{which}/read · POST /ask · POST /research
 writers       POST /api/research/runs · POST /api/research/solve · GET /papers/submit · POST /papers/submit
 writers       POST /api/papers · POST /api/library · POST /api/library/files · POST /api/ask
@@ -74,6 +74,7 @@ signed in     POST /collect/{paper:path} · POST /collections/{number}/change ·
 signed in     POST /vote/{paper:path} · DELETE /vote/{paper:path} · POST /unvote/{paper:path}
 signed in     POST /discussion/{paper:path} · GET /remarks/{number}/edit · POST /remarks/{number}/edit
 signed in     POST /remarks/{number}/delete · POST /remarks/{number}/rate · POST /research/watches/{number}/remove
+moderators    POST /collections/{number}/hide
 moderators    POST /remarks/{number}/hide · POST /remarks/{number}/restore · POST /discussions/close
 moderators    GET /admin · GET /admin/claims · POST /admin/claims · POST /admin/removed
 moderators    GET /admin/reports · POST /admin/reports

@@ -152,6 +152,18 @@ def test_a_feed_that_is_not_there_says_so(client: TestClient, path: str):
     assert client.get(path).status_code == 404
 
 
+@pytest.mark.parametrize(("ending", "begins"), [("bib", "@"), ("ris", "TY  - "), ("csl", "[")])
+def test_every_list_is_taken_along_as_references(client: TestClient, ending: str, begins: str):
+    for name in ("category/cs.CL", "topic/sparse", "q/attention", "week", "collection/1"):
+        answer = client.get(f"/feed/{name}.{ending}")
+        assert answer.text.lstrip().startswith(begins), name
+        titles = [item["title"] for item in client.get(f"/feed/{name}.json").json()["items"]]
+        assert answer.text.count(begins) >= (len(titles) if ending == "ris" else 1)
+    page = client.get("/categories/cs.CL").text
+    assert 'href="http://testserver/feed/category/cs.CL.bib">BibTeX' in page
+    assert "/feed/collection/1.bib" not in client.get("/collections/1").text  # it has all of its papers
+
+
 def test_pages_name_their_feeds(client: TestClient):
     for path in ("/papers/trending", "/categories/cs.CL", "/papers?q=sparse", "/topics/sparse", "/authors/ada-abara"):
         page = html.fromstring(client.get(path).text)

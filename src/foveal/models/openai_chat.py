@@ -41,6 +41,12 @@ THOUGHT_TOKENS = 4096
 DRAWING = ("temperature", "top_p", "seed", "stop")
 """What some models refuse to be told, OpenAI's reasoning ones most of it; they are then asked without."""
 
+COUNTED = "stream_options"
+"""What asks a server to count the tokens of a stream; older ones refuse it, and are then asked without."""
+
+Told = Callable[[tuple[int, int]], None]
+"""Gets the tokens of a prompt and of its answer, reasoning among them, as the server counted them."""
+
 LENGTH, NEWER_LENGTH = "max_tokens", "max_completion_tokens"
 """What the most tokens of an answer are called: by most servers, and by OpenAI's newer models, wherever they are."""
 
@@ -92,32 +98,49 @@ class OpenAIChat:
         self.timeout_s = timeout_s
         self._retries = retries
         self._reasons = False
-        self._refused: set[str] = set()  # of DRAWING
+        self._refused: set[str] = set()  # of DRAWING, and COUNTED
         self._renamed = False  # whether max_tokens was refused for the name that newer models know
         self._words_only = False  # whether the server refused a schema that it was sent
         self._openai = host == "openai.com" or host.endswith(".openai.com")
         own = os.environ.get("OPENAI_API_KEY") if self._openai else None
         self._key = _key(api_key, os.environ.get("FOVEAL_CHAT_KEY"), own)
 
-    def chat(self, messages: Messages, sampling: Sampling = GREEDY, *, cancel: Cancel | None = None) -> str:
-        """The whole answer. FetchFailed: the server failed. InputError: it refused the request or the key."""
-        request = self._request(messages, sampling)
-        return without_thoughts(self._whole(request, cancel))
+    def chat(
+        self,
+        messages: Messages,
+        sampling: Sampling = GREEDY,
+        *,
+        cancel: Cancel | None = None,
+        told: Told | None = None,
+    ) -> str:
+        """The whole answer. FetchFailed: the server failed. InputError: it refused the request or the key.
 
-    def stream(self, messages: Messages, sampling: Sampling = GREEDY, *, cancel: Cancel | None = None) -> Iterator[str]:
-        """The answer in pieces; a failure after the first is not tried again.
+        `told` gets what the server counted, once for each answer that it was asked for, if it says so.
+        """
+        request = self._request(messages, sampling)
+        return without_thoughts(self._whole(request, cancel, told))
+
+    def stream(
+        self,
+        messages: Messages,
+        sampling: Sampling = GREEDY,
+        *,
+        cancel: Cancel | None = None,
+        told: Told | None = None,
+    ) -> Iterator[str]:
+        """The answer in pieces; a failure after the first is not tried again. `told` as in `chat`.
 
         Reasoning is left out where `<think>` opens it; a server that sends only the closing tag is not seen through.
         """
-        return self._streamed(self._request(messages, sampling), cancel)
+        return self._streamed(self._request(messages, sampling), cancel, told)
 
-    def _whole(self, request: dict[str, Any], cancel: Cancel | None) -> str:
-        answer: str = self._found(lambda: "".join(self._pieces(request, cancel)), cancel)
+    def _whole(self, request: dict[str, Any], cancel: Cancel | None, told: Told | None = None) -> str:
+        answer: str = self._found(lambda: "".join(self._pieces(request, cancel, told)), cancel)
         return answer
 
-    def _streamed(self, request: dict[str, Any], cancel: Cancel | None) -> Iterator[str]:
+    def _streamed(self, request: dict[str, Any], cancel: Cancel | None, told: Told | None) -> Iterator[str]:
         def begun() -> tuple[str, Iterator[str]]:
-            pieces = self._pieces(request, cancel)
+            pieces = self._pieces(request, cancel, told)
             return next(pieces, ""), pieces
 
         first, pieces = self._found(begun, cancel)
@@ -262,33 +285,37 @@ class OpenAIChat:
         }
         return request | ({"stop": list(sampling.stop)} if sampling.stop else {})
 
-    def _pieces(self, request: dict[str, Any], cancel: Cancel | None) -> Iterator[str]:
+    def _pieces(self, request: dict[str, Any], cancel: Cancel | None, told: Told | None = None) -> Iterator[str]:
         """The answer's text as it comes, without reasoning, for which there is room where the model needs it.
 
         ConnectionError: it ended before the model was done. FetchFailed: it reasons until no token is left, or the
         answer is withheld.
         """
         thinks = self._reasons
-        told = yield from self._answer(request, self._room(request) if thinks else 0, cancel)
-        if not told and not thinks and self._room(request):
+        said = yield from self._answer(request, self._room(request) if thinks else 0, cancel, told)
+        if not said and not thinks and self._room(request):
             self._reasons = True
-            told = yield from self._answer(request, self._room(request), cancel)
-        if not told:
+            said = yield from self._answer(request, self._room(request), cancel, told)
+        if not said:
             raise FetchFailed(
                 f"{self._place} spent all of its tokens on reasoning, and gave no answer. Turn reasoning off at the "
                 "server, or take a model that answers at once."
             )
 
-    def _answer(self, request: dict[str, Any], room: int, cancel: Cancel | None) -> Generator[str, None, bool]:
+    def _answer(
+        self, request: dict[str, Any], room: int, cancel: Cancel | None, told: Told | None
+    ) -> Generator[str, None, bool]:
         """One answer, with so many tokens more; False where they were spent before a word of it came."""
         most = request[self._length] + room
         finish: str | None = None
         sent, shown = 0, False
         thoughts = Thoughts()
-        asked = request | {self._length: most}
+        counts: tuple[int, int] | None = None
+        asked = request | {self._length: most} | ({COUNTED: {"include_usage": True}} if told else {})
         for chunk in heard(lambda: self._chunks(asked), silence_s=self.timeout_s, cancel=cancel):
             text, done = _part(chunk)
             finish = done or finish
+            counts = _counts(chunk) or counts  # some tell with each chunk how many there are by then
             sent += max(1, len(text))  # reasoning that is sent apart, and nothing at all, come to an end, too
             if sent > LONGEST_TOKEN * most:
                 raise FetchFailed(
@@ -300,6 +327,8 @@ class OpenAIChat:
         if piece := thoughts.rest():
             shown = True
             yield piece
+        if told and counts:
+            told(counts)
         if finish is None:
             raise ConnectionError("the answer ended before the model was done")
         if finish == WITHHELD:
@@ -322,9 +351,11 @@ class OpenAIChat:
             asked[NEWER_LENGTH] = asked.pop(LENGTH)
         try:
             chunks = self._client.chat.completions.create(**asked, stream=True)
-        except openai.BadRequestError as error:
+        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
             if error.param == LENGTH and LENGTH in asked and NEWER_LENGTH in str(error):
                 self._renamed = True
+            elif COUNTED in asked and COUNTED in f"{error.param} {error.response.text}":
+                self._refused.add(COUNTED)
             elif error.param in DRAWING and error.param in asked:
                 self._refused.add(error.param)
             else:
@@ -364,6 +395,14 @@ def _part(chunk: Any) -> tuple[str, str | None]:
     first = choices[0] if isinstance(choices, list) and choices else None
     text, finish = getattr(getattr(first, "delta", None), "content", None), getattr(first, "finish_reason", None)
     return scalar(text) if isinstance(text, str) else "", None if finish is None else str(finish)
+
+
+def _counts(chunk: Any) -> tuple[int, int] | None:
+    """Tokens of prompt and answer, where a chunk tells them."""
+    usage = getattr(chunk, "usage", None)
+    found = getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None)
+    prompt, answer = (one if isinstance(one, int) and one >= 0 else None for one in found)
+    return None if prompt is None or answer is None else (prompt, answer)
 
 
 def _refuses_format(error: BaseException | None) -> bool:

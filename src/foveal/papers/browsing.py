@@ -61,14 +61,12 @@ class Edition:
 
 @dataclass(frozen=True)
 class Collection:
-    """A person's public list of papers."""
+    """A public list that a paper is on."""
 
     id: int
     title: str
     description: str
     by: str
-    person_id: int = 0
-    public: bool = True
 
 
 def nearest_days(database: Database, day: date) -> tuple[date | None, date | None]:
@@ -159,20 +157,6 @@ def topic(database: Database, which: str) -> TopicRow:
     if row is None:
         raise UnknownPaper(f"No topic here is called {which[:80]!r}. The page /topics lists them.")
     return row
-
-
-def collection(database: Database, which: int, *, reader: int | None = None) -> Collection:
-    """A list that is public or the reader's. UnknownPaper: there is none of that number, or it is private."""
-    wanted = select(CollectionRow, PersonRow.name, PersonRow.login).join(
-        PersonRow, PersonRow.id == CollectionRow.person_id
-    )
-    with database.reading() as session:
-        seen = CollectionRow.public | (CollectionRow.person_id == reader)
-        row = session.execute(wanted.where(CollectionRow.id == which, seen)).first()
-    if row is None:
-        raise UnknownPaper(f"No public collection has the number {which}.")
-    own = row[0]
-    return Collection(own.id, own.title, own.description, row[1] or row[2], own.person_id, own.public)
 
 
 def collections_with(database: Database, paper_id: str, *, limit: int = 8) -> list[Collection]:

@@ -84,8 +84,9 @@ def export(database: Database, person: Person) -> dict[str, Any]:
         for name, table in _OF_PERSON.items():
             told[name] = _rows(session, table, table.__table__.c.person_id == person.id)
         collections = select(CollectionRow.id).where(CollectionRow.person_id == person.id)
+        collected = or_(CollectedRow.collection_id.in_(collections), CollectedRow.person_id == person.id)
         subscriptions = select(SubscriptionRow.id).where(_subscribed(person))
-        told["collected_papers"] = _rows(session, CollectedRow, CollectedRow.collection_id.in_(collections))
+        told["collected_papers"] = _rows(session, CollectedRow, collected)
         told["links_to_sign_in"] = _rows(session, LoginLinkRow, LoginLinkRow.email == person.email)
         told["subscriptions"] = _rows(session, SubscriptionRow, _subscribed(person))
         told["deliveries"] = _rows(session, DeliveryRow, DeliveryRow.subscription_id.in_(subscriptions))
@@ -150,13 +151,17 @@ def _not_the_last_admin(session: Session, person: Person) -> None:
 
 
 def _unnamed(session: Session, person: Person) -> None:
-    """Listings, picks, closed discussions, the audit and what others muted without the login the person has by now."""
+    """Listings, picks, closed discussions, the audit and what others muted without the login the person has by now.
+
+    What they put on lists of others stays there, without their note.
+    """
     login = session.scalar(select(PersonRow.login).where(PersonRow.id == person.id)) or person.login
     session.execute(update(ListingRow).where(ListingRow.submitted_by == f"@{login}").values(submitted_by=""))
     session.execute(update(PickRow).where(PickRow.picked_by.in_(spellings(login))).values(picked_by=""))
     closed = update(ClosedDiscussionRow).where(ClosedDiscussionRow.closed_by.in_(spellings(login)))
     session.execute(closed.values(closed_by=""))
     session.execute(delete(MuteRow).where(MuteRow.words == f"@{login}"))
+    session.execute(update(CollectedRow).where(CollectedRow.person_id == person.id).values(note=""))
     name_in_audit(session, login, f"{GONE}{person.id}")
 
 

@@ -44,6 +44,10 @@ FIRST_DAYS = 7
 TOPICS, SHOWN = 6, 6
 """Topics that are kept, and papers of each."""
 
+EDGELESS = frozenset(["across", "beyond", "over", "through", "toward", "towards", "under", "via", "within", "without"])
+EDGELESS |= FUNCTION_WORDS
+"""Words that no name begins or ends with, in lower case."""
+
 LONGEST_NAME = 4
 """Words of a name."""
 
@@ -150,14 +154,17 @@ def name_of(titles: Sequence[str], otherwise: str) -> str:
 
 
 def _runs(title: str) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Runs of a title's words that begin and end with a word of meaning: folded, and as written."""
-    words = [word.strip("()[]{}.,:;!?\"'“”’‘") for word in title.split()]
+    """Runs of a title's words that begin and end with a word of meaning, within a clause: folded, and as written."""
+    written = title.split()
+    words = [word.strip("()[]{}.,:;!?\"'“”’‘") for word in written]
     folded = ["-".join(event_terms(word)) for word in words]
     for start in range(len(words)):
         for end in range(start + 1, min(start + LONGEST_NAME, len(words)) + 1):
             edges = folded[start], folded[end - 1]
-            if all(edge and edge not in FUNCTION_WORDS for edge in edges):
+            if all(edge and edge not in EDGELESS for edge in edges):
                 yield tuple(folded[start:end]), " ".join(words[start:end])
+            if written[end - 1].rstrip("\"'”’)]")[-1:] in (",", ":", ";", "?", "!"):
+                break  # "… Shift, Part 2" is no "Shift Part"
 
 
 def _rises(event: Event, now: datetime) -> bool:

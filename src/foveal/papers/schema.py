@@ -338,11 +338,12 @@ class CollectionRow(Base):
     title: Mapped[str] = mapped_column(Text)
     description: Mapped[str] = mapped_column(Text, default="")
     public: Mapped[bool] = mapped_column(default=True)
+    open: Mapped[bool] = mapped_column(default=False)  # whoever is signed in may add to it
     created_at: Mapped[datetime] = mapped_column(Moment, default=now)
 
 
 class CollectedRow(Base):
-    """A paper in a collection."""
+    """A paper in a collection, by whoever put it there (None: somebody who is not here any more)."""
 
     __tablename__ = "collected"
 
@@ -351,3 +352,4 @@ class CollectedRow(Base):
     position: Mapped[int] = mapped_column(default=0)
     note: Mapped[str] = mapped_column(Text, default="")
     added_at: Mapped[datetime] = mapped_column(Moment, default=now)
+    person_id: Mapped[int | None] = mapped_column(ForeignKey("person.id", ondelete="SET NULL"), index=True)

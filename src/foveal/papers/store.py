@@ -48,7 +48,7 @@ MOST = 200
 """Papers that one page may hold."""
 
 SORTS = ("votes", "published", "listed", "discussed")
-"""Orders that the database knows."""
+"""Orders that the database knows; a collection has one more, `added`: what was put there last comes first."""
 
 
 @dataclass(frozen=True)
@@ -227,10 +227,10 @@ class PaperStore:
     ) -> PaperPage:
         """Papers listed in `period` (None: all), those that fit the filters, in an order of `SORTS`.
 
-        `author` is a name or its key; a category ending in `.*` takes all below it. InputError: no such order, page or
-        limit.
+        A collection has the order `added`, too. `author` is a name or its key; a category ending in `.*` takes all
+        below it. InputError: no such order, page or limit.
         """
-        _check(sort, page, limit)
+        _check(sort, page, limit, collection)
         wanted = select(PaperRow.id)
         listed = _listed(period, submitter)
         if listed:
@@ -243,7 +243,7 @@ class PaperStore:
             wanted = wanted.where(PaperRow.repo_url != "")
         with self.database.reading() as session:
             total = session.scalar(select(func.count()).select_from(wanted.subquery())) or 0
-            ids = list(session.scalars(_ordered(wanted, sort, period).offset(page * limit).limit(limit)))
+            ids = list(session.scalars(_ordered(wanted, sort, period, collection).offset(page * limit).limit(limit)))
             return PaperPage(tuple(papers_of(session, ids)), total, page, limit)
 
     def all_of(self, period: Period | None = None, *, sort: str = "votes") -> Iterator[Paper]:
@@ -417,8 +417,11 @@ def _filters(
     return found
 
 
-def _ordered(wanted: Select[Any], sort: str, period: Period | None) -> Select[Any]:
+def _ordered(wanted: Select[Any], sort: str, period: Period | None, collection: int | None = None) -> Select[Any]:
     """The curator's order first, on a day that has one; ties by id."""
+    if sort == "added":
+        in_it = CollectedRow.paper_id == PaperRow.id, CollectedRow.collection_id == collection
+        return wanted.order_by(select(CollectedRow.position).where(*in_it).scalar_subquery().desc(), PaperRow.id)
     listed = select(func.max(ListingRow.listed_at)).where(ListingRow.paper_id == PaperRow.id).scalar_subquery()
     by = {
         "votes": (_VOTES.scalar_subquery() + PaperRow.votes_elsewhere).desc(),
@@ -432,9 +435,10 @@ def _ordered(wanted: Select[Any], sort: str, period: Period | None) -> Select[An
     return wanted.order_by(by, PaperRow.id)
 
 
-def _check(sort: str, page: int, limit: int) -> None:
-    if sort not in SORTS:
-        raise InputError(f"No order is called {sort!r}. There are: {', '.join(SORTS)}.")
+def _check(sort: str, page: int, limit: int, collection: int | None) -> None:
+    sorts = SORTS if collection is None else (*SORTS, "added")
+    if sort not in sorts:
+        raise InputError(f"No order is called {sort!r}. There are: {', '.join(sorts)}.")
     if page < 0 or not 1 <= limit <= MOST:
         raise InputError(
             f"A page of papers got page={page}, limit={limit}; it needs a page of 0 or more, 1 to {MOST} each."

@@ -34,10 +34,12 @@ NOT_DELETED = "People are deleted by an admin only."
 def desk(request: Request, person: Member, added: str = "", gone: str = "") -> Response:
     """Hidden remarks, removed papers, people (who was just `added`, that somebody is `gone`), the audit."""
     must(person, "moderate", FOR_MODERATORS)
-    database = site_of(request).database
+    site = site_of(request)
+    database, hidden = site.database, moderation.hidden(site.database)
     people = accounts.people(database) if person.may("administer") else []
     values = {
-        "hidden": moderation.hidden(database),
+        "hidden": hidden,
+        "titles": {paper.id: paper.title for paper in site.papers.many(list({one.paper_id for one in hidden}))},
         "removed": removing.removed(database),
         "people": people,
         "added": next((one for one in people if one.login == added), None),

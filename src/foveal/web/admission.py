@@ -3,8 +3,9 @@
     kind      what                                                      room
     page      what is made from the database                            settings.pages_at_once, pages_waiting
     search    what keeps the processor busy: searches, papers alike     settings.searches_at_once, searches_waiting
-    rank      searches whose finds a ranker orders, maybe for minutes:  settings.searches_at_once, RANKED_WAITING
-              what needs none does not wait for them
+    rank      searches whose finds a ranker orders, maybe for minutes,  settings.searches_at_once, RANKED_WAITING
+              and vectors of many texts: what needs none does not wait
+              for them
     fetch     papers that are submitted: another server is asked        FETCHES, FETCHES_WAITING
     write     forms, once they have come whole                          WRITES, WRITES_WAITING
     upload    files, from their first byte: they lie on the disk        UPLOADS, of one address UPLOADS_OF_ONE
@@ -63,6 +64,9 @@ SEARCHED = ("/following", "/topics/", "/feed/q/", "/feed/topic/")
 
 CHAT = "/v1/chat/completions"
 """Where an answer is waited for, streamed or not: nothing else may wait behind it."""
+
+VECTORS = "/v1/embeddings"
+"""Where many texts may be made vectors at once."""
 
 UPLOADED = ("/library/add", "/api/library/files")
 """Where files are sent to."""
@@ -182,7 +186,7 @@ class Admission:
                 del self._uploads[address]
 
     async def _in_turn(self, kind: str, gate: Gate, scope: Scope, receive: Receive, send: Send) -> None:
-        late = kind in ("write", "fetch") and scope["method"] not in ("GET", "HEAD")
+        late = kind in ("write", "fetch", "rank") and scope["method"] not in ("GET", "HEAD")
         try:
             if not late:
                 await gate.enter()
@@ -291,8 +295,8 @@ def kind_of(scope: Scope) -> str:
         return "fetch"
     if path == "/api/papers" and scope["method"] == "POST":
         return "fetch"
-    if path == CHAT:
-        return "stream"
+    if path in (CHAT, VECTORS):
+        return "stream" if path == CHAT else "rank"
     if scope["method"] not in ("GET", "HEAD"):
         return "upload" if path in UPLOADED else "write"
     if path.startswith(FREE):

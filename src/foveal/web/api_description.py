@@ -69,6 +69,7 @@ PARAMETERS = {
     "rank": "A ranker that orders anew what was found.",
     "retriever": "How to search; without it, as the library's page does.",
     "revision": "The revision that a citation names; without it the newest.",
+    "slug": "The number of a collection, as in the address of its page.",
     "sort": "The order of the list.",
     "start": "Where the part begins, in characters of the text.",
     "submitter": "Only what this person listed.",

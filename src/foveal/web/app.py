@@ -45,6 +45,7 @@ from foveal.web.health import HostCheck, samples
 from foveal.web.json_errors import as_json, status_of
 from foveal.web.measured import Measured, Measures
 from foveal.web.models import LocalModels, Models
+from foveal.web.other_origins import OtherOrigins
 from foveal.web.pages import page
 from foveal.web.refused import what_was_sent
 from foveal.web.request_limits import uploading
@@ -69,6 +70,7 @@ ROUTERS: tuple[str, ...] = (
     "desk_pages",
     "feeds",
     "papers_api",
+    "collections_api",
     "papers_pages",
     "cards",
     "job_pages",
@@ -87,6 +89,7 @@ ROUTERS: tuple[str, ...] = (
     "research_api",
     "library_api",
     "chat_protocol",
+    "embeddings",
     "health",
     "paper_page",
 )
@@ -102,6 +105,12 @@ FULL_S = 600
 
 AWAY_S = 10
 """Seconds after which to come again where something that we need is away."""
+
+UNREAD = "There was an error parsing the body"
+UNREADABLE = (
+    "The body cannot be read. It needs JSON in UTF-8, and neither numbers of thousands of digits nor as many brackets."
+)
+"""What stands, for programs, in the place of what FastAPI says of a body."""
 
 NO_BODY = "This needs a body: a JSON object, sent with the header Content-Type: application/json."
 
@@ -140,6 +149,8 @@ def create_app(
     app.add_middleware(BodyLimit, most=options.max_upload_mb * 2**20, told=_told)
     app.add_middleware(Admission, settings=web, gates=app.state.gates, asked_by=uploading)
     app.add_middleware(HostCheck, allowed_hosts=options.hosts)
+    if web.origins:
+        app.add_middleware(OtherOrigins, allowed=web.origins)
     app.add_middleware(Headers)
     app.add_middleware(HeadOnly)
     app.add_middleware(Measured, measures=app.state.measures, log=web.log == "json")
@@ -215,9 +226,10 @@ def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     said = {404: "There is no such page here.", 405: "This page does not take such a request."}
     detail = error.detail if error.detail and error.detail not in ("Not Found", "Method Not Allowed") else None
-    headers = dict(error.headers or {})
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
     if request.url.path.startswith(FOR_PROGRAMS):
         said[404] = "There is no such call here. /api lists those that there are."
+        detail = UNREADABLE if detail == UNREAD else detail
     if error.status_code == 405:  # each route knows only of itself
         headers["allow"] = ", ".join(sorted(_methods(request)))
         said[405] = f"This address takes {headers['allow']}, and not {request.method}."
@@ -249,7 +261,10 @@ def _wrong_parameter(request: Request, error: Exception) -> Response:
 def _unforeseen(request: Request, error: Exception) -> Response:  # noqa: ARG001
     """A mistake of ours; the server logs it. The answer passes no middleware any more, and gives nothing away."""
     said = "Something that nobody foresaw went wrong. Try it again; the log of the server says more."
-    return _told(request, 500, said, HEADERS | {"cache-control": "no-store"})
+    others: dict[str, str] = getattr(request.state, "origin_headers", {})
+    if known_as := getattr(request.state, "known_as", ""):
+        others = others | {"x-request-id": known_as}
+    return _told(request, 500, said, HEADERS | {"cache-control": "no-store"} | others)
 
 
 def _told(

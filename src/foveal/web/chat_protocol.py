@@ -8,8 +8,8 @@ who goes away stops it, and what came of it is told to whoever asked, and not ke
 
 Streamed    what is written of the answer goes into `reasoning_content`, as it comes: its numbers are those of a draft,
             and a client takes nothing back. The checked answer, with its places, is the `content`, in one piece
-Follow-ups  are put into words that stand by themselves where a server's model answers (reading/query_rewriting.py); for
-            a model of this machine each question stands for itself
+Follow-ups  are put into words that stand by themselves by a server's model, where one answers; for a model of this
+            machine a rule puts the question before in front of one that leans on it (reading/query_rewriting.py)
 Refused     in OpenAI's own shape (json_errors.py)
 """
 
@@ -28,11 +28,13 @@ from starlette.types import Receive, Scope, Send
 from foveal import faults
 from foveal.errors import FovealError, InputError, UnknownName
 from foveal.models.chat import Message as Said
-from foveal.reading.query_rewriting import standalone
+from foveal.reading.query_rewriting import carried, standalone
 from foveal.web.answer_markdown import answer_markdown
 from foveal.web.api_shapes import answer_of
 from foveal.web.ask_pages import AskWork, ask_work
 from foveal.web.chat_shapes import ChatQuestion, Choice, Completion, Message, Model, ModelList, Usage
+from foveal.web.chat_usage import CountedModels, Tokens
+from foveal.web.embeddings import encoder_name
 from foveal.web.jobs import MODEL, Job
 from foveal.web.json_errors import FieldRefused, openai_error, status_of
 from foveal.web.library_api import fresh, reads
@@ -72,9 +74,11 @@ class ChatWork:
     lane: str = MODEL
     question: str = ""  # as it came
     error: FovealError | None = None
+    tokens: Tokens = field(default_factory=Tokens)  # that the models have read and written for it
 
     def __post_init__(self) -> None:
-        self.question = self.ask.question
+        self.question, self.rewrites = self.ask.question, is_served(self.ask.models)
+        self.ask.models = CountedModels(self.ask.models, self.tokens)
 
     @property
     def title(self) -> str:
@@ -86,11 +90,13 @@ class ChatWork:
         return f"/jobs/{key}"
 
     def __call__(self, job: Job) -> None:
-        """Put the question in words that stand by themselves, if a server's model does that; ask it."""
+        """Put the question in words that stand by themselves; ask it."""
         try:
-            if self.talk and is_served(self.ask.models):
+            if self.talk and self.rewrites:
                 job.progressed("Reading what was said before", 0, 3, now=True)
                 self.ask.question = standalone(self.ask.models.chat(), self.talk, self.question, cancel=job.cancel)
+            elif self.talk:
+                self.ask.question = carried(self.talk, self.question)
             self.ask(job)
         except FovealError as error:
             self.error = error
@@ -99,14 +105,18 @@ class ChatWork:
 
 @router.get("/models", dependencies=reads)
 def models(request: Request) -> ModelList:
-    """The ways to ask the library: foveal, and foveal:RETRIEVER for each retriever."""
-    return ModelList(data=[Model(id=name) for name in _names(site_of(request))])
+    """The ways to ask the library: foveal, and foveal:RETRIEVER for each retriever; last its encoder, if it has one."""
+    site = site_of(request)
+    encoder = encoder_name(site)
+    return ModelList(data=[Model(id=name) for name in (*_names(site), *([encoder] if encoder else []))])
 
 
-@router.get("/models/{model}", dependencies=reads)
+@router.get("/models/{model:path}", dependencies=reads)
 def one_model(request: Request, model: str) -> Model:
-    """One way to ask the library."""
-    _retriever(site_of(request), model)
+    """One way to ask the library, or its encoder."""
+    site = site_of(request)
+    if model != encoder_name(site):
+        _retriever(site, model)
     return Model(id=model)
 
 
@@ -153,7 +163,10 @@ class _Reply:
             self.stop()
         if (error := self._error()) is not None:
             raise error
-        told = Completion(id=self.id, created=self.created, model=self.model, choices=[Choice(message=self._message())])
+        told = Completion(
+            id=self.id, created=self.created, model=self.model, choices=[Choice(message=self._message())],
+            usage=self._usage(),
+        )  # fmt: skip
         return JSONResponse(told.model_dump(mode="json"), headers=private())
 
     async def streamed(self) -> AsyncIterator[str]:
@@ -169,7 +182,7 @@ class _Reply:
         yield self._chunk({"content": message["content"]})
         yield self._chunk({name: message[name] for name in ("question", "answer")}, finish="stop")
         if self.usage:
-            yield _data(self._head() | {"choices": [], "usage": Usage().model_dump()})
+            yield _data(self._head() | {"choices": [], "usage": self._usage().model_dump()})
         yield "data: [DONE]\n\n"
 
     def _message(self) -> Message:
@@ -178,6 +191,10 @@ class _Reply:
         return Message(
             content=answer_markdown(ask, self.base, asked=self.work.question), question=ask.question, answer=answer
         )
+
+    def _usage(self) -> Usage:
+        counted = self.work.tokens
+        return Usage.of(counted.prompt, counted.completion)
 
     def _error(self) -> Exception | None:
         """Why there is no answer; None where there is one."""
@@ -241,6 +258,8 @@ def _retriever(site: Site, model: str) -> str:
         check_retriever(retriever, site.settings.home)
     except UnknownName:
         name = ""
+    if name != NAME and model == encoder_name(site):
+        raise FieldRefused("model", f"{model} makes vectors, at /v1/embeddings. What answers is called {NAME}.", 404)
     if name != NAME:
         names = ", ".join(_names(site))
         raise FieldRefused("model", f"There is no model {model[:60]!r} here. There are: {names}.", 404)

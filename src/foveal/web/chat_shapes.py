@@ -106,11 +106,20 @@ def _kind(value: Any) -> str:
 
 
 class Usage(Shape):
-    """Tokens; all 0, as the library does not count them."""
+    """Tokens that a model was shown, and that it wrote: instructions and excerpts, the draft of the answer.
 
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    total_tokens: int = 0
+    All 0 where no model was asked, as nothing was found. A server's model is believed; where it does not say, they are
+    an estimate, rather too many.
+    """
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+    @classmethod
+    def of(cls, prompt: int, completion: int) -> Usage:
+        """The two, and their sum."""
+        return cls(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion)
 
 
 class Message(Shape):
@@ -140,7 +149,7 @@ class Completion(Shape):
     created: int = Field(description="Seconds since 1970.")
     model: str
     choices: list[Choice]
-    usage: Usage = Usage()
+    usage: Usage
 
 
 class Model(Shape):

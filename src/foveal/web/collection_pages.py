@@ -1,14 +1,15 @@
-"""A person's own lists of papers (papers/collecting.py): made here or from a paper's page; shown by papers_pages.py.
+"""Lists of papers that people make (papers/collecting.py), here or from a paper's page; shown by papers_pages.py.
 
-/collections                       one's own, and a form for a new one
-POST /collections                  a new one
-POST /collect/{paper}              put on a list (`collection`, or a new one's `title`), or taken off (`on=no`)
-POST /collections/{id}/change, /delete
+/collections                       one's own, those of others, and a form for a new one
+/collections/{id}/{kind}           the list as references: bibtex, ris, csl
+POST /collections                  a new one (`open=yes`: whoever is signed in may add to it)
+POST /collect/{paper}              put on a list (`collection`, or a new one's `title`; `note`), or taken off (`on=no`)
+POST /collections/{id}/change, /delete; /hide, by a moderator
 """
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
 
 from foveal.database import Database
 from foveal.errors import InputError
@@ -17,8 +18,10 @@ from foveal.papers.accounts import Person
 from foveal.papers.rate_limits import CHANGES, take
 from foveal.papers.records import paper_id
 from foveal.web.pages import page
+from foveal.web.reference_files import KINDS, reference_file
+from foveal.web.request_limits import limited
 from foveal.web.safety import guarded
-from foveal.web.signed_in import Member, back_to, came_from, private
+from foveal.web.signed_in import Member, Reader, back_to, came_from, private
 from foveal.web.site import site_of
 from foveal.web.small_forms import MaybeRow, Row, SmallForms, Text
 
@@ -28,15 +31,35 @@ writes = [Depends(guarded)]
 
 @router.get("/collections")
 def own(request: Request, person: Member) -> Response:
-    """All lists of the person, private ones too."""
-    values = {"shelves": collecting.shelves(site_of(request).database, person)}
+    """All lists of the person, private ones too, and what others let them see."""
+    database = site_of(request).database
+    own = [one for one in collecting.shelves(database, person) if one.person_id == person.id]
+    values = {"shelves": own, "others": collecting.public(database, but=person)}
     return page(request, "people/collections.html", values, headers=private())
 
 
+@router.get("/collections/{number}/{kind}", dependencies=[Depends(limited("api"))])  # 2,000 papers with abstracts
+def references(request: Request, person: Reader, number: Row, kind: str) -> Response:
+    """All papers of a list that one may see, the last added first, for a list of references."""
+    if kind not in KINDS:
+        raise HTTPException(404, f"A collection is written as {', '.join(KINDS)}.")
+    site = site_of(request)
+    found = collecting.visible(site.database, number, person)
+    papers = site.papers.many(list(collecting.latest(site.database, [number], collecting.MOST_PAPERS).get(number, {})))
+    return reference_file(request, papers, kind, found.title, public=found.public)
+
+
 @router.post("/collections", dependencies=writes)
-def make(request: Request, person: Member, title: Text = "", public: Text = "no") -> Response:
+def make(
+    request: Request,
+    person: Member,
+    title: Text = "",
+    public: Text = "no",
+    open: Text = "no",  # noqa: A002
+) -> Response:
     """A new list."""
-    which = collecting.make(_changing(request, person), person, title, public=public == "yes")
+    database = _changing(request, person)
+    which = collecting.make(database, person, title, public=public == "yes", open=open == "yes")
     return back_to(f"/collections/{which}")
 
 
@@ -48,6 +71,7 @@ def collect(
     collection: MaybeRow = None,
     title: Text = "",
     on: Text = "yes",
+    note: Text = "",
 ) -> Response:
     """Put a paper on a list, or take it off."""
     database, which = _changing(request, person), paper_id(paper)
@@ -55,18 +79,32 @@ def collect(
         raise InputError("Which collection? Choose one, or give a new one a title.")
     site_of(request).papers.get(which)  # before a list is made for it
     number = collection if collection is not None else collecting.make(database, person, title)
-    collecting.put(database, person, number, which, on=on == "yes")
+    collecting.put(database, person, number, which, on=on == "yes", note=note)
     return back_to(came_from(request, f"/collections/{number}"))
 
 
 @router.post("/collections/{number}/change", dependencies=writes)
 def change(
-    request: Request, person: Member, number: Row, title: Text = "", description: Text = "", public: Text = "no"
+    request: Request,
+    person: Member,
+    number: Row,
+    title: Text = "",
+    description: Text = "",
+    public: Text = "no",
+    open: Text = "no",  # noqa: A002
 ) -> Response:
     """Other words, or another audience."""
     database = _changing(request, person)
-    collecting.change(database, person, number, title=title, description=description, public=public == "yes")
+    audience = {"public": public == "yes", "open": open == "yes"}
+    collecting.change(database, person, number, title=title, description=description, **audience)
     return back_to(f"/collections/{number}")
+
+
+@router.post("/collections/{number}/hide", dependencies=writes)
+def hide(request: Request, person: Member, number: Row) -> Response:
+    """Let nobody but its owner see a list."""
+    collecting.hide(_changing(request, person), number, by=person)
+    return back_to("/collections")
 
 
 @router.post("/collections/{number}/delete", dependencies=writes)

@@ -1,10 +1,12 @@
 """Every list as a feed, Atom (RFC 4287) and JSON Feed 1.1, and what search engines ask for.
 
 /feed/day|week|month|trending.xml|.json      /feed/q/QUERY…   /feed/topic/ID…   /feed/category/NAME…
-/feed/author/KEY…  /feed/organisation/ID…    /robots.txt  /favicon.ico  /sitemap.xml, /sitemap/N.xml
+/feed/author/KEY…  /feed/organisation/ID…  /feed/collection/ID…  (and each as .bib, .ris, .csl: references)
+/robots.txt  /favicon.ico  /sitemap.xml, /sitemap/N.xml
 
 Which     day: the newest listed ones of the last days, so that nobody who polls once a day misses any; week and month:
-          those with the most votes of the week or month that has the latest papers
+          those with the most votes of the week or month that has the latest papers; a collection: of a public one,
+          what was put there last, each with who put it there and why
 Ids       tag:HOST,2026:paper/ID: the same wherever a paper appears
 Polling   ETag and Last-Modified, 304 where nothing changed; five minutes may be kept
 """
@@ -23,7 +25,8 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from foveal.errors import UnknownPaper
-from foveal.papers import browsing
+from foveal.papers import browsing, collecting
+from foveal.papers.collecting import Placed
 from foveal.papers.headline_lines import Line
 from foveal.papers.periods import Period
 from foveal.papers.store import Paper
@@ -31,6 +34,7 @@ from foveal.web import papers_views as views
 from foveal.web.caching import conditional
 from foveal.web.markup import html_of, plain
 from foveal.web.pages import STATIC
+from foveal.web.reference_files import ENDINGS, reference_file
 from foveal.web.request_limits import limited
 from foveal.web.site import Site, base_url, site_of
 
@@ -56,13 +60,15 @@ class Feed:
     page: str
     papers: Sequence[Paper]
     lines: Mapping[str, Line] = field(default_factory=dict)  # what is said beside their titles
+    placed: Mapping[str, Placed] = field(default_factory=dict)  # how they came to a collection
 
     @property
     def updated(self) -> datetime:
-        """When the last of its papers changed, or was put on a day; the epoch for none."""
+        """When the last of its papers changed, or was put on a day or into the collection; the epoch for none."""
         changed = (paper.changed_at for paper in self.papers)
         listed = (listing.listed_at for paper in self.papers for listing in paper.listings)
-        return max([*changed, *listed], default=datetime.fromtimestamp(0, UTC))
+        put = (one.at for one in self.placed.values())
+        return max([*changed, *listed, *put], default=datetime.fromtimestamp(0, UTC))
 
 
 @router.get("/feed/q/{query:path}.{kind}")
@@ -145,7 +151,7 @@ def atom_of(feed: Feed, base: str, address: str) -> Any:
     etree.SubElement(root, "generator", uri=base).text = "Foveal"
     _texts(etree.SubElement(root, "author"), name="Foveal")
     for paper in feed.papers:
-        root.append(_atom_entry(paper, base, feed.lines.get(paper.id)))
+        root.append(_atom_entry(paper, base, feed))
     return root
 
 
@@ -157,13 +163,15 @@ def json_of(feed: Feed, base: str, address: str) -> dict[str, Any]:
         "home_page_url": base + feed.page,
         "feed_url": address,
         "language": "en",
-        "items": [_json_item(paper, base, feed.lines.get(paper.id)) for paper in feed.papers],
+        "items": [_json_item(paper, base, feed) for paper in feed.papers],
     }
 
 
 def _answer(request: Request, feed: Feed, kind: str) -> Response:
+    if kind in ENDINGS:
+        return reference_file(request, feed.papers, ENDINGS[kind], plain(feed.title))
     if kind not in _TYPES:
-        raise HTTPException(404, "A feed ends in .xml (Atom) or .json (JSON Feed).")
+        raise HTTPException(404, "A feed ends in .xml (Atom), .json (JSON Feed), .bib, .ris or .csl (references).")
     feed = replace(feed, lines=site_of(request).lines(feed.papers))
     base = base_url(request)
     address = base + quote(request.scope["path"])
@@ -212,20 +220,27 @@ def _named(request: Request, site: Site, which: str, name: str) -> Feed:
     if which == "organisation":
         title = f"Papers of {plain(site.papers.organisation(name))}"
         return Feed(title, f"/organisations/{quote(name)}", newest(organisation=name).papers)
-    raise HTTPException(404, "There are feeds of a topic, category, author or organisation, and of a search (q).")
+    if which == "collection" and re.fullmatch("[1-9][0-9]{0,8}", name):
+        found = collecting.visible(site.database, int(name))
+        papers = site.papers.page(sort="added", limit=ENTRIES, collection=found.id).papers
+        put = collecting.placed(site.database, found.id, [paper.id for paper in papers])
+        return Feed(f"{found.title}, by {found.by}", f"/collections/{found.id}", papers, placed=put)
+    known = "topic, category, author, organisation or collection"
+    raise HTTPException(404, f"There are feeds of a {known}, and of a search (q).")
 
 
-def _atom_entry(paper: Paper, base: str, line: Line | None) -> Any:
+def _atom_entry(paper: Paper, base: str, feed: Feed) -> Any:
     from lxml import etree
 
     entry = etree.Element("entry")
     published = paper.published_at or paper.changed_at
+    put = feed.placed.get(paper.id)
     _texts(
         entry,
         id=_id(base, f"paper/{paper.id}"),
         title=plain(paper.title),
         published=_moment(published),
-        updated=_moment(max(published, paper.changed_at)),
+        updated=_moment(max(published, paper.changed_at, *((put.at,) if put else ()))),
     )
     etree.SubElement(entry, "link", rel="alternate", type="text/html", href=base + views.paper_address(paper.id))
     if views.safe_link(paper.page_url):
@@ -237,31 +252,34 @@ def _atom_entry(paper: Paper, base: str, line: Line | None) -> Any:
     summary = etree.SubElement(entry, "summary")
     summary.text = _clean(plain(paper.summary or paper.abstract))
     content = etree.SubElement(entry, "content", type="html")
-    content.text = _clean(_content(paper, line))
+    content.text = _clean(_content(paper, feed))
     return entry
 
 
-def _json_item(paper: Paper, base: str, line: Line | None) -> dict[str, Any]:
+def _json_item(paper: Paper, base: str, feed: Feed) -> dict[str, Any]:
+    put = feed.placed.get(paper.id)
     item = {
         "id": _id(base, f"paper/{paper.id}"),
         "url": base + views.paper_address(paper.id),
         "external_url": views.safe_link(paper.page_url),
         "title": plain(paper.title),
-        "content_html": _content(paper, line),
+        "content_html": _content(paper, feed),
         "summary": plain(paper.summary),
         "date_published": _moment(paper.published_at) if paper.published_at else "",
-        "date_modified": _moment(paper.changed_at),
+        "date_modified": _moment(max([paper.changed_at, *((put.at,) if put else ())])),
         "authors": [{"name": plain(author.name)} for author in views.shown_authors(paper, views.AUTHORS_SHOWN)[0]],
         "tags": list(paper.categories),
     }
     return {name: value for name, value in item.items() if value not in ("", [])}
 
 
-def _content(paper: Paper, line: Line | None) -> str:
-    """What a reader shows: that it was withdrawn, a written line below the title, people, the summary, the abstract."""
+def _content(paper: Paper, feed: Feed) -> str:
+    """What a reader shows: that it was withdrawn, who collected it, a line, people, the summary, the abstract."""
+    line, put = feed.lines.get(paper.id), feed.placed.get(paper.id)
     short = f"In short, by {line.writer}: {line.written}" if line and line.written else ""
     withdrawn = "This paper was withdrawn." if paper.withdrawn else ""
-    parts = [withdrawn, short, views.people(paper, 6), plain(paper.summary)]
+    put_by = f"Added{f' by {put.by}' if put.by else ''}{f': {put.note}' if put.note else '.'}" if put else ""
+    parts = [withdrawn, put_by, short, views.people(paper, 6), plain(paper.summary)]
     told = "".join(f"<p>{html_of(part)}</p>" for part in parts if part)
     return f"{told}<p>{html_of(paper.abstract[: views.ABSTRACT_SHOWN])}</p>"
 

@@ -16,6 +16,7 @@ from fastapi import HTTPException, Request
 from fastapi.responses import JSONResponse
 
 from foveal.errors import FovealError, InputError, NotAllowed, TooMany, UnknownDocument, UnknownPaper, UnknownRun
+from foveal.models.characters import scalar
 
 OPENAI = "/v1/"
 """Where the addresses begin that speak OpenAI's protocol (chat_protocol.py)."""
@@ -52,8 +53,11 @@ def status_of(error: FovealError) -> int:
 def as_json(
     request: Request, status: int, said: str, headers: Mapping[str, str] | None = None, param: str | None = None
 ) -> JSONResponse | None:
-    """The refusal of a program's request; None where a browser asks, which is shown a page."""
-    path = request.url.path
+    """The refusal of a program's request; None where a browser asks, which is shown a page.
+
+    What it repeats of the request may hold halves of characters, which JSON can name and no answer be written with.
+    """
+    path, said, param = request.url.path, scalar(said), None if param is None else scalar(param)
     if path.startswith(OPENAI):
         return JSONResponse(openai_error(status, said, param), status, headers)
     if path.startswith("/api/") or "application/json" in request.headers.get("accept", ""):

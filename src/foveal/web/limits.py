@@ -43,18 +43,22 @@ class Limits:
     _buckets: OrderedDict[tuple[str, str], tuple[float, float]] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def wait(self, kind: str, address: str, allowed: int) -> float:
-        """Take one request from the bucket of an address: 0, or the seconds until there is one to take."""
+    def wait(self, kind: str, address: str, allowed: int, many: int = 1) -> float:
+        """Take a request from the bucket of an address, or one that counts for `many`, at most for all of it.
+
+        0, or the seconds until there is as much to take.
+        """
+        wanted = min(many, allowed)
         rate = allowed / PERIODS[kind]
         with self._lock:
             left, at = self._buckets.pop((kind, address), (float(allowed), self.clock()))
             now = self.clock()
             left = min(float(allowed), left + (now - at) * rate)
-            taken = left >= 1
-            self._buckets[kind, address] = (left - taken, now)
+            taken = left >= wanted
+            self._buckets[kind, address] = (left - wanted * taken, now)
             while len(self._buckets) > MOST_ADDRESSES:
                 self._buckets.popitem(last=False)
-        return 0.0 if taken else (1 - left) / rate
+        return 0.0 if taken else (wanted - left) / rate
 
 
 def address_of(request: Request, trusted: tuple[str, ...]) -> str:

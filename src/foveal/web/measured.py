@@ -12,13 +12,16 @@ is nothing: each process of a site is scraped by itself.
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from foveal.registry import require
+from foveal.web.other_origins import is_for_programs
 from foveal.web.tracing import traced
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -88,7 +91,10 @@ class _LookedUp:
 
 
 class Measured:
-    """ASGI middleware: counts and times each request; says it in the log and as a span, where that is wanted."""
+    """ASGI middleware: counts and times each request; says it in the log and as a span, where that is wanted.
+
+    A program learns in X-Request-Id by what the log knows its call.
+    """
 
     def __init__(self, app: ASGIApp, *, measures: Measures, log: bool) -> None:
         self.app = app
@@ -101,12 +107,17 @@ class Measured:
             await self.app(scope, receive, send)
             return
         begun, status = time.perf_counter(), 500
-        answered = 0.0
+        answered, known_as = 0.0, secrets.token_hex(8)
+        program = is_for_programs(scope["path"])
+        if program:
+            scope.setdefault("state", {})["known_as"] = known_as
 
         async def sending(message: Message) -> None:
             nonlocal status, answered
             if message["type"] == "http.response.start":
                 status, answered = message["status"], time.perf_counter() - begun
+                if program:
+                    MutableHeaders(scope=message)["x-request-id"] = known_as
             await send(message)
 
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
@@ -122,7 +133,8 @@ class Measured:
                     span.update_name(f"{method} {route}")
                     span.set_attribute("http.response.status_code", status)
                 if self.log:
-                    told = {"method": method, "route": route, "status": status, "ms": round(1000 * seconds, 1)}
+                    told = {"id": known_as, "method": method, "route": route, "status": status}
+                    told["ms"] = round(1000 * seconds, 1)
                     logger.info("%s %s %d", method, route, status, extra={"told": told})
 
 

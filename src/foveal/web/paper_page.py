@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +32,7 @@ from foveal.web.discussion_routes import discussion_values
 from foveal.web.markup import html_of, links_of
 from foveal.web.papers_pages import shown
 from foveal.web.reader_views import without_muted, yours_of
+from foveal.web.reference_files import reference_file
 from foveal.web.request_limits import limited
 from foveal.web.rights import Needs
 from foveal.web.safety import guarded
@@ -124,19 +124,19 @@ def thumbnail_png(request: Request, which: str) -> Response:
 @router.get("/papers/{which:path}/bibtex")
 def bibtex(request: Request, which: str) -> Response:
     """The paper's entry for BibTeX."""
-    return _reference(request, which, "bibtex", "text/x-bibtex", "bib")
+    return _reference(request, which, "bibtex")
 
 
 @router.get("/papers/{which:path}/ris")
 def ris(request: Request, which: str) -> Response:
     """The paper's record in the format of reference managers."""
-    return _reference(request, which, "ris", "application/x-research-info-systems", "ris")
+    return _reference(request, which, "ris")
 
 
 @router.get("/papers/{which:path}/csl")
 def csl(request: Request, which: str) -> Response:
     """The paper's item in CSL-JSON."""
-    return _reference(request, which, "csl", "application/vnd.citationstyles.csl+json", "json")
+    return _reference(request, which, "csl")
 
 
 @router.get("/papers/{which:path}/similar", dependencies=[Depends(limited("search"))])
@@ -205,15 +205,9 @@ def _listed(paper: Paper, person: Person | None) -> list[Listing]:
     return [one for one in reversed(paper.listings) if one.position is None or not curates][:DAYS]
 
 
-def _reference(request: Request, which: str, form: str, media_type: str, ending: str) -> Response:
+def _reference(request: Request, which: str, kind: str) -> Response:
     paper = site_of(request).papers.get(which)
-    name = re.sub("[^A-Za-z0-9.-]", "_", paper.id)
-    response = Response(
-        exporting.EXPORTS[form]([paper]),
-        media_type=f"{media_type}; charset=utf-8",
-        headers={"content-disposition": f'inline; filename="{name}.{ending}"'},
-    )
-    return conditional(request, response, modified=paper.changed_at, public=True, seconds=300)
+    return reference_file(request, [paper], kind, paper.id, modified=paper.changed_at)
 
 
 def _missing(request: Request, name: str) -> Response:

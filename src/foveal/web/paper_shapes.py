@@ -94,3 +94,50 @@ class PaperDetail(Paper):
     num_total_datasets: int
     linked_spaces: list[Linked]
     num_total_spaces: int
+
+
+class Owner(_Shape):
+    """Who made a collection."""
+
+    id: str = Field(alias="_id")
+    name: str
+    fullname: str
+    type: str
+
+
+class Note(_Shape):
+    """Why a paper was put somewhere."""
+
+    text: str
+
+
+class CollectedShape(_Shape):
+    """A paper of a collection; `addedBy` is the login of who put it there."""
+
+    item_id: str = Field(alias="_id")
+    id: str
+    type: str
+    position: int
+    title: str
+    published_at: str | None = None
+    upvotes: int
+    note: Note | None = None
+    added_by: str | None = None
+    added_at: str | None = None
+
+
+class CollectionShape(_Shape):
+    """A list of papers that somebody made; to an open one whoever is signed in may add."""
+
+    slug: str
+    title: str
+    description: str | None = None
+    owner: Owner
+    items: list[CollectedShape]
+    number_items: int
+    last_updated: str
+    position: int | None = None
+    private: bool
+    open: bool
+    theme: str
+    upvotes: int

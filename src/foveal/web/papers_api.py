@@ -141,9 +141,9 @@ def contents(request: Request) -> Response:
 def entry_of(paper: Paper, base: str) -> dict[str, Any]:
     """A paper as one entry of a list."""
     listed = paper.listings[0] if paper.listings else None
-    return _present(
+    return present(
         paper=paper_of(paper, base),
-        publishedAt=_iso(listed.listed_at if listed else paper.published_at),
+        publishedAt=iso(listed.listed_at if listed else paper.published_at),
         title=plain(paper.title),
         summary=paper.abstract,
         thumbnail=f"{base}{views.paper_address(paper.id)}/thumbnail.svg",
@@ -157,16 +157,16 @@ def entry_of(paper: Paper, base: str) -> dict[str, Any]:
 def paper_of(paper: Paper, base: str) -> dict[str, Any]:
     """A paper itself."""
     listed = paper.listings[0] if paper.listings else None
-    return _present(
+    return present(
         id=paper.id,
         authors=[_author(author, paper.id, place) for place, author in enumerate(paper.authors)],
-        publishedAt=_iso(paper.published_at),
-        submittedOnDailyAt=_iso(listed.listed_at) if listed else None,
+        publishedAt=iso(paper.published_at),
+        submittedOnDailyAt=iso(listed.listed_at) if listed else None,
         title=plain(paper.title),
         submittedOnDailyBy=_submitter(paper, base, "user"),
         summary=paper.abstract,
         upvotes=paper.all_votes,
-        discussionId=_hash("discussion", paper.id),
+        discussionId=hash_of("discussion", paper.id),
         projectPage=views.safe_link(paper.project_url) or None,
         githubRepo=views.safe_link(paper.repo_url) or None,
         githubRepoAddedBy=_added_by(paper) if views.safe_link(paper.repo_url) else None,
@@ -231,7 +231,7 @@ def _trending(site: Site, period: Period | None, submitter: str | None, p: int, 
     return site.parts.trending(site.database, now=datetime.now(UTC), limit=limit, page=p, ids=ids).papers
 
 
-def _present(**fields: Any) -> dict[str, Any]:
+def present(**fields: Any) -> dict[str, Any]:
     """The fields that have a value."""
     return {name: value for name, value in fields.items() if value is not None}
 
@@ -240,7 +240,7 @@ def _author(author: Author, paper_id: str, place: int) -> dict[str, Any]:
     hidden = author.status == "hidden"
     claimed = author.status if author.status.startswith("claimed") else None
     name = "" if hidden else plain(author.name)
-    return _present(_id=_hash(paper_id, str(place)), name=name, hidden=hidden, status=claimed)
+    return present(_id=hash_of(paper_id, str(place)), name=name, hidden=hidden, status=claimed)
 
 
 def _submitter(paper: Paper, base: str, login: str) -> dict[str, Any] | None:
@@ -249,28 +249,27 @@ def _submitter(paper: Paper, base: str, login: str) -> dict[str, Any] | None:
     if not by:
         return None
     picture, name = base + asset("eye.svg"), by.removeprefix("@")
-    return {
-        "_id": _hash("person", by), "avatarUrl": picture, "isPro": False, "fullname": name, login: name, "type": "user"
-    }  # fmt: skip
+    known = {"avatarUrl": picture, "isPro": False, "fullname": name, login: name, "type": "user"}
+    return {"_id": hash_of("person", by), **known}
 
 
 def _organisation(paper: Paper, base: str) -> dict[str, Any] | None:
     if not paper.organisation_id:
         return None
     return {
-        "_id": _hash("organisation", paper.organisation_id),
+        "_id": hash_of("organisation", paper.organisation_id),
         "name": paper.organisation_id,
         "fullname": paper.organisation,
         "avatar": base + asset("eye.svg"),
     }
 
 
-def _iso(moment: datetime | None) -> str | None:
+def iso(moment: datetime | None) -> str | None:
     """2026-10-02T00:00:00.000Z, as the Hub's client reads it."""
     if moment is None:
         return None
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
-def _hash(*parts: str) -> str:
+def hash_of(*parts: str) -> str:
     return sha256("\n".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:24]

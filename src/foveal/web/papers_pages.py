@@ -5,21 +5,22 @@
 /papers/rankings                every order, with the numbers          /topics  /topics/ID    searches that have a name
 /categories/NAME  /authors/KEY  /organisations/ID  /collections/ID     lists
 
-A list takes `sort`, `code=yes` and `p`; all are links, and work without JavaScript. One paper: `paper_page.py`.
+A list takes `sort`, `code=yes`, `look=list` and `p`; all are links, and work without JavaScript. One paper is
+paper_page.py's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from foveal.errors import InputError, UnknownName, UnknownPaper
-from foveal.papers import browsing, curating, rising, trend_forecast
+from foveal.papers import browsing, collecting, curating, rising, trend_forecast
 from foveal.papers.periods import Period
 from foveal.papers.store import PaperPage
 from foveal.web import papers_views as views
@@ -38,8 +39,32 @@ PageNumber = Annotated[int, Query(ge=0, le=10_000)]
 FOUND, TRENDING = 12, 40
 """Papers of a page: of a search with whole abstracts, of what is trending with each one's reasons."""
 
+LISTED = ("xml", "json", "bib", "ris")
+"""Files of a list that has a name: its feeds, and references."""
+
 RETRIEVERS = {"hybrid": "words and meaning", "lexical": "words", "dense": "meaning"}
 """Ways of searching that a visitor may choose between; others go by their names in the address."""
+
+LOOKS = ("", "list")
+"""How papers stand on a page: as cards, or line by line without pictures."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How a list is to be shown: its order ("" is its own), with code only, as cards or line by line, which page."""
+
+    sort: str = ""
+    code: str = ""
+    look: str = ""
+    p: PageNumber = 0
+
+    def __post_init__(self) -> None:
+        """InputError: no such look."""
+        if self.look not in LOOKS:
+            raise InputError(f"The parameter look got {self.look[:40]!r}; it is list, or left out.")
+
+
+Asking = Annotated[Asked, Depends()]
 
 environment.filters.update(
     shortened=lambda text, most=views.ABSTRACT_SHOWN: text if len(text) <= most else f"{text[:most]} …",
@@ -49,6 +74,7 @@ environment.filters.update(
     votes_told=views.votes_told,
     counted=views.counted,
     safe_link=views.safe_link,
+    site_name=views.site_name,
     takes=views.takes,
     few=trend_forecast.shown,
 )
@@ -113,21 +139,21 @@ def newest(request: Request) -> Response:
 
 
 @router.get("/papers/date/{key}")
-def day(request: Request, key: str, sort: str = "votes", code: str = "", p: PageNumber = 0) -> Response:
+def day(request: Request, key: str, asked: Asking) -> Response:
     """The papers of a day."""
-    return _period(request, Period.of("day", key), sort, code, p)
+    return _period(request, Period.of("day", key), asked)
 
 
 @router.get("/papers/week/{key}")
-def week(request: Request, key: str, sort: str = "votes", code: str = "", p: PageNumber = 0) -> Response:
+def week(request: Request, key: str, asked: Asking) -> Response:
     """The papers of a week."""
-    return _period(request, Period.of("week", key), sort, code, p)
+    return _period(request, Period.of("week", key), asked)
 
 
 @router.get("/papers/month/{key}")
-def month(request: Request, key: str, sort: str = "votes", code: str = "", p: PageNumber = 0) -> Response:
+def month(request: Request, key: str, asked: Asking) -> Response:
     """The papers of a month."""
-    return _period(request, Period.of("month", key), sort, code, p)
+    return _period(request, Period.of("month", key), asked)
 
 
 @router.get("/papers/trending")
@@ -183,10 +209,11 @@ def topics(request: Request) -> Response:
     site = site_of(request)
     values = {
         "heading": "Topics",
-        "line": "Searches with a name, subjects, organisations",
+        "line": "Searches with a name, collections, subjects, organisations",
         "topics": site.papers.topics(),
         "categories": list(site.papers.categories().items())[:120],
         "organisations": browsing.organisations(site.database),
+        "collections": collecting.public(site.database, limit=24),
     }
     return shown(request, "papers/topics.html", values)
 
@@ -199,7 +226,7 @@ def topic(request: Request, which: str, p: PageNumber = 0) -> Response:
 
 
 @router.get("/categories/{name:path}")
-def category(request: Request, name: str, sort: str = "published", code: str = "", p: PageNumber = 0) -> Response:
+def category(request: Request, name: str, asked: Asking) -> Response:
     """The papers of a subject; its name may hold slashes, one behind it is the address's."""
     name = name.rstrip("/") or name
     if not browsing.has_category(site_of(request).database, name):
@@ -209,13 +236,13 @@ def category(request: Request, name: str, sort: str = "published", code: str = "
         "line": "Papers of this subject",
         "feed": f"category/{name}",
         **follow_of(request, "category", name),
-        **(_outlook(request, "category", name) if p == 0 else {}),
+        **(_outlook(request, "category", name) if asked.p == 0 else {}),
     }
-    return _list(request, values, sort, code, p, category=name)
+    return _list(request, values, asked, category=name)
 
 
 @router.get("/authors/{key}")
-def author(request: Request, key: str, sort: str = "published", code: str = "", p: PageNumber = 0) -> Response:
+def author(request: Request, key: str, asked: Asking) -> Response:
     """The papers of an author."""
     name = browsing.author_name(site_of(request).database, key)
     values = {
@@ -224,73 +251,83 @@ def author(request: Request, key: str, sort: str = "published", code: str = "", 
         "feed": f"author/{key}",
         **follow_of(request, "author", key),
     }
-    return _list(request, values, sort, code, p, author=key)
+    return _list(request, values, asked, author=key)
 
 
 @router.get("/organisations/{which}")
-def organisation(request: Request, which: str, sort: str = "published", code: str = "", p: PageNumber = 0) -> Response:
+def organisation(request: Request, which: str, asked: Asking) -> Response:
     """The papers of an organisation."""
     name = site_of(request).papers.organisation(which)
     values = {"heading": name, "line": "Papers of this organisation", "feed": f"organisation/{which}"}
     values |= follow_of(request, "organisation", which)
-    return _list(request, values, sort, code, p, organisation=which)
+    return _list(request, values, asked, organisation=which)
 
 
 @router.get("/collections/{which}")
-def collection(request: Request, which: Row, sort: str = "published", code: str = "", p: PageNumber = 0) -> Response:
-    """A person's list: a public one, or one's own."""
-    person = signed_in(request)
-    found = browsing.collection(site_of(request).database, which, reader=person.id if person else None)
-    values: dict[str, Any] = {"heading": found.title, "line": f"A collection by {found.by}", "about": found.description}
-    if person and person.id == found.person_id:
-        values["own"] = found
-    return _list(request, values, sort, code, p, collection=which)
+def collection(request: Request, which: Row, asked: Asking) -> Response:
+    """A list that somebody made: a public one, or one's own."""
+    found = collecting.visible(site_of(request).database, which, signed_in(request))
+    values: dict[str, Any] = {
+        "heading": found.title,
+        "line": f"A collection by {found.by}{', and whoever adds to it' if found.open else ''}",
+        "about": found.description,
+        "collection": found,
+        **({"feed": f"collection/{which}"} if found.public else {}),
+    }
+    return _list(request, values, asked, collection=which)
 
 
-def _period(request: Request, period: Period, sort: str, code: str, p: int) -> Response:
+def _period(request: Request, period: Period, asked: Asked) -> Response:
     site, today = site_of(request), datetime.now(UTC).date()
     if period.first <= today <= period.last:
         curating.publish(site.database, today)  # where no schedule runs
-    found = site.papers.page(period, sort=sort, page=p, with_code=_with_code(code))
-    choices = {"sort": "" if sort == "votes" else sort, "code": code}
-    before, after = views.neighbours(period, today)
+    found = site.papers.page(period, sort=asked.sort or "votes", page=asked.p, with_code=_with_code(asked.code))
+    look = {"look": asked.look}  # it goes along to other days; what else was chosen is this one's
+    before, after = (views.with_choices(one, look) if one else None for one in views.neighbours(period, today))
+    strip = [] if period.kind == "month" else views.strip(period, site.papers.days(*views.week_of(period)), today)
     values = {
         "title": f"{views.long_title(period)}",
         "line": views.long_title(period),
         "description": f"{views.counted(found.total, 'paper')} of {views.long_title(period)}.",
         "period": period,
-        "tabs": views.tabs(period, today),
+        "tabs": [views.with_choices(one, look) for one in views.tabs(period, today)],
         "before": before,
         "after": after,
-        "strip": [] if period.kind == "month" else views.strip(period, site.papers.days(*views.week_of(period)), today),
+        "strip": [views.with_choices(one, look) for one in strip],
         "nearest": _nearest(site.database, period) if not found.total else (),
         "feeds": views.feeds(base_url(request), period.kind),
         "fresh": browsing.freshness(site.database),
-        **_listed(request, found, choices, "votes"),
+        **_listed(request, found, asked, "votes"),
     }
     return shown(request, "papers/period.html", values)
 
 
-def _list(request: Request, values: dict[str, Any], sort: str, code: str, p: int, **which: Any) -> Response:
-    found = site_of(request).papers.page(sort=sort, page=p, with_code=_with_code(code), **which)
-    choices = {"sort": "" if sort == "published" else sort, "code": code}
-    listed = _listed(request, found, choices, "published")
+def _list(request: Request, values: dict[str, Any], asked: Asked, **which: Any) -> Response:
+    site = site_of(request)
+    collected = which.get("collection")
+    order = "published" if collected is None else "added"
+    found = site.papers.page(sort=asked.sort or order, page=asked.p, with_code=_with_code(asked.code), **which)
+    listed = _listed(request, found, asked, order)
+    if collected is not None:
+        listed["placed"] = collecting.placed(site.database, collected, [paper.id for paper in found.papers])
     if values.get("feed"):
-        values["feeds"] = views.feeds(base_url(request), values["feed"])
+        values["feeds"] = views.feeds(base_url(request), values["feed"], LISTED)
     return shown(request, "papers/list.html", {"about": "", "title": values["heading"], **values, **listed})
 
 
-def _listed(request: Request, found: PaperPage, choices: Mapping[str, object], order: str) -> dict[str, Any]:
+def _listed(request: Request, found: PaperPage, asked: Asked, order: str) -> dict[str, Any]:
     """What every list of papers shows; `order` is the one it has without a choice."""
-    path, code = request.url.path, choices["code"] == "yes"
+    path, code, lines = request.url.path, asked.code == "yes", asked.look == "list"
+    choices = {"sort": "" if asked.sort == order else asked.sort, "code": asked.code, "look": asked.look}
     seen, muted = without_muted(request, found.papers)
     return {
         "papers": seen,
         "muted": muted,
         "yours": yours_of(request, seen),
         "total": found.total,
-        "sorts": views.sorts(path, choices, order),
+        "sorts": views.sorts(path, choices, order, views.ADDED if order == "added" else views.SORTS),
         "code": views.Choice("With code", views.address(path, choices, code="" if code else "yes"), code),
+        "look": views.Choice("As a list", views.address(path, choices, look="" if lines else "list"), lines),
         "pager": views.pager(path, choices, found.page, pages=found.pages),
     }
 
@@ -361,6 +398,6 @@ def _search(
         ],
         "pager": views.pager(path, told, p, pages=pages, more=more),
         "canonical": base_url(request) + views.address(path, {} if topic else {"q": q}),
-        "feeds": views.feeds(base_url(request), f"topic/{topic[0]}" if topic else f"q/{q}"),
+        "feeds": views.feeds(base_url(request), f"topic/{topic[0]}" if topic else f"q/{q}", LISTED),
     }
     return shown(request, "papers/search.html", values)

@@ -8,7 +8,7 @@ Papers      pictures, people (2,000 authors are counted, not listed), votes here
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import lru_cache
 from hashlib import sha256
@@ -24,6 +24,9 @@ from foveal.web.markup import plain
 
 SORTS = {"votes": "Most voted", "discussed": "Most discussed", "published": "Newest", "listed": "Last listed"}
 """Orders of a list, as people read them."""
+
+ADDED = {"added": "Last added", "votes": "Most voted", "discussed": "Most discussed", "published": "Newest"}
+"""Those of a collection."""
 
 AUTHORS_SHOWN = 40
 """Authors on a paper's page, before "and 1,960 more"."""
@@ -81,6 +84,11 @@ def tabs(period: Period | None, today: date) -> list[Choice]:
     ]
 
 
+def with_choices(one: Choice, choices: Mapping[str, object]) -> Choice:
+    """The link with these choices in its address; one that leads nowhere stays so."""
+    return replace(one, href=address(one.href, choices)) if one.href else one
+
+
 def neighbours(period: Period, today: date) -> tuple[Choice | None, Choice | None]:
     """The periods before and after; none that begins after today."""
     before, after = period.before, period.after
@@ -123,12 +131,12 @@ def long_title(period: Period) -> str:
     return f"{first:%A}, {first:%B} {first.day}, {first.year}"
 
 
-def sorts(path: str, choices: Mapping[str, object], default: str) -> list[Choice]:
+def sorts(path: str, choices: Mapping[str, object], default: str, titles: Mapping[str, str] = SORTS) -> list[Choice]:
     """Links to the orders of a list; the default one needs no choice."""
     now = choices.get("sort") or default
     return [
         Choice(title, address(path, choices, sort="" if name == default else name), name == now)
-        for name, title in SORTS.items()
+        for name, title in titles.items()
     ]
 
 
@@ -199,6 +207,12 @@ def safe_link(url: str) -> str:
         return ""
 
 
+def site_name(url: str) -> str:
+    """The name of the site that an address leads to, without "www."; "" of one that is long, or has none."""
+    name = (urlsplit(safe_link(url).strip()).hostname or "").removeprefix("www.")
+    return name if len(name) <= 40 else ""
+
+
 def repository(url: str) -> str:
     """ "owner/name" of a repository's address."""
     parts = urlsplit(url).path.strip("/").removesuffix(".git").split("/")
@@ -218,7 +232,7 @@ def takes(schema: Mapping[str, Any]) -> str:
 
 
 def feeds(base: str, name: str, choices: Sequence[str] = ("xml", "json")) -> dict[str, str]:
-    """The addresses of a feed by kind of file; `name` is below /feed/."""
+    """The addresses of a feed by kind of file (bib, ris and csl are references); `name` is below /feed/."""
     return {kind: f"{base}/feed/{quote(name)}.{kind}" for kind in choices}
 
 

@@ -22,38 +22,44 @@ def limited(kind: str) -> Callable[[Request], None]:
     """Dependency of a route: 429 once an address has asked more often than the site allows."""
 
     def check(request: Request) -> None:
-        site = site_of(request)
-        options = site.options
-        allowed = {
-            "search": options.search_per_minute, "rank": options.ranked_per_minute, "api": options.api_per_hour
-        }[kind]  # fmt: skip
-        person, unknown = None, None
-        try:
-            person = signed_in(request) if token_sent(request) else None
-        except HTTPException as error:  # a token that is nobody's counts for the address, so that guesses have a limit
-            unknown = error
-        if allowed <= 0:
-            if unknown is not None:
-                raise unknown
-            return
-        if person is not None:
-            whose, named = f"person {person.id}", "with your tokens"
-        else:
-            whose, named = address_of(request, options.trusted_proxies), "from one address"
-            allowed *= sharing(request)
-        wait = site.limits.wait(kind, whose, allowed)
-        if wait > 0:
-            seconds = math.ceil(wait)
-            raise HTTPException(
-                429,
-                f"That is more than {allowed} {REQUESTS[kind]} in {PERIODS[kind] / 60:.0f} min {named}. Ask again in "
-                f"{seconds} s.",
-                headers={"Retry-After": str(seconds)},
-            )
-        if unknown is not None:
-            raise unknown
+        take(request, kind)
 
     return check
+
+
+def take(request: Request, kind: str, many: int = 1) -> None:
+    """Count a request, as so `many` of its kind. HTTPException 429: the site does not allow them now; 401: the token is
+    nobody's."""
+    site = site_of(request)
+    options = site.options
+    allowed = {
+        "search": options.search_per_minute, "rank": options.ranked_per_minute, "api": options.api_per_hour
+    }[kind]  # fmt: skip
+    person, unknown = None, None
+    try:
+        person = signed_in(request) if token_sent(request) else None
+    except HTTPException as error:  # a token that is nobody's counts for the address, so that guesses have a limit
+        unknown = error
+    if allowed <= 0:
+        if unknown is not None:
+            raise unknown
+        return
+    if person is not None:
+        whose, named = f"person {person.id}", "with your tokens"
+    else:
+        whose, named = address_of(request, options.trusted_proxies), "from one address"
+        allowed *= sharing(request)
+    wait = site.limits.wait(kind, whose, allowed, many)
+    if wait > 0:
+        seconds = math.ceil(wait)
+        raise HTTPException(
+            429,
+            f"That is more than {allowed} {REQUESTS[kind]} in {PERIODS[kind] / 60:.0f} min {named}. Ask again in "
+            f"{seconds} s.",
+            headers={"Retry-After": str(seconds)},
+        )
+    if unknown is not None:
+        raise unknown
 
 
 def sharing(request: Request) -> int:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from foveal.errors import InputError, UnknownName
 from foveal.papers.rate_limits import network_of
 from foveal.registry import METHODS
+from foveal.web.other_origins import ANY, checked_origin
 
 if TYPE_CHECKING:
     from foveal.settings import Settings
@@ -48,6 +49,7 @@ class WebSettings:
     answers_at_once: int = 4  # questions that a server's model is asked side by side
     trusted_proxies: str = ""  # "10.0.0.7, 10.1.0.0/16": whose X-Forwarded-For and -Proto are believed
     shared_addresses: str = ""  # "203.0.113.7, 10.0.0.0/8": where many people come from, as from an office
+    allowed_origins: str = ""  # "https://chat.example.org": pages of other sites that may call the API; "*": all
 
     def __post_init__(self) -> None:
         """InputError: a way of logging, or of attending, that is none, or a number out of its range."""
@@ -59,6 +61,8 @@ class WebSettings:
                 f"A site reads by no attention called {self.attention!r}. There are: {', '.join(ATTENTION)} "
                 "(docs/attention.md)."
             )
+        if ANY in self.origins and len(self.origins) > 1:
+            raise InputError("[web] allowed_origins got * and others beside it; * is every page there is: leave one.")
         if self.window < 64:
             raise InputError(f"[web] window got {self.window}; a document is read by 64 tokens at once, or more.")
         if self.ranking_s < 0:
@@ -81,6 +85,11 @@ class WebSettings:
     def shared(self) -> tuple[str, ...]:
         """The addresses and networks of `shared_addresses`; of IPv6 at least the network of one house."""
         return tuple(network_of(one) for one in _listed(self.shared_addresses))
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The origins of `allowed_origins`, as browsers write them. InputError: one is none."""
+        return tuple(map(checked_origin, _listed(self.allowed_origins)))
 
 
 def checked_writers(writers: str) -> str:

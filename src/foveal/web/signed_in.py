@@ -31,6 +31,7 @@ from foveal.papers.sessions import SESSION_LIFE, local_path, session_of
 from foveal.papers.tokens import PREFIX, person_of_token
 from foveal.web.json_errors import OPENAI
 from foveal.web.limits import asked_from
+from foveal.web.other_origins import comes_from_allowed
 from foveal.web.safety import COOKIE as BROWSER
 from foveal.web.safety import SESSION, same_site, typed
 from foveal.web.site import site_of
@@ -77,8 +78,11 @@ def token_sent(request: Request) -> str:
 
 
 def ours(request: Request) -> None:
-    """HTTPException 403: a page of another site sent this; with a token no page but one that has it can."""
-    if not token_sent(request) and not same_site(request):
+    """HTTPException 403: a page of another site sent this, that is not named in the settings (other_origins.py).
+
+    With a token no page but one that has it can.
+    """
+    if not token_sent(request) and not same_site(request) and not comes_from_allowed(request):
         raise HTTPException(403, "This request comes from a page of another site.")
 
 

@@ -84,7 +84,7 @@ class SiteSettings:
     max_upload_mb: int = 64
     search_per_minute: int = 60  # searches of one address; 0 is any number
     ranked_per_minute: int = 6  # of these such that a ranker orders, by strangers; 0 is any number
-    api_per_hour: int = 600  # answers of the API and feeds of searches for one address; 0 is any number
+    api_per_hour: int = 600  # answers of the API, feeds of searches, whole collections for one address; 0 is any
     trusted_proxies: tuple[str, ...] = ()  # addresses whose X-Forwarded-For is believed
 
     def __post_init__(self) -> None:

@@ -114,7 +114,7 @@ def test_the_export_holds_a_row_of_every_table_that_knows_a_person(database: Dat
         if any(key.column.table.name == "person" for key in table.foreign_keys)
     }
     exported = {table.__tablename__ for table in personal_data._OF_PERSON.values()}
-    assert knows - exported == {"subscription", "feed_key"}  # under a name of its own; of no meaning to anybody
+    assert knows - exported == {"subscription", "collected", "feed_key"}  # under names of their own; of no meaning
     assert told["remarks"][0]["raw"] == "Words of Ana"
     assert len(told["picked"]) == 2
     assert "ana-unique ask" in told["changes_told"][0]["content"]

@@ -47,6 +47,7 @@ def test_a_remark_is_reported_where_it_stands_and_hidden_from_the_list(
 
     hidden = mod.submit("/admin/reports", came_from="/admin/reports", verdict="hide", remark=said, reason="spam")
     assert hidden.headers["location"] == "/admin/reports"
+    assert f'#c-{said}">Where to Look</a>, hidden' in mod.get("/admin").text  # by its title, not its number
     assert "Nothing that was reported waits" in mod.get("/admin/reports").text
     assert "Buy" not in ana.get(here).text
     act = moderation.audit(database)[0]

@@ -22,6 +22,7 @@ from urllib.parse import urljoin, urlsplit
 
 from foveal import faults
 from foveal.errors import FetchFailed, InputError
+from foveal.papers.plain_titles import one_line
 from foveal.papers.records import Named, PaperRecord
 from foveal.papers.sources import DEFAULTS, Connection, Reading, each
 from foveal.papers.sources.feed_items import Item, named
@@ -38,6 +39,15 @@ _BLANK = b"\xef\xbb\xbf \t\r\n"
 """What may stand before all else: a byte order mark, blanks."""
 
 _VERSION = re.compile(r"v\d+$")
+_SUBJECT = re.compile(
+    r"(?:cs|econ|eess|math|stat|q-bio|q-fin)\.[A-Z]{2}|(?:astro-ph|cond-mat|nlin|physics)(?:\.[A-Za-z-]{2,20})?"
+    r"|gr-qc|hep-(?:ex|lat|ph|th)|math-ph|nucl-(?:ex|th)|quant-ph"
+)
+"""A subject in arXiv's words: other tags of a feed ("News", "Uncategorized") are none."""
+
+_TAKEN_BACK = re.compile(r"\W{0,3}(?:withdrawn|retracted)(?:\s?[:\])–—]|\s-\s)", re.IGNORECASE)
+"""How a publisher's feed begins a title that was taken back: "RETRACTED: …", "[Withdrawn] …"."""
+
 _NAMED = re.compile(rb"\s*<\?xml[^>]{0,200}?encoding=[\"']([\w.:-]+)")
 _DECLARED = re.compile(r"\s*<\?xml[^>]{0,300}>")
 _EMPTY = re.compile(rb"<(?:item|entry)\b[^>]{0,300}/>")
@@ -88,17 +98,19 @@ def _items(content: bytes, url: str) -> tuple[tuple[Item, ...], tuple[str, ...]]
 
 
 def record_of(item: Item) -> PaperRecord:
-    """An item as a record; one whose link leads to arXiv is that paper."""
+    """An item as a record; one whose link leads to arXiv is that paper. No word of it turns others around."""
     address = (arxiv_address(item.link) or "").removeprefix("arxiv:")
-    moment = item.published or item.updated
+    moment, title = item.published or item.updated, one_line(item.title)
     return PaperRecord(
         id=_VERSION.sub("", address),
-        title=item.title,
-        abstract=plain(item.summary),
-        authors=tuple(Named(name=name) for name in item.authors),
+        title=title,
+        abstract=one_line(plain(item.summary)),
+        authors=tuple(Named(name=name) for one in item.authors if (name := one_line(one))),
         published_at=_believed(moment),
         updated_at=_believed(item.updated),
         url=item.link if _is_web(item.link) else "",
+        categories=tuple(dict.fromkeys(name for name in item.categories if _SUBJECT.fullmatch(name))),
+        withdrawn=bool(_TAKEN_BACK.match(title)),
         listed_on=day_of(moment, faults.now().date()),
         source=Feed.name,
     )
