@@ -18,6 +18,7 @@ from models.tiny_gguf import write_gguf
 from foveal.errors import InputError, ModelUnavailable, UnknownName
 from foveal.models import LanguageModel, load_encoder, load_language_model
 from foveal.models.folders import fingerprint, written_at
+from foveal.models.language import described_model
 
 USER = [{"role": "user", "content": "the cat"}]
 
@@ -126,6 +127,26 @@ def test_a_template_that_knows_no_system_gets_it_in_the_first_turn(qwen):
             qwen.render([{"role": "system", "content": "be brief"}])
     finally:
         qwen.tokenizer.chat_template = before
+
+
+@pytest.mark.parametrize("wrong", ["{{ 1 / 0 }}", "{{ messages[0].content + 1 }}", "{{ range(10 ** 9) }}", "{% for"])
+def test_a_template_that_fails_is_told_in_words(qwen, wrong, monkeypatch):
+    monkeypatch.setattr(qwen.tokenizer, "chat_template", wrong)
+    with pytest.raises(InputError, match="refuses these messages"):
+        qwen.render(USER)
+
+
+def test_a_template_reaches_nothing_but_the_messages(qwen, monkeypatch):
+    reach = "{{ cycler.__init__.__globals__.os.getcwd() }}"
+    monkeypatch.setattr(qwen.tokenizer, "chat_template", reach)
+    with pytest.raises(InputError, match="is unsafe"):
+        qwen.render(USER)
+
+
+def test_a_gguf_file_is_described_as_it_is_loaded(qwen, files):
+    described = described_model(str(files / "qwen2.gguf"), None, cache=files / "cache")
+    assert (described.folder, described.context_tokens) == (qwen.folder, 256)
+    assert described.render(USER) == qwen.render(USER)
 
 
 def test_the_fingerprint_follows_the_content_and_is_kept(qwen, files):

@@ -16,7 +16,7 @@ import pytest
 from foveal.errors import ModelUnavailable, UnknownName
 from foveal.models import OFFLINE, OfflineModel, installed, load_encoder
 from foveal.models.hub import require_known
-from foveal.models.offline import unpacked
+from foveal.models.offline import unpacked, unpacked_to
 
 
 def _install(site: Path, distribution: str, files: dict[str, bytes]) -> None:
@@ -49,6 +49,15 @@ def _model(parts: list[tuple[str, str]], content: bytes) -> OfflineModel:
 def site(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path / "site")
     return tmp_path / "site"
+
+
+def test_folders_of_wheels_keep_their_names(tmp_path):
+    """Profiles and libraries know the models by what is in them; a new reader of GGUF files makes the same of these."""
+    assert [unpacked_to(model, tmp_path).relative_to(tmp_path).as_posix() for model in OFFLINE.values()] == [
+        "models/minilm-0872f5d7d0e8",
+        "models/qwen2.5-coder-0.5b-1d9614638d18-bf16",
+        "models/gemma3-270m-a5fd3b62230a-bf16",
+    ]
 
 
 def test_parts_are_joined_in_their_order(site, tmp_path):

@@ -28,7 +28,7 @@ def write_gguf(path: Path, architecture: str, *, generator: np.random.Generator)
     writer.add_key_length(HEAD)
     writer.add_layer_norm_rms_eps(1e-6)
     writer.add_rope_freq_base(1e6)
-    tokens = _add_gemma_tokens(writer) if architecture == "gemma3" else _add_qwen_tokens(writer)
+    tokens = add_gemma_tokens(writer) if architecture == "gemma3" else add_qwen_tokens(writer)
     if architecture == "gemma3":
         writer.add_sliding_window(32)
     tensors = {name: generator.normal(size=shape).astype(np.float32) for name, shape in _shapes(architecture, tokens)}
@@ -78,7 +78,7 @@ def _shapes(architecture: str, tokens: int) -> list[tuple[str, tuple[int, ...]]]
     return shapes
 
 
-def _add_qwen_tokens(writer: gguf.GGUFWriter) -> int:
+def add_qwen_tokens(writer: gguf.GGUFWriter) -> int:
     alphabet = list(bytes_to_unicode().values())
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     tokens = [*alphabet, "th", "the", *special]
@@ -94,7 +94,7 @@ def _add_qwen_tokens(writer: gguf.GGUFWriter) -> int:
     return len(tokens)
 
 
-def _add_gemma_tokens(writer: gguf.GGUFWriter) -> int:
+def add_gemma_tokens(writer: gguf.GGUFWriter) -> int:
     special = ["<pad>", "<eos>", "<bos>", "<unk>", "<end_of_turn>"]
     letters = ["\u2581", *"abcdefghijklmnopqrstuvwxyz.\n", "th", "the"]
     tokens = [*special, *(f"<0x{byte:02X}>" for byte in range(256)), *letters]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from foveal.errors import ModelUnavailable, UnknownName
 from foveal.models.folders import Progress
+from foveal.models.gguf_file import is_gguf
 from foveal.models.offline import OFFLINE, unpacked
 from foveal.models.safe_folders import require_safe
 from foveal.settings import Settings, existing
@@ -50,7 +51,7 @@ def require_known(name: str, *, kind: str, home: Path | None = None) -> None:
     Nothing is unpacked, fetched or loaded; a hub id may be none.
     """
     file = existing(name)
-    if kind in ("language model", ANY) and file is not None and file.suffix == ".gguf":
+    if kind in ("language model", ANY) and file is not None and file.is_file() and is_gguf(file):
         return
     folder = _here(name, kind, home or Settings.load().home)
     if folder is not None and not any(existing(folder / one) for one in ("config.json", "modules.json")):

@@ -9,9 +9,12 @@ base model) completes the messages' contents, joined by blank lines.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
+import os
 import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -24,7 +27,8 @@ from foveal.models.characters import scalar
 from foveal.models.chat import Messages, checked
 from foveal.models.dtypes import dtype_name
 from foveal.models.folders import Progress, kept_fingerprint, made_once, written_at
-from foveal.models.gguf import convert
+from foveal.models.gguf import VERSION, convert
+from foveal.models.gguf_file import is_gguf
 from foveal.models.hub import folder_of
 from foveal.models.quiet import in_a_line, quiet
 from foveal.models.room import left
@@ -36,7 +40,10 @@ if TYPE_CHECKING:
 DEFAULT = "qwen2.5-coder-0.5b"
 BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 DTYPES = tuple(BYTES)
-TURN_ENDS = ("<|im_end|>", "<|endoftext|>", "<end_of_turn>", "<|eot_id|>", "<|end|>", "<|return|>", "</s>")
+TURN_ENDS = (
+    "<|im_end|>", "<|endoftext|>", "<end_of_turn>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|end|>",
+    "<|return|>", "<｜end▁of▁sentence｜>", "</s>",
+)  # fmt: skip
 """Tokens that end a turn in the templates of today's models; those that a tokenizer holds as control tokens count."""
 
 _TURNS = re.compile(
@@ -112,13 +119,11 @@ class LanguageModel:
         return self._templated(turns, add_generation_prompt)
 
     def _templated(self, turns: list[dict[str, str]], add_generation_prompt: bool) -> str:
-        from jinja2 import TemplateError
-
         try:
             text: str = self.tokenizer.apply_chat_template(
                 turns, tokenize=False, add_generation_prompt=add_generation_prompt, enable_thinking=False
             )
-        except TemplateError as error:
+        except Exception as error:  # a template is a program of the model's: it may stop in any way
             if turns[0]["role"] == "system" and len(turns) > 1:  # a template that knows no system: it opens the talk
                 joined = {"role": turns[1]["role"], "content": completion_prompt(turns[:2])}
                 return self._templated([joined, *turns[2:]], add_generation_prompt)
@@ -195,7 +200,7 @@ def fingerprint_of(name: str | Path, *, cache: Path | None = None, on_progress: 
 
 def _folder(name: str, cache: Path, on_progress: Progress | None) -> Path:
     path = existing(name)
-    if path is not None and path.suffix == ".gguf" and path.is_file():
+    if path is not None and path.is_file() and is_gguf(path):
         return _converted(path.resolve(), cache, on_progress)
     return folder_of(name, cache, kind="language model", on_progress=on_progress)
 
@@ -219,7 +224,7 @@ def described_model(name: str, elsewhere: Any, *, cache: Path | None = None) -> 
     from transformers import AutoConfig, GenerationConfig
 
     cache = cache or Settings.load().cache
-    folder = folder_of(name, cache, kind="language model")
+    folder = _folder(name, cache, None)
     with _loading, quiet():
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         generation = GenerationConfig.from_model_config(config)
@@ -228,18 +233,25 @@ def described_model(name: str, elsewhere: Any, *, cache: Path | None = None) -> 
 
 
 def _converted(file: Path, cache: Path, on_progress: Progress | None) -> Path:
-    """The folder of a .gguf file; its key is place, size and time, for hashing a large file takes longer than loading.
-
-    The file itself stays: it is not ours.
+    """The folder of a .gguf file, known by place, size, time and the reader's version: hashing a large file takes
+    longer than loading. What was made of it before goes when it is made anew; the file itself stays: it is not ours.
     """
-    stat = file.stat()
-    key = hashlib.sha256(f"{file} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:12]
-    return made_once(
-        cache / "models" / f"{file.stem}-{key}-bf16",
-        lambda folder: convert(file, folder, on_progress=on_progress),
-        name=file.name,
-        megabytes=4 * stat.st_size // 2**20 + 50,
-    )
+    stat, models = file.stat(), cache / "models"
+    state = f"{stat.st_size} {stat.st_mtime_ns}"
+    named = f"{file.stem[:50]}-{_key(file)}"  # a folder's name has room for 255 bytes
+    place = models / f"{named}-{_key(file, state, str(VERSION))}-bf16"
+
+    def make(folder: Path) -> None:
+        unversioned = models / f"{file.stem}-{_key(file, state)}-bf16"
+        for older in {unversioned, *models.glob(f"{glob.escape(named)}-*-bf16")} - {place}:
+            shutil.rmtree(older, ignore_errors=True)
+        convert(file, folder, on_progress=on_progress)
+
+    return made_once(place, make, name=file.name, megabytes=4 * stat.st_size // 2**20 + 50)
+
+
+def _key(file: Path, *more: str) -> str:
+    return hashlib.sha256(os.fsencode(" ".join((str(file), *more)))).hexdigest()[:12]
 
 
 @lru_cache(maxsize=2)
