@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from foveal.errors import InputError, ModelUnavailable, UnknownName
+from foveal.models.gguf_file import is_gguf
 from foveal.models.hub import ANY, folder_of
 from foveal.models.language import load_language_model
 from foveal.models.offline import OFFLINE
@@ -46,7 +47,7 @@ def _found(name: str, settings: Settings) -> tuple[str, str]:
     """A decoder or an encoder, as the list of models says, or the folder's configuration; and where it is."""
     if name in OFFLINE:
         return OFFLINE[name].kind, name
-    if Path(name).suffix == ".gguf":
+    if is_gguf(Path(name)):
         return LANGUAGE_MODEL, name
     folder = folder_of(name, settings.cache, kind=ANY, home=settings.home)
     try:
