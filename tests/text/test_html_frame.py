@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from foveal.text.headings import find_headings
 from foveal.text.html import read_html
 
 SENTENCE = "The fovea is the small part of the retina that sees sharply, and the eye turns it to what matters. "
@@ -75,6 +76,56 @@ def test_a_comment_of_a_program_is_no_heading(frame):
     code = "# apt-get install mc\n# cd <em>/some/where</em>\n$ ls -l\n"
     text = manual(f"<h1>Mice</h1><p>{SENTENCE * 5}</p><pre class=screen>{code}</pre><p>{SENTENCE}</p>", frame=frame)
     assert "```\n# apt-get install mc\n# cd /some/where\n$ ls -l\n```" in text
+
+
+@pytest.mark.parametrize(
+    ("inner", "lines"),
+    [
+        ("<code>a = [1]\n# b</code><button>Copy</button>", ["a = [1]", "# b"]),
+        ("a = [1]<script>see()</script>\n# b", ["a = [1]", "# b"]),
+        ("<ol><li>a = [1]</li><li># b</li></ol>", ["a = [1]", "# b"]),
+        ("<div>a = [1]</div><div># b\n</div>", ["a = [1]", "# b"]),
+        ("a = [1]<br># b", ["a = [1]", "# b"]),
+    ],
+)
+def test_lines_of_code_stay_lines_and_buttons_beside_it_go(inner, lines):
+    text = manual(f"<article><p>{SENTENCE * 5}</p><pre>{inner}</pre><p>{SENTENCE}</p></article>")
+    assert "\n".join(["```", *lines, "```"]) in text
+
+
+def test_boxes_within_code_are_its_lines():
+    code = "<code><div>a = [1]</div><div>b = 2</div></code>"
+    assert "```\na = [1]\nb = 2\n```" in manual(f"<article><p>{SENTENCE * 5}</p>{code}<p>{SENTENCE}</p></article>")
+
+
+def test_numbers_of_lines_in_a_column_beside_code_go():
+    cells = "<td><pre>1\n2</pre></td><td class=code><pre><b>def</b> see():\n    pass</pre></td>"
+    text = manual(f"<article><p>{SENTENCE * 5}</p><table><tr>{cells}</tr></table></article>")
+    assert text.endswith("```\ndef see():\n    pass\n```")
+    kept = manual(f"<article><p>{SENTENCE * 5}</p><table>{f'<tr>{cells}</tr>' * 2}</table></article>")
+    assert kept.count("| 1 2 |") == 2
+
+
+@pytest.mark.parametrize("item", ["<ul><li>Do{}</li></ul>", "<dl><dt>a</dt><dd><p>Do</p>{}</dd></dl>"])
+def test_code_in_an_item_is_fenced_off_from_its_words(item):
+    code = "<pre>a = [1]\n# b</pre>"
+    text = manual(f"<article><p>{SENTENCE * 5}</p>{item.format(code) * 2}<h2>Next</h2><p>{SENTENCE}</p></article>")
+    assert text.count("Do\n```\na = [1]\n# b\n```\n") == 2
+    assert [heading.title for heading in find_headings(text)] == ["Next"]
+
+
+@pytest.mark.parametrize("opened", ["<p>Use</p><pre>x = 1\n", "<tt>use x "])
+def test_what_was_opened_as_code_and_never_closed_does_not_take_the_headings(opened):
+    text = manual(f"<h1>Seeing</h1><p>{SENTENCE * 5}</p>{opened}<h2>Next</h2><p>{SENTENCE * 4}</p>")
+    assert "## Next\n\nThe fovea" in text
+
+
+def test_words_that_stand_bare_in_a_box_stay_where_they_are():
+    boxes = "<div>One of <a href=/x>two</a> lines<br>and another</div><section>Bare <p>Beside it</p> behind</section>"
+    text = manual(f"<h1>Seeing</h1><p>{SENTENCE * 9}</p><p>{SENTENCE * 6}</p>{boxes}<p>{SENTENCE * 7}</p>")
+    found = [text.find(words) for words in ("One of two lines", "and another", "Bare", "Beside it", "behind")]
+    assert -1 not in found
+    assert [text.rfind(SENTENCE, 0, found[0]) > 0, *found] == [True, *sorted(found)]
 
 
 def test_nor_is_a_line_of_a_letter_that_was_typed():

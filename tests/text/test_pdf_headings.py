@@ -103,6 +103,12 @@ def test_entries_of_a_table_of_contents_are_no_headings_and_its_title_is_one():
     assert [title for _, title in found(pages)] == titles
 
 
+def test_a_heading_that_ends_with_a_number_stands_below_the_contents_of_its_page():
+    dots = [Line(f"1.{n} Of light and what it does {'. ' * 20}{3 + n}", 10, 400) for n in range(1, 5)]
+    pages = [[large("Contents"), *dots, *chapters("What it is", "Windows 11", "Chapter 3")]]
+    assert [title for _, title in found(pages)] == ["Contents", "What it is", "Windows 11", "Chapter 3"]
+
+
 def test_a_style_that_is_used_once_is_no_heading():
     assert (1, "Odd") not in found([[*chapters("Seeing", "Thinking", "Doing"), *chapters("Odd", size=18.0)]])
 

@@ -107,6 +107,8 @@ def test_sentences(expected):
         ["  " + "x" * 140 + "\n", "  Beside it is another paragraph."],
         ["x" * 140 + "\n[a link](of) goes on, too."],
         ["x" * 140 + "\n", "  - an item does not."],
+        ["x" * 140 + ".”\n", "  Nor does what is set in behind a quotation."],
+        ["视" * 140 + "。\n", "    另一段。"],
         [" \n \n "],
     ],
 )

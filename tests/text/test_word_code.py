@@ -144,6 +144,17 @@ def test_a_style_may_set_it_in_and_its_first_line_further_or_less():
     assert read(document) == f"{PROSE}\n\n```\ndef see(x):\n  a = x[0]\n  call(a,\n      b)\n      y = {{}}\n```"
 
 
+def test_a_line_that_is_set_in_further_does_not_hang_as_its_style():
+    document = docx.Document()
+    hanging = document.styles.add_style("Hanging", WD_STYLE_TYPE.PARAGRAPH)
+    hanging.font.name, hanging.font.size = "Courier New", Pt(10)
+    hanging.paragraph_format.left_indent, hanging.paragraph_format.first_line_indent = Pt(24), Pt(-24)
+    document.add_paragraph(PROSE)
+    document.add_paragraph("def see(x):", style="Hanging")
+    document.add_paragraph("a = x[0]", style="Hanging").paragraph_format.first_line_indent = Pt(12)
+    assert read(document) == f"{PROSE}\n\n```\ndef see(x):\n      a = x[0]\n```"
+
+
 def test_blanks_are_indentation_enough():
     lines = [line for line in PROGRAM if line]
     document = docx.Document()

@@ -25,7 +25,7 @@ from foveal.errors import UnreadableSource
 from foveal.text.dates import aware
 from foveal.text.html_frame import framed, tell
 from foveal.text.html_hidden import drop_hidden
-from foveal.text.html_kept import MARK, PROSE, mark_kept, put_back, set_apart, write_items, written
+from foveal.text.html_kept import MARK, PROSE, fences_alone, mark_kept, put_back, set_apart, write_items, written
 from foveal.text.plain import decode, known_encoding, require_text, storable
 from foveal.text.raised import lowered, raised
 
@@ -381,7 +381,7 @@ def _append(element: Any, sign: str) -> None:
 
 def _readable(markdown: str) -> str:
     """Markdown without the escapes that a reader does not want."""
-    text = _BLANK_END.sub("", _CODE_OR_ESCAPED.sub(_unescaped, markdown))
+    text = _BLANK_END.sub("", _CODE_OR_ESCAPED.sub(_unescaped, fences_alone(markdown)))
     return re.sub(r"\n{3,}", "\n\n", text).strip()
 
 

@@ -57,6 +57,21 @@ def written(markdown: str) -> str:
     return _LABEL.sub(_labelled, _BLANK_LINE.sub("", markdown)).replace(MARK, "")
 
 
+def fences_alone(markdown: str) -> str:
+    """Each fence that opens behind the words of an item or a paragraph on a line by itself: it would open no code."""
+    lines, inside = list[str](), False
+    for line in markdown.split("\n"):
+        if inside:
+            inside = line.rstrip() != "```"
+        elif line.startswith("```"):
+            inside = True
+        elif line.endswith("```"):
+            before, line, inside = line.removesuffix("```").rstrip(), "```", True
+            lines += [before] if before.strip() not in ("", "-") else []
+        lines.append(line)
+    return "\n".join(lines)
+
+
 def set_apart(body: Any) -> list[str]:
     """Code and tables as Markdown, each with a mark in its place: as lines of text they would lose their columns."""
     blocks: list[str] = []

@@ -204,11 +204,17 @@ def _standing_out(pages: Sequence[Sequence[Line]], body: Body, taken: set[tuple[
 
 def _listed(page: Sequence[Line]) -> set[int]:
     """Which lines of a page are entries of a table of contents: those with dots that lead to a number and, where there
-    are several of these, all that end with one."""
+    are several of these, those among and right beside them that end with one."""
     led = {place for place, line in enumerate(page) if _LED.search(line.text)}
     if len(led) < ENTRIES:
         return set()
-    return led | {place for place, line in enumerate(page) if _ENTRY.search(line.text)}
+    entries = [bool(_ENTRY.search(line.text)) for line in page]
+    first, last = min(led), max(led)
+    while first and entries[first - 1]:
+        first -= 1
+    while last + 1 < len(page) and entries[last + 1]:
+        last += 1
+    return led | {place for place in range(first, last + 1) if entries[place]}
 
 
 def _title(lines: Sequence[Line]) -> str:

@@ -56,6 +56,7 @@ _ITEM = re.compile(  # a row of a table whose first cell is blank goes on with t
 _CLOSED = re.compile(r"(?<=[\w\"'”’»)\]*])[.!?…‽؟۔。！？।,;]+['\"”’»)\]*_]*$")
 _LISTED = re.compile(r"\s*(?:[-*+•‣◦–|]|\(?\d{1,3}[.)]|\(?[a-z]{1,4}\))\s")
 _BLANKS = re.compile(r"[ \t]*")
+_ENDS, _BEHIND_ENDS = f".!?…:：{_PLAIN_ENDS}", "\"'”’»)]*_」』）】》"
 _LAST_WORD = re.compile(r"[^\W_]+(?:\.[^\W_]+)*\Z")
 _LIST_NUMBER = re.compile(r"(?:^|\n)[ \t>*_(]*(?:\d{1,3}(?:\.\d{1,3})*|[ivxlcIVXLC]{1,6}|[a-zA-Z])\Z")
 _FIRST_LETTER = re.compile(r"[\"'“‘«(\[*_¿¡]*(\w*)")
@@ -112,13 +113,16 @@ def goes_on(text: str, start: int) -> bool:
     or a deeper indentation (a list's lines below its mark)."""
     first = _indented(text, start)
     before = text[max(0, start - 24) : start].rstrip()  # blank lines between, too
-    if not before or before[-1] in ".!?…:：" or _LISTED.match(text, start):
+    if not before or before[-1] in _ENDS or _LISTED.match(text, start):
         return False
     word = _FIRST_LETTER.match(text, first, first + 24)
     if word is None or not word[1]:
         return False
+    if word[1][0].islower():
+        return True
     above = text.rfind("\n", 0, max(0, start - 1)) + 1
-    return word[1][0].islower() or first - start > _indented(text, above) - above
+    ended = before.rstrip(_BEHIND_ENDS)[-1:] in _ENDS
+    return not ended and first - start > _indented(text, above) - above
 
 
 def _indented(text: str, start: int) -> int:

@@ -89,6 +89,8 @@ def _stated(element: Any) -> dict[str, int]:
             (side, name) for side, names in _SIDES.items() for name in names if about.get(f"{_W}{name}") is not None
         )
         found |= {side: _number(about, name) for side, name in said}
+        if "firstLine" in found:  # which then hangs by no style's word
+            found.setdefault("hanging", 0)
     return found
 
 
