@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rich import get_console
 from tiny import CACHE, tiny
 from torch import Tensor
-from transformers import DynamicCache, MistralConfig, MistralForCausalLM
+from transformers import DynamicCache, MistralConfig, MistralForCausalLM, Qwen2Config
 
 from foveal.attention import (
     CACHES,
@@ -433,7 +433,7 @@ def test_dhsa_scores_are_products_of_block_and_chunk_by_loops():
 
 
 def test_dhsa_asks_for_a_predictor_by_name():
-    named = SimpleNamespace(model_type="qwen2", num_hidden_layers=3, num_attention_heads=4, hidden_size=32)
+    named = Qwen2Config(num_hidden_layers=3, num_attention_heads=4, hidden_size=32)
     where = SimpleNamespace(scale=SCALE, layer=0, module=SimpleNamespace(config=named), memory=None)
     with pytest.raises(InputError, match="boundaries='fixed'"):
         small(DHSA, budget=64).prefill(drawn(2, 320), drawn(2, 320), where)

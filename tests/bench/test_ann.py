@@ -23,7 +23,8 @@ def test_each_system_finds_the_true_best_at_its_greatest_effort(data, build, tmp
     pytest.importorskip("faiss")
     index = build(data, tmp_path)
     found = [index.search(query, 10, index.efforts[-1]) for query in data.queries]
-    assert ann.recall(found, data.truth, 10) > (0.9 if build is ann.faiss_ivf_pq else 0.98)  # it looks into 64 of 105
+    rough = (ann.faiss_ivf_pq, ann.usearch_hnsw)  # one looks into 64 of 105, one is built by threads in any order
+    assert ann.recall(found, data.truth, 10) > (0.9 if build in rough else 0.98)
     assert index.build_s >= 0
     assert (index.bytes_per_vector > 40) == (build is not ann.lance_unindexed)
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from honest import HashedWords
 from tiny import tiny
+from transformers import Qwen2Config
 
 from foveal.attention import DHSA, Dense, boundaries, dhsa
 from foveal.bench import (
@@ -108,7 +109,7 @@ def test_a_predictor_of_one_s_own_is_told_by_its_weights(reader):
 
 
 def test_the_shipped_predictor_is_loaded_from_its_file():
-    config = SimpleNamespace(model_type="qwen2", num_hidden_layers=24, num_attention_heads=14, hidden_size=896)
+    config = Qwen2Config(num_hidden_layers=24, num_attention_heads=14, hidden_size=896)
     reader = SimpleNamespace(model=SimpleNamespace(model=SimpleNamespace(config=config)))
     found = attention_cells._cut_by(reader, DHSA())
     assert found == attention_cells._cut_by(reader, DHSA(predictor=dhsa.shipped_predictor(config)))

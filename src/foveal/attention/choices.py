@@ -37,8 +37,10 @@ def check_choice(
 ) -> None:
     """InputError: layers or heads that a model of this configuration does not have."""
     named = [*(layers or ()), *(heads or ())]
-    if named and not 0 <= min(named) <= max(named) < (count := told(config, "num_hidden_layers")):
+    if named and (min(named) < 0 or max(named) >= told(config, "num_hidden_layers")):
+        count = told(config, "num_hidden_layers")
         raise InputError(f"Layers {sorted(named)} were chosen; the model has 0 to {count - 1}.")
     chosen = [head for of_layer in (heads or {}).values() for head in of_layer or ()]
-    if chosen and not 0 <= min(chosen) <= max(chosen) < (count := told(config, "num_attention_heads")):
+    if chosen and (min(chosen) < 0 or max(chosen) >= told(config, "num_attention_heads")):
+        count = told(config, "num_attention_heads")
         raise InputError(f"Heads {sorted(chosen)} were chosen; a layer has 0 to {count - 1}.")
