@@ -305,7 +305,6 @@ def test_a_pronoun_is_what_opened_the_sentence_before():
     assert resolved(said) == ["Alan Smith succeeded Brian Jones as mayor."]
     assert exchanged(claim, [*said, *resolved(said)])
     assert exchanged("Alan Smith succeeded Brian Jones as mayor.", [*said, *resolved(said)]) == ()
-    assert resolved(["He fell."], "Alan Smith") == ["Alan Smith fell."]
     assert resolved(["He fell.", "It."]) == []
 
 
@@ -400,3 +399,22 @@ def test_a_stored_verdict_is_read_again():
     for name in ("exchanged", "misplaced"):
         del row[name]  # of an older version
     assert Verdict.from_row(row).exchanged == ()
+
+
+@pytest.mark.parametrize(
+    ("claim", "said"),
+    [
+        ("Oxley sued Brandt.", ["Brandt sued Oxley, and Oxley sued Brandt."]),
+        ("The road from Lund to Ystad is closed.", ["The road from Ystad to Lund is closed."]),
+        ("Brandt faced Oxley in the final.", ["Oxley faced Brandt in the final."]),
+        ("Oxley did not sue Brandt.", ["Brandt sued Oxley."]),
+        ("Oxley sued Brandt.", ["Brandt sued Oxley.", "Later Oxley sued him."]),
+    ],
+)  # fmt: skip
+def test_what_may_hold_both_ways_is_no_exchange(claim, said):
+    assert exchanged(claim, said) == ()
+
+
+def test_a_list_without_stops_is_not_read():
+    names = " ".join(f"Name{number} sued" for number in range(5000))
+    assert exchanged(f"Name1 sued Name0. {names}", [names]) == ()

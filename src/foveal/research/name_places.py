@@ -44,18 +44,20 @@ def misplaced(names: Sequence[Anchor], claim: str, said: Sequence[str], heading:
     for run in _runs(mine):
         own = set(filter(None, mine.keys[slice(*run)]))
         rest = mine.places.keys() - own
-        if not own & known or own & head or own & _DATED or len(rest) < LEAST:
+        if not own & known or own & (head | _DATED) or len(rest) < LEAST or mine.word(run[0] - 1) == "the":
             continue
         shares = [_share(rest, one) for one in others]
         at = max(range(len(others)), key=shares.__getitem__)
         best, told = others[at], _told(own, others, shares)
-        if own & best.places.keys() or not any(own & one.places.keys() for one in others):
+        about = [one.places.keys() for one in others if own & one.places.keys()]
+        if own & best.places.keys() or not about or any((rest - best.places.keys()) & one for one in about):
             continue
         if shares[at] < TAKEN_FROM or told > ELSEWHERE * shares[at]:
             continue
+        taken = mine.places.keys() | head | _DATED
         for place in _runs(best):
             instead = set(filter(None, best.keys[slice(*place)]))
-            if instead & (mine.places.keys() | head | _DATED) or not _same_place(mine, run, best, place, rest):
+            if instead & taken or not _same_place(mine, run, best, place, rest):
                 continue
             if not _beside(own, instead, others):
                 return mine.shown(*run)

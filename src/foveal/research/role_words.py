@@ -34,7 +34,7 @@ DETERMINERS = ARTICLES | listed("this that these those")
 RELATIVE = listed("that which who whom whose")
 CLAUSE = RELATIVE | listed("when while where because although though if but whereas")
 """Words that open a clause of its own."""
-BOTH_WAYS = listed("with between among like near beside alongside and or as")
+BOTH_WAYS = listed("with between among like near beside alongside and or as opposite versus")
 """What binds two sides that may change places."""
 PARTING = listed("; : — –")
 BRACKETS = listed(", ( )")
@@ -49,7 +49,7 @@ _SMALL = (
         "and or nor so yet it he him she hers they them theirs we us our you your i my me not no has have had having "
         "will would can could may might shall should must there here then also both either neither each all some any "
         "only just later soon again still already even very more most less least too such other another own same one "
-        "ones what how why whether s"
+        "ones what how why whether s before after above below"
     )
 )
 _VERBS = (
@@ -99,7 +99,8 @@ _SYMMETRIC = (
     "married marry marriage wed met meet meeting sibling brother sister cousin friend partner rival neighbour neighbor "
     "border adjoin equal same similar different differ resemble next share together opposite connect link join related "
     "relative correlate associate twin colleague contemporary ally agree spouse fight fought play draw tie compare "
-    "interact collaborate work alongside distance combine mix divorce cross touch contact versus wife husband call name"
+    "interact collaborate work alongside distance combine mix divorce cross touch contact versus wife husband call "
+    "name face debate date intersect"
 )
 SYMMETRIC = frozenset(key_of(word) for word in _SYMMETRIC.split())
 
@@ -168,6 +169,29 @@ PLACES = {
     for side, word in enumerate(pair.split())
 }
 MORE = listed("more less fewer")
+OPENERS = PREPOSITIONS | CLAUSE | PLACES.keys()
+"""Words behind which a name that opens a sentence is not its subject."""
+NO_WAYS = frozenset(
+    key_of(word)
+    for word in [
+        "distance",
+        "range",
+        "vary",
+        "back",
+        "return",
+        "stretch",
+        "extend",
+        "road",
+        "railway",
+        "railroad",
+        "tunnel",
+        "bridge",
+        "line",
+        "route",
+    ]
+)
+"""What makes "from A to B" the same as "from B to A"."""
+_NOT = listed("not no never none nobody neither nor without cannot")
 
 
 _ENGLISH = listed(
@@ -217,6 +241,16 @@ class Sentence:
     def capital(self) -> tuple[bool, ...]:
         """Which words begin with a capital."""
         return tuple(one[0].isupper() for one in self.written)
+
+    @cached_property
+    def denied(self) -> bool:
+        """Whether it has a "not"."""
+        return any(one in _NOT or one.endswith("n't") for one in self.words)
+
+    @cached_property
+    def ordered(self) -> bool:
+        """Whether it compares, so that its halves may not change places."""
+        return any(one == "than" or one in PLACES for one in self.words)
 
     def shown(self, start: int, end: int) -> str:
         """The words between two places as they are written."""

@@ -30,6 +30,8 @@ from foveal.research.role_words import (
     DETERMINERS,
     DOING,
     MORE,
+    NO_WAYS,
+    OPENERS,
     OPPOSITES,
     PARTING,
     PLACES,
@@ -49,8 +51,13 @@ TAKEN_FROM = 0.7
 
 WITHIN = 9
 """Words before a "than" among which its comparative stands."""
+REACH = 40
+"""Words on each side of another that may hang on it."""
+LONGEST = 300
+"""Words of a sentence; a longer one is a table or a list without stops, and not read."""
 
 _PRONOUNS = listed("he she it they")
+_OBJECTS = _PRONOUNS | listed("him her them")
 
 
 @dataclass(frozen=True)
@@ -86,14 +93,19 @@ def exchanged(claim: str, said: Sequence[str]) -> tuple[str, ...]:
             continue
         ours, theirs = set(relations(mine, shared)), set(relations(other, shared))
         whole: set[tuple[str, str, str]] = set()
-        if len(shared) >= TAKEN_FROM * len(mine.places):
+        if len(shared) >= TAKEN_FROM * len(mine.places) and mine.denied == other.denied:
             found, whole = _turned(mine, other, ours, theirs)
             hits += found
         stands |= {one.sides for one in theirs} - whole
-    left = [(mine.places[one.first][0], mine.places[one.second][0]) for one in hits if one.sides not in stands]
+    vague = [one for one in map(Sentence.of, said) if not _OBJECTS.isdisjoint(one.words[1:])]
+    left = [
+        (mine.places[one.first][0], mine.places[one.second][0])
+        for one in hits
+        if one.sides not in stands and not any(_may_say(one, two) for two in vague)
+    ]
     if not left:
         return ()
-    shown = min(left, key=lambda both: (-sum(mine.capital[at] for at in both), sorted(both)))  # names before words
+    shown = min(left, key=lambda both: (-sum(mine.capital[at] for at in both), sorted(both), both))  # names first
     return mine.written[shown[0]], mine.written[shown[1]]
 
 
@@ -108,18 +120,21 @@ def said_conversely(claim: str, said: str) -> bool:
     return any(theirs.get(sides, turned) != turned for sides, turned in ours.items())
 
 
-def resolved(said: Sequence[str], heading: str = "") -> list[str]:
-    """Sentences that open with "he", "it" and the like, with the heading's or the last opening name in its place."""
+def resolved(said: Sequence[str]) -> list[str]:
+    """Of the sentences of one text those that open with "he", "it" and the like, with the name that opens the sentence
+    before in its place."""
     found: list[str] = []
-    name = heading
+    name = ""
     for text in said:
         opens, _, rest = text.strip().partition(" ")
         if opens.lower() in _PRONOUNS:
             found += [f"{name} {rest}"] if name and rest else []
-        elif not heading:
+        else:
             words = text.split()
             size = next((at for at, word in enumerate(words) if not word[:1].isupper()), len(words))
-            name = " ".join(words[:size]).strip(",;:") if size else name
+            opening = " ".join(words[:size]).strip(",;:")
+            if size:
+                name = "" if words[0].lower() in OPENERS or not any(Sentence.of(opening).keys) else opening
     return found
 
 
@@ -142,6 +157,8 @@ def _turned(
         if {one.first, one.second} <= once:
             if (one.key in once or one.key not in shared) and back not in own:
                 found.append(one)
+        elif back in own and not mine.ordered:
+            continue  # "A sued B, and B sued A"
         elif _changed_places(mine, other, {one.key, one.first, one.second} & shared, one):
             found.append(one)
             whole |= {one.sides, back}
@@ -151,6 +168,11 @@ def _turned(
 def _alike(one: Relation, other: Relation) -> bool:
     """Whether two relations are told so that their sides can be compared."""
     return one.before == other.before if one.turned == other.turned else one.sure and other.sure
+
+
+def _may_say(one: Relation, of: Sentence) -> bool:
+    """Whether a sentence with a pronoun may have a relation, the pronoun for one of its sides."""
+    return one.key in of.places and (one.first in of.places) != (one.second in of.places)
 
 
 def _changed_places(mine: Sentence, other: Sentence, keys: Set[str], of: Relation) -> bool:
@@ -166,6 +188,8 @@ def _changed_places(mine: Sentence, other: Sentence, keys: Set[str], of: Relatio
 
 def relations(of: Sentence, keys: Set[str]) -> Iterator[Relation]:
     """The relations of a sentence between words of these keys."""
+    if len(of.words) > LONGEST:
+        return
     places = [at for at, key in enumerate(of.keys) if key in keys]
     for at, (word, key) in enumerate(zip(of.words, of.keys, strict=True)):
         if word in ("than", "as") or word in PLACES:
@@ -185,29 +209,32 @@ def _may_relate(of: Sentence, at: int) -> bool:
 
 def _sides(of: Sentence, at: int, places: Sequence[int]) -> Iterator[tuple[int, int]]:
     """Pairs of places around another, of whose two words none stands nearer; a number goes with a number."""
-    for left in (one for one in places if one < at):
-        for right in (one for one in places if one > at):
-            both = {of.keys[left], of.keys[right]}
+    before = {of.keys[one]: one for one in places if at - REACH <= one < at}
+    behind = {of.keys[one]: one for one in reversed(places) if at < one <= at + REACH}
+    for first, left in before.items():
+        for second, right in behind.items():
             if (
-                len(both) == 2
-                and of.keys[at] not in both
+                first != second
+                and of.keys[at] not in (first, second)
                 and of.words[left][0].isdigit() == of.words[right][0].isdigit()
-                and both.isdisjoint(of.keys[left + 1 : at])
-                and both.isdisjoint(of.keys[at + 1 : right])
+                and before.get(second, left) <= left
+                and behind.get(first, right) >= right
             ):
                 yield left, right
 
 
 def _around(of: Sentence, at: int, places: Sequence[int]) -> Iterator[Relation]:
     """ "A verb B", "B was verbed by A", "A is noun of B", "B's noun is A"."""
+    hanging = {one: _hanging(of, at, one) for one in places if at < one <= at + REACH}
+    leading = {
+        one: None if _parted_before(of, one, at) else _before(of, one, at) for one in places if at - REACH <= one < at
+    }
     for left, right in _sides(of, at, places):
-        if _parted_before(of, left, at) or _parted_behind(of, at, right) or _qualifies(of, at, right):
-            continue
-        bound, before = _bound(of, at, right), _before(of, left, at)
+        bound, before = hanging[right], leading[left]
         if bound is None or before is None:
             continue
         mark, turned, sure = bound
-        if mark in BOTH_WAYS or mark in PLACES or mark == "than":
+        if mark in BOTH_WAYS or mark in PLACES or mark == before not in ("", "of"):
             continue
         if not turned and _owned(of, left, at) and _told(of, at, right):
             mark, before, turned, sure = "of", "", True, True
@@ -216,9 +243,9 @@ def _around(of: Sentence, at: int, places: Sequence[int]) -> Iterator[Relation]:
 
 def _object_first(of: Sentence, at: int, places: Sequence[int]) -> Iterator[Relation]:
     """ "B, which A verbed"."""
-    opens = max((one for one in range(at) if of.words[one] in ("that", "which", "whom")), default=-1)
+    opens = max((one for one in range(max(0, at - 5), at) if of.words[one] in ("that", "which", "whom")), default=-1)
     inside = [one for one in places if opens < one < at]
-    if opens > 0 and at - opens <= 5 and (of.capital[opens + 1] or of.words[opens + 1] in DETERMINERS):
+    if opens > 0 and (of.capital[opens + 1] or of.words[opens + 1] in DETERMINERS):
         for outer in (one for one in places if one < opens):
             if of.keys[outer] not in {of.keys[one] for one in inside}:
                 for one in inside:
@@ -228,9 +255,9 @@ def _object_first(of: Sentence, at: int, places: Sequence[int]) -> Iterator[Rela
 def _noun_first(of: Sentence, at: int, places: Sequence[int]) -> Iterator[Relation]:
     """ "The noun of B is A"."""
     be = next((one for one in range(at, len(of.words)) if of.words[one] in BEING), 0)
-    if of.word(at + 1) != "of" or not be:
+    if of.word(at + 1) != "of" or not CLAUSE.isdisjoint(of.words[at:be]) or not be:
         return
-    for owner in (one for one in places if at < one < be):
+    for owner in (one for one in places if at < one < be and PREPOSITIONS.isdisjoint(of.words[at + 2 : one])):
         for one in (one for one in places if one > be):
             if of.keys[one] != of.keys[owner] and PREPOSITIONS.isdisjoint(of.words[be:one]):
                 yield _named(of, at, one, owner, "of", sure=False)
@@ -286,8 +313,8 @@ def _plain_forms(word: str) -> tuple[str, ...]:
 
 
 def _ways(of: Sentence, places: Sequence[int]) -> Iterator[Relation]:
-    """ "from A to B", in any order; but a distance is the same both ways."""
-    if "distanc" in of.keys:
+    """ "from A to B", in any order; but a distance, a road or a range is the same both ways."""
+    if not NO_WAYS.isdisjoint(of.keys):
         return
     bound = {at: _preposition(of, at) for at in places}
     for start in (at for at, word in bound.items() if word == "from"):
@@ -326,12 +353,14 @@ def _bound(of: Sentence, at: int, right: int) -> tuple[str, bool, bool] | None:
     mark, agent = "", False
     for place in range(at + 1, right):
         word = of.words[place]
-        if word in DOING or (word == "by" and of.word(place + 1).endswith("ing")):
+        if word in DOING or word == "than" or (word == "by" and of.word(place + 1).endswith("ing")):
             return None
         if word == "by":
             agent = place == at + 1 or (participle and (being or of.words[at + 1] in PREPOSITIONS))
             mark = "by"
         elif word == "of":
+            if of.keys[place - 1] and "and" in of.words[at + 1 : place]:
+                return None  # of another noun: "the mother of Ann and the daughter of Bo"
             mark, agent = ("of", False) if place == at + 1 else (mark, agent)
         elif word not in ("and", "or") and (word in PREPOSITIONS or word in PLACES or word in BOTH_WAYS):
             mark, agent = word, False
@@ -339,6 +368,11 @@ def _bound(of: Sentence, at: int, right: int) -> tuple[str, bool, bool] | None:
         return "", True, being and participle
     passive = being and participle
     return None if passive and not mark else (mark, False, not passive)
+
+
+def _hanging(of: Sentence, at: int, right: int) -> tuple[str, bool, bool] | None:
+    """The same, and None where a clause ends between, or the word only qualifies the next one."""
+    return None if _parted_behind(of, at, right) or _qualifies(of, at, right) else _bound(of, at, right)
 
 
 def _being_before(of: Sentence, at: int) -> bool:

@@ -233,19 +233,19 @@ class Looked:
     @cached_property
     def exchanged(self) -> tuple[str, ...]:
         """Two words of the claim whose roles are exchanged in what is cited."""
-        return exchanged(self.read.text, [*self._said, *resolved(self._said)])
+        return exchanged(self.read.text, [said for some in self._said for said in (*some, *resolved(some))])
 
     @cached_property
     def misplaced(self) -> str:
         """A name of the claim that the text has elsewhere, in the place of another one."""
         names = [one for one in self.read.anchors if one.kind == "name" and one not in self.missing]
         headings = ". ".join(one.whole.heading or "" for one in self.best)
-        return misplaced(names, self.read.text, self._said, headings)
+        return misplaced(names, self.read.text, [said for some in self._said for said in some], headings)
 
     @cached_property
-    def _said(self) -> list[str]:
-        """The sentences of the cited passages."""
-        return [text[start:end] for text in (one.whole.text for one in self.best) for start, end in sentences(text)]
+    def _said(self) -> list[list[str]]:
+        """The sentences of each cited passage."""
+        return [[one.whole.text[start:end] for start, end in sentences(one.whole.text)] for one in self.best]
 
     @property
     def turned(self) -> bool:
