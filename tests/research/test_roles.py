@@ -404,17 +404,57 @@ def test_a_stored_verdict_is_read_again():
 @pytest.mark.parametrize(
     ("claim", "said"),
     [
-        ("Oxley sued Brandt.", ["Brandt sued Oxley, and Oxley sued Brandt."]),
+        ("Brandt sued Oxley and Oxley sued Brandt.", ["Oxley sued Brandt and Brandt sued Oxley."]),
         ("The road from Lund to Ystad is closed.", ["The road from Ystad to Lund is closed."]),
         ("Brandt faced Oxley in the final.", ["Oxley faced Brandt in the final."]),
-        ("Oxley did not sue Brandt.", ["Brandt sued Oxley."]),
-        ("Oxley sued Brandt.", ["Brandt sued Oxley.", "Later Oxley sued him."]),
+        ("Brandt acts opposite Oxley in the play.", ["Oxley acts opposite Brandt in the play."]),
+        ("In the end Oxley never sued Brandt.", ["In the end Brandt sued Oxley."]),
+        ("Marn is older than any other city.", ["No city is older than Marn."]),
+        ("In the end Oxley sued Brandt.", ["In the end Brandt sued Oxley.", "In that year Oxley sued him."]),
+        ("The praise of the teacher by the student was loud.", ["The student's praise of the teacher was loud."]),
+        ("A mirror of old glass hangs above the door.", ["Above the door hangs a mirror of old glass."]),
+        ("In Lund it was sold in red and in Ystad in blue.", ["It was sold in blue in Ystad and in red in Lund."]),
+        ("Exports to Kesh fell more sharply than those to Marn.", ["Exports to Marn fell less sharply than to Kesh."]),
     ],
-)  # fmt: skip
+)
 def test_what_may_hold_both_ways_is_no_exchange(claim, said):
     assert exchanged(claim, said) == ()
 
 
+def test_a_noun_of_a_later_clause_is_no_side():
+    said = "Queen Ida was the mother of King Olaf and the daughter of King Erik."
+    claim = "King Erik was the father of Queen Ida, whose son was King Olaf."
+    assert exchanged(claim, [said]) == exchanged(said, [claim]) == ()
+
+
 def test_a_list_without_stops_is_not_read():
-    names = " ".join(f"Name{number} sued" for number in range(5000))
-    assert exchanged(f"Name1 sued Name0. {names}", [names]) == ()
+    row = "the mill was sold by the inn "
+    assert list(relations(Sentence.of(row), {"mill", "inn", "sell"}))
+    assert list(relations(Sentence.of(row * 50), {"mill", "inn", "sell"})) == []
+
+
+def test_a_pronoun_is_of_its_own_text():
+    assert resolved(["After Jones the town was poor.", "He fell."]) == []
+    texts = ("Alan Smith was a lawyer of the town.", "He sued Carl Brown in the spring of that year.")
+    cited = [Passage(Span(f"d{at}", 0, len(text)), text) for at, text in enumerate(texts)]
+    claim = "Carl Brown sued Alan Smith in the spring of that year."
+    assert Verifier().check(claim, cited).exchanged == ()
+    assert check(claim, " ".join(texts)).exchanged
+
+
+@pytest.mark.parametrize(
+    ("claim", "said"),
+    [
+        (
+            "The Queen visited the town of Lund in May with her son.",
+            ["Elizabeth visited the town of Lund in May with her son.", "In the evening the Queen left."],
+        ),
+        (
+            "In France the share of women in boards is 40 percent.",
+            ["In Germany the share of women in boards is 30 percent.", "France reaches 40 percent."],
+        ),
+    ],
+    ids=["title", "of two sentences"],
+)
+def test_a_name_that_may_be_the_same_is_not_misplaced(claim, said):
+    assert misplaced(named(claim), claim, said) == ""

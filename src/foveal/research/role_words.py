@@ -90,6 +90,14 @@ def is_participle(word: str) -> bool:
     return word.endswith(("ed", "en")) or irregular or word in _PARTICIPLES
 
 
+def plain_forms(word: str) -> tuple[str, ...]:
+    """What a comparative may be the comparative of: "bigger", "larger", "heavier"."""
+    if word in ("better", "worse", "further", "farther"):
+        return (word,)
+    stem = word[:-2]
+    return (stem, stem[:-1], f"{stem}e", f"{stem[:-1]}y") if word.endswith("er") else ()
+
+
 def is_verb_by_form(word: str) -> bool:
     """Whether the form of a word tells that it may be a verb: "causes", "caused"."""
     return word.endswith(("s", "ed")) or word in _IRREGULAR
@@ -172,23 +180,7 @@ MORE = listed("more less fewer")
 OPENERS = PREPOSITIONS | CLAUSE | PLACES.keys()
 """Words behind which a name that opens a sentence is not its subject."""
 NO_WAYS = frozenset(
-    key_of(word)
-    for word in [
-        "distance",
-        "range",
-        "vary",
-        "back",
-        "return",
-        "stretch",
-        "extend",
-        "road",
-        "railway",
-        "railroad",
-        "tunnel",
-        "bridge",
-        "line",
-        "route",
-    ]
+    map(key_of, listed("distance range vary back return stretch extend road railway railroad tunnel bridge line route"))
 )
 """What makes "from A to B" the same as "from B to A"."""
 _NOT = listed("not no never none nobody neither nor without cannot")

@@ -44,6 +44,7 @@ from foveal.research.role_words import (
     is_verb_by_form,
     key_of,
     listed,
+    plain_forms,
 )
 
 TAKEN_FROM = 0.7
@@ -288,7 +289,7 @@ def _degree(of: Sentence, at: int) -> tuple[str, bool]:
             name, less = OPPOSITES[word]
             compared = OPPOSITES.get(key_of(of.words[back + 1]))
             return (compared[0], less != compared[1]) if compared else (name, less)
-        known = next((one for one in _plain_forms(word) if one in OPPOSITES), "")
+        known = next((one for one in plain_forms(word) if one in OPPOSITES), "")
         if known:
             return OPPOSITES[known]
         if word.endswith("er") and len(word) > 4 and back >= at - 2:
@@ -302,14 +303,6 @@ def _times(of: Sentence, at: int) -> tuple[str, bool]:
     if "as" not in before:
         return "", False
     return next(((f"as {one}", False) for one in before if one in ("twice", "half", "times")), ("", False))
-
-
-def _plain_forms(word: str) -> tuple[str, ...]:
-    """What a comparative may be the comparative of: "bigger", "larger", "heavier"."""
-    if word in ("better", "worse", "further", "farther"):
-        return (word,)
-    stem = word[:-2]
-    return (stem, stem[:-1], f"{stem}e", f"{stem[:-1]}y") if word.endswith("er") else ()
 
 
 def _ways(of: Sentence, places: Sequence[int]) -> Iterator[Relation]:
