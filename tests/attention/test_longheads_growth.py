@@ -10,9 +10,9 @@ import torch
 from foveal.attention import LongHeads, longheads_layers
 from foveal.attention.longheads_choice import LEAST_FOLD, choose, most
 from foveal.attention.longheads_layers import ChunkedText, Shape
-from foveal.attention.longheads_rows import SPARE, RoomyRows
 from foveal.attention.memory_parts import Scores
 from foveal.attention.rotation import rotations_of
+from foveal.attention.rows import SPARE, Rows
 
 SHAPE, N = Shape(4, 5, 20), 200
 
@@ -72,7 +72,7 @@ def test_what_was_read_is_not_moved_by_the_next_tokens(attention_models):
 
 
 def test_room_is_made_once_and_for_not_much_more():
-    rows = RoomyRows(torch.zeros(2, 0, 3), chunk=4)
+    rows = Rows(torch.zeros(2, 0, 3), chunk=4)
     wanted = torch.randn(2, 10_000, 3)
     rows.reserve(10_000)
     places = set()

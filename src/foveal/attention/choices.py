@@ -37,10 +37,11 @@ def check_choice(
 ) -> None:
     """InputError: layers or heads that a model of this configuration does not have."""
     named = [*(layers or ()), *(heads or ())]
-    if named and (min(named) < 0 or max(named) >= told(config, "num_hidden_layers")):
-        count = told(config, "num_hidden_layers")
-        raise InputError(f"Layers {sorted(named)} were chosen; the model has 0 to {count - 1}.")
     chosen = [head for of_layer in (heads or {}).values() for head in of_layer or ()]
-    if chosen and (min(chosen) < 0 or max(chosen) >= told(config, "num_attention_heads")):
-        count = told(config, "num_attention_heads")
-        raise InputError(f"Heads {sorted(chosen)} were chosen; a layer has 0 to {count - 1}.")
+    _within(named, "Layers", "the model", config, "num_hidden_layers")
+    _within(chosen, "Heads", "a layer", config, "num_attention_heads")
+
+
+def _within(named: list[int], what: str, where: str, config: Any, count: str) -> None:
+    if named and (min(named) < 0 or max(named) >= told(config, count)):
+        raise InputError(f"{what} {sorted(named)} were chosen; {where} has 0 to {told(config, count) - 1}.")

@@ -15,9 +15,9 @@ from torch import Tensor
 from foveal.attention.longheads import LongHeads
 from foveal.attention.longheads_layers import ChunkedText, LongHeadsLayer
 from foveal.attention.longheads_looking import Held
-from foveal.attention.longheads_rows import RoomyRows
 from foveal.attention.owned_layers import Turn
 from foveal.attention.rotation import Rotation
+from foveal.attention.rows import Rows
 from foveal.errors import InputError
 
 
@@ -56,7 +56,7 @@ def opened_layer(
                 f"The text was kept in chunks of {kept.shape_for(config).chunk}, each stood for by its "
                 f"{kept.representation}; {shape.chunk} and {method.representation} were asked for. Keep it anew."
             )
-    keys, values = (RoomyRows(arrays[name], shape.chunk) for name in ("keys", "values"))
+    keys, values = (Rows(arrays[name], shape.chunk) for name in ("keys", "values"))
     keys.append(arrays["last_keys"])
     values.append(arrays["last_values"])
     held = Held(keys, values, rotation, method.remap)
@@ -64,6 +64,6 @@ def opened_layer(
     vectors, tail = arrays["vectors"], arrays["last_queries"].clone()
     if method.representation != kept.representation:  # a control, whose further vectors are no bounds
         vectors = vectors[..., : keys.width]
-    layer.text = ChunkedText(shape, method, held, RoomyRows(vectors), tail, len(tail), layer=number)
+    layer.text = ChunkedText(shape, method, held, Rows(vectors), tail, len(tail), layer=number)
     layer.length, layer.is_initialized = len(layer.text), True
     return layer

@@ -21,11 +21,11 @@ from torch import Tensor
 from foveal.attention.dense import dense_attention
 from foveal.attention.longheads_choice import FORCED, asking, by_group, choose, drawn, in_chunks, represent, spread
 from foveal.attention.longheads_looking import Held, Seen, by_blocks, by_pairs
-from foveal.attention.longheads_rows import RoomyRows
 from foveal.attention.masks import Mask
 from foveal.attention.memory_parts import Scores
 from foveal.attention.owned_layers import OwnedLayer, Turn, check_watched
 from foveal.attention.rotation import Rotation
+from foveal.attention.rows import Rows
 from foveal.errors import InputError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class ChunkedText:
         shape: Shape,
         method: LongHeads,
         held: Held,
-        vectors: RoomyRows,
+        vectors: Rows,
         tail: Tensor,
         heads: int,
         *,
@@ -83,11 +83,11 @@ class ChunkedText:
         layer: int = 0,
     ) -> ChunkedText:
         """A text of no tokens, for keys and values like these, and so many heads of queries."""
-        keys, values = (RoomyRows(part.flatten(0, 1)[:, :0].clone(), shape.chunk) for part in (key, value))
+        keys, values = (Rows(part.flatten(0, 1)[:, :0].clone(), shape.chunk) for part in (key, value))
         width = key.shape[-1] * (2 if method.representation == "minmax" else 1)
         none = torch.zeros(len(key) * heads, 0, width, dtype=torch.float32, device=key.device)
         tail = key.new_zeros(len(key) * heads, 0, key.shape[-1])
-        return cls(shape, method, Held(keys, values, rotation, method.remap), RoomyRows(none), tail, heads, layer=layer)
+        return cls(shape, method, Held(keys, values, rotation, method.remap), Rows(none), tail, heads, layer=layer)
 
     def __len__(self) -> int:
         return len(self.held.keys)

@@ -21,10 +21,10 @@ from torch import Tensor
 
 from foveal.attention.dense import dense_attention
 from foveal.attention.longheads_choice import in_chunks, spread
-from foveal.attention.longheads_rows import RoomyRows
 from foveal.attention.masks import Mask
 from foveal.attention.memory_parts import Scores
 from foveal.attention.rotation import Rotation
+from foveal.attention.rows import Rows
 
 AT_ONCE = 2**24
 """Numbers of turned queries, or of what these give to the tokens of a chunk, that are held at a time."""
@@ -37,8 +37,8 @@ WARM = 2**18
 class Held:
     """The keys and values of a layer, and how they are read."""
 
-    keys: RoomyRows  # turned by the offset within the chunk
-    values: RoomyRows
+    keys: Rows  # turned by the offset within the chunk
+    values: Rows
     rotation: Rotation
     remap: bool  # False: chunks stay where they stand in the text
 

@@ -10,6 +10,9 @@ from torch import Tensor
 
 LEAST_ROOM = 64
 
+SPARE = 4096
+"""Rows that are left free behind a long text, for what is said about it."""
+
 
 class Rows:
     """Rows of each group. What `base` holds is read only where it is asked for, so it may be larger than the memory.
@@ -47,12 +50,24 @@ class Rows:
         """Put (groups, m, width) behind the others."""
         end = self._added + rows.shape[1]
         if end > self._room.shape[1]:
-            room = -(-max(end, LEAST_ROOM, 2 * self._added) // self.chunk) * self.chunk
-            larger = self.base.new_zeros((self.groups, room, self.width))
-            larger[:, : self._added] = self.added
-            self._room = larger
+            self._make_room(max(end, LEAST_ROOM, 2 * self._added))
         self._room[:, self._added : end] = rows
         self._added = end
+
+    def reserve(self, count: int) -> None:
+        """Make room for `count` more rows, which come in pieces: all that is there is moved once, not for each piece.
+
+        Where it must be moved, there is then room for others, too: twice what was held, or `SPARE` rows more than are
+        needed; at most twice what is needed.
+        """
+        end = self._added + count
+        if end > self._room.shape[1]:
+            self._make_room(end + max(min(end, SPARE), self._added - count))
+
+    def _make_room(self, rows: int) -> None:
+        larger = self.base.new_zeros((self.groups, -(-rows // self.chunk) * self.chunk, self.width))
+        larger[:, : self._added] = self.added
+        self._room = larger
 
     def gather(self, group: Tensor, ids: Tensor) -> Tensor:
         """The rows (…, width) of `ids` in the groups `group`, which must broadcast with them."""
