@@ -54,6 +54,8 @@ OWN: dict[str, dict[str, Any]] = {
     },
     "git": {"vision_config": _EYES},
     "gpt2": _GPT,
+    "gpt_oss": {**_SLIDING, "num_local_experts": 2, "num_experts_per_tok": 2},
+    "granite_swa": _SLIDING,
     "jamba": {
         "attn_layer_period": 2, "attn_layer_offset": 1, "use_mamba_kernels": False, "mamba_dt_rank": 4,
         "num_experts": 1, "num_experts_per_tok": 1,
@@ -64,7 +66,9 @@ OWN: dict[str, dict[str, Any]] = {
         "intermediate_size_mlp": 16, "num_local_experts": 1, "attention_chunk_size": 32, "no_rope_layers": [1, 0],
     },
     "mamba": {},
-    "mimo_v2_flash": {**_SLIDING, "n_routed_experts": 4, "num_experts_per_tok": 4, "moe_intermediate_size": 16},
+    "mimo_v2_flash": {
+        **_SLIDING, "n_routed_experts": 4, "num_experts_per_tok": 4, "moe_intermediate_size": 16, "v_head_dim": 6,
+    },
     "minimax_m3_vl_text": {
         "layer_types": ["full_attention", "minimax_m3_sparse"], "num_local_experts": 4, "num_experts_per_tok": 2,
         "index_n_heads": 2, "index_head_dim": 8, "index_block_size": 16, "index_topk_blocks": 2,
@@ -100,6 +104,9 @@ def of(family: str, **options: Any) -> Any:
         for weight in model.parameters():
             if weight.dim() > 1:
                 torch.nn.init.normal_(weight, 0, weight.shape[-1] ** -0.5)
+        for name, weight in model.named_parameters():
+            if name.endswith(".sinks"):  # as far from nothing as a text's tokens are
+                torch.nn.init.normal_(weight, 3, 2)
     if hasattr(model, "generation_config"):
         model.generation_config.eos_token_id, model.generation_config.pad_token_id = None, 0
     return model

@@ -30,9 +30,11 @@ IDS = torch.randint(4, WORDS, (2, LENGTH), generator=torch.Generator().manual_se
 EXACT = (
     "llama", "qwen3", "mistral", "gemma2", "gemma3_text", "gemma4_text", "cohere2", "mixtral", "stablelm",
     "deepseek_v3", "diffllama", "llama4_text", "qwen3_next", "jamba", "lfm2", "gpt2", "codegen", "opt", "bart", "bert",
+    "gpt_oss", "granite_swa", "mimo_v2_flash",
 )  # fmt: skip
 """Grouped queries, windows, capped scores, shared keys, experts, parts of heads that turn, compressed keys with values
-of another width, chunks, linear layers, recurrences, convolutions, learned positions, decoders of encoders' kinds."""
+of another width, chunks, linear layers, recurrences, convolutions, learned positions, decoders of encoders' kinds,
+learned sinks."""
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +81,6 @@ def test_every_block_is_what_the_model_sees(models, family, way):
 REFUSED = {
     "mamba": "No layer of MambaForCausalLM attends",
     "bloom": "cannot be switched",
-    "mimo_v2_flash": "learned attention sinks",
     "deepseek_v32": "work on the mask",
     "doge": "work on the mask",
     "zamba": "shared by several layers",
@@ -103,7 +104,7 @@ def test_heads_are_not_counted_where_a_configuration_does_not_tell_them():
 
 # -- texts side by side ------------------------------------------------------------------------------------------------
 
-ALONE = ("gpt2", "cohere2", "deepseek_v3", "gemma2", "mixtral", "opt")
+ALONE = ("gpt2", "cohere2", "deepseek_v3", "gemma2", "gpt_oss", "mixtral", "opt")
 LEAKING = ("qwen3_next", "jamba", "lfm2", "bart", "roberta")
 
 

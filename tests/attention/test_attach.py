@@ -27,7 +27,6 @@ from transformers import (
     Gemma3ForConditionalGeneration,
     Gemma3TextConfig,
     Gemma3TextModel,
-    GptOssConfig,
     Llama4ForCausalLM,
     Llama4TextConfig,
     LlamaConfig,
@@ -584,19 +583,9 @@ def test_a_model_without_layers_that_attend_is_refused():
     assert model.config._attn_implementation == before
 
 
-def test_a_model_whose_softmax_is_another_is_refused():
-    small = GptOssConfig(
-        vocab_size=32, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, head_dim=8,
-        num_key_value_heads=1, pad_token_id=0, eos_token_id=1, bos_token_id=None, num_local_experts=2,
-    )  # fmt: skip
-    model = AutoModelForCausalLM.from_config(small)
-    with pytest.raises(InputError, match="GptOssForCausalLM has learned attention sinks"), attach(model):
-        pass
-
-
-@pytest.mark.parametrize("name", ["s_aux", "position_bias"])
+@pytest.mark.parametrize("name", ["indices", "position_bias"])
 def test_what_only_the_models_own_softmax_knows_is_refused(model, name):
-    """Sinks and biases are handed to attention by models of many names."""
+    """Choices and biases are handed to attention by models of many names."""
     module = model.model.layers[0].self_attn
     query = torch.zeros(1, 4, 3, 8)
     with attach(model), pytest.raises(InputError, match="no method here computes"):

@@ -25,7 +25,7 @@ def drawn(heads: int, length: int, seed: int = 0) -> torch.Tensor:
 
 
 def here(**more) -> SimpleNamespace:
-    return SimpleNamespace(**{"scale": SCALE, "layer": 0, "memory": None, "softcap": None} | more)
+    return SimpleNamespace(**{"scale": SCALE, "layer": 0, "memory": None, "softcap": None, "sinks": None} | more)
 
 
 def lines_by_hand(q, k, half) -> list[list[float]]:

@@ -40,7 +40,7 @@ def drawn(heads: int, length: int, seed: int = 0) -> Tensor:
 
 
 def where(**more) -> SimpleNamespace:
-    return SimpleNamespace(**{"scale": SCALE, "layer": 0, "memory": {}, "softcap": None} | more)
+    return SimpleNamespace(**{"scale": SCALE, "layer": 0, "memory": {}, "softcap": None, "sinks": None} | more)
 
 
 def tokens(length: int, rows: int = 1, seed: int = 0) -> Tensor:

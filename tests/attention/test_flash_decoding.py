@@ -45,7 +45,7 @@ def test_parts_are_merged_to_the_whole(queries, keys, heads, monkeypatch):
     expected = by_definition(query, key, value, 0.3, causal=False)
     torch.testing.assert_close(output.double(), expected[0], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(sums.double(), expected[1], atol=1e-5, rtol=1e-5)
-    found = last_queries(query, key, value, scale=0.3)
+    found, _ = last_queries(query, key, value, scale=0.3)
     expected = by_definition(query, key, value, 0.3, causal=True)
     torch.testing.assert_close(found.double(), expected[0], atol=1e-5, rtol=1e-5)
     flash_decoding._every_block.cache_clear()

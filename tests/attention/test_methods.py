@@ -57,7 +57,7 @@ def drawn(heads: int, length: int, width: int = 8, seed: int = 0) -> Tensor:
 
 
 def context(layer: int = 0) -> SimpleNamespace:
-    return SimpleNamespace(scale=SCALE, layer=layer, memory=None, softcap=None)
+    return SimpleNamespace(scale=SCALE, layer=layer, memory=None, softcap=None, sinks=None)
 
 
 def small(cls, **options) -> BlockMethod:

@@ -26,7 +26,7 @@ def test_mass_kept_has_every_row_and_bar_of_the_spec(monkeypatch, tmp_path):
         monkeypatch.setattr(module, "shipped_predictor", lambda _: predictor)
     draw = torch.Generator().manual_seed(0)
     q, k = (torch.randn(1, heads, 1024, 8, generator=draw) for heads in (4, 2))
-    context = SimpleNamespace(scale=0.5, layer=3, memory=None, softcap=None, module=SimpleNamespace(config=None))
+    context = SimpleNamespace(scale=0.5, layer=3, memory=None, softcap=None, sinks=None, module=SimpleNamespace(config=None))
     settings = BenchSettings(data=tmp_path, cache=tmp_path, quick=True)
     rows = {row.system: row for row in attention_choice.captured_mass(settings, QWEN, {3: (q, k, context)})}
     named = {name.removeprefix(f"DHSA, {QWEN}, "): row for name, row in rows.items()}
@@ -58,7 +58,7 @@ def drawn_layer(monkeypatch, length: int, seed: int = 0) -> tuple[Any, ...]:
     monkeypatch.setattr(attention_choice, "LENGTH", length)
     draw = torch.Generator().manual_seed(seed)
     q, k, v = (torch.randn(1, heads, length, 8, generator=draw) for heads in (4, 2, 2))
-    return q, k, SimpleNamespace(scale=0.5, layer=3, memory=None, softcap=None), v
+    return q, k, SimpleNamespace(scale=0.5, layer=3, memory=None, softcap=None, sinks=None), v
 
 
 @torch.no_grad()
@@ -129,7 +129,7 @@ def test_memory_is_told_at_both_lengths_with_what_the_paper_says(monkeypatch, tm
 def test_the_output_error_falls_as_more_is_looked_at():
     draw = torch.Generator().manual_seed(0)
     q, k, v = (torch.randn(1, heads, 1024, 8, generator=draw) for heads in (4, 2, 2))
-    context: Any = SimpleNamespace(scale=0.5, layer=0, memory=None, softcap=None)
+    context: Any = SimpleNamespace(scale=0.5, layer=0, memory=None, softcap=None, sinks=None)
     seen = [(q, k, v, context)]
     weights = (q @ k.repeat_interleave(2, 1).mT * 0.5 + torch.full((1024, 1024), -torch.inf).triu(1)).softmax(-1)
     exact = [weights @ v.repeat_interleave(2, 1)]

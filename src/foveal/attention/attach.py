@@ -38,6 +38,7 @@ from foveal.attention.decoders import (
     require_attention,
     require_known,
     require_model,
+    require_sinks,
     require_switched,
     trunk,
 )
@@ -69,10 +70,14 @@ class Context:
     sparse_heads: Tensor | None = None  # (H,) bool, the heads that it may look for; None: all
     memory: dict[int, Any] | None = None  # by layer, what a method keeps from prefill to decoding; gone when detached
     rotation: Rotation | None = None  # for a method that `needs_unrotated`: what queries and keys were not turned by
+    sinks: Tensor | None = None  # the model's, (H,): one more score in each head's softmax, with nothing behind it
 
 
 class AttentionMethod(Protocol):
-    """A way of looking: it sees every layer's attention and may compute it; None leaves it to dense attention."""
+    """A way of looking: it sees every layer's attention and may compute it; None leaves it to dense attention.
+
+    One that computes with `context.sinks` says so by a `takes_sinks` that is true; others are refused on such models.
+    """
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor | None:
         """The output (B, H, Q, D), or None."""
@@ -98,7 +103,15 @@ class Attached:
     rotations: Rotations | None = None  # of the model, if the method turns queries and keys itself
     thread: threading.Thread = field(default_factory=threading.current_thread)
 
-    def context(self, module: nn.Module, heads: int, mask: Mask, scale: float, softcap: float | None) -> Context:
+    def context(
+        self,
+        module: nn.Module,
+        heads: int,
+        mask: Mask,
+        scale: float,
+        softcap: float | None,
+        sinks: Tensor | None = None,
+    ) -> Context:
         """Where a call of `module`, which has so many heads, stands."""
         layer = layer_number(module)
         chosen = None
@@ -107,7 +120,7 @@ class Attached:
             named = self.heads.get(layer, ())
             chosen[slice(None) if named is None else list(named)] = True
         rotation = self.rotations.for_layer(module) if self.rotations else None
-        return Context(layer, module, mask, scale, softcap, self.report, chosen, self.memory, rotation)
+        return Context(layer, module, mask, scale, softcap, self.report, chosen, self.memory, rotation, sinks)
 
     def method_for(self, layer: int) -> AttentionMethod | None:
         """The method, if it is to do this layer."""
@@ -156,8 +169,8 @@ def attach(
     `layers`: those that the method does, the rest stays dense (range(2, 22) leaves out the first two); `heads`: the
     same by head, layer -> heads (None: all). `report` takes in what was looked at; the one made by default is
     `attached.report`. Blocks nest, the inner one counts. With checkpointing, call backward() within the block.
-    InputError: the model's attention cannot be switched, or has sinks of its own, which the kernels here do not
-    compute; or there is no such layer or head.
+    InputError: the model's attention cannot be switched, or has what the method does not compute, as learned sinks; or
+    there is no such layer or head.
     """
     _check(model, method)
     chosen, by_head = layers_of(layers), heads_of(heads)
@@ -199,6 +212,8 @@ def _check(model: Any, method: Any) -> None:
             "foveal.attention.method_by_name('flexprefill') makes one by its name."
         )
     require_attention(model)
+    if any(getattr(part, "sinks", None) is not None for part in model.modules() if hasattr(part, "layer_idx")):
+        require_sinks(model, method)
 
 
 def needs_unrotated(method: AttentionMethod | None) -> bool:
@@ -328,41 +343,54 @@ def _attention(
     dropout: float = 0.0,
     scaling: float | None = None,
     softcap: float | None = None,
+    s_aux: Tensor | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """The output (B, Q, H, D) of a layer."""
+    """The output (B, Q, H, D) of a layer; `s_aux` (H,) is what transformers calls learned sinks."""
     kind = query.device.type
     if kind != "meta" and torch.is_autocast_enabled(kind) and layer_of(key) is None:  # as PyTorch's own attention does
         wanted = torch.get_autocast_dtype(kind)
         q, k, v = (part if part.dtype == torch.float64 else part.to(wanted) for part in (query, key, value))
         with torch.autocast(kind, enabled=False):
-            return _attention(module, q, k, v, attention_mask, dropout, scaling, softcap, **options)
+            return _attention(module, q, k, v, attention_mask, dropout, scaling, softcap, s_aux, **options)
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     require_known(module, options)
     causal = options.get("is_causal")
-    if attention_mask is None and not (getattr(module, "is_causal", True) if causal is None else causal):
+    if (
+        attention_mask is None
+        and s_aux is None
+        and not (getattr(module, "is_causal", True) if causal is None else causal)
+    ):
         return _own(module, query, key, value, None, dropout, scale, options)  # an encoder, as of images: all see all
     mask = _as_mask(attention_mask, query, key, options.get("sliding_window"))
+    plain = softcap is None and s_aux is None
     attached = _attached_to(module, mask)
+    if dropout and (not plain or (attached is not None and attached.method_for(layer_number(module)))):
+        raise InputError(
+            f"{type(module).__name__} drops attention at random ({dropout}), which is not done here. Call "
+            "model.eval(), or set attention_dropout to 0."
+        )
     if attached is not None:
-        context = attached.context(module, query.shape[1], mask, scale, softcap)
-        method = attached.method_for(context.layer)
-        if method is not None and dropout:
-            raise InputError(
-                f"{type(module).__name__} drops attention at random ({dropout}), which no method here does. Call "
-                "model.eval(), or set attention_dropout to 0."
-            )
-        if attached.recorder is not None:
-            record(attached.recorder, method, query, key, context)
-        output = method.attend(query, key, value, context) if method else None
+        context = attached.context(module, query.shape[1], mask, scale, softcap, s_aux)
+        output = _by_method(attached, query, key, value, context)
         if output is not None:
             return output.transpose(1, 2).contiguous(), None
-    if softcap is not None or (not dropout and _is_ours(query, key, mask)):
-        output = dense_attention(query, key, value, mask, scale=scale, softcap=softcap)
+    if not plain or (not dropout and _is_ours(query, key, mask)):
+        output = dense_attention(query, key, value, mask, scale=scale, softcap=softcap, sinks=s_aux)
         return output.transpose(1, 2).contiguous(), None
     if mask.by_position or mask.begins:  # by the model's mask, whatever the module says of itself (BigBird-Pegasus)
         options["is_causal"] = True
     return _own(module, query, key, value, mask.dense, dropout, scale, options)
+
+
+def _by_method(attached: Attached, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor | None:
+    """What the method of this layer makes, after the recorder has looked; None: dense attention."""
+    method = attached.method_for(context.layer)
+    if context.sinks is not None:
+        require_sinks(context.module, method)
+    if attached.recorder is not None:
+        record(attached.recorder, method, query, key, context)
+    return method.attend(query, key, value, context) if method else None
 
 
 _APART = torch.compiler.disable(_attention)  # type: ignore[no-untyped-call]
@@ -403,7 +431,7 @@ def record(recorder: Recorder, method: AttentionMethod | None, query: Tensor, ke
     check_rows(recorder.rows, query)
     seen = method.seen(recorder.rows, context) if method else None
     seen = context.mask.rows(recorder.rows) if seen is None else seen
-    recorder.record(context.layer, query, key, seen, scale=context.scale, softcap=context.softcap)
+    recorder.record(context.layer, query, key, seen, scale=context.scale, softcap=context.softcap, sinks=context.sinks)
 
 
 def _as_mask(given: Mask | Tensor | None, query: Tensor, key: Tensor, window: int | None) -> Mask:

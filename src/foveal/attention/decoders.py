@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 UNKNOWN = {
-    **dict.fromkeys(("s_aux", "sinks"), "learned attention sinks"),
     **dict.fromkeys(("indices", "block_indices"), "a sparse attention of its own"),
     "position_bias": "a learned bias of positions",
 }
@@ -36,10 +35,6 @@ def require_model(asked: str, model: Any) -> None:
 
 def require_attention(model: Any) -> None:
     """InputError: the model's configuration tells that no method can do its attention, or that it has none."""
-    if model.config.model_type == "gpt_oss":
-        raise InputError(
-            f"{type(model).__name__} has learned attention sinks, which no method here computes. Choose another model."
-        )
     kinds = getattr(model.config.get_text_config(), "layer_types", None)
     if kinds and WITHOUT_ATTENTION.issuperset(kinds):
         raise InputError(
@@ -62,6 +57,15 @@ def not_switched(model: Any) -> InputError:
         f"The attention of {type(model).__name__} cannot be switched: its code does not go through transformers' "
         "AttentionInterface. Use a model that does (Llama, Qwen, Gemma, Mistral, …)."
     )
+
+
+def require_sinks(model: Any, method: Any) -> None:
+    """InputError: the model has learned attention sinks, and the method does not compute with them."""
+    if not (method is None or getattr(method, "takes_sinks", False)):
+        raise InputError(
+            f"{type(model).__name__} has learned attention sinks, which {type(method).__name__} does not compute. "
+            "Choose another model, or another method (docs/attention.md)."
+        )
 
 
 def require_known(module: nn.Module, options: Mapping[str, Any]) -> None:

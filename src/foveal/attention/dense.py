@@ -20,7 +20,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from foveal.attention.blocks import Blocks
 from foveal.attention.estimates import capped
 from foveal.attention.flash_decoding import last_queries
-from foveal.attention.kernel import block_attention, native
+from foveal.attention.kernel import block_attention, native, with_sinks
 from foveal.attention.masks import Mask
 
 LEAST, FEWEST = 64, 8
@@ -34,19 +34,28 @@ MEASURED, COSTLIEST = 2048, 10.0
 
 
 def dense_attention(
-    query: Tensor, key: Tensor, value: Tensor, mask: Mask, *, scale: float, softcap: float | None = None
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Mask,
+    *,
+    scale: float,
+    softcap: float | None = None,
+    sinks: Tensor | None = None,
 ) -> Tensor:
-    """The output (B, H, Q, D) of the queries under `mask`; `softcap` as in kernel.py."""
+    """The output (B, H, Q, D) of the queries under `mask`; `softcap` and `sinks` (H,) as in kernel.py."""
     if mask.begins:
         key, value = (part[:, :, : query.shape[2]] for part in (key, value))
         mask = Mask.causal(len(query), query.shape[2], query.shape[2], device=query.device)
+    plain = softcap is None and sinks is None
     if mask.by_position and softcap is None and parts_keys(query, key, mask):
-        return last_queries(query, key, value, scale=scale)
-    if mask.by_position and (softcap is not None or prefers_blocks(query)):
-        return block_attention(query, key, value, dense_blocks(mask), scale=scale, softcap=softcap)[0]
+        return with_sinks(*last_queries(query, key, value, scale=scale), sinks)[0]
+    if mask.by_position and (not plain or prefers_blocks(query)):
+        looked = block_attention(query, key, value, dense_blocks(mask), scale=scale, softcap=softcap)
+        return with_sinks(*looked, sinks)[0]
     seen = mask.dense
-    if softcap is not None:
-        return capped_attention(query, key, value, seen, scale=scale, softcap=softcap)
+    if not plain:
+        return capped_attention(query, key, value, seen, scale=scale, softcap=softcap, sinks=sinks)
     alike = query.shape[2] == 1 if seen is None else tuple(seen.shape[1:]) == (1, query.shape[2], key.shape[2])
     if alike and folds(query, key):
         return _folded(query, key, value, seen, scale)
@@ -62,11 +71,18 @@ def dense_attention(
 
 
 def capped_attention(
-    query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None, *, scale: float, softcap: float | None
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    seen: Tensor | None,
+    *,
+    scale: float,
+    softcap: float | None,
+    sinks: Tensor | None = None,
 ) -> Tensor:
     """Attention by its definition, for a few queries or a mask of the caller's own: `seen` (B, 1, Q, K), bool or added.
 
-    Makes (B, H, Q, K) in float32.
+    `softcap` and `sinks` (H,) as in kernel.py. Makes (B, H, Q, K) in float32.
     """
     group = query.shape[1] // key.shape[1]
     keys, values = (part.float().repeat_interleave(group, 1) for part in (key, value))
@@ -74,7 +90,8 @@ def capped_attention(
     if seen is not None:
         scores = scores.masked_fill(~seen, -torch.inf) if seen.dtype == torch.bool else scores + seen
     nothing = scores.detach().amax(-1, keepdim=True) == -torch.inf
-    return (scores.softmax(-1).masked_fill(nothing, 0.0) @ values).to(query.dtype)
+    output = (scores.softmax(-1).masked_fill(nothing, 0.0) @ values).to(query.dtype)
+    return output if sinks is None else with_sinks(output, scores.logsumexp(-1), sinks)[0]
 
 
 def prefers_blocks(query: Tensor) -> bool:

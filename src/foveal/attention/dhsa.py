@@ -257,7 +257,8 @@ class DHSA(BlockMethod):
         if held is None:
             return None
         runs, count = self.step_keys(query, key, held, budget)
-        return nearest_attention(query, key, value, runs, count=count, scale=context.scale, softcap=context.softcap)
+        how: dict[str, Any] = {"scale": context.scale, "softcap": context.softcap, "sinks": context.sinks}
+        return nearest_attention(query, key, value, runs, count=count, **how)
 
     def step_keys(self, query: Tensor, key: Tensor, held: Held, budget: int) -> tuple[Runs, int]:
         """The keys that a step compares with its query, and how many of the nearest it attends."""

@@ -1,7 +1,7 @@
 """A few queries over many keys, on a processor: the keys are parted over its threads, and what the parts find is merged
 by its log-sum-exp (Flash-Decoding, Dao et al., 2023).
 
-    output = last_queries(q, k, v, scale=scale)           # decoding, or a question behind a long text that is kept
+    output, log_sum_exp = last_queries(q, k, v, scale=scale)   # decoding, or a question behind a long text that is kept
 
 PyTorch's attention has nothing to divide there but heads, and goes through shared keys once for each of them. Here the
 heads that share keys are rows of one, and the parts of the keys rows of a batch, so that each key is read once.
@@ -24,13 +24,13 @@ ROWS, PART = 256, 2048
 """Most rows of one query block; keys of a part, about."""
 
 
-def last_queries(query: Tensor, key: Tensor, value: Tensor, *, scale: float) -> Tensor:
-    """The output of queries that are the last of the keys, each of which sees what came before and itself."""
+def last_queries(query: Tensor, key: Tensor, value: Tensor, *, scale: float) -> tuple[Tensor, Tensor]:
+    """Output and log-sum-exp of queries that are the last of the keys: each sees what came before it, and itself."""
     queries = query.shape[2]
     before = key.shape[2] - queries
     own = torch.ones(queries, queries, dtype=torch.bool, device=query.device).tril()
     near = within(query, key[:, :, before:], value[:, :, before:], own, scale=scale)
-    return merge([every_key(query, key[:, :, :before], value[:, :, :before], scale=scale), near])[0]
+    return merge([every_key(query, key[:, :, :before], value[:, :, :before], scale=scale), near])
 
 
 def every_key(query: Tensor, key: Tensor, value: Tensor, *, scale: float) -> tuple[Tensor, Tensor]:

@@ -76,6 +76,7 @@ class HeadCache:
     floor: float = 0.2  # headkv: share of the budget that heads get whatever their score
     scores: HeadScores | None = None  # of the model's heads; snapkv and streaming need none
     name: ClassVar[str] = "head-cache"
+    takes_sinks: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """InputError: a value out of its range. UnknownName: no such policy."""

@@ -27,7 +27,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
@@ -92,6 +92,8 @@ class Run:
 class CopyWatch:
     """An `AttentionMethod` that leaves attention dense and notes, for one query, the key each head looks at most."""
 
+    takes_sinks: ClassVar[bool] = True  # which key is looked at most does not change by them
+
     def __init__(self, layers: Sequence[int]) -> None:
         """Watch `layers`."""
         self.layers = frozenset(layers)
@@ -129,6 +131,7 @@ class CopyWatch:
 class PaidWatch(CopyWatch):
     """As `CopyWatch`; it notes the best `most` places of each head, and what it pays to them."""
 
+    takes_sinks = False
     most = 1
 
     def note(self, layer: int, scores: Tensor, offset: int) -> None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from foveal.attention.kernel import merge
+from foveal.attention.kernel import merge, with_sinks
 from foveal.attention.memory_parts import Part, Scores, Window, exact
 from foveal.attention.owned_layers import OwnedLayer, Turn
 from foveal.attention.rows import Rows
@@ -68,8 +68,8 @@ class Store:
         none = self.keys[:, :0]
         self.window = Window(none, self.values[:, :0], 0)
 
-    def attend(self, queries: Tensor, scores: Scores) -> Tensor:
-        """The output (S, Q, D) of the queries (S, Q, D) of the heads that share this one."""
+    def attend(self, queries: Tensor, scores: Scores, sinks: Tensor | None = None) -> Tensor:
+        """The output (S, Q, D) of the queries (S, Q, D) of the heads that share this one; `sinks` (S,) are theirs."""
         share, each, width = queries.shape
         parts: list[Part] = []
         if self.keys.shape[1]:
@@ -82,7 +82,7 @@ class Store:
             key, value, count = self.compensation
             mass = scores(queries.float() @ key) + math.log(count)
             parts.append((value.expand(share, each, -1), mass))
-        return merge(parts)[0]
+        return with_sinks(*merge(parts), sinks)[0]
 
     def append(self, keys: Tensor, values: Tensor) -> None:
         """Take in new tokens (N, D)."""
@@ -193,10 +193,11 @@ class HeadLayer(OwnedLayer):  # type: ignore[no-untyped-call]
         self._fresh = None
         scores = Scores(context.scale, context.softcap)
         asked = query[0].view(len(self.stores), -1, query.shape[2], query.shape[3])
+        share = [None] * len(self.stores) if context.sinks is None else context.sinks.view(len(self.stores), -1)
         outputs = []
-        for store, own, key, value in zip(self.stores, asked, keys[0], values[0], strict=True):
+        for store, own, key, value, sinks in zip(self.stores, asked, keys[0], values[0], share, strict=True):
             store.append(key, value)
-            outputs.append(store.attend(own, scores))
+            outputs.append(store.attend(own, scores, sinks))
             store.roll()
         return torch.cat(outputs)[None].to(query.dtype)
 

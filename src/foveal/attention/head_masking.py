@@ -16,7 +16,7 @@ Source    Wu et al., ICLR 2025 (arXiv 2404.15574), section 4
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
@@ -37,6 +37,8 @@ class MaskHeads:
     `heads`: (layer, head), both from 0. Wu et al., ICLR 2025 (arXiv 2404.15574), section 4.
     """
 
+    takes_sinks: ClassVar[bool] = True
+
     def __init__(self, heads: Iterable[Head], *, mode: str = "zero", phase: str = "all") -> None:
         """InputError: no such mode or phase. A head that the model does not have is an error when it is run."""
         if mode not in MODES or phase not in PHASES:
@@ -56,7 +58,8 @@ class MaskHeads:
         if self.mode == "uniform":
             query = query.clone()
             query[:, masked] = 0
-        output = dense_attention(query, key, value, context.mask, scale=context.scale, softcap=context.softcap)
+        how: dict[str, Any] = {"scale": context.scale, "softcap": context.softcap, "sinks": context.sinks}
+        output = dense_attention(query, key, value, context.mask, **how)
         if self.mode == "zero":
             output = output.clone()
             output[:, masked] = 0

@@ -78,6 +78,19 @@ def merge(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     return torch.as_tensor(output).to(parts[0][0].dtype), total
 
 
+def with_sinks(output: Tensor, sums: Tensor, sinks: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Output (…, H, Q, E) and log-sum-exp (…, H, Q) of a softmax in whose denominator stands, for each head, one more.
+
+    `sinks` (H,) are its scores, learned, as gpt-oss has them; nothing is behind it, so what goes there is lost. None:
+    the model has none.
+    """
+    if sinks is None:
+        return output, sums
+    score = sinks.float()[:, None]
+    kept = (sums - score).sigmoid()
+    return (output.float() * kept[..., None]).to(output.dtype), torch.logaddexp(sums, score)
+
+
 def _some(sums: Tensor) -> Tensor:
     """Log-sum-exps, 0 for those of nothing, of which -inf then is a share of 0; what is no number stays so."""
     return sums.masked_fill(sums == -math.inf, 0.0)

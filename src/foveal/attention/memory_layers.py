@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from foveal.attention.kernel import merge
+from foveal.attention.kernel import merge, with_sinks
 from foveal.attention.key_index import INDEXES, every_product
 from foveal.attention.later_queries import later_queries
 from foveal.attention.memory_parts import Hidden, Part, Scores, Tail, Window, exact, read_found
@@ -244,15 +244,16 @@ class MemoryLayer(OwnedLayer):  # type: ignore[no-untyped-call]
             )
         queries, keys, values = (part.cpu() for part in (query, *self._new))
         self._new = None
-        scores = Scores(context.scale, context.softcap)
+        scores, sinks = Scores(context.scale, context.softcap), context.sinks
+        sinks = None if sinks is None else sinks.detach().cpu()
         rows = []
         for number, one in enumerate(self.sequences):
             one.window.append(keys[number], values[number])
-            rows.append(self._answer(one, queries[number], scores))
+            rows.append(self._answer(one, queries[number], scores, sinks))
         return torch.stack(rows).to(query.device, query.dtype)
 
-    def _answer(self, one: Parts, queries: Tensor, scores: Scores) -> Tensor:
-        seen = one.window.attend(queries, scores)
+    def _answer(self, one: Parts, queries: Tensor, scores: Scores, sinks: Tensor | None) -> Tensor:
+        seen = with_sinks(*one.window.attend(queries, scores), sinks)  # once: all that is merged with it counts them
         if one.hidden is None:
             self._watch(one, queries, None, seen[1], scores)
             return seen[0]

@@ -29,7 +29,7 @@ from torch import Tensor
 from foveal.attention.blocks import BLOCK, Blocks
 from foveal.attention.dense import cost_of_blocks, dense_attention
 from foveal.attention.estimates import block_means, check_finite, check_pair
-from foveal.attention.kernel import block_attention
+from foveal.attention.kernel import block_attention, with_sinks
 from foveal.attention.masks import Mask
 from foveal.errors import InputError
 
@@ -50,6 +50,7 @@ class BlockMethod(ABC):
     query_block: int = BLOCK
     key_block: int = BLOCK
     name: ClassVar[str] = ""
+    takes_sinks: ClassVar[bool] = True
     least: int = 2 * BLOCK
     """Keys below which dense attention runs."""
 
@@ -151,7 +152,7 @@ class BlockMethod(ABC):
         if output is None or context.sparse_heads is None:
             return output
         mask = Mask.causal(len(query), 1, key.shape[2], device=query.device)
-        exact = dense_attention(query, key, value, mask, scale=context.scale, softcap=context.softcap)
+        exact = _densely(query, key, value, mask, context)
         return torch.where(context.sparse_heads.to(query.device)[None, :, None, None], output, exact)
 
     def _each(self, query: Tensor, key: Tensor, value: Tensor, real: Tensor, context: Context) -> Tensor:
@@ -212,16 +213,21 @@ class BlockMethod(ABC):
                 seconds=took,
                 softcap=context.softcap,
             )
-        return output[:, :, lead:]
+        return with_sinks(output, sums, context.sinks)[0][:, :, lead:]
 
     def _dense(self, query: Tensor, key: Tensor, value: Tensor, context: Context, spent: float) -> Tensor:
         """The output over everything, after `spent` seconds of choosing in vain."""
         begun = time.perf_counter()
         mask = Mask.causal(len(query), query.shape[2], key.shape[2], device=query.device)
-        output = dense_attention(query, key, value, mask, scale=context.scale, softcap=context.softcap)
+        output = _densely(query, key, value, mask, context)
         if context.report is not None:
             context.report.add_dense(context.layer, query, key, seconds=(spent, time.perf_counter() - begun))
         return output
+
+
+def _densely(query: Tensor, key: Tensor, value: Tensor, mask: Mask, context: Context) -> Tensor:
+    """What the model itself computes."""
+    return dense_attention(query, key, value, mask, scale=context.scale, softcap=context.softcap, sinks=context.sinks)
 
 
 def pays(blocks: Blocks, query: Tensor) -> bool:

@@ -59,9 +59,19 @@ class Runs:
 
 
 def nearest_attention(
-    query: Tensor, key: Tensor, value: Tensor, runs: Runs, *, count: int, scale: float, softcap: float | None = None
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    runs: Runs,
+    *,
+    count: int,
+    scale: float,
+    softcap: float | None = None,
+    sinks: Tensor | None = None,
 ) -> Tensor:
     """The output (1, H, 1, v) over the `count` listed keys with the largest products; of equal ones the first listed.
+
+    `sinks` (H,) are the model's, as in kernel.py; with them keys are gathered.
 
     InputError: keys or values of other shapes, more than one text or query, runs of other heads or keys, none or more
     keys than are listed.
@@ -78,14 +88,22 @@ def nearest_attention(
             f"{count} nearest of {listed} keys were asked for by queries {tuple(query.shape)}; it needs one query of "
             "one text (1, H, 1, d), runs for each of its heads, and at least one key, at most those listed."
         )
-    found = library(SOURCE) if serves(query, key, value) else None
+    found = library(SOURCE) if sinks is None and serves(query, key, value) else None
     if found is not None:
         return _native(found, (query, key, value), runs, (listed, count), scale, softcap)
-    return plain(query, key, value, runs, count=count, scale=scale, softcap=softcap)
+    return plain(query, key, value, runs, count=count, scale=scale, softcap=softcap, sinks=sinks)
 
 
 def plain(
-    query: Tensor, key: Tensor, value: Tensor, runs: Runs, *, count: int, scale: float, softcap: float | None = None
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    runs: Runs,
+    *,
+    count: int,
+    scale: float,
+    softcap: float | None = None,
+    sinks: Tensor | None = None,
 ) -> Tensor:
     """As `nearest_attention`, of gathered keys: the fall-back."""
     if not runs.within(key.shape[2]):
@@ -97,8 +115,8 @@ def plain(
         scores = torch.einsum("hcd,hd->hc", key[0][own, places].float(), query[0, :, 0].float())
         places = places[heads, scores.sort(dim=1, descending=True, stable=True).indices[:, :count]]
     keys, values = key[0][own, places][None], value[0][own, places][None]
-    if softcap is not None:
-        return capped_attention(query, keys, values, None, scale=scale, softcap=softcap)
+    if softcap is not None or sinks is not None:
+        return capped_attention(query, keys, values, None, scale=scale, softcap=softcap, sinks=sinks)
     return scaled_dot_product_attention(query, keys, values, scale=scale)
 
 

@@ -127,6 +127,7 @@ class _FirstUse:
 
     def __init__(self, method: AttentionMethod, tokens: int) -> None:
         self.method, self.tokens, self.used = method, tokens, False
+        self.takes_sinks = bool(getattr(method, "takes_sinks", False))
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> None:
         if not self.used and not context.mask.slides:

@@ -28,7 +28,8 @@ class DeepestLayerDone(Exception):
 class Recorder:
     """Keeps the rows that were asked for of one forward pass.
 
-    Afterwards `attention[layer]` holds them: (B, heads asked for, rows, keys) float32, each row summing to 1.
+    Afterwards `attention[layer]` holds them: (B, heads asked for, rows, keys) float32, each row summing to 1 (to less
+    where the model has learned sinks).
     """
 
     def __init__(
@@ -57,10 +58,19 @@ class Recorder:
         self._deepest = max(self.heads) if stop else None
 
     def record(
-        self, layer: int, query: Tensor, key: Tensor, seen: Tensor, *, scale: float, softcap: float | None = None
+        self,
+        layer: int,
+        query: Tensor,
+        key: Tensor,
+        seen: Tensor,
+        *,
+        scale: float,
+        softcap: float | None = None,
+        sinks: Tensor | None = None,
     ) -> None:
         """Keep the rows of `layer`; `seen` (B, 1, R, K) is True where a row may look."""
-        weights = attention_rows(query, key, self.rows, seen, scale=scale, heads=self.heads[layer], softcap=softcap)
+        heads = self.heads[layer]
+        weights = attention_rows(query, key, self.rows, seen, scale=scale, heads=heads, softcap=softcap, sinks=sinks)
         self.attention[layer] = self._reduce(layer, weights) if self._reduce else weights
         if layer == self._deepest:
             raise DeepestLayerDone
@@ -85,10 +95,12 @@ def attention_rows(
     scale: float,
     heads: Sequence[int] | None = None,
     softcap: float | None = None,
+    sinks: Tensor | None = None,
 ) -> Tensor:
     """The softmax attention of the queries `rows` (B, R) over all keys: (B, heads, R, K) float32.
 
-    `seen` (B or 1, 1, R, K) bool; `heads`: query heads in the order wanted, None for all. InputError: no such head or
+    `seen` (B or 1, 1, R, K) bool; `heads`: query heads in the order wanted, None for all; `sinks` (H,): the model's, as
+    in kernel.py. InputError: no such head or
     row.
     """
     check_rows(rows, query)
@@ -105,4 +117,8 @@ def attention_rows(
     else:
         of_group = [head * groups // count for head in chosen]
         logits = asked[:, list(chosen)] @ key[:, of_group].float().transpose(-1, -2)
-    return capped(logits, softcap).masked_fill_(~seen, float("-inf")).softmax(-1)
+    scores = capped(logits, softcap).masked_fill_(~seen, float("-inf"))
+    if sinks is None:
+        return scores.softmax(-1)
+    lost = sinks.float()[list(chosen), None, None].expand(*scores.shape[:-1], 1)
+    return torch.cat([scores, lost], -1).softmax(-1)[..., :-1]

@@ -81,6 +81,7 @@ class RetrievalAttention:
     from_layer: int = 0  # layers before it look at everything
     pyramid: float = 1.0  # times that the last layer's top_k goes into the mean, which is `top_k`; 1: all alike
     name: ClassVar[str] = "retrieval"
+    takes_sinks: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """InputError: a value out of its range. UnknownName: no index is called that."""

@@ -58,6 +58,11 @@ class SharedPrefix:
         self._seen: dict[int | None, Tensor] = {}
 
     @property
+    def takes_sinks(self) -> bool:
+        """Whether the texts' method does."""
+        return self.method is None or bool(getattr(self.method, "takes_sinks", False))
+
+    @property
     def positions(self) -> Tensor:
         """The position of every token (B, N + T), for the rotary embedding."""
         text = torch.arange(self.padded, device=self.lengths.device).expand(len(self.lengths), -1)
@@ -74,12 +79,12 @@ class SharedPrefix:
         n, window = self.padded, context.mask.window
         mask = Mask.causal(len(self.lengths), n, n, window=window, device=query.device)
         of_text = query[:, :, :n], key[:, :, :n], value[:, :, :n]
+        how: dict[str, Any] = {"scale": context.scale, "softcap": context.softcap, "sinks": context.sinks}
         text = self.method.attend(*of_text, replace(context, mask=self._padded(mask))) if self.method else None
         if text is None:
-            text = dense_attention(*of_text, mask, scale=context.scale, softcap=context.softcap)
-        if context.softcap is not None:
-            seen = self._tail(window)
-            tail = capped_attention(query[:, :, n:], key, value, seen, scale=context.scale, softcap=context.softcap)
+            text = dense_attention(*of_text, mask, **how)
+        if context.softcap is not None or context.sinks is not None:
+            tail = capped_attention(query[:, :, n:], key, value, self._tail(window), **how)
             return torch.cat([text, tail], dim=2)
         tail = scaled_dot_product_attention(
             query[:, :, n:], key, value, attn_mask=self._tail(window), scale=context.scale, enable_gqa=True

@@ -100,12 +100,18 @@ class Enough(Exception):
 
 @dataclass(frozen=True)
 class Rule:
-    """What a layer wants: its number, window, scale of the products, and cap of the scores."""
+    """What a layer wants: its number, window, scale of the products, cap of the scores, and learned sinks (H,)."""
 
     layer: int
     window: int | None
     scale: float
     softcap: float | None = None
+    sinks: Tensor | None = None
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """What attention is told besides queries, keys, values and what is seen."""
+        return {"scale": self.scale, "softcap": self.softcap, "sinks": self.sinks}
 
 
 class Looking:
@@ -145,7 +151,7 @@ class Looking:
         if not count:
             return query
         mask = Mask.causal(1, count, count, window=self.rule.window, device=query.device)
-        return dense_attention(query, key, value, mask, scale=self.rule.scale, softcap=self.rule.softcap)
+        return dense_attention(query, key, value, mask, **self.rule.how)
 
     def _documents(self, number: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         group, before = self.plan.groups[number], self._keys[0].shape[2]
@@ -155,21 +161,19 @@ class Looking:
             for shared, own in ((self._keys, key), (self._values, value))
         )
         mask = group.mask(before, self.rule.window, query.device)
-        return group.joined(
-            dense_attention(query, keys, values, mask, scale=self.rule.scale, softcap=self.rule.softcap)
-        )
+        return group.joined(dense_attention(query, keys, values, mask, **self.rule.how))
 
     def _tail(self, query: Tensor, key: Tensor, value: Tensor, before: Tensor) -> Tensor:
         plan, rule = self.plan, self.rule
         seen = plan.seen(rule.window)
-        plain = rule.window is None and rule.softcap is None
-        if plain and before.shape[2] >= LONG and suits_blocks(query):
+        plain = rule.softcap is None and rule.sinks is None
+        if plain and rule.window is None and before.shape[2] >= LONG and suits_blocks(query):
             far = every_key(query, before, joined(self._values), scale=rule.scale)
             near = within(query, key, value, seen[..., plan.before :], scale=rule.scale)
             return merge([far, near])[0]
         keys, values = torch.cat([before, key], 2), torch.cat([*self._values, value], 2)
-        if rule.softcap is not None:
-            return capped_attention(query, keys, values, seen, scale=rule.scale, softcap=rule.softcap)
+        if not plain:
+            return capped_attention(query, keys, values, seen, **rule.how)
         shared = query.shape[1] != keys.shape[1]
         return scaled_dot_product_attention(query, keys, values, attn_mask=seen, scale=rule.scale, enable_gqa=shared)
 
@@ -239,6 +243,8 @@ def _through(layer: Layer, state: Tensor, turn: tuple[Tensor, Tensor], looking: 
 class _Packed:
     """The same as an `AttentionMethod`, for transformers."""
 
+    takes_sinks = True
+
     def __init__(self, plan: Plan, found: Found, cancel: Cancel | None = None) -> None:
         self.plan, self.found, self.cancel = plan, found, cancel
 
@@ -246,7 +252,7 @@ class _Packed:
         """The output (1, H, T, D). Enough: the deepest layer that is asked for has said all."""
         if self.cancel:
             self.cancel.check()
-        rule = Rule(context.layer, context.mask.window, context.scale, context.softcap)
+        rule = Rule(context.layer, context.mask.window, context.scale, context.softcap, context.sinks)
         looking, parts = Looking(self.plan, rule, self.found), self.plan.slices()
         outputs = []
         for number, part in enumerate(parts):
