@@ -217,7 +217,10 @@ def test_a_step_over_chosen_chunks_counts_them(model):
     expected = logits(model, input_ids=IDS)[:, -1]
 
     def last(budget: int) -> Tensor:
-        method, cache = DHSA(boundaries="fixed", budget=budget, sink=8, local=8, sparse_decode=True), DynamicCache(config=model.config)
+        method, cache = (
+            DHSA(boundaries="fixed", budget=budget, sink=8, local=8, sparse_decode=True),
+            DynamicCache(config=model.config),
+        )
         with attach(model, method):
             logits(model, input_ids=IDS[:, :-1], **{CACHE: cache})
             return logits(model, input_ids=IDS[:, -1:], **{CACHE: cache})[:, -1]
