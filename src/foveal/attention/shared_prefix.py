@@ -157,7 +157,7 @@ def _reads_alike(model: Any) -> bool:
     modes = [(part, part.training) for part in model.modules()]
     model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(model.device.type, enabled=False):  # a training's products are rounded
             with attach(model, layout):
                 together = trunk(model)(input_ids=ids, position_ids=layout.positions, use_cache=False)
             with attach(model):
