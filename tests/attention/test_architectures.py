@@ -15,12 +15,23 @@ from tiny import CACHE, byte_tokenizer
 from transformers import DynamicCache, RwkvConfig
 from transformers.models.mllama.configuration_mllama import MllamaTextConfig
 
-from foveal.attention import BlockTopK, Dense, LandmarkModel, Recorder, SharedPrefix, attach, watch
+from foveal.attention import (
+    BlockTopK,
+    Dense,
+    LandmarkModel,
+    LongHeads,
+    Recorder,
+    SharedPrefix,
+    attach,
+    shared_prefix,
+    watch,
+)
 from foveal.attention.choices import check_choice
 from foveal.attention.decoders import trunk
 from foveal.attention.head_gates import GateSettings, train_gates
 from foveal.attention.memory_decoding import MethodDecoder
 from foveal.attention.profiles import kv_heads, last_layer, whole_layers
+from foveal.attention.shared_prefix import require_side_by_side
 from foveal.errors import InputError
 from foveal.models.language import LanguageModel
 
@@ -81,6 +92,7 @@ def test_every_block_is_what_the_model_sees(models, family, way):
 REFUSED = {
     "mamba": "No layer of MambaForCausalLM attends",
     "bloom": "cannot be switched",
+    "deepseek_v4": "puts compressed keys of its own",
     "deepseek_v32": "work on the mask",
     "doge": "work on the mask",
     "zamba": "shared by several layers",
@@ -95,6 +107,16 @@ def test_what_cannot_be_done_is_said_and_leaves_the_model_as_it_was(models, fami
         read(model, input_ids=IDS)
     assert model.config._attn_implementation == before
     assert torch.equal(read(model, input_ids=IDS), expected)
+
+
+def test_queries_that_change_after_they_are_turned_are_not_turned_anew():
+    """Dory scales each number of a query behind the turn; one that has learnt nothing scales all alike."""
+    model = of("dory")
+    with torch.no_grad():
+        for layer in model.model.layers:
+            layer.self_attn.sqk.mul_(torch.linspace(0.5, 1.5, layer.self_attn.sqk.numel()).view_as(layer.self_attn.sqk))
+    with pytest.raises(InputError, match="or changes them after that"), attach(model, LongHeads(chunk_size=16)):
+        read(model, input_ids=IDS)
 
 
 def test_heads_are_not_counted_where_a_configuration_does_not_tell_them():
@@ -122,6 +144,20 @@ def test_a_question_among_others_looks_as_if_it_were_alone(models, family):
     for layer, paid in together.items():
         found = torch.cat([paid[..., :20], paid[..., 32:]], -1)
         torch.testing.assert_close(found, alone[layer], rtol=1e-4, atol=1e-5)
+
+
+def test_a_model_is_tried_in_its_own_precision(monkeypatch):
+    """Within a training in mixed precision its products are rounded, so that the two ways differ by a hundredth."""
+    rounded = []
+
+    def noted(model):
+        rounded.append(torch.is_autocast_enabled("cpu"))
+        return trunk(model)
+
+    monkeypatch.setattr(shared_prefix, "trunk", noted)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        require_side_by_side(of("mixtral"), "BlockRank")
+    assert rounded == [False, False]
 
 
 @pytest.mark.parametrize("family", LEAKING)
@@ -179,7 +215,7 @@ def test_a_trunk_is_no_model_with_a_head(models):
     model = models("llama4_text")
     assert model.base_model is model
     with torch.inference_mode():
-        assert trunk(model)(input_ids=IDS[:, :5]).last_hidden_state.shape == (2, 5, 16)
+        assert trunk(model)(input_ids=IDS[:, :5]).last_hidden_state.shape == (2, 5, model.config.hidden_size)
 
 
 def test_layers_that_look_at_images_are_not_counted_among_those_that_see_the_text():

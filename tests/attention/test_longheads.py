@@ -496,7 +496,7 @@ def test_models_that_turn_only_some_layers_are_refused(made):
     """Their configuration does not say so; their keys do."""
     model = made().eval()
     before = model(input_ids=IDS % 200).logits
-    with pytest.raises(InputError, match="turns the keys of its layers 1 not at all"), attach(model, SMALL):
+    with pytest.raises(InputError, match="turns queries and keys of its layers 1 not at all"), attach(model, SMALL):
         pass
     assert torch.equal(model(input_ids=IDS % 200).logits, before)
 

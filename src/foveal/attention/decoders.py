@@ -35,6 +35,11 @@ def require_model(asked: str, model: Any) -> None:
 
 def require_attention(model: Any) -> None:
     """InputError: the model's configuration tells that no method can do its attention, or that it has none."""
+    if any(getattr(part, "compressor", None) is not None for part in model.modules() if hasattr(part, "layer_idx")):
+        raise InputError(
+            f"{type(model).__name__} puts compressed keys of its own behind a text's, which no method here computes. "
+            "Choose another model."
+        )
     kinds = getattr(model.config.get_text_config(), "layer_types", None)
     if kinds and WITHOUT_ATTENTION.issuperset(kinds):
         raise InputError(

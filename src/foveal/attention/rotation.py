@@ -159,7 +159,7 @@ def _found(model: Any, reach: int) -> Rotations:
             f"{name} has {len(owners)} sets of rotary positions that can be taken in hand; one is needed. Choose a "
             "model with RoPE, such as Llama, Qwen or Gemma."
         )
-    if not all(getattr(config, "no_rope_layers", None) or [1]) or getattr(config, "qk_rope_head_dim", None):
+    if not all(getattr(config, "no_rope_layers", None) or [1]) or _parts_keys(config):
         raise InputError(f"{name} turns only some of its layers, or parts of its keys apart. Choose another model.")
     owner, module = owners[0]
     own = getattr(sys.modules[type(owner).__module__], "apply_rotary_pos_emb", None)
@@ -171,14 +171,24 @@ def _found(model: Any, reach: int) -> Rotations:
     return found
 
 
-class _Keys:
-    """Takes down the keys of each layer, and looks at nothing: no layer's keys then depend on how another turns."""
+def _parts_keys(config: Any) -> bool:
+    """Whether a part of each key is turned apart from the rest (DeepSeek), in some layers or all."""
+    try:
+        return bool(getattr(config, "qk_rope_head_dim", None))
+    except RuntimeError:  # to ask for what differs by layer
+        return True
+
+
+class _Seen:
+    """Takes down the queries and keys of each layer, and looks at nothing: none then depends on how another turns."""
+
+    takes_sinks = True
 
     def __init__(self) -> None:
-        self.of: dict[int, tuple[Any, Tensor]] = {}
+        self.of: dict[int, tuple[Any, Tensor, Tensor]] = {}
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor:
-        self.of[context.layer] = context.module, key
+        self.of[context.layer] = context.module, query, key
         return query.new_zeros(*query.shape[:3], value.shape[3])
 
     def seen(self, rows: Tensor, context: Context) -> None:  # noqa: ARG002
@@ -186,17 +196,17 @@ class _Keys:
 
 
 def _check_layers(model: Any, rotations: Rotations) -> None:
-    """InputError: layers that do not turn their keys, or in a way of their own."""
+    """InputError: layers that do not turn queries and keys, or in a way of their own, or change them after that."""
     from foveal.attention.attach import attach  # which needs this module
 
-    thread, theirs, plain = threading.current_thread(), _Keys(), _Keys()
+    thread, theirs, plain = threading.current_thread(), _Seen(), _Seen()
     ids = torch.arange(SAMPLE, device=model.device)[None] % model.config.get_text_config().vocab_size
 
     def still(module: Any, arguments: Any, angles: Any) -> Any:  # noqa: ARG001
         return unturned(angles) if threading.current_thread() is thread else angles
 
-    def read(keys: _Keys) -> None:
-        with torch.no_grad(), attach(model, keys):
+    def read(seen: _Seen) -> None:
+        with torch.no_grad(), attach(model, seen):
             trunk(model)(input_ids=ids, use_cache=False)
 
     modes = [(part, part.training) for part in model.modules()]
@@ -212,17 +222,22 @@ def _check_layers(model: Any, rotations: Rotations) -> None:
         for part, training in modes:
             part.training = training
     others = []
-    for layer, (module, turned) in theirs.of.items():
+    for layer, (module, *turned) in theirs.of.items():
         rotation = rotations.for_layer(module)
-        key = plain.of[layer][1]
-        ours = rotation(key, torch.arange(SAMPLE, device=key.device)).float() * rotation.length
-        if not float((ours - turned.float()).norm()) <= CLOSE * float(turned.float().norm()):
+        if not all(_turns(rotation, one, own) for one, own in zip(plain.of[layer][1:], turned, strict=True)):
             others.append(layer)
     if others:
         raise InputError(
-            f"{type(model).__name__} turns the keys of its layers {', '.join(map(str, sorted(others)))} not at all, or "
-            "otherwise than the rest. Choose a model that turns all alike, such as Llama or Qwen."
+            f"{type(model).__name__} turns queries and keys of its layers {', '.join(map(str, sorted(others)))} not at "
+            "all, or otherwise than the rest, or changes them after that. Choose a model that turns all alike, such as "
+            "Llama or Qwen."
         )
+
+
+def _turns(rotation: Rotation, plain: Tensor, turned: Tensor) -> bool:
+    """Whether it makes of a layer's queries or keys what the model does."""
+    ours = rotation(plain, torch.arange(SAMPLE, device=plain.device)).float() * rotation.length
+    return float((ours - turned.float()).norm()) <= CLOSE * float(turned.float().norm())
 
 
 def _tried(name: str, module: Any, kind: str, own: Any, reach: int) -> Rotation:
