@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from foveal.text.headings import find_headings
 from foveal.text.pdf import read_pdf
-from foveal.text.pdf_code import Code, fenced, typed
+from foveal.text.pdf_blocks import fenced
+from foveal.text.pdf_code import Code, typed
 from foveal.text.pdf_headings import Typed
 
 PROSE = "The fovea is the small part of the retina that sees sharply, and the eye turns it to what matters most. "

@@ -4,6 +4,7 @@ Text      in the order in which the file holds it, or column by column where tha
           where lines run from top to bottom (`pdf_vertical.py`); put together by `pdf_lines.py`; notes and figures
           beside the sentences that they interrupt (`pdf_flow.py`)
 Headings  by the outline and by the letters' size and weight (`pdf_headings.py`), marked as in Markdown
+Tables    as tables of Markdown, told by where words stand and by ruled lines (`pdf_tables.py`)
 Forms     what was filled in, or typed upon a page, is read where it stands (`pdf_forms.py`)
 Pages     `pages[i]` is the offset at which page i + 1 begins; a page without text begins where the next one does
 Title     from the file's properties where these name a title, else the largest line of the first page
@@ -20,12 +21,12 @@ import logging
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
-from itertools import chain, islice, pairwise
+from functools import cache, partial
+from itertools import islice, pairwise
 from typing import Any
 
 from foveal.errors import UnreadableSource
@@ -36,10 +37,14 @@ from foveal.text.pdf_columns import WIDE, Box, in_columns
 from foveal.text.pdf_flow import SMALLER, flowing
 from foveal.text.pdf_forms import beside, page_of
 from foveal.text.pdf_headings import MOST_CELLS, Bookmark, Line, Typed, marked
-from foveal.text.pdf_letters import boxes, look, origins, widths
+from foveal.text.pdf_letters import boxes, is_bold, look, origins, widths
 from foveal.text.pdf_lines import RUNNING, joined
 from foveal.text.pdf_raised import Look, goes_on, with_raised
 from foveal.text.pdf_scans import drawn, with_scans
+from foveal.text.pdf_table import Table
+from foveal.text.pdf_table_rules import rules_of
+from foveal.text.pdf_table_words import Letters, Place
+from foveal.text.pdf_tables import tables_in, without_tables
 from foveal.text.pdf_title import first_line, largest_line, largest_of, sane
 from foveal.text.pdf_vertical import in_vertical_lines
 from foveal.text.plain import storable
@@ -112,9 +117,10 @@ def read_pdf(
         drawing = partial(_drawn, content, name)
         lines, read, failed = with_scans(lines, pictures, content, drawing, recognition=recognition, on_page=on_scan)
         if 1 in read:
-            largest = largest_line([(line.text, line.size) for line in lines[0]])
+            largest = largest_line([(line.text, line.size) for line in lines[0] if not line.table])
     plain, codes = without_code(lines)
-    text, offsets = joined(marked(flowing(plain), outline), codes)
+    plain, tables = without_tables(plain, len(codes))
+    text, offsets = joined(marked(flowing(plain), outline), [*codes, *tables])
     missed = [number for number in pictures if number not in read]
     if not text.strip():
         raise UnreadableSource(f"{name} is a PDF of {_count(len(lines))} without text. {_advice(recognition)}")
@@ -198,13 +204,13 @@ def _pages(pdf: Any, name: str, max_characters: int, pictures: list[int], damage
         try:
             with page_of(pdf, number) as (page, own), closing(_text_of(page)) as text:
                 lines = list(_lines(text, own))
-                written = sum(bool(line.text.strip()) for line in lines)
+                written = sum(line.lines for line in lines)
                 if written <= STAMPS and _has_picture(page, SCANNED if written else 0.0):
                     pictures.append(number + 1)
         except pypdfium2.PdfiumError:  # a damaged page is empty, and the others keep their numbers
             lines = []
             damaged.append(number + 1)
-        left -= sum(len(line.text) + 1 for line in lines)
+        left -= sum((line.table.room if line.table else len(line.text)) + 1 for line in lines)
         if left < -1:
             raise UnreadableSource(
                 f"{name} unpacks to more than {max_characters:,} characters. Split it, or raise LoadSettings.max_bytes."
@@ -262,7 +268,7 @@ def _lines(text: Any, own: str | None) -> Iterator[Line]:
     before: tuple[Line, tuple[int, int]] | None = None
     for line, (start, end) in _parts(text, characters, own):
         if before is not None:
-            cut = characters[before[1][1] : start].strip("\r") == "\n"
+            cut = not (line.table or before[0].table) and characters[before[1][1] : start].strip("\r") == "\n"
             if cut and goes_on(characters, before[1], (start, end), look):
                 line = _together(before[0], line)
             else:
@@ -292,12 +298,21 @@ def _parts(text: Any, characters: str, own: str | None) -> Iterator[tuple[Line, 
             size, weight = look(text, found[len(found) // 2])
             yield Line(storable("".join(characters[place] for place in found)), size, weight), NOWHERE
         return
-    box_of, raised_of, place_of, width_of = boxes(text), _raised_of(text), origins(text), widths(text)
+    box_of, raised_of, place_of, width_of = cache(boxes(text)), _raised_of(text), origins(text), widths(text)
+
+    @cache
+    def grid_of(start: int, end: int) -> Typed | None:
+        return typed(characters[start:end], start, place_of, width_of)
+
     columns = in_columns(characters, box_of) if placed else None
     places = columns or [line.span() for line in _LINE.finditer(characters)]
     if own is not None and placed and characters.startswith(own):
         places = beside(characters, places, len(own), box_of)
-    for start, end in chain.from_iterable(_cut(text, characters, *place) for place in places) if placed else places:
+    tables = dict(_tables(text, characters, places, box_of, grid_of) if placed and own is None else ())
+    for start, end, table in _pieces(text, characters, places, tables) if placed else ((*one, None) for one in places):
+        if table:
+            yield Line("", table.size, 0, table=table), (start, end)
+            continue
         line = characters[start:end]
         looks = [look(text, start + place) for place in (_letters(line) if placed else ())]
         sizes, weights = zip(*looks, strict=True) if looks else ((0.0,), (0,))
@@ -305,8 +320,47 @@ def _parts(text: Any, characters: str, own: str | None) -> Iterator[tuple[Line, 
         cells = _cells(line, start, box_of) if weight >= BOLD and len(line) < LONG else 1
         read = in_reading_order(line, box_of, start, size) if placed else line
         read = with_raised(line, start, max(sizes), raised_of) if placed and read == line else read
-        grid = typed(line, start, place_of, width_of) if placed and read == line else None
+        grid = grid_of(start, end) if placed and read == line else None
         yield Line(storable(read.rstrip("\r")), size, weight, cells, grid), (start, end) if placed else NOWHERE
+
+
+def _pieces(
+    text: Any, characters: str, places: Sequence[Place], tables: Mapping[int, tuple[int, Table]]
+) -> Iterator[tuple[int, int, Table | None]]:
+    """The lines of a page, cut where they have to be, and the tables that stand for some of them; `tables` are by the
+    number of their first line, each with that behind its last one."""
+    at = 0
+    while at < len(places):
+        last, table = tables.get(at, (at + 1, None))
+        if table:
+            yield places[at][0], places[last - 1][1], table
+        else:
+            yield from ((start, end, None) for start, end in _cut(text, characters, *places[at]))
+        at = last
+
+
+def _tables(
+    text: Any,
+    characters: str,
+    places: Sequence[Place],
+    box_of: Callable[[int], Box],
+    grid_of: Callable[[int, int], Typed | None],
+) -> Iterator[tuple[int, tuple[int, Table]]]:
+    """The tables of a page, by the numbers of their lines."""
+    raised_of = _raised_of(text)
+
+    def is_typed(start: int, end: int) -> bool | None:
+        grid = grid_of(start, end)
+        return (True if grid.proven else None) if grid else False
+
+    def said(place: Place) -> str:
+        line = characters[slice(*place)]
+        size = max(look(text, place[0] + n)[0] for n in {0, len(line) // 2, len(line) - 1})
+        return storable(with_raised(line, place[0], size, raised_of))
+
+    letters = Letters(box_of, origins(text), lambda at: look(text, at)[0], lambda at: is_bold(text, at), is_typed)
+    for held, table in tables_in(characters, places, letters, said, lambda: rules_of(text.page)):
+        yield held.start, (held.stop, table)
 
 
 def _raised_of(text: Any) -> Look:

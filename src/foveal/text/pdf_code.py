@@ -1,7 +1,6 @@
 """The code in a PDF: lines in letters of one width, with their indentation, between fences as in Markdown.
 
-    pages, codes = without_code(pages)      # each block is one line, a mark, among the others
-    text = fenced(pages, codes)             # the blocks in the marks' places
+    pages, codes = without_code(pages)      # each block is one line, a mark, among the others (`pdf_blocks.py`)
 
 A PDF knows no tabs and hardly any blanks, only where each letter stands. Letters of one width stand on a grid: how far
 a line begins to the right of the block's first column is its indentation, and what is wider than a line's step is blank
@@ -26,6 +25,7 @@ from itertools import pairwise
 from statistics import median
 
 from foveal.text.code_blocks import fence_around, reads_as_code
+from foveal.text.pdf_blocks import Block, Mend, mark_of, without_marks
 from foveal.text.pdf_headings import LARGER, Body, Line, Typed
 
 OFF_GRID = 0.15
@@ -52,8 +52,6 @@ BLANKS = 2
 WIDEST = 400
 """Columns of a line's gap, at most: a letter may stand anywhere, and be as small as can be."""
 
-_MARK = re.compile("\ufdd0(\\d+)\ufdd1")
-_MARKS = re.compile("[\ufdd0\ufdd1]")  # no characters of any text
 _NARROW = frozenset("iljftrI.,:;'()[]!|")
 _HYPHENS = dict.fromkeys(map(ord, "\x02\ufffe"), "-")
 _WORD = re.compile(r"\S+")
@@ -71,6 +69,22 @@ class Code:
     @property
     def left(self) -> float:
         return min(row.left for row in self.rows)
+
+    def goes_on(self, other: Block) -> bool:
+        """Whether the code of the next page has the same step."""
+        if not isinstance(other, Code):
+            return False
+        return abs(self.rows[-1].step - other.rows[0].step) <= SAME * self.rows[-1].step
+
+    def written(self, others: Sequence[Block], mend: Mend) -> list[str]:  # noqa: ARG002 (a line's end is a line's end)
+        """Between fences, the blocks of all pages indented alike."""
+        chain = [self, *(one for one in others if isinstance(one, Code))]
+        left = min(one.left for one in chain)
+        bodies = ["\n".join(_rows(one, left)) for one in chain]
+        fence = fence_around(*bodies)
+        bodies[0] = f"{fence}\n{bodies[0]}"
+        bodies[-1] = f"{bodies[-1]}\n{fence}"
+        return bodies
 
 
 def typed(line: str, start: int, place_of: Place, width_of: Width) -> Typed | None:
@@ -120,7 +134,7 @@ def _parts(line: str, words: Sequence[tuple[int, int]]) -> Iterator[tuple[int, i
 
 def without_code(pages: Sequence[Sequence[Line]]) -> tuple[list[list[Line]], list[Code]]:
     """The pages' lines, those of each block of code replaced by one mark, and the blocks."""
-    clean = [[replace(line, text=_MARKS.sub("", line.text)) for line in page] for page in pages]
+    clean = [[replace(line, text=without_marks(line.text)) for line in page] for page in pages]
     body = Body.of(clean)
     codes = list[Code]()
     if _written_so(clean):
@@ -131,36 +145,11 @@ def without_code(pages: Sequence[Sequence[Line]]) -> tuple[list[list[Line]], lis
         for first, last in _blocks(page, body):
             lines += page[at:first]
             size = max(line.size for line in page[first:last])
-            lines.append(Line(f"\ufdd0{len(codes)}\ufdd1", size, body.weight, code=last - first))
+            lines.append(Line(mark_of(len(codes)), size, body.weight, code=last - first))
             codes.append(Code(tuple(line.typed for line in page[first:last] if line.typed)))
             at = last
         found.append([*lines, *page[at:]])
     return found, codes
-
-
-def is_mark(line: str) -> bool:
-    """Whether a line stands for a block of code."""
-    return bool(_MARK.fullmatch(line))
-
-
-def fenced(pages: Sequence[str], codes: Sequence[Code]) -> tuple[list[str], set[int]]:
-    """The pages with the blocks in the marks' places, and the pages that begin within a block of the page before."""
-    chains, going_on = {number: [number] for number in range(len(codes))}, set[int]()
-    for number, (page, following) in enumerate(pairwise(pages), 1):
-        last, first = _last(page), _first(following)
-        if last is not None and first is not None and _goes_on(codes[last], codes[first]):
-            going_on.add(number)
-            chains[last].append(first)
-            chains[first] = chains[last]
-    shown = dict[int, str]()
-    for chain in (chain for number, chain in chains.items() if chain[0] == number):
-        left = min(codes[number].left for number in chain)
-        bodies = ["\n".join(_rows(codes[number], left)) for number in chain]
-        fence = fence_around(*bodies)
-        bodies[0] = f"{fence}\n{bodies[0]}"
-        bodies[-1] = f"{bodies[-1]}\n{fence}"
-        shown.update(zip(chain, bodies, strict=True))
-    return [_MARK.sub(lambda found: shown.get(int(found[1]), ""), page) for page in pages], going_on
 
 
 # -- which lines -------------------------------------------------------------------------------------------------------
@@ -232,22 +221,6 @@ def _rows(code: Code, left: float) -> Iterator[str]:
 
 def _downs(rows: Sequence[Typed]) -> list[float]:
     return [above.level - below.level for above, below in pairwise(rows)]
-
-
-def _goes_on(one: Code, other: Code) -> bool:
-    return abs(one.rows[-1].step - other.rows[0].step) <= SAME * one.rows[-1].step
-
-
-def _last(page: str) -> int | None:
-    """Which block a page ends with."""
-    found = _MARK.fullmatch(page, page.rfind("\n") + 1)
-    return int(found[1]) if found else None
-
-
-def _first(page: str) -> int | None:
-    """Which block a page begins with."""
-    found = _MARK.fullmatch(page.partition("\n")[0])
-    return int(found[1]) if found else None
 
 
 def _wide(letter: str) -> bool:

@@ -158,7 +158,7 @@ class _Page:
         return first
 
     def _is_text(self, line: Line) -> bool:
-        return line.size >= SMALLER * self.body.size
+        return line.size >= SMALLER * self.body.size and not line.table
 
     def _goes_on(self, before: Line, after: Line) -> bool:
         """Whether a sentence runs from one line of text to the other."""

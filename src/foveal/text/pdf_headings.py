@@ -22,6 +22,7 @@ from itertools import groupby
 from statistics import mode
 
 from foveal.text.code_blocks import no_heading
+from foveal.text.pdf_table import Table
 
 LARGER, BOLDER = 1.08, 200
 """Times the body's size, and more than its weight (400 is regular, 700 bold), from which on a line stands out."""
@@ -80,6 +81,16 @@ class Line:
     cells: int = 1  # parts of a bold line between wide gaps
     typed: Typed | None = None
     code: int = 0  # lines of code that it stands for
+    table: Table | None = None  # that it stands for
+
+    @property
+    def letters(self) -> int:
+        return self.table.letters if self.table else len(self.text)
+
+    @property
+    def lines(self) -> int:
+        """How many lines of the page it stands for; 0: it is empty."""
+        return self.code or (self.table.lines if self.table else int(bool(self.text.strip())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +155,9 @@ class Body:
         lines = [line for page in pages for line in page if line.size]
         letters = Counter[float]()
         for line in lines:
-            letters[line.size] += len(line.text)
+            letters[line.size] += line.letters
         size = letters.most_common(1)[0][0] if letters else 0.0
-        of_size = [line for line in lines if line.size == size]
+        of_size = [line for line in lines if line.size == size and not line.table]
         lengths = sorted(len(line.text) for line in of_size)
         weight = mode(line.weight for line in of_size) if of_size else 0
         return cls(size, weight, lengths[len(lengths) * 3 // 4] if lengths else 0)
@@ -155,13 +166,13 @@ class Body:
         return round(2 * line.size) / 2, line.weight >= self.weight + BOLDER
 
     def is_text(self, line: Line) -> bool:
-        return bool(line.code) or abs(line.size - self.size) <= ALIKE * self.size
+        return bool(line.code or line.table) or abs(line.size - self.size) <= ALIKE * self.size
 
     def stands_out(self, line: Line) -> bool:
         """Whether a line is set, and reads, as (a part of) a heading."""
         larger = line.size >= LARGER * self.size
         bold = line.weight >= self.weight + BOLDER and line.size >= (1 - ALIKE / 2) * self.size
-        if not line.size or not (larger or bold) or line.cells > MOST_CELLS:
+        if not line.size or line.table or not (larger or bold) or line.cells > MOST_CELLS:
             return False
         text = line.text.strip()
         if len(text.split()) > WORDS or text[-1] in ",;" or not _wordy(text) or _ADDRESS.search(text):
@@ -293,7 +304,7 @@ def _accepted(runs: Sequence[_Run], pages: Sequence[Sequence[Line]]) -> list[_Ru
     kept = [run for run in _behind_authors(inner) if run.level or run.title not in running]
     styles = Counter(run.style for run in kept)
     kept = [run for run in kept if run.level or styles[run.style] > 1]
-    lines = sum(max(1, line.code) for page in pages for line in page if line.size)
+    lines = sum(max(1, line.lines) for page in pages for line in page if line.size)
     return sorted(kept, key=lambda run: (run.page, run.first)) if LEAST <= len(kept) <= SHARE * lines else []
 
 
@@ -307,9 +318,14 @@ def _without_smaller_at_edges(runs: Sequence[_Run], pages: Sequence[Sequence[Lin
         run
         for run in runs
         if run.level
-        or EDGE <= run.first < run.last <= len(pages[run.page]) - EDGE
+        or min(map(_height, (pages[run.page][: run.first], pages[run.page][run.last :]))) >= EDGE
         or run.style[0] >= largest[_words_of(run.title)]
     ]
+
+
+def _height(lines: Sequence[Line]) -> int:
+    """How many lines of a page these stand for."""
+    return sum(max(1, line.lines) for line in lines)
 
 
 _ABSTRACT = re.compile(r"\W*(?:\d\.?\s*)?(?:abstract|summary|introduction)\W*", re.IGNORECASE)

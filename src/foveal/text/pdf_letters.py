@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
-from ctypes import c_double
+from ctypes import c_double, c_int, create_string_buffer
 from typing import Any
 
 from foveal.text.pdf_columns import Box
 from foveal.text.pdf_vertical import Point
+
+BOLD = 600
+"""Weight from which on letters are bold."""
+
+LONGEST_NAME = 100
+"""Bytes of a font's name."""
+
+_BOLD = re.compile("bold|black|heavy|(?<![a-z])cmbx|-medi", re.IGNORECASE)
 
 
 def boxes(text: Any) -> Callable[[int], Box]:
@@ -58,3 +67,13 @@ def look(text: Any, place: int) -> tuple[float, int]:
     scale = math.sqrt(abs(matrix.a * matrix.d - matrix.b * matrix.c)) if drawn else 1.0
     size = raw.FPDFText_GetFontSize(text, place) * (scale or 1.0)
     return round(size, 1) if math.isfinite(size) else 0.0, max(0, raw.FPDFText_GetFontWeight(text, place))
+
+
+def is_bold(text: Any, place: int) -> bool:
+    """Whether the letter at a place is bold, by its weight or its font's name, which often is all that tells it."""
+    from pypdfium2 import raw
+
+    name, flags = create_string_buffer(LONGEST_NAME), c_int()
+    length = raw.FPDFText_GetFontInfo(text, place, name, LONGEST_NAME, flags)
+    told = 0 < length <= LONGEST_NAME and _BOLD.search(name.value.decode("latin-1"))
+    return bool(told) or raw.FPDFText_GetFontWeight(text, place) >= BOLD

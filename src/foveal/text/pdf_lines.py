@@ -17,9 +17,10 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 
-from foveal.text.pdf_code import Code, fenced, is_mark
+from foveal.text.pdf_blocks import Block, fenced, is_mark
 
 SHORT = 0.85  # of the usual line length: below it, a line that ends a sentence ends its paragraph
 LONGEST_HEADING = 10  # words
@@ -60,8 +61,8 @@ _SENTENCE_END = re.compile(
 )  # and marks of notes
 
 
-def joined(pages: Sequence[str], codes: Sequence[Code] = ()) -> tuple[str, tuple[int, ...]]:
-    """The pages as one text, and the offset at which each begins; `codes` are the blocks that marks stand for."""
+def joined(pages: Sequence[str], blocks: Sequence[Block] = ()) -> tuple[str, tuple[int, ...]]:
+    """The pages as one text, and the offset at which each begins; `blocks` are those that marks stand for."""
     marked = [_marked(page) for page in pages]
     words = _words(marked)
     lines = [_mended(page, words).strip("\n").split("\n") for page in marked]
@@ -71,7 +72,7 @@ def joined(pages: Sequence[str], codes: Sequence[Code] = ()) -> tuple[str, tuple
     lines = [[line.replace("\ufffe", "-") for line in page] for page in _mended_over_pages(lines, words)]
     width = _usual_width(lines)
     parts, offsets, length = list[str](), list[int](), 0
-    spaced, within = fenced([_spaced(page, width) for page in lines], codes)
+    spaced, within = fenced([_spaced(page, width) for page in lines], blocks, partial(_mended_cell, words=words))
     for number, page in enumerate(spaced):
         if page and parts:
             parts.append("\n" if number in within or _runs_on(parts[-1], page, width) else "\n\n")
@@ -115,6 +116,12 @@ def _mended(page: str, words: Counter[str]) -> str:
         return f"{left}{_hyphen(left, right, words, chain=chain)}{right}{rest}{behind}"
 
     return _BROKEN.sub(mend, page)
+
+
+def _mended_cell(cell: str, words: Counter[str]) -> str:
+    """What a cell of a table says, with the words whole that its lines cut."""
+    whole = _mended(cell.replace("\x02", "\ufffe"), words).replace(_FULL, "").replace("\ufffe", "-")
+    return " ".join(_CONTROLS.sub("", whole).split())
 
 
 def _mended_over_pages(pages: Sequence[list[str]], words: Counter[str]) -> list[list[str]]:
@@ -211,6 +218,8 @@ def _without_running_lines(pages: list[list[str]]) -> list[list[str]]:
 def _may_run(line: str, shape: str) -> bool:
     """Whether an outer line may be one that runs along: no heading, and no end of a sentence, as of a note."""
     if not re.search(r"[^\W\d_]", shape) or len(shape) > LONGEST_RUNNING or _MARKED.match(line):
+        return False
+    if _CAPTION.match(line):  # of another table, though it be called as the one before
         return False
     return not (shape[0].islower() and shape[-1] in ".!?")
 
@@ -329,5 +338,7 @@ def _runs_on(text: str, page: str, width: float) -> bool:
     if _SENTENCE_END.search(text[-20:]):
         return False
     last, first = text.rpartition("\n")[2], page.partition("\n")[0]
+    if last.startswith("| "):  # the row of a table
+        return False
     full = len(last) >= SHORT * width and not last[-1:].isdigit() and not _MARKED.match(last)
     return page[:1].islower() or (full and first[:1].isalpha() and not is_heading(first) and not _CAPTION.match(first))

@@ -69,8 +69,9 @@ def _sized_lines(text: Any) -> Iterator[tuple[str, float]]:
 
 
 def first_line(text: str) -> str | None:
-    """The first line of a text that may be its title."""
-    return next((line for line in text[:FIRST_CHARACTERS].split("\n") if len(line) > 7 and _wordy(line)), None)
+    """The first line of a text that may be its title; the names of a table's columns without the bars between."""
+    lines = (" ".join(line.strip("| ").split(" | ")) for line in text[:FIRST_CHARACTERS].split("\n"))
+    return next((line for line in lines if len(line) > 7 and _wordy(line)), None)
 
 
 def _wordy(line: str) -> bool:
