@@ -26,7 +26,9 @@ def test_mass_kept_has_every_row_and_bar_of_the_spec(monkeypatch, tmp_path):
         monkeypatch.setattr(module, "shipped_predictor", lambda _: predictor)
     draw = torch.Generator().manual_seed(0)
     q, k = (torch.randn(1, heads, 1024, 8, generator=draw) for heads in (4, 2))
-    context = SimpleNamespace(scale=0.5, layer=3, memory=None, softcap=None, sinks=None, module=SimpleNamespace(config=None))
+    context = SimpleNamespace(
+        scale=0.5, layer=3, memory=None, softcap=None, sinks=None, module=SimpleNamespace(config=None)
+    )
     settings = BenchSettings(data=tmp_path, cache=tmp_path, quick=True)
     rows = {row.system: row for row in attention_choice.captured_mass(settings, QWEN, {3: (q, k, context)})}
     named = {name.removeprefix(f"DHSA, {QWEN}, "): row for name, row in rows.items()}
