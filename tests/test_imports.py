@@ -96,6 +96,12 @@ def test_an_unknown_name_lists_those_there_are():
         registry.lookup(registry.RETRIEVERS, "semantic", kind="retriever")
 
 
+def test_of_a_misspelt_name_the_one_that_was_meant_comes_first():
+    """The benches alone are some hundred names."""
+    with pytest.raises(UnknownName, match=r"'evnts'\. Did you mean 'events'\? There are: read, "):
+        registry.lookup(registry.BENCHES, "evnts", kind="bench")
+
+
 def test_a_missing_extra_is_named_and_a_broken_install_keeps_its_own_error(tmp_path, monkeypatch):
     with pytest.raises(MissingExtra, match=r"foveal\[scale\]"):
         registry.require("a_package_nobody_has", extra="scale")

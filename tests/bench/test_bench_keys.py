@@ -26,6 +26,7 @@ from foveal.bench import (
     segment_learned_arms,
 )
 from foveal.bench.settings import BenchSettings
+from foveal.models import load_encoder
 from foveal.reading import ReadSettings
 from foveal.training.same_topic_pairs import Corpus, Pairs, Sectioned
 
@@ -210,6 +211,24 @@ def test_token_vectors_are_learnt_and_made_anew_by_other_code(tmp_path, changed)
         changed(f"foveal.{module}" if module else None)
         retrieval_late.token_vectors(settings, ("made",), ["a", "b"], model)
     assert len(made) == 4
+
+
+def test_vectors_are_encoded_anew_by_another_encoder_s_code(tmp_path, changed):
+    encoder, settings = load_encoder("minilm"), BenchSettings(cache=tmp_path)
+
+    def kept() -> int:
+        settings.cached_vectors(("toy",), ["a mill"], encoder)
+        return len(list((tmp_path / "vectors").iterdir()))
+
+    assert kept() == kept() == 1
+    changed("foveal.retrieval.late")
+    assert kept() == 1
+    changed("foveal.models.bert")
+    assert kept() == 2
+    changed("foveal.models.byte_products")
+    assert kept() == 3
+    changed()
+    assert kept() == 3
 
 
 def test_arms_are_trained_anew_by_other_losses_searches_or_encoders(changed):

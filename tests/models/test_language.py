@@ -129,7 +129,7 @@ def test_a_template_that_knows_no_system_gets_it_in_the_first_turn(qwen):
         qwen.tokenizer.chat_template = before
 
 
-@pytest.mark.parametrize("wrong", ["{{ 1 / 0 }}", "{{ messages[0].content + 1 }}", "{{ range(10 ** 9) }}", "{% for"])
+@pytest.mark.parametrize("wrong", ["{{ 1 / 0 }}", "{{ messages[0].content + 1 }}", "{{ nothing.at_all }}", "{% for"])
 def test_a_template_that_fails_is_told_in_words(qwen, wrong, monkeypatch):
     monkeypatch.setattr(qwen.tokenizer, "chat_template", wrong)
     with pytest.raises(InputError, match="refuses these messages"):

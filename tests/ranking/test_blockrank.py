@@ -281,6 +281,7 @@ def test_layers_above_the_signal_are_never_run(qwen, monkeypatch):
     segments = Prompter(qwen, LAYOUT).segments(QUERY, TEXTS)
     found_by("lean", qwen, segments, Ask(layers=(1,)))
     assert len(set(run)) == 2
+    found_by("attached", qwen, segments, Ask(layers=(1,)))  # the first time it is tried whether parts reach each other
     hooks = [layer.register_forward_pre_hook(lambda *_: run.append(1)) for layer in qwen.model.model.layers]
     run.clear()
     found_by("attached", qwen, segments, Ask(layers=(1,)))
@@ -549,10 +550,25 @@ def test_gemma_takes_its_signal_from_a_full_layer(models):
     gemma = models["gemma"]
     assert full_layers(gemma.model.config) == [1, 3]
     assert BlockRank(gemma).depth == 3 == default_layer(gemma.model.config)
-    with pytest.raises(InputError, match=r"sees a sliding window only.*1, 3"):
+    with pytest.raises(InputError, match=r"sees only a sliding window, .*1, 3"):
         BlockRank(gemma, layer=2)
     config = replace_config(gemma.model.config, layer_types=["sliding_attention"] * 4)
-    with pytest.raises(InputError, match="Every layer"):
+    with pytest.raises(InputError, match="Every layer of this model sees only a sliding window, "):
+        default_layer(config)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "seen"),
+    [
+        (["chunked_attention"] * 4, "its own chunk of the text"),
+        (["linear_attention", "sliding_attention"] * 2, "what linear attention sums up or a sliding window"),
+        (["conv", "conv", "new_attention", "conv"], "what a convolution reaches or what 'new_attention' lets it see"),
+    ],
+)
+def test_the_error_says_what_layers_see_that_see_no_document(kinds, seen):
+    config = GPT2Config(n_layer=4)
+    config.layer_types = kinds
+    with pytest.raises(InputError, match=f"Every layer of this model sees only {seen}, "):
         default_layer(config)
 
 
@@ -778,6 +794,24 @@ def test_listwise_with_full_attention_is_the_models_own_forward(qwen):
     assert ListwiseRanker(qwen).rank(QUERY, []) == []
     with pytest.raises(InputError, match="one after another"):
         ListwiseRanker(qwen).rank(QUERY, hits_of([f"{n} {TEXTS[2]}" for n in range(100)]))
+
+
+def test_listwise_lets_a_model_count_its_own_positions(qwen):
+    """RoBERTa's begin behind its padding's."""
+    model = of("roberta", vocab_size=len(qwen.tokenizer), max_position_embeddings=2050, attn_implementation="eager")
+    segments = Prompter(replace(qwen, model=model), LAYOUT).segments(QUERY, TEXTS, full=True)
+    ids = torch.tensor([[*segments.instruction, *(t for one in segments.documents for t in one.ids), *segments.query]])
+    first = sum(segments.lengths[:-1])
+    with torch.inference_mode():
+        found = model(ids, output_attentions=True)
+    paid = found.attentions[1][0][:, [first + place for place in segments.signal], segments.lengths[0] : first]
+    share = (paid / paid.sum(-1, keepdim=True)).mean((0, 1)).split(segments.lengths[1:-1])
+    language = replace(qwen, model=model)
+    ranker = ListwiseRanker(language, mode="attention", layer=1)
+    assert ranker.scores(QUERY, hits_of(TEXTS)) == pytest.approx([float(part.sum()) for part in share], abs=1e-5)
+    numbers = [Prompter(qwen, LAYOUT).plain(str(n))[0] for n in range(len(TEXTS))]
+    decoded = found.logits[0, -1, numbers].softmax(0)
+    assert ListwiseRanker(language).scores(QUERY, hits_of(TEXTS)) == pytest.approx(decoded.tolist(), abs=1e-5)
 
 
 def test_pointwise_is_each_passage_read_alone(qwen):

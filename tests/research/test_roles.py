@@ -7,9 +7,11 @@ import pytest
 from foveal.research.anchors import anchors
 from foveal.research.evidence import Claim, Verdict
 from foveal.research.name_places import misplaced
+from foveal.research.role_relations import relations
 from foveal.research.role_words import Sentence, is_english, key_of
-from foveal.research.roles import exchanged, relations, resolved, said_conversely
+from foveal.research.roles import exchanged, resolved, told_conversely
 from foveal.research.verification import Verifier
+from foveal.research.verification_signals import opposed
 from foveal.types import Passage, Span
 
 # a sentence, a true paraphrase of it, and one with exchanged roles
@@ -330,7 +332,7 @@ def test_other_languages_are_left_alone():
     ],
 )
 def test_opposite_words_may_say_the_same(claim, said, same):
-    assert said_conversely(claim, said) == same
+    assert bool(told_conversely(claim, said)) == same
 
 
 def test_a_relation_is_one_in_active_and_passive():
@@ -458,3 +460,161 @@ def test_a_pronoun_is_of_its_own_text():
 )
 def test_a_name_that_may_be_the_same_is_not_misplaced(claim, said):
     assert misplaced(named(claim), claim, said) == ""
+
+
+# -- what a source tells in both directions ---------------------------------------------------------------------------
+
+BOTH = [
+    "Oxley Steel sued Brandt Motors in the spring of 2001, and Brandt Motors sued Oxley Steel in the autumn of 2003.",
+    "In the spring of 2001 Oxley Steel sued Brandt Motors; in the autumn of 2003 Brandt Motors sued Oxley Steel.",
+    "After Oxley Steel sued Brandt Motors in the spring of 2001, Brandt Motors sued Oxley Steel in the autumn of 2003.",
+    "Oxley Steel sued Brandt Motors in the spring of 2001. Brandt Motors sued Oxley Steel in the autumn of 2003.",
+    "Oxley Steel sued Brandt Motors in the spring of 2001 and was sued by Brandt Motors in the autumn of 2003.",
+]
+FIRST, SECOND = (
+    "Oxley Steel sued Brandt Motors in the spring of 2001",
+    "Brandt Motors sued Oxley Steel in the autumn of 2003",
+)
+
+
+@pytest.mark.parametrize("text", BOTH, ids=["and", "front", "after", "two", "passive"])
+@pytest.mark.parametrize(
+    "claim",
+    [
+        f"{FIRST}.",
+        f"{SECOND}.",
+        "Oxley Steel was sued by Brandt Motors in the autumn of 2003.",
+        "Brandt Motors sued Oxley Steel in the end.",
+        f"{SECOND}, and {FIRST}.",
+        f"{SECOND} after {FIRST}.",
+        f"{FIRST} before {SECOND}.",
+        f"Before {SECOND}, {FIRST}.",
+        f"{SECOND}, but earlier {FIRST}.",
+    ],
+)
+def test_what_is_told_in_both_directions_may_be_claimed_in_each(text, claim):
+    verdict = check(claim, text)
+    assert (verdict.label, verdict.exchanged) == ("supported", ())
+
+
+@pytest.mark.parametrize("text", BOTH[:4], ids=["and", "front", "after", "two"])
+@pytest.mark.parametrize(
+    "claim",
+    [
+        "Oxley Steel sued Brandt Motors in the autumn of 2003.",
+        "Brandt Motors sued Oxley Steel in the spring of 2001.",
+        "Brandt Motors was sued by Oxley Steel in the autumn of 2003.",
+    ],
+)
+def test_the_date_of_the_other_direction_contradicts(text, claim):
+    verdict = check(claim, text)
+    assert (verdict.label, len(verdict.exchanged)) == ("contradicted", 2)
+
+
+@pytest.mark.parametrize(
+    ("claim", "text", "contradicted"),
+    [
+        (
+            "The Danes defeated the Swedes at Landskrona.",
+            "The Danes defeated the Swedes at Lund, but the Swedes defeated the Danes at Landskrona.",
+            True,
+        ),
+        (
+            "Canada exports 70 tonnes of oats to Mexico.",
+            "Canada exports 40 tonnes of oats to Mexico, while Mexico exports 70 tonnes of oats to Canada.",
+            True,
+        ),
+        (
+            "In 1905 the Danes beat the Swedes.",
+            "In 1905 the Swedes beat the Danes, and the Danes beat the Swedes.",
+            False,
+        ),
+        (
+            "Jones succeeded Smith as mayor of the town.",
+            "Smith succeeded Jones as mayor of the town in 1901, and Jones succeeded Smith in 1905.",
+            False,
+        ),
+        (
+            "The Swedes sold land to the Danes in the spring of 2001.",
+            "The Danes bought land from the Swedes in the spring of 2001; the Swedes bought land from the Danes then.",
+            False,
+        ),
+    ],
+    ids=["place", "number", "no date of its own", "left out", "converse"],
+)
+def test_only_what_distinguishes_both_directions_contradicts(claim, text, contradicted):
+    assert bool(check(claim, text).exchanged) is contradicted
+
+
+def test_the_order_of_both_directions_counts():
+    before = "Oxley Steel sued Brandt Motors before Brandt Motors sued Oxley Steel over the lamp."
+    assert check(
+        "Brandt Motors sued Oxley Steel over the lamp before Oxley Steel sued Brandt Motors.", before
+    ).exchanged
+    assert check("After Brandt Motors sued Oxley Steel over the lamp, Oxley Steel sued it.", before).exchanged == ()
+    assert check(f"{FIRST} after {SECOND}.", BOTH[0]).exchanged == ()  # the source has no order in words
+
+
+@pytest.mark.parametrize(
+    ("claim", "text"),
+    [
+        ("In the final Brandt beat Oxley.", "In the final Oxley beat Brandt, and vice versa."),
+        ("The Danes lost to the Swedes in the cup.", "The Danes and the Swedes won against each other in the cup."),
+        ("The Swedes taught the Danes in the end.", "In the end the Danes taught the Swedes, but were taught by them."),
+        ("The Swedes taught the Danes in the end.", "In the end the Danes taught the Swedes, and conversely."),
+        ("The Swedes harmed the Danes in the war.", "In the war the Danes harmed the Swedes, all mutually harmed."),
+    ],
+)
+def test_both_directions_may_be_told_in_few_words(claim, text):
+    assert check(claim, text).label == "supported"
+
+
+@pytest.mark.parametrize(
+    ("claim", "text"),
+    [
+        ("Mora beat Haas in the final.", "Conversely, Haas beat Mora in the final of the cup."),
+        ("Mora beat Haas in the final.", "In the final, and conversely to what was said, Haas beat Mora."),
+        ("Mora sued Haas over the deal.", "After the mutually signed deal Haas sued Mora over the deal."),
+        ("Mora sued Haas over the lamp.", "It was Haas that sued Mora over the lamp rather than vice versa."),
+        ("Mora sued Haas over the lamp.", "Haas sued Mora over the lamp instead of the other way round."),
+        (
+            "Mora sued Haas over the patent in 2001.",
+            "Haas sued Mora over the patent in 2001. In 2009 Mora sued Haas over the rent.",
+        ),
+        (
+            "Haas lost to Mora in the final in Graz.",
+            "Haas defeated Mora in the final in Graz. A year earlier Mora had defeated Haas in Linz.",
+        ),
+    ],
+)
+def test_words_that_look_mutual_and_other_matters_do_not_tell_both_directions(claim, text):
+    verdict = check(claim, text)
+    assert (verdict.label, len(verdict.exchanged)) == ("contradicted", 2)
+
+
+def test_each_other_is_said_of_its_own_verb():
+    text = "The two had known each other for a year when Oxley sued Brandt over the lamp."
+    assert check("Brandt sued Oxley over the lamp after a year.", text).exchanged
+
+
+@pytest.mark.parametrize(
+    ("claim", "said", "words"),
+    [
+        ("Norway lost to Denmark in the final.", "Denmark beat Norway in the final.", {"lost"}),
+        (
+            "The copper is less common than the iron.",
+            "The iron is more common than the copper.",
+            {"less", "common", "than"},
+        ),
+        (f"{FIRST} before {SECOND}.", f"After {FIRST}, {SECOND}.", {"before"}),
+        (f"{FIRST} before {SECOND}.", f"Before {FIRST}, {SECOND}.", set()),
+    ],
+)
+def test_the_words_that_tell_the_same_from_the_other_side(claim, said, words):
+    assert told_conversely(claim, said) == words
+
+
+def test_opposites_beside_a_relation_told_conversely_still_count():
+    said = "The price of oats increased when Denmark beat Norway in the final."
+    assert not opposed("The price of oats increased when Norway lost to Denmark in the final.", said)
+    assert opposed("The price of oats decreased when Norway lost to Denmark in the final.", said)

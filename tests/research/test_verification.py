@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from honest import HashedWords
+from hypothesis import given
+from hypothesis import strategies as st
 
 from foveal.bench.report_citations_data import (
     NEGATION,
@@ -26,7 +29,7 @@ from foveal.evaluation.reports import alce
 from foveal.models import load_encoder
 from foveal.research.evidence import Claim, Evidence
 from foveal.research.verification import MODEL, Verifier, Weights, entails, log_odds, shipped
-from foveal.research.verification_signals import NAMES, Read, denies, opposed, stems, turned, windows
+from foveal.research.verification_signals import NAMES, Read, _placed, denies, opposed, stems, turned, windows
 from foveal.types import Passage, Span
 
 MILL = (
@@ -247,10 +250,59 @@ def test_denied_and_opposed_words():
     assert opposed("It increases the risk.", "It decreases the risk.")
     assert not opposed("It increases the risk.", "It increases the risk, not decreases it.")
     assert not opposed("It raises it.", "It increases it.")
+    assert not opposed("Norway lost to Denmark in the final.", "Denmark beat Norway in the final.")
     assert opposed("The result is consistent.", "The result is inconsistent.")
     for one, other in (("improved", "proved"), ("disease", "ease"), ("import", "port"), ("until", "till")):
         assert not opposed(f"It is {one}.", f"It is {other}.")
         assert not opposed(f"It is {other}.", f"It is {one}.")
+
+
+def placed_by_definition(claim, among, otherwise):
+    """The mean over anchors of the best share, over the places of its last word, of the words around it."""
+    shares = []
+    for own in filter(None, (stems(one.text) for one in claim.anchors)):
+        words = claim.words
+        last = max((at for at, word in enumerate(words) if word == own[-1]), default=0)
+        first = max(0, last - len(own) + 1)
+        around = {*words[max(0, first - 4) : first], *words[last + 1 : last + 5]} - set(own)
+        places = [at for at, word in enumerate(among) if word == own[-1]]
+        near = [set(among[max(0, at - 8) : at + 9]) for at in places]
+        shares.append(max((len(around & one) / max(1, len(around)) for one in near), default=0.0))
+    return sum(shares) / len(shares) if shares else otherwise
+
+
+WORDS = ("mill", "dam", "Ada", "Hart", "Orlo", "1820", "40", "oats", "ground", "Graz.", "wall", "of")
+SOME = st.lists(st.sampled_from(WORDS), max_size=40)
+
+
+@given(SOME, SOME)
+def test_anchors_stand_among_their_words_as_defined(claim, said):
+    read, among = Read.of(" ".join(claim)), stems(" ".join(said))
+    assert _placed(read, among, 0.25) == placed_by_definition(read, among, 0.25)
+
+
+class Compared(str):
+    """A word that counts how often it is compared."""
+
+    __slots__ = ()
+    times = 0
+    __hash__ = str.__hash__
+
+    def __eq__(self, other):
+        Compared.times += 1
+        return str.__eq__(self, other)
+
+
+def test_twice_the_names_are_twice_the_work():
+    def comparisons(count: int) -> int:
+        names = [f"Name{at}x" for at in range(count)]
+        read = Read.of(f"We saw {', '.join(names)} in the town.")
+        words = tuple(map(Compared, read.words))
+        Compared.times = 0
+        _placed(replace(read, words=words), words, 0.0)
+        return Compared.times
+
+    assert comparisons(200) < 3 * comparisons(100)
 
 
 # -- made pairs -------------------------------------------------------------------------------------------------------

@@ -194,8 +194,9 @@ def test_what_a_killed_writer_left_is_not_seen_and_its_right_runs_out(bucket, at
     assert texts(store.lexical("half first", 5)) == ["first"]
     with pytest.raises(LibraryBusy, match="runs out in"):
         put(store, document("b", "second"))
-    later = faults.now() + timedelta(seconds=lease.LEASE_S + 1)
-    with faults.injected({}, clock=lambda: later):
+    later, told = timedelta(seconds=lease.LEASE_S + 1), lease.elapsed
+    monkeypatch.setattr(lease, "elapsed", lambda: told() + later.total_seconds())
+    with faults.injected({}, clock=lambda: datetime.now(UTC) + later):
         put(store, document("b", "second"))
     assert store.counts() == {"documents": 2, "passages": 2, "revisions": 0}
 
@@ -270,8 +271,8 @@ def test_a_right_ends_here_no_later_than_where_it_is_stored(monkeypatch):
 class Row:
     """The table of the right to write, in memory; what is done `meanwhile` happens at each look but the first."""
 
-    def __init__(self, until: float, meanwhile=lambda _: None):
-        self.row = {"token": "old", "holder": "pid 1 on elsewhere", "until": until}
+    def __init__(self, until: float, meanwhile=lambda _: None, token: str = "old"):
+        self.row = {"token": token, "holder": "pid 1 on elsewhere", "until": until}
         self.meanwhile, self.looks = meanwhile, 0
 
     def to_arrow(self):
@@ -281,7 +282,8 @@ class Row:
         return pa.table({name: [value] for name, value in self.row.items()}, schema=lease.ROW)
 
     def update(self, where, values):
-        fits = where == f"token = '{self.row['token']}'"
+        token = f"token = '{self.row['token']}'"
+        fits = where in (token, f"{token} AND until = {self.row['until']!r}")
         self.row |= values if fits else {}
         return SimpleNamespace(rows_updated=int(fits))
 
@@ -301,6 +303,81 @@ def test_a_right_that_a_wrong_clock_gave_for_a_year_is_free_once_nobody_renews_i
     with pytest.raises(LibraryBusy, match="pid 1 on elsewhere"):
         lease._take(held, "mine", "s3://anywhere")
     assert held.row["token"] == "old"
+
+
+@pytest.fixture
+def short(monkeypatch):
+    monkeypatch.setattr(lease, "RENEWED_S", 0.01)
+    monkeypatch.setattr(lease, "LEASE_S", 0.05)
+
+
+def test_a_right_that_is_over_by_another_machine_s_clock_is_watched_before_it_is_taken(short):
+    """That machine's clock may be behind: its process, which renews, is alive."""
+    past = faults.now().timestamp() - 3600
+    alive = Row(past, lambda row: row.update(until=row["until"] + 15))
+    with pytest.raises(LibraryBusy, match="pid 1 on elsewhere"):
+        lease._take(alive, "mine", "s3://anywhere")
+    assert alive.row["token"] == "old"
+    dead = Row(past)
+    lease._take(dead, "mine", "s3://anywhere")
+    assert (dead.row["token"], dead.looks > 1) == ("mine", True)
+
+
+def test_of_its_own_machine_a_right_that_is_over_is_taken_at_once(short):
+    ours = Row(faults.now().timestamp() - 1, token=lease._token())
+    lease._take(ours, "mine", "s3://anywhere")
+    assert (ours.row["token"], ours.looks) == ("mine", 1)
+
+
+@pytest.mark.parametrize("hours", [1, -1], ids=["on", "back"])
+def test_a_right_of_its_own_machine_is_watched_where_the_clock_was_set_since(short, hours):
+    """Its process is alive, and has not renewed it since: by the new clock it is over, or far ahead."""
+    until, token = faults.now().timestamp() + lease.LEASE_S, lease._token()
+    alive, dead = Row(until, lambda row: row.update(until=row["until"] + 15), token=token), Row(until, token=token)
+    with faults.injected({}, clock=lambda: datetime.now(UTC) + timedelta(hours=hours)):
+        with pytest.raises(LibraryBusy, match="pid 1 on elsewhere"):
+            lease._take(alive, "mine", "s3://anywhere")
+        lease._take(dead, "mine", "s3://anywhere")
+    assert (alive.row["token"], dead.row["token"]) == (token, "mine")
+
+
+@pytest.mark.parametrize("token", ["", "old", "0-1", "another-1.0-0", "-5.0-0"])
+def test_a_token_of_another_machine_or_version_is_not_ours(token):
+    assert not lease._is_ours(token)
+    assert not lease._is_ours(f"{lease.machine()}-{token}" if token else lease.machine())
+    assert lease._is_ours(lease._token())
+
+
+@pytest.mark.parametrize("behind", [-3600, 3600], ids=["behind", "ahead"])
+def test_machines_whose_clocks_differ_do_not_write_at_once(tmp_path, monkeypatch, behind):
+    """Two processes with a real table; the second is another machine's, whose clock is an hour off."""
+    monkeypatch.setattr(lease, "RENEWED_S", 0.1)
+    monkeypatch.setattr(lease, "LEASE_S", 2.0)
+    with lease.lease(tables.connect(str(tmp_path)), "s3://anywhere") as right:
+        monkeypatch.setattr(lease, "machine", lambda: "another")
+        with (
+            faults.injected({}, clock=lambda: datetime.now(UTC) - timedelta(seconds=behind)),
+            pytest.raises(LibraryBusy, match=f"pid {os.getpid()}"),
+            lease.lease(tables.connect(str(tmp_path)), "s3://anywhere"),
+        ):
+            pytest.fail("two hold it")
+        right.check()
+    with lease.lease(tables.connect(str(tmp_path)), "s3://anywhere") as right:  # it was given back
+        right.check()
+
+
+def test_a_renewal_at_the_last_moment_is_not_taken_over(short):
+    """Between the last look and the commit: the row has its token still, and is not the one that was watched."""
+
+    class Late(Row):
+        def update(self, where, values):
+            self.row["until"] += 15
+            return super().update(where, values)
+
+    table = Late(faults.now().timestamp() - 3600)
+    with pytest.raises(LibraryBusy, match="at this moment"):
+        lease._take(table, "mine", "s3://anywhere")
+    assert table.row["token"] == "old"
 
 
 def test_a_right_that_was_watched_for_begins_when_it_was_taken(monkeypatch):

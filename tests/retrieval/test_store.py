@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -427,6 +428,17 @@ def test_the_words_of_the_path_are_not_taken_for_damage():
     ):
         raise OSError("too many open files in /magic/not found")
     assert not isinstance(caught.value, LibraryCorrupt)
+
+
+def test_a_library_that_can_only_be_read_says_what_may_be_done(store, monkeypatch):
+    """As one that lies on a snapshot, or on a disk that was mounted so."""
+
+    def refused(*_: object) -> int:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), ".writer")
+
+    monkeypatch.setattr(os, "open", refused)
+    with pytest.raises(LibraryError, match=r"can only be read: .* It can be searched; to change it, copy its home"):
+        store.writing().__enter__()
 
 
 def test_a_long_text_tells_how_far_it_is_and_can_be_stopped_on_its_way(store, monkeypatch):

@@ -6,9 +6,11 @@ import docx
 import pytest
 from docx.enum.style import WD_STYLE_TYPE
 from docx.shared import Pt
+from lxml import etree
 
 from foveal.text.docx import read_docx
 from foveal.text.headings import find_headings
+from foveal.text.word_styles import DEEPEST, Styles
 
 PROGRAM = ["# Find it", "def near(a, x):", "    at = bisect(a, x)", "", "    return a[at]"]
 PROSE = "The fovea is the small part of the retina that sees sharply, and the eye turns it to what matters most."
@@ -164,3 +166,55 @@ def test_blanks_are_indentation_enough():
         paragraph.paragraph_format.left_indent = Pt(36)
     body = "\n".join(lines)
     assert read(document) == f"{PROSE}\n\n```\n{body}\n```"
+
+
+# -- styles -----------------------------------------------------------------------------------------------------------
+
+W = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
+
+
+def styles_of(*styles):
+    """Of (id, based on, more attributes)."""
+    each = "".join(
+        f'<w:style w:type="paragraph" w:styleId="{name}" {more}><w:basedOn w:val="{above}"/></w:style>'
+        for name, above, more in styles
+    )
+    return Styles.of(etree.fromstring(f'<w:styles xmlns:w="{W}">{each}</w:styles>'))
+
+
+def test_a_style_has_what_the_nearest_says_that_it_is_based_on():
+    styles = styles_of(("a", "", ""), ("b", "a", ""), ("c", "b", ""), ("d", "gone", ""))
+    assert styles.inherited({"a": 1, "b": 2}) == {"a": 1, "b": 2, "c": 2}
+    assert list(styles.chain("c")) == ["c", "b", "a"]
+    assert list(styles.chain("d")) == ["d", "gone"]
+
+
+def test_styles_that_are_based_on_each_other_end():
+    styles = styles_of(("a", "b", ""), ("b", "a", ""))
+    assert styles.inherited({}) == {}
+    assert len(list(styles.chain("a"))) == DEEPEST + 1
+
+
+@pytest.mark.parametrize(("said", "usual"), [("1", "a"), ("true", "a"), ("0", ""), ("false", "")])
+def test_the_usual_style_is_the_one_that_says_so(said, usual):
+    assert styles_of(("b", "", ""), ("a", "", f'w:default="{said}"')).usual == usual
+    assert Styles.of(None).usual == ""
+
+
+@pytest.mark.parametrize(("said", "code"), [("1", True), ("0", False)])
+def test_letters_are_those_of_the_usual_style_only_where_it_is_it(said, code):
+    """Both readers of styles went by this attribute, one of them whatever it said."""
+    document = docx.Document()
+    style = document.styles.add_style("Machine", WD_STYLE_TYPE.PARAGRAPH)
+    style.font.name = "Consolas"
+    for one in document.styles.element.iter(f"{{{W}}}style"):
+        if one.get(f"{{{W}}}type") == "paragraph":
+            one.attrib.pop(f"{{{W}}}default", None)
+    style.element.set(f"{{{W}}}default", said)
+    for _ in range(9):
+        document.add_paragraph(PROSE).runs[0].font.name = "Georgia"
+    for line in PROGRAM:
+        paragraph = document.add_paragraph(line)
+        if paragraph._p.pPr is not None:
+            paragraph._p.remove(paragraph._p.pPr)
+    assert ("```" in read(document)) is code

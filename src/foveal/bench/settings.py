@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("foveal.bench")
 
+COMPILED = tuple(f"models/native/{one}.cpp" for one in ("byte_products", "half_products"))
+"""Sources of an encoder's products that are not Python."""
+
 
 def default_data() -> Path:
     """The folder named by FOVEAL_DATA, else `../shared/data`."""
@@ -76,14 +79,15 @@ class BenchSettings:
         return text_in(self.file(name, file))
 
     def cached_vectors(self, key_parts: Sequence[str], texts: Sequence[str], encoder: Encoder) -> np.ndarray:
-        """Vectors (len(texts), dimension), encoded once for each encoder, type and texts, then read from the cache.
+        """Vectors (len(texts), dimension), encoded once for each encoder, its type, code and texts, then read from the
+        cache.
 
         `key_parts` (such as "scifact", "corpus") open the file's name, so that a person can tell the files apart.
         """
         import numpy as np
 
         how = f"{getattr(encoder, 'dtype', '')}{' in int8' * getattr(encoder, 'in_bytes', False)}"
-        digest = text_digest(f"{encoder.fingerprint} {how}", texts)
+        digest = text_digest(f"{encoder.fingerprint} {how} {_code_of(encoder)}", texts)
         path = self.cache / "vectors" / f"{'-'.join(key_parts)}-{digest[:24]}.npy"
         if not path.is_file():
             log.info("encoding %d texts with %s; later runs read them from the cache", len(texts), encoder.name)
@@ -92,6 +96,14 @@ class BenchSettings:
                 np.save(partial, vectors, allow_pickle=False)
         cached: np.ndarray = np.load(path, allow_pickle=False)
         return cached
+
+
+def _code_of(encoder: Encoder) -> str:
+    """What an encoder's vectors are made by: the modules of its class and those of `foveal.models` that it imports."""
+    from foveal.bench.code import code_digest, native_digest
+
+    made_by = {one.__module__ for one in type(encoder).__mro__} - {"builtins", "typing"}
+    return f"{code_digest(*sorted(made_by), within='foveal.models')}-{native_digest(*COMPILED)}"
 
 
 def text_digest(fingerprint: str, texts: Sequence[str]) -> str:

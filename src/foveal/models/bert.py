@@ -111,12 +111,17 @@ class BertEncoder:
 
         InputError: one text instead of several.
         """
+        return self.encode_counted(texts)[0]
+
+    def encode_counted(self, texts: Sequence[str]) -> tuple[np.ndarray, list[int]]:
+        """As `encode`, and how many tokens of each text were read, special ones included: texts are cut once."""
         require_several(texts)
-        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
+        vectors, counts = np.empty((len(texts), self.dimension), dtype=np.float32), list[int]()
         for first in range(0, len(texts), TOKENISED_AT_ONCE):
             tokens = self.tokens(texts[first : first + TOKENISED_AT_ONCE])
             vectors[first : first + len(tokens)] = self._vectors(tokens)
-        return vectors
+            counts += [len(one.ids) for one in tokens]
+        return vectors, counts
 
     def hidden(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Token ids (B, L) and which of them count (B, L) -> last hidden states (B, L, D)."""

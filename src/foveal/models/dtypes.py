@@ -3,6 +3,7 @@ and the type of numbers that are made without one, which transformers changes wh
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -31,13 +32,23 @@ def native_bfloat16() -> bool:
     return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
 
 
-_changing = RLock()
+changing = RLock()
+"""Held while the type of numbers is another one; who wants the lock of quiet.py, too, takes that second."""
+
+
+@cache
+def mind_forks() -> None:
+    """From now on a fork waits until no other thread makes a model: in the child that thread would be gone, the lock
+    held for ever, and the type that of its model."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=changing.acquire, after_in_parent=changing.release, after_in_child=changing.release)
 
 
 @contextmanager
 def usual_type() -> Iterator[None]:
     """Inside, layers are made in the usual type: no other thread's load of a model has put its own in that place."""
-    with _changing:
+    mind_forks()
+    with changing:
         yield
 
 
@@ -50,6 +61,7 @@ def load_in_turn() -> None:
     """
     from transformers import modeling_utils
 
+    mind_forks()
     transformers: Any = modeling_utils
     theirs = getattr(transformers, "local_torch_dtype", None)
     if theirs is None:  # another version
@@ -57,7 +69,7 @@ def load_in_turn() -> None:
 
     @contextmanager
     def in_turn(*given: Any, **named: Any) -> Iterator[None]:
-        with _changing, theirs(*given, **named):
+        with changing, theirs(*given, **named):
             yield
 
     transformers.local_torch_dtype = in_turn

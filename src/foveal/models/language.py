@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from foveal.errors import InputError, ModelUnavailable
 from foveal.models.characters import scalar
 from foveal.models.chat import Messages, checked
+from foveal.models.chat_templates import TooMuch, rendered
 from foveal.models.dtypes import dtype_name
 from foveal.models.folders import Progress, kept_fingerprint, made_once, written_at
 from foveal.models.gguf import VERSION, convert
@@ -120,9 +121,12 @@ class LanguageModel:
 
     def _templated(self, turns: list[dict[str, str]], add_generation_prompt: bool) -> str:
         try:
-            text: str = self.tokenizer.apply_chat_template(
-                turns, tokenize=False, add_generation_prompt=add_generation_prompt, enable_thinking=False
-            )
+            text = rendered(self.tokenizer, turns, add_generation_prompt=add_generation_prompt)
+        except TooMuch as error:
+            raise InputError(
+                f"The chat template of {self.name} was stopped: {error}. Take the model from whoever made it, or give "
+                "its tokenizer another template."
+            ) from error
         except Exception as error:  # a template is a program of the model's: it may stop in any way
             if turns[0]["role"] == "system" and len(turns) > 1:  # a template that knows no system: it opens the talk
                 joined = {"role": turns[1]["role"], "content": completion_prompt(turns[:2])}

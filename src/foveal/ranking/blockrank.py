@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -256,6 +256,16 @@ def ordered(taken: Sequence[Hit], scores: Sequence[float], source: str, hits: Se
 # -- the signal's layer ------------------------------------------------------------------------------------------------
 
 
+SEEN = {
+    "sliding_attention": "a sliding window",
+    "chunked_attention": "its own chunk of the text",
+    "linear_attention": "what linear attention sums up",
+    "conv": "what a convolution reaches",
+    "mamba": "what a state sums up",
+}
+"""What a layer sees that does not see everything, by its kind in the configuration."""
+
+
 def full_layers(config: Any) -> list[int]:
     """The layers that see everything before them."""
     text = config.get_text_config()
@@ -265,12 +275,22 @@ def full_layers(config: Any) -> list[int]:
     return [] if slides else whole_layers(text)
 
 
+def _seen(config: Any, layers: Iterable[int] | None = None) -> str:
+    """What some layers (all) that do not see everything see, in words."""
+    kinds = getattr(config.get_text_config(), "layer_types", None)
+    if kinds is None:
+        return SEEN["sliding_attention"]
+    some = kinds if layers is None else [kinds[layer] for layer in layers]
+    return " or ".join(dict.fromkeys(SEEN.get(kind, f"what {kind!r} lets it see") for kind in some))
+
+
 def default_layer(config: Any) -> int:
     """The layer at `DEPTH` of the model, or the nearest one that sees everything. InputError: none does."""
     full = full_layers(config)
     if not full:
         raise InputError(
-            "Every layer of this model slides over the text, so its question sees no document. Choose another model."
+            f"Every layer of this model sees only {_seen(config)}, and the documents lie far before the question. "
+            "Choose another model."
         )
     wanted = DEPTH * config.get_text_config().num_hidden_layers
     return min(full, key=lambda number: (abs(number - wanted), number))
@@ -283,8 +303,8 @@ def checked_layer(model: LanguageModel, layer: int | str) -> int:
         raise InputError(f"{model.name} has layers 0 to {count - 1}; the signal's was to be {layer!r}. Or say 'auto'.")
     if layer not in full:
         raise InputError(
-            f"Layer {layer} of {model.name} sees a sliding window only, and the documents lie far before the question. "
-            f"Choose one that sees everything: {', '.join(map(str, full)) or 'there is none'}."
+            f"Layer {layer} of {model.name} sees only {_seen(model.model.config, [layer])}, and the documents lie far "
+            f"before the question. Choose one that sees everything: {', '.join(map(str, full)) or 'there is none'}."
         )
     return layer
 

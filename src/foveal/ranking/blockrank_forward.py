@@ -269,11 +269,13 @@ class _Packed:
 
 def _attached(model: Any, plan: Plan, cancel: Cancel | None = None) -> Found:
     """By transformers' own layers: all parts of a layer at once. InputError: parts would reach each other otherwise."""
-    if not plan.ask.full or plan.segments.branches:
-        require_side_by_side(model, "BlockRank")
+    ordinary = plan.ask.full and not plan.segments.branches
     found = Found(plan.order, plan.lengths)
     ids, places = plan.tensors()
-    given = {"input_ids": ids, "position_ids": places, "use_cache": False}
+    given = {"input_ids": ids, "use_cache": False}
+    if not ordinary:  # one text counts its own positions: RoBERTa's begin behind its padding's
+        require_side_by_side(model, "BlockRank")
+        given["position_ids"] = places
     try:
         with attach(model, _Packed(plan, found, cancel)) as attached:
             if not plan.ask.rows:

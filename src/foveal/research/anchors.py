@@ -215,8 +215,9 @@ def _name(run: Sequence[re.Match[str]], text: str) -> list[Anchor]:
 
 def _opens(text: str, start: int) -> bool:
     """Whether a sentence, or a quotation, begins here."""
-    before = text[:start].rstrip(" \"'“‘«([*_")
-    return not before or before[-1] in ".!?:;\n•-–—|"
+    while start and text[start - 1] in " \"'“‘«([*_":
+        start -= 1
+    return not start or text[start - 1] in ".!?:;\n•-–—|"
 
 
 def _sure(word: re.Match[str], text: str) -> bool:

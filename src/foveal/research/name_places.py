@@ -96,12 +96,10 @@ def _same_place(mine: Sentence, run: Run, other: Sentence, place: Run, rest: set
     shared = rest & other.places.keys()
     before, behind = _nearest(mine, run[0], -1, shared), _nearest(mine, run[1] - 1, 1, shared)
     left, right = _nearest(other, place[0], -1, shared), _nearest(other, place[1] - 1, 1, shared)
-    same_left = before is not None and left is not None and mine.keys[before] == other.keys[left]
     same_right = behind is not None and right is not None and mine.keys[behind] == other.keys[right]
-    if same_left and same_right:
-        return True
-    if same_left and behind is None and (right is None or run[1] >= len(mine.words)):
-        return mine.words[before + 1 : run[0]] == other.words[left + 1 : place[0]]  # type: ignore[operator]
+    if before is not None and left is not None and mine.keys[before] == other.keys[left]:
+        ends = behind is None and (right is None or run[1] >= len(mine.words))
+        return same_right or (ends and mine.words[before + 1 : run[0]] == other.words[left + 1 : place[0]])
     if same_right and before is None and left is None and run[0] <= 1 and place[0] <= 2:
         return mine.words[run[1] : behind] == other.words[place[1] : right]
     return False

@@ -10,9 +10,10 @@ OPPOSITES    the same of what is compared: older and younger, before and after, 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import pairwise
 
 from foveal.research.anchors import plain
 
@@ -146,6 +147,15 @@ CONVERSE = {
     for word in words.split()
 }
 CONVERSE_KEYS = frozenset(key for key, _ in CONVERSE)
+_KEYS: dict[str, set[str]] = {}
+for _told, _relation in CONVERSE.items():
+    _KEYS.setdefault(_relation[0], set()).add(_told[0])
+
+
+def keys_of(relation: str) -> Set[str]:
+    """The keys of the words that may tell a relation: of "beat" those of beat, win, lose."""
+    return _KEYS.get(relation, {relation})
+
 
 OPPOSITES = {
     word: (pair.split()[0], side == 1)
@@ -183,6 +193,9 @@ NO_WAYS = frozenset(
     map(key_of, listed("distance range vary back return stretch extend road railway railroad tunnel bridge line route"))
 )
 """What makes "from A to B" the same as "from B to A"."""
+_MUTUAL = re.compile(r"\band(?: also)? (?:vice versa|the other way a?round|conversely(?= *[.;,)]*$))", re.IGNORECASE)
+"""Of a whole sentence; but "Conversely, A beat B" and "rather than vice versa" tell one direction."""
+_MUTUALLY = listed("mutually reciprocally")
 _NOT = listed("not no never none nobody neither nor without cannot")
 
 
@@ -239,10 +252,14 @@ class Sentence:
         """Whether it has a "not"."""
         return any(one in _NOT or one.endswith("n't") for one in self.words)
 
-    @cached_property
-    def ordered(self) -> bool:
-        """Whether it compares, so that its halves may not change places."""
-        return any(one == "than" or one in PLACES for one in self.words)
+    def is_mutual(self, relation: str) -> bool:
+        """Whether it says of a relation that it holds both ways: "beat each other", "and vice versa"."""
+        if _MUTUAL.search(self.shown(0, len(self.words))):
+            return True
+        pairs = (at for at, two in enumerate(pairwise(self.words)) if two in (("each", "other"), ("one", "another")))
+        adverbs = (range(at - 1, at + 2) for at, word in enumerate(self.words) if word in _MUTUALLY)
+        near = (*adverbs, *(range(at - 2, at) for at in pairs))
+        return any(0 <= at < len(self.keys) and self.keys[at] in keys_of(relation) for some in near for at in some)
 
     def shown(self, start: int, end: int) -> str:
         """The words between two places as they are written."""

@@ -238,7 +238,8 @@ class Looked:
     @cached_property
     def misplaced(self) -> str:
         """A name of the claim that the text has elsewhere, in the place of another one."""
-        names = [one for one in self.read.anchors if one.kind == "name" and one not in self.missing]
+        missing = set(self.missing)
+        names = [one for one in self.read.anchors if one.kind == "name" and one not in missing]
         headings = ". ".join(one.whole.heading or "" for one in self.best)
         return misplaced(names, self.read.text, [said for some in self._said for said in some], headings)
 

@@ -18,14 +18,15 @@ Meaning   cosine of claim and window (set by who has an encoder); near: as far a
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import pairwise
 
 from foveal.research.anchors import Held, anchors, missing, plain
 from foveal.research.quantities import Anchor, rivals
-from foveal.research.roles import said_conversely
+from foveal.research.roles import told_conversely
 from foveal.retrieval.words import FUNCTION_WORDS
 from foveal.text.units import sentences
 from foveal.types import Passage, Span
@@ -217,6 +218,7 @@ def signals(
     """
     joined = [word for window in best for word in window.words]
     lost = missing(claim.anchors, held)
+    known = set(lost)
     wanted = set(claim.words)
     covered = len(wanted & set(joined)) / len(wanted) if wanted else 0.0
     everywhere = {word for one in passages for word in [*stems(one.heading or ""), *stems(one.text)]}
@@ -232,7 +234,7 @@ def signals(
         "number_rival": float(rivals(lost, close.found, claim.anchors)),
         "name_lost": float(any(one.kind == "name" for one in lost)),
         "opening_lost": float(_opening_lost(claim, held)),
-        "elsewhere": float(any(one not in lost for one in missing(claim.anchors, close))),
+        "elsewhere": float(not known.issuperset(missing(claim.anchors, close))),
         "placed": _placed(claim, joined, covered),
         "negated": covered * float(turned(claim.text, said)),
         "opposed": covered * float(opposed(claim.text, said)),
@@ -315,15 +317,20 @@ def _mostly(denied: set[str], said: set[str]) -> bool:
 def opposed(claim: str, said: str) -> bool:
     """Whether one of two opposite words stands in the claim alone, and the other in what is said alone; but "B lost to
     A" and "A beat B" are the same."""
-    return bool(_exchanged(claim, said)) and not said_conversely(claim, said)
+    return bool(_turned_round(claim, said))
 
 
 def reversed_in(claim: Read, window: Window) -> bool:
     """Whether a claim is what a window's nearest sentence says, but for a word that is the opposite of one there."""
     said = nearest_sentence(claim, window)
-    rest = set(claim.words) - {stem for word in _exchanged(claim.text, said) for stem in stems(word)}
-    turned_round = len(rest) < len(set(claim.words)) and not said_conversely(claim.text, said)
-    return turned_round and len(rest & set(stems(said))) >= WORD_FOR_WORD * len(rest)
+    rest = set(claim.words) - {stem for word in _turned_round(claim.text, said) for stem in stems(word)}
+    return len(rest) < len(set(claim.words)) and len(rest & set(stems(said))) >= WORD_FOR_WORD * len(rest)
+
+
+def _turned_round(claim: str, said: str) -> set[str]:
+    """The words of the claim whose opposites stand in their place, but those that say the same from the other side."""
+    found = _exchanged(claim, said)
+    return found - told_conversely(claim, said) if found else found
 
 
 def _exchanged(claim: str, said: str) -> set[str]:
@@ -391,22 +398,34 @@ def _pairs(words: Sequence[str], among: Sequence[str], reach: int = 3) -> float:
 
 def _placed(claim: Read, among: Sequence[str], otherwise: float) -> float:
     """How well the anchors stand among the words that they stand among in the claim; without anchors `otherwise`."""
+    own_of = [own for one in claim.anchors if (own := tuple(stems(one.text)))]
+    if not own_of:
+        return otherwise
+    lasts = {word: at for at, word in enumerate(claim.words)}
+    places = defaultdict[str, list[int]](list)
+    for at, word in enumerate(among):
+        places[word].append(at)
+    known: dict[tuple[str, frozenset[str]], float] = {}  # a table has the same anchor in each row
     shares = []
-    for one in claim.anchors:
-        own = stems(one.text)
-        if not own:
-            continue
-        around = _around(claim.words, own)
-        places = [at for at, word in enumerate(among) if word == own[-1]]
-        nearby = [set(among[max(0, at - 2 * AROUND) : at + 2 * AROUND + 1]) for at in places]
-        shares.append(max((len(around & one_place) / max(1, len(around)) for one_place in nearby), default=0.0))
-    return sum(shares) / len(shares) if shares else otherwise
+    for own in own_of:
+        key = own[-1], _around(claim.words, own, lasts.get(own[-1], 0))
+        if key not in known:
+            known[key] = _most_around(key[1], among, places.get(own[-1], ()))
+        shares.append(known[key])
+    return sum(shares) / len(shares)
 
 
-def _around(words: Sequence[str], own: Sequence[str]) -> set[str]:
-    last = max((at for at, word in enumerate(words) if word == own[-1]), default=0)
+def _around(words: Sequence[str], own: Sequence[str], last: int) -> frozenset[str]:
+    """The words of a claim around an anchor whose last word is at `last`."""
     first = max(0, last - len(own) + 1)
-    return {*words[max(0, first - AROUND) : first], *words[last + 1 : last + 1 + AROUND]} - set(own)
+    around = (*words[max(0, first - AROUND) : first], *words[last + 1 : last + 1 + AROUND])
+    return frozenset(around).difference(own)
+
+
+def _most_around(around: frozenset[str], among: Sequence[str], places: Iterable[int]) -> float:
+    """The most of some words that stand around one of some places, as a share of them."""
+    near = (len(around.intersection(among[max(0, at - 2 * AROUND) : at + 2 * AROUND + 1])) for at in places)
+    return max(near, default=0) / max(1, len(around))
 
 
 def _cut(passage: Passage, start: int, end: int) -> Passage:

@@ -5,16 +5,20 @@
 
 Table     `writer` has one row (token, holder, until). Who takes the row, renews it or gives it back updates it where
           its token is the one that was seen: of two that try at once Lance commits one, and the other finds no such row
-After a kill  the row runs out `LEASE_S` seconds after it was renewed last; then the next writer takes it
-Clocks    `until` is in the clock of who wrote it: machines whose clocks differ by more than `LEASE_S - RENEWED_S`
-          seconds could take each other's right. Time servers keep them within less than one. A row that lasts longer
-          than any right clock could say is watched: nobody renews it for `LEASE_S` seconds, and it is free
+After a kill  the row runs out `LEASE_S` seconds after it was renewed last; then the next writer of the same machine
+          takes it, and one of another machine once it has watched it for as long
+Clocks    `until` is in the clock of who wrote it, which another machine's may not agree with, nor one's own once it was
+          set. That a row is over is therefore believed of the own machine only, and of the same setting (`token` begins
+          with both): any other row is free where nobody renews it for `LEASE_S` seconds of one's own clock, and so is
+          one that lasts longer than any right clock could say. A row that is not over is somebody's: where that is
+          wrong, one waits in vain, and no two write
 Sleep     of a machine counts: who slept through the lease may not write, as another may be writing by now
 Against   the lock of a folder (tables.writer_lock): the kernel drops that when the process ends
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import socket
@@ -24,6 +28,8 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -40,6 +46,12 @@ LEASE_S = 60.0
 
 RENEWED_S = 15.0
 """Seconds between two renewals: three may fail before the right is lost."""
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+"""What Linux draws at each start."""
+
+SET_S = 1.0
+"""Seconds by which a machine's clock is taken to have been set: time servers otherwise only let it go faster."""
 
 TABLE = "writer"
 
@@ -77,10 +89,38 @@ def elapsed() -> float:
     return time.monotonic() if clock is None else time.clock_gettime(clock)
 
 
+@cache
+def machine() -> str:
+    """What the processes that share this machine's clock are known by: since it was started last, where it tells."""
+    try:
+        started = BOOT_ID.read_text(encoding="ascii")
+    except (OSError, ValueError):
+        started = f"{uuid.getnode():x}"
+    return hashlib.sha256(started.encode()).hexdigest()[:16]
+
+
+def _token() -> str:
+    """Of a new holder: its machine, since when that counts by its clock, and what nobody else has."""
+    return f"{machine()}-{_began():.3f}-{uuid.uuid4().hex}"
+
+
+def _began() -> float:
+    """When `elapsed` was 0, by the clock of `until`: another time once that is set."""
+    return faults.now().timestamp() - elapsed()
+
+
+def _is_ours(token: str) -> bool:
+    """Whether a token is of this machine, whose clock was not set since."""
+    match token.split("-"):
+        case [of, began, _]:
+            return of == machine() and abs(float(began) - _began()) < SET_S
+    return False  # of another version
+
+
 @contextmanager
 def lease(database: lancedb.DBConnection, uri: str) -> Iterator[Right]:
     """Hold the only right to write to the library at `uri`, renewed by a thread. LibraryBusy: somebody else does."""
-    token = uuid.uuid4().hex
+    token = _token()
     with lance_errors(uri):
         table = _opened(database)
         right = Right(uri, until=_take(table, token, uri) + LEASE_S)
@@ -93,7 +133,7 @@ def lease(database: lancedb.DBConnection, uri: str) -> Iterator[Right]:
         over.set()
         renewing.join()
         try:
-            _update(table, token, {"holder": "", "until": 0.0})
+            _update(table, _has(token), {"holder": "", "until": 0.0})
         except LANCE as error:
             logger.warning("the right to write could not be given back, and runs out by itself: %s", error)
 
@@ -128,16 +168,18 @@ def _take(table: Any, token: str, uri: str) -> float:
     LibraryBusy: it is held, or was taken by another at this moment.
     """
     (row,) = table.to_arrow().to_pylist()
-    now = faults.now().timestamp()
-    left = row["until"] - now if row["holder"] else 0.0
-    if left > 0 and (left <= 2 * LEASE_S or _is_renewed(table, row, uri)):
+    left = row["until"] - faults.now().timestamp()
+    ours = _is_ours(row["token"])
+    if row["holder"] and _is_held(table, row, uri, left, ours=ours):
+        over = min(max(left, 0.0), LEASE_S) + (0.0 if ours else LEASE_S)
         raise LibraryBusy(
             f"Another process ({row['holder']}) is writing to the library at {uri}. Wait until it is done; searching "
-            f"goes on meanwhile. (If it was killed, its right runs out in {min(left, LEASE_S):.0f} s.)"
+            f"goes on meanwhile. (If it was killed, its right runs out in {over:.0f} s.)"
         )
     begun, now = elapsed(), faults.now().timestamp()  # one may have watched for `LEASE_S` seconds meanwhile
     holder = f"pid {os.getpid()} on {socket.gethostname()}"
-    if not _update(table, row["token"], {"token": token, "holder": holder, "until": now + LEASE_S}):
+    unrenewed = f"{_has(row['token'])} AND until = {row['until']!r}"
+    if not _update(table, unrenewed, {"token": token, "holder": holder, "until": now + LEASE_S}):
         raise LibraryBusy(
             f"Another process began to write to the library at {uri} at this moment. Wait until it is done; searching "
             "goes on meanwhile."
@@ -145,19 +187,23 @@ def _take(table: Any, token: str, uri: str) -> float:
     return begun
 
 
-def _is_renewed(table: Any, row: dict[str, Any], uri: str) -> bool:
-    """Whether somebody changes the row within `LEASE_S` seconds. No right clock wrote it: it may be a dead one's."""
+def _is_held(table: Any, row: dict[str, Any], uri: str, left: float, *, ours: bool) -> bool:
+    """Whether a row with a holder is still its own, with `left` seconds on this clock."""
+    if 0 < left <= 2 * LEASE_S or (left <= 0 and ours):
+        return left > 0
     logger.warning(
-        "The right to write to the library at %s is held by %s until a time that no right clock could have written. "
-        "Waiting for %.0f s, to see whether that process is alive. Check the clocks of both machines.",
-        *(uri, row["holder"], LEASE_S),
+        "The right to write to the library at %s is held by %s until %s. Waiting for %.0f s, to see whether that "
+        "process is alive.",
+        *(uri, row["holder"]),
+        "a time that is over here, and may not be there" if left <= 0 else "a time that no right clock could have told",
+        LEASE_S,
     )
     until = elapsed() + LEASE_S
     while elapsed() < until:
         time.sleep(RENEWED_S)
         if table.to_arrow().to_pylist() != [row]:
             return True
-    logger.warning("the right to write of %s, by a clock that was wrong, is nobody's any more", row["holder"])
+    logger.warning("the right to write of %s was not renewed, and is nobody's any more", row["holder"])
     return False
 
 
@@ -166,7 +212,7 @@ def _renew(table: Any, token: str, right: Right, over: threading.Event) -> None:
     while not over.wait(RENEWED_S):
         begun = elapsed()  # no later than what is stored: a commit may take as long as the store likes
         try:
-            if not _update(table, token, {"until": faults.now().timestamp() + LEASE_S}):
+            if not _update(table, _has(token), {"until": faults.now().timestamp() + LEASE_S}):
                 right.last(-1)
                 return
         except LANCE as error:
@@ -175,10 +221,15 @@ def _renew(table: Any, token: str, right: Right, over: threading.Event) -> None:
             right.last(LEASE_S, since=begun)
 
 
-def _update(table: Any, token: str, values: dict[str, Any]) -> bool:
-    """Change the row where it has that token; whether it had. A conflict is another's commit: then it has not."""
+def _has(token: str) -> str:
+    """The condition that the row has a token."""
+    return f"token = '{token}'"
+
+
+def _update(table: Any, where: str, values: dict[str, Any]) -> bool:
+    """Change the row where it is so; whether it was. A conflict is another's commit: then it is not."""
     try:
-        return bool(table.update(where=f"token = '{token}'", values=values).rows_updated)
+        return bool(table.update(where=where, values=values).rows_updated)
     except LANCE as error:
         if "conflict" not in str(error).lower():
             raise

@@ -63,6 +63,11 @@ def _translated(uri: str, error: Exception) -> LibraryError:
         )
     if isinstance(error, PermissionError) or "Permission denied" in text:
         return LibraryError(f"The library at {uri} may not be written or read by this user: {short}")
+    if getattr(error, "errno", None) == errno.EROFS or "Read-only file system" in text:
+        return LibraryError(
+            f"The library at {uri} lies on a file system that can only be read: {short}. It can be searched; to change "
+            "it, copy its home to where you may write, and name that by --home."
+        )
     said = text.replace(uri, "").lower()
     if any(sign in said for sign in CONFLICTS):
         return LibraryBusy(

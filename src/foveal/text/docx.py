@@ -13,10 +13,10 @@ from __future__ import annotations
 import posixpath
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from foveal.errors import UnreadableSource
 from foveal.text.archives import ArchiveFiles, opened
@@ -30,6 +30,7 @@ from foveal.text.word_code import CodeLine, face_of, is_typed, typed_styles, wit
 from foveal.text.word_indents import Indents
 from foveal.text.word_numbers import number_as
 from foveal.text.word_signs import plain_signs, sign_at
+from foveal.text.word_styles import Styles
 
 DOCUMENT, ABOUT = "word/document.xml", "docProps/core.xml"
 NOTES = {"footnoteReference": "footnotes", "endnoteReference": "endnotes"}
@@ -46,8 +47,6 @@ _STRICT = "http://purl.oclc.org/ooxml/"
 _SET = {"superscript": raised, "subscript": lowered}
 _SIGNS = {"tab": "\t", "ptab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
 
-Said = TypeVar("Said")
-
 
 def read_docx(content: bytes, *, name: str, max_bytes: int) -> OfficeText:
     """The document in `content`; UnreadableSource says why there is none."""
@@ -62,8 +61,8 @@ def _read(content: bytes, name: str, max_bytes: int) -> OfficeText:
         parts = _Parts(files)
         body = parts.xml("document").find(f"{_W}body")
         about = parts.xml("core-properties") if "core-properties" in parts.places else None
-        styles = parts.xml("styles") if "styles" in parts.places else None
-        numbers = _Numbers.of(parts, _value(styles, "docDefaults", "rPrDefault", "rPr", "lang") or "en")
+        styles = Styles.of(parts.xml("styles") if "styles" in parts.places else None)
+        numbers = _Numbers.of(parts, _value(styles.defaults, "rPr", "lang") or "en")
         reader = _Reader(_Styles.of(styles, numbers), numbers)
         blocks = list(reader.blocks(body)) if body is not None else []
         blocks += list(_notes(parts, reader))
@@ -125,12 +124,10 @@ class _Styles:
     indents: Indents
 
     @classmethod
-    def of(cls, styles: Any, lists: _Numbers) -> _Styles:
-        levels, based = dict[str, int](), dict[str, str]()
-        numbers, depths, faces = dict[str, str](), dict[str, int](), dict[str, str]()
-        for style in styles.iter(f"{_W}style") if styles is not None else ():
-            own, called = style.get(f"{_W}styleId") or "", (_value(style, "name") or "").lower()
-            based[own] = _value(style, "basedOn") or ""
+    def of(cls, styles: Styles, lists: _Numbers) -> _Styles:
+        levels, numbers, depths, faces = dict[str, int](), dict[str, str](), dict[str, int](), dict[str, str]()
+        for own, style in styles.elements.items():
+            called = (_value(style, "name") or "").lower()
             if face := face_of(style):
                 faces[own] = face
             if called == "title":
@@ -145,28 +142,16 @@ class _Styles:
             own_level = (level for level, form in lists.forms.get(number or "", {}).items() if form.style == own)
             if (depth := next(own_level, depth)) is not None:
                 depths[own] = depth
-        deep = _inherited(depths, based)
-        found = {style: (number, deep.get(style, 0)) for style, number in _inherited(numbers, based).items()}
-        typed = typed_styles(_inherited(faces, based), styles)
-        return cls(_inherited(levels, based), found, typed, Indents.of_styles(styles))
+        deep = styles.inherited(depths)
+        found = {style: (number, deep.get(style, 0)) for style, number in styles.inherited(numbers).items()}
+        typed = typed_styles(styles.inherited(faces), styles.usual)
+        return cls(styles.inherited(levels), found, typed, Indents.of_styles(styles))
 
     def listed(self, about: Any, style: str) -> tuple[str, int] | None:
         """The list that a paragraph is part of, and its level there: as it says itself, and else its style."""
         (number, depth), (others, usual) = _listed(about), self.lists.get(style, ("0", 0))
         number, depth = others if number is None else number, usual if depth is None else depth
         return None if number == "0" else (number, min(depth, DEEPEST))
-
-
-def _inherited(said: Mapping[str, Said], based: Mapping[str, str]) -> dict[str, Said]:
-    """What styles say, with what those say that they are based on."""
-    found = dict(said)
-    for style in based:
-        above, steps = style, 0
-        while above and steps < DEEPEST and above not in said:
-            above, steps = based.get(above, ""), steps + 1
-        if above in said:
-            found.setdefault(style, said[above])
-    return found
 
 
 class _Level(NamedTuple):

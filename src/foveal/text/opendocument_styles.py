@@ -124,7 +124,7 @@ class Styles:
 @lru_cache(maxsize=256)
 def is_typed(face: str) -> bool:
     """Whether letters that are called so are of one width."""
-    return bool(typed_styles({"face": face}, None))
+    return bool(typed_styles({"face": face}))
 
 
 def label(forms: Mapping[int, Level], counted: Mapping[int, int], level: int) -> str:

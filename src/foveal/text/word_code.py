@@ -1,6 +1,6 @@
 """The code in a Word document: paragraphs in letters of one width, between fences as in Markdown.
 
-    typed = typed_styles(faces, styles)             # the styles whose letters are so
+    typed = typed_styles(faces, styles.usual)       # the styles whose letters are so
     is_typed(paragraph, style, typed)               # a paragraph of which all letters are
     with_fences(["Text", CodeLine("def a():"), CodeLine("    pass")])   # ["Text", "```\\ndef a():\\n    pass\\n```"]
 
@@ -22,7 +22,6 @@ from foveal.text.word_indents import set_in
 MOST = 0.8
 """Of a document's characters; where more are typed, it was written so."""
 
-_PARAGRAPH = "paragraph"
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _FACE = re.compile(
     r"\bmono(?!type)|mono\b|courier|consolas|menlo|monaco|inconsolata|lucida (?:console|sans typewriter)|typewriter"
@@ -44,12 +43,10 @@ class CodeLine(str):
         return line
 
 
-def typed_styles(faces: Mapping[str, str], styles: Any) -> frozenset[str]:
+def typed_styles(faces: Mapping[str, str], usual: str = "") -> frozenset[str]:
     """Of styles and what each calls its letters those that are of one width; "" is what has none, as the usual one."""
     typed = {style for style, face in faces.items() if _FACE.search(face)}
-    every = styles.iter(f"{_W}style") if styles is not None else ()
-    usual = {one.get(f"{_W}styleId") for one in every if one.get(f"{_W}default") and one.get(f"{_W}type") == _PARAGRAPH}
-    return frozenset(typed | {""} if usual & typed else typed)
+    return frozenset(typed | {""} if usual in typed else typed)
 
 
 def face_of(element: Any) -> str | None:

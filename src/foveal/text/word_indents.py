@@ -1,6 +1,6 @@
 """How far a Word document sets its paragraphs in, in widths of a letter: code that is indented so has no blanks.
 
-    indents = Indents.of_styles(styles)         # what the styles say; of a document without any, nothing
+    indents = Indents.of_styles(Styles.of(root))  # what the styles say; of a document without any, nothing
     indents.of(paragraph, "SourceCode")         # (first line, other lines): 4.0 is where the fifth letter would stand
     set_in(["if a:", "b"], [0.0, 3.9])          # ["if a:", "    b"], as deep as they are beside the least of them
 
@@ -10,9 +10,11 @@ their size wide, as in Courier; of a size that nobody says, 11 points.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from foveal.text.word_styles import Styles
 
 WIDE = 0.6
 """Of its size: the width of a letter."""
@@ -22,9 +24,6 @@ USUAL = 22
 
 MOST = 40
 """Letters; what stands further in is centred, or beside something."""
-
-DEEPEST = 9
-"""Styles that may be based on each other."""
 
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _SIDES = {"left": ("left", "start"), "firstLine": ("firstLine",), "hanging": ("hanging",)}
@@ -37,18 +36,12 @@ class Indents:
     styles: Mapping[str, Mapping[str, int]]
 
     @classmethod
-    def of_styles(cls, styles: Any) -> Indents:
-        """By the styles of a document; None is a document without any."""
-        own, based = dict[str, dict[str, int]](), dict[str, str]()
-        every = list(styles.iter(f"{_W}style")) if styles is not None else []
-        for style in every:
-            name, above = style.get(f"{_W}styleId") or "", style.find(f"{_W}basedOn")
-            own[name] = _stated(style)
-            based[name] = above.get(f"{_W}val") or "" if above is not None else ""
-            if style.get(f"{_W}default") in ("1", "true", "on") and style.get(f"{_W}type") == "paragraph":
-                based[""] = name  # of paragraphs that name none
-        defaults = _stated(styles.find(f"{_W}docDefaults/{_W}rPrDefault")) if styles is not None else {}
-        return cls({name: defaults | _inherited(name, own, based) for name in {*own, ""}})
+    def of_styles(cls, styles: Styles) -> Indents:
+        """By the styles of a document."""
+        defaults = _stated(styles.defaults)
+        own = {name: _stated(style) for name, style in styles.elements.items()}
+        found = {name: _merged(own.get(one, {}) for one in styles.chain(name)) for name in own}
+        return cls({name: defaults | said for name, said in {"": found.get(styles.usual, {}), **found}.items()})
 
     def of(self, paragraph: Any, style: str) -> tuple[float, float]:
         """How far the first line of a paragraph of a style is set in, and its others."""
@@ -70,12 +63,11 @@ def set_in(lines: Sequence[str], indents: Sequence[float]) -> list[str]:
     ]
 
 
-def _inherited(name: str, own: Mapping[str, Mapping[str, int]], based: Mapping[str, str]) -> dict[str, int]:
-    """What a style says, and those that it is based on."""
-    found, steps = dict[str, int](), 0
-    while steps < DEEPEST and (name in own or name in based):
-        found = {**own.get(name, {}), **found}
-        name, steps = based.get(name) or "\0", steps + 1
+def _merged(said: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """What some say, the first of them before the next."""
+    found = dict[str, int]()
+    for one in said:
+        found = {**one, **found}
     return found
 
 
