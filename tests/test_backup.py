@@ -200,6 +200,7 @@ def test_a_copy_that_is_made_while_others_write_is_of_one_moment(settings: Setti
 def test_a_library_that_is_written_to_is_not_copied(settings: Settings, tmp_path: Path) -> None:
     with Library.open(settings=settings).store.writing(), pytest.raises(LibraryBusy):
         backup(settings, tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
     with pytest.raises(InputError, match="no backup"):
         restore(tmp_path / "copy", tmp_path / "new")
 
@@ -285,6 +286,52 @@ def test_one_that_cannot_be_put_back_whole_is_not_put_back(settings: Settings, t
     assert not list((tmp_path / "new").iterdir())
     restore(tmp_path / "copy", tmp_path / "new")
     is_whole(tmp_path / "new", settings.cache)
+
+
+@pytest.mark.parametrize("was_there", [False, True])
+def test_a_backup_for_which_there_is_no_space_leaves_nothing_and_may_be_run_again(
+    settings: Settings, tmp_path: Path, monkeypatch, was_there: bool
+) -> None:
+    """What it says is to run the command again: that must not be refused because the folder is there."""
+    copied, left, copy = shutil.copy2, iter(range(2)), tmp_path / "copy"
+    if was_there:
+        copy.mkdir()
+
+    def full(path: Path, to: Path) -> None:
+        if next(left, None) is None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        copied(path, to)
+
+    with monkeypatch.context() as small:
+        small.setattr(shutil, "copy2", full)
+        with pytest.raises(StorageFull, match="nothing of the copy is kept"):
+            backup(settings, copy)
+    assert copy.exists() == was_there
+    assert not was_there or not list(copy.iterdir())
+    backup(settings, copy)
+    restore(copy, tmp_path / "new")
+    is_whole(tmp_path / "new", settings.cache)
+
+
+def test_a_backup_that_another_began_meanwhile_is_left_alone(settings: Settings, tmp_path: Path, monkeypatch) -> None:
+    """Between the first look at the folder and the right to the library another process may have filled it."""
+    taken = backups._locked
+
+    def late(*given: object) -> object:
+        (tmp_path / "copy").mkdir()
+        (tmp_path / "copy" / "theirs").write_text("theirs", encoding="utf-8")
+        return taken(*given)
+
+    monkeypatch.setattr(backups, "_locked", late)
+    with pytest.raises(InputError, match="is there already"):
+        backup(settings, tmp_path / "copy")
+    assert (tmp_path / "copy" / "theirs").is_file()
+
+
+def test_where_no_folder_can_be_made_the_place_is_named_and_not_the_library(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(InputError, match=r"Nothing was copied to .*file/copy.*or name another folder"):
+        backup(settings, tmp_path / "file" / "copy")
 
 
 KILLED = """

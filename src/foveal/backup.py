@@ -14,6 +14,7 @@ Secrets    `secret.key` and foveal.toml are in it: a folder that is made for it,
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -30,7 +31,7 @@ from foveal import faults
 from foveal.errors import InputError, LibraryBusy, StorageFull
 from foveal.evaluation.files import forced, other_holder, whole_file
 from foveal.retrieval.passage_files import resting
-from foveal.retrieval.tables import storage_errors, writer_lock
+from foveal.retrieval.tables import writer_lock
 from foveal.settings import Settings, expanded
 
 MANIFEST, RESTORING, FILES = "backup.json", ".partial-restore", "files"
@@ -44,6 +45,9 @@ PRIVATE = 0o700
 
 LOOK_S = 0.5
 """Seconds between two looks for whether a library is at rest."""
+
+LONGEST_SAID = 300
+"""Characters of what the operating system said."""
 
 
 @dataclass(frozen=True)
@@ -59,33 +63,28 @@ class Backup:
 def backup(settings: Settings, folder: Path, *, everything: bool = False, wait_s: float = 0.0) -> Backup:
     """Copy a home into a new folder; whoever writes to a library is waited for `wait_s` seconds.
 
-    InputError: the folder is there, or lies in the home, or there is no home. LibraryBusy: somebody writes to a
-    library for longer, or an index that is to be copied. StorageFull: no space; the folder is then no backup, since
-    its manifest comes last.
+    Where that fails or is stopped nothing of it is left, and the same call may be made again; after a kill the folder
+    is no backup, since its manifest comes last. InputError: the folder is there, lies in the home or cannot be written
+    to, or there is no home. LibraryBusy: somebody writes to a library for longer, or an index that is to be copied.
+    StorageFull: no space.
     """
     home, folder = settings.home, expanded(folder).resolve()
     if not home.is_dir():
         raise InputError(f"There is no home at {home} to back up.")
-    if _is_taken(folder):
-        raise InputError(f"{folder} is there already. Name a new folder for each backup.")
+    _check_new(folder)
     if folder.is_relative_to(home):
         raise InputError(f"{folder} lies in the home that it is to be a copy of. Name a folder elsewhere.")
     left_out = () if everything else LEFT_OUT
-    with storage_errors(str(folder)), resting(home) if everything else nullcontext(), ExitStack() as locks:
-        folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+    with _copy_errors(folder), resting(home) if everything else nullcontext(), ExitStack() as locks:
         libraries = _libraries(home)
         locks.enter_context(_locked(libraries, wait_s))
-        for library in libraries:
-            shutil.copytree(library, folder / library.relative_to(home), ignore=shutil.ignore_patterns(LOCK))
-        locks.close()
-        if (home / DATABASE).is_file():
-            _copy_database(home / DATABASE, folder / DATABASE)
-        done = {path.relative_to(folder) for path in _files(folder)}
-        copied = {library.relative_to(home) for library in libraries}
-        for path in _files(home, but=left_out):
-            if (relative := path.relative_to(home)) not in done and not _is_scratch(relative, copied):
-                _copy(path, folder / relative)
-        return _sealed(settings, folder, _linked(home, left_out, copied))
+        with _filled(folder):
+            for library in libraries:
+                shutil.copytree(library, folder / library.relative_to(home), ignore=shutil.ignore_patterns(LOCK))
+            locks.close()
+            _copy_others(home, folder, libraries, left_out)
+            linked = _linked(home, left_out, {library.relative_to(home) for library in libraries})
+            return _sealed(settings, folder, linked)
 
 
 def restore(folder: Path, home: Path) -> Backup:
@@ -103,7 +102,7 @@ def restore(folder: Path, home: Path) -> Backup:
         path = folder / name
         if not path.is_file() or path.stat().st_size != size or _hash(path) != digest:
             raise InputError(f"{path} is missing, or not what was copied. This backup is damaged: take another.")
-    with storage_errors(str(home)):
+    with _copy_errors(home):
         home.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
         made.mkdir(mode=PRIVATE, exist_ok=True)
         with _alone(made):
@@ -120,6 +119,47 @@ def restore(folder: Path, home: Path) -> Backup:
                 path.rename(home / path.name)
             shutil.rmtree(made)
     return Backup(home, len(manifest), sum(size for size, _ in manifest.values()))
+
+
+def _check_new(folder: Path) -> None:
+    if _is_taken(folder):
+        raise InputError(f"{folder} is there already. Name a new folder for each backup.")
+
+
+@contextmanager
+def _filled(folder: Path) -> Iterator[None]:
+    """Inside, a new folder is filled; where that fails or is stopped it is as it was before."""
+    was_there = folder.is_dir()
+    folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+    _check_new(folder)  # while the library's writer was waited for another process may have begun there
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # what cannot be deleted is no backup, and the error says more
+            for path in folder.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if not was_there:
+                folder.rmdir()
+        raise
+
+
+@contextmanager
+def _copy_errors(place: Path) -> Iterator[None]:
+    """Say in our words what the operating system refused; whoever is inside keeps nothing then."""
+    try:
+        yield
+    except OSError as error:
+        said = str(error)  # shutil.copytree has no errno, but lists all that it met
+        if error.errno == errno.ENOSPC or "No space left" in said:
+            raise StorageFull(
+                f"No space is left at {place}, and nothing of the copy is kept. Free some, or name a folder on another "
+                "disk, and run the command again."
+            ) from error
+        short = said if len(said) <= LONGEST_SAID else f"{said[:LONGEST_SAID]} …"
+        raise InputError(
+            f"Nothing was copied to {place}: {short}. See that this user may read what is copied and write there, or "
+            "name another folder."
+        ) from error
 
 
 def _check_free(home: Path, manifest: Mapping[str, tuple[int, str]]) -> None:
@@ -236,6 +276,17 @@ def _copy(path: Path, to: Path) -> None:
         to.unlink(missing_ok=True)
 
 
+def _copy_others(home: Path, folder: Path, libraries: Sequence[Path], left_out: Sequence[str]) -> None:
+    """Copy the database, then all that is not in the copy yet and that a home needs."""
+    if (home / DATABASE).is_file():
+        _copy_database(home / DATABASE, folder / DATABASE)
+    done = {path.relative_to(folder) for path in _files(folder)}
+    copied = {library.relative_to(home) for library in libraries}
+    for path in _files(home, but=left_out):
+        if (relative := path.relative_to(home)) not in done and not _is_scratch(relative, copied):
+            _copy(path, folder / relative)
+
+
 def _copy_database(path: Path, to: Path) -> None:
     """The database as it is at one moment, while others write. StorageFull, InputError: SQLite cannot copy it."""
     try:
@@ -245,7 +296,8 @@ def _copy_database(path: Path, to: Path) -> None:
     except sqlite3.Error as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
             raise StorageFull(
-                f"No space is left at {to.parent} for the database. Free some, and make the backup in a new folder."
+                f"No space is left at {to.parent} for the database, and nothing of the copy is kept. Free some, and "
+                "run the command again."
             ) from error
         raise InputError(
             f"The database {path} cannot be copied ({error}). Where it is damaged put it back from an older backup."

@@ -6,6 +6,7 @@ through which optional packages are imported.
 
 from __future__ import annotations
 
+import difflib
 import pkgutil
 import sys
 from collections.abc import Callable, Mapping
@@ -266,6 +267,10 @@ BENCHES = {
 }
 
 
+ALIKE = 0.75
+"""How alike (difflib's ratio) a misspelt name is to the one that is offered in its place."""
+
+
 def lookup(table: Mapping[str, str], name: str, *, kind: str) -> Any:
     """What `table` holds under `name`; UnknownName lists the names there are."""
     require_name(table, name, kind=kind)
@@ -275,7 +280,9 @@ def lookup(table: Mapping[str, str], name: str, *, kind: str) -> Any:
 def require_name(table: Mapping[str, str], name: str, *, kind: str) -> None:
     """UnknownName, which lists the names there are, where `table` has nothing under `name`; nothing is imported."""
     if name not in table:
-        raise UnknownName(f"No {kind} is called {name!r}. There are: {', '.join(table)}.")
+        close = difflib.get_close_matches(name, table, n=1, cutoff=ALIKE)
+        meant = f" Did you mean {close[0]!r}?" if close else ""
+        raise UnknownName(f"No {kind} is called {name!r}.{meant} There are: {', '.join(table)}.")
 
 
 def at_first_use(package: str, homes: Mapping[str, str]) -> Callable[[str], object]:

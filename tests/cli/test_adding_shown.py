@@ -14,6 +14,18 @@ def test_sources_count_until_one_takes_long_and_passages_once_all_are_read():
     assert how_far(report) == ("1 document; 2 passages a second:", 40, 100)
 
 
+def test_nothing_is_said_of_a_rate_before_there_is_one():
+    """A long text that goes on where it was is cut again first: "0 passages a second" would say that it stands."""
+    report = AddReport(sources=1, seconds={"load": 20.0})
+    assert how_far(report) == ("0 documents; sources", 0, 1)
+    report.sources_read, report.cut, report.encoded, report.resumed = 1, 100, 64, 64
+    assert how_far(report) == ("0 documents; passages", 64, 100)
+    report.encoded += 10
+    assert how_far(report) == ("0 documents; 0.5 passages a second:", 74, 100)
+    report.cut = 0
+    assert how_far(report) == ("0 documents, 74 passages (0.5/s); sources", 1, 1)
+
+
 def test_a_long_name_is_shortened_and_an_address_without_one_is_shown_itself():
     report = AddReport(sources=1, part=Part(f"file:///{'x' * 200}.pdf", "pages", 1, 2))
     assert len(how_far(report)[0]) < LONGEST_NAME + 30

@@ -200,6 +200,15 @@ def test_nothing_found_is_an_answer(home):
     assert json.loads(run("search", "xylophone", "--json", home=home).stdout)["hits"] == []
 
 
+def test_what_is_missing_from_an_empty_library_is_documents_and_not_other_words(tmp_path):
+    (tmp_path / "a.txt").write_text("The fovea is where sight is sharpest.", encoding="utf-8")
+    run("add", tmp_path / "a.txt", "--encoder", "none", home=tmp_path / "home")
+    run("remove", tmp_path / "a.txt", home=tmp_path / "home")
+    found = run("search", "fovea", "--where", "kind=text", home=tmp_path / "home")
+    assert found.stdout == "Nothing found: the library is empty. Fill it: foveal add FILE_OR_FOLDER\n"
+    assert "No document has" not in found.stderr
+
+
 @pytest.mark.model
 def test_a_query_that_the_encoder_does_not_know_is_said_to_be_one(tmp_path):
     (tmp_path / "a.txt").write_text("The fovea is where sight is sharpest.", encoding="utf-8")

@@ -73,6 +73,8 @@ def test_subscribing_without_mail_shows_the_link_and_with_mail_sends_it(tmp_path
     shown = run("digest", "subscribe", "ana@example.org", "--home", tmp_path / "empty")
     assert "To: ana@example.org" in shown
     assert "http://localhost:8000/mail/confirm/" in shown
+    assert "Nothing was sent" in shown
+    assert "on its way" not in shown
     shown = run("digest", "subscribe", "Ana@EXAMPLE.org", "--zone", "Europe/Paris", "--hour", 7, "--home", home)
     assert shown.startswith("Thank you.")
     assert "confirm/" not in shown

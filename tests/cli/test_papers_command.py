@@ -205,6 +205,7 @@ def test_how_each_source_stands_is_shown_without_reading(home):
         [told] = json.loads(run(home, "update", "gone", "--list", "--json"))
         assert (told["name"], told["read_at"], "status 404" in told["error"]) == ("gone", None, True)
         assert len(server.requests) == asked
+        assert "There are: blog, gone" in run(home, "update", "gon", "--list", fails=UnknownName)
     _allow_private(home, plan.format("blog", "https://example.org/other"))
     assert "never" in run(home, "update", "--list")  # it is asked something else now
 

@@ -101,7 +101,8 @@ def send(
             if as_json:
                 print_json([str(path) for path in written])
             else:
-                results().print(f"{len(written)} messages written to {dry_run}; nothing was sent.", markup=False)
+                count = f"{len(written):,} message{'s' * (len(written) != 1)}"
+                results().print(f"{count} written to {dry_run}; nothing was sent.", markup=False)
             return
         if retry_unknown:
             again = delivery.retry_unknown(database)
@@ -168,7 +169,8 @@ def subscribe(
 
     wanted = subscriptions.Preferences(cadence=cadence, topics=tuple(topic or ()), query=query, hour=hour, zone=zone)
     with _opened(home) as (settings, database):
-        links = Links(load_mail(settings).url or "http://localhost:8000")
+        mail = load_mail(settings)
+        links = Links(mail.url or "http://localhost:8000")
         answer = subscriptions.subscribe(
             database,
             secret_of(settings.home),
@@ -177,6 +179,8 @@ def subscribe(
             deliver=deliverer(settings, notes() if as_json else results()),
             links=links,
         )
+        if not mail.host:  # the answer says that a mail may be on its way
+            answer = "Nothing was sent, since no mail is set up."
     print_json({"address": address, "said": answer}) if as_json else results().print(answer, markup=False)
 
 

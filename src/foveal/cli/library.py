@@ -254,6 +254,9 @@ def _age_and_event(hit: Hit, told: Sequence[Fresh]) -> dict[str, Any]:
 
 
 def _tell_nothing(library: Library, query: str, retriever: str | None, where: Sequence[str] | None) -> None:
+    if not library.store.counts()["documents"]:
+        results().print("Nothing found: the library is empty. Fill it: foveal add FILE_OR_FOLDER")
+        return
     results().print("Nothing found. Try other words, or fewer conditions.")
     if not library.reads(query, retriever):
         notes().print("The encoder knows no token of this, so nothing was looked for by meaning.")
@@ -391,13 +394,12 @@ def stats(home: Home = None, as_json: AsJson = False) -> None:
 
 
 def _print_report(report: AddReport) -> None:
-    console = results()
     counts: dict[str, int] = {kind: len(getattr(report, kind)) for kind in KINDS}
     said = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count) or "nothing found"
     seconds = sum(report.seconds.values())
     before = f", {report.resumed:,} of them encoded before," if report.resumed else ""
     passages = f"{report.passages:,} passage{'s' * (report.passages != 1)}{before}"
-    console.print(f"Documents: {said}. {passages} in {seconds:.1f} s.")
+    results().print(f"Documents: {said}. {passages} in {seconds:.1f} s.")
     told = _told(report.skipped)
     for reason in told[:SHOWN_SKIPPED]:
         notes().print(f"  skipped: {reason}", markup=False, soft_wrap=True)

@@ -39,18 +39,21 @@ def update(
     as_json: AsJson = False,
 ) -> None:
     """Read the sources that foveal.toml names, now; what is here already stays as it is."""
-    from foveal.errors import InputError
+    from foveal.errors import InputError, UnknownName
     from foveal.papers.plans import plans_of
     from foveal.papers.schedule import standing
     from foveal.papers.schedule import update as read_all
     from foveal.settings import Settings
 
     settings = Settings.load(home)
-    if not plans_of(settings):
+    known = [plan.name for plan in plans_of(settings)]
+    if not known:
         raise InputError(
             f"No source is set. Put into {settings.home / 'foveal.toml'}, for instance: [papers.sources.cs] and below "
             'it from = "arxiv" and ask = "cs.CL". Or fetch once: foveal papers add --from arxiv cs.CL'
         )
+    if unknown := [name for name in names or () if name not in known]:
+        raise UnknownName(f"No source of foveal.toml is called {unknown[0]!r}. There are: {', '.join(known)}.")
     if listing:
         with papers_database(home) as database:
             _print_standing([one for one in standing(database, settings) if not names or one.name in names], as_json)
@@ -212,13 +215,17 @@ def _print_standing(sources: list[Standing], as_json: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from foveal import faults
+
     if as_json:
         print_json(sources)
         return
+    now = faults.now()
     table = Table("source", "from", "last read, UTC", "next", "what went wrong", box=None, pad_edge=False)
     for one in sources:
-        times = [f"{at:%b %d %H:%M}" if at else "never" for at in (one.read_at, one.next_at)]
-        table.add_row(*map(Text, (one.name, one.kind, *times, one.error)))
+        read = f"{one.read_at:%b %d %H:%M}" if one.read_at else "never"
+        following = f"{one.next_at:%b %d %H:%M}" if one.next_at > now else "due now"
+        table.add_row(*map(Text, (one.name, one.kind, read, following, one.error)))
     results().print(table)
 
 
@@ -253,9 +260,8 @@ def summarise(
             limit=limit,
             ids=ids,
             again=again,
-            on_progress=lambda report: bar.update(
-                task, completed=len(report.written), total=len(report.written) + report.left
-            ),
+            on_progress=lambda _: bar.advance(task),
+            on_stage=lambda what, count: bar.update(task, description=what, total=count or None),
         )
     if as_json:
         print_json(told)
