@@ -69,7 +69,7 @@ class Sizes:
 
     train: int = 300
     few: int = 64  # of the ablations
-    more: int = 64  # of SciFact's and WikiQA's, after XQuAD's
+    more: int = 300  # of SciFact's and WikiQA's, after XQuAD's
     dev: int = 48
     test: int = 100
     ablated: int = 60
