@@ -32,7 +32,7 @@ from foveal.database import (
     upgrade,
 )
 from foveal.errors import InputError
-from foveal.papers import accounts, collecting, personal_data
+from foveal.papers import accounts, collecting, complaints, personal_data
 from foveal.papers.schema import TopicRow
 from foveal.papers.sessions import sessions
 from foveal.research.schema import WatchRow
@@ -184,7 +184,7 @@ def test_a_database_of_every_earlier_foveal_opens_and_keeps_what_it_has(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     newest = sorted(one.name[:4] for one in (MIGRATIONS / "versions").glob("[0-9]*.py"))
-    assert newest[-1] == "0009"
+    assert newest[-1] == "0010"
     for revision in newest[:-1]:
         settings, engine = engine_at(revision, kind, tmp_path / revision, request)
         with engine.begin() as connection:
@@ -368,6 +368,62 @@ def test_what_lay_in_an_earlier_foveals_lists_their_owners_put_there_and_it_stay
     with engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT collection_id, note FROM collected").all() == [(7, "why")]
         assert connection.exec_driver_sql("SELECT id FROM collection").all() == [(7,)]
+    engine.dispose()
+    Database.open(settings).close()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_of_what_was_reported_an_earlier_foveal_keeps_what_it_understands(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    settings, engine = engine_at("0008", kind, tmp_path, request)
+    reported = (
+        "INSERT INTO complaint (paper_id, person_id, reason, created_at) "
+        "VALUES ('2605.01234', 7, 'no paper', '2026-11-01')"
+    )
+    with engine.begin() as connection:
+        for statement in (PERSON.format(7, 7, 7), *(one.format(7) for one in LISTED), reported):
+            connection.exec_driver_sql(statement)
+    database = Database.open(settings)
+    bo = accounts.add(database, "bo@example.org")
+    assert [(one.paper_id, one.collection) for one in complaints.waiting(database)] == [("2605.01234", None)]
+    complaints.report(database, bo, collection=7, paper="2605.01234", reason="rude")
+    assert len(complaints.waiting(database)) == 2
+    database.close()
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with engine.execution_options(writes=True).begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0009")
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT reason FROM complaint").all() == [("no paper",)]
+        assert connection.exec_driver_sql("SELECT collection_id, note FROM collected").all() == [(7, "why")]
+    engine.dispose()
+    database = Database.open(settings)
+    assert [one.said[0].reason for one in complaints.waiting(database)] == ["no paper"]
+    database.close()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_an_earlier_foveal_shows_no_note_that_a_moderator_hid(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    settings, engine = engine_at("0010", kind, tmp_path, request)
+    second = LISTED[1].format(7).replace("VALUES (7, 7, 'reads'", "VALUES (8, 7, 'more'")
+    with engine.begin() as connection:
+        for statement in (PERSON.format(7, 7, 7), *(one.format(7) for one in LISTED), second):
+            connection.exec_driver_sql(statement)
+        connection.exec_driver_sql("UPDATE collected SET note_hidden_at = '2026-11-02'")
+        connection.exec_driver_sql(LISTED[2].format(8))
+        connection.exec_driver_sql("INSERT INTO former_id (id, paper_id) VALUES ('title-k', '2605.01234')")
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with engine.execution_options(writes=True).begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0009")
+    with engine.connect() as connection:
+        found = connection.exec_driver_sql("SELECT collection_id, note FROM collected ORDER BY collection_id").all()
+    assert found == [(7, ""), (8, "why")]
     engine.dispose()
     Database.open(settings).close()
 

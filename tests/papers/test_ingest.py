@@ -304,7 +304,7 @@ def test_a_feed_of_any_site(database):
     assert (paper.title, paper.url, paper.source) == ("One", "http://example.org/1", "feed")
 
 
-def test_a_bad_item_of_a_feed_is_counted_and_the_others_are_stored(database):
+def test_a_bad_item_of_a_feed_is_counted_and_the_others_are_stored(database, caplog):
     items = "".join(
         f"<item><title>{title}</title><link>{link}</link><pubDate>{day}</pubDate></item>"
         for title, link, day in (
@@ -316,6 +316,7 @@ def test_a_bad_item_of_a_feed_is_counted_and_the_others_are_stored(database):
     with serving({"/feed": page(f"<rss><channel>{items}</channel></rss>")}) as server:
         told = ingest(database, Feed(connection("")), server.url("/feed"))
     assert (told.error, told.left_out, len(told.upserted.added)) == ("", 1, 2)
+    assert "/feed: 1 item is left out: " in caplog.text
     assert sorted(paper.title for paper in PaperStore(database).page().papers) == ["Far", "Good"]
 
 

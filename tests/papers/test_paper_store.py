@@ -18,6 +18,7 @@ from sqlalchemy.exc import StatementError
 import foveal.papers.people_schema  # noqa: F401  (its tables are part of the chain)
 from foveal.database import Base, Database, upgrade
 from foveal.errors import DatabaseError, InputError, UnknownPaper
+from foveal.papers import removing
 from foveal.papers.periods import Period
 from foveal.papers.records import Linked, Named, PaperRecord, name_key, paper_id, title_key
 from foveal.papers.schema import EditionRow, PersonRow, VoteRow
@@ -87,6 +88,45 @@ def test_a_paper_without_id_becomes_the_one_that_has_it_and_keeps_its_votes(data
     assert [listing.day for listing in paper.listings] == [DAY]
     assert store.id_of(first) == "2605.01234"  # a mail that was sent meanwhile leads there
     assert upsert(database, [PASTED]).unchanged == ["2605.01234"]
+
+
+def test_an_old_address_leads_to_a_paper_whatever_its_title_became(database: Database) -> None:
+    store = PaperStore(database)
+    first = upsert(database, [PASTED]).added[0]
+    by_address = upsert(database, [replace(PASTED, title="Of a Feed", url="https://lab.example/look")]).added[0]
+    upsert(database, [RECORD])  # its id is known
+    upsert(database, [replace(RECORD, version=2, title="Where to Look, Twice")])
+    upsert(database, [replace(RECORD, version=3, title="Where to Look, Thrice")])
+    assert store.get("2605.01234").title == "Where to Look, Thrice"
+    second = f"title-{title_key('Where to Look, Twice')}"
+    assert {store.id_of(one) for one in (first, first[:20], second)} == {"2605.01234"}
+    assert store.id_of(by_address) == by_address
+    other = upsert(database, [replace(PASTED, title="Where to Look, Twice", url="")]).added[0]
+    assert (other, store.id_of(second)) == (second, second)  # of another paper that is called so now
+    with pytest.raises(UnknownPaper, match="is not here"):
+        store.id_of(f"title-{'0' * 32}")
+
+
+def test_an_old_address_of_one_of_an_earlier_foveal_leads_on_once_its_title_changes(database: Database) -> None:
+    upsert(database, [RECORD])
+    old = f"title-{title_key(RECORD.title)}"  # which nothing has written down
+    upsert(database, [replace(RECORD, title="Another", abstract="Same version.")])
+    assert PaperStore(database).id_of(old) == "2605.01234"
+
+
+def test_an_old_address_says_that_its_paper_was_removed_and_hides_none_that_is_here(database: Database) -> None:
+    store = PaperStore(database)
+    upsert(database, [RECORD])
+    upsert(database, [replace(RECORD, version=2, title="Another")])
+    upsert(database, [replace(RECORD, id="2605.09999")])  # which has the title that the first one had
+    old = f"title-{title_key(RECORD.title)}"
+    assert store.id_of(old) == "2605.01234"
+    removing.remove(database, "2605.01234")
+    with pytest.raises(UnknownPaper, match=r"2605\.01234 was removed here"):
+        store.id_of(old)
+    assert removing.found(database, old).id == "2605.01234"
+    removing.readmit(database, "2605.01234")  # and no source has brought it yet
+    assert (store.id_of(old), removing.found(database, old)) == ("2605.09999", None)
 
 
 def test_a_new_version_replaces_the_words_and_keeps_the_old_ones(database: Database) -> None:

@@ -364,11 +364,33 @@ def test_taste_finds_what_resembles_a_collection(database):
         session.add(CollectionRow(id=1, person_id=1, slug="sky", title="Sky"))
         session.flush()
         for number in (2, 4, 6):
-            session.add(CollectedRow(collection_id=1, paper_id=f"2610.{number:05d}"))
+            session.add(CollectedRow(collection_id=1, paper_id=f"2610.{number:05d}", person_id=1))
     page = ranked(database, "taste", now=NOW, person_id=1)
     assert {int(paper.id[-2:]) % 2 for paper in page.papers[:12]} == {0}
     assert page.scores[0] > 0 > page.scores[-1]
     assert tastes(database, ["2610.00001"], person_id=2) == {}
+
+
+def test_what_others_put_on_an_open_list_is_their_taste_and_not_its_owners(database):
+    pytest.importorskip("sklearn")
+    words = {"fish": "salmon river spawning gills trout", "stars": "galaxy redshift quasar nebula telescope"}
+    upsert(
+        database,
+        [
+            record(number, abstract=" ".join([words[kind]] * 2 + [f"note{number % 7}"]), listed_on=NOW.date())
+            for number, kind in enumerate(["fish", "stars"] * 12, start=1)
+        ],
+    )
+    with database.writing() as session:
+        people(session, 3)
+        session.add(CollectionRow(id=1, person_id=1, slug="group", title="Of the group", open=True))
+        session.flush()
+        for number, by in ((1, 1), (3, 1), (2, 2), (4, 2), (6, None)):  # None: of somebody who is gone
+            session.add(CollectedRow(collection_id=1, paper_id=f"2610.{number:05d}", person_id=by))
+    for person, kind in ((1, 1), (2, 0)):  # the owner likes fish; stars are the other's, on a list that is not hers
+        page = ranked(database, "taste", now=NOW, person_id=person)
+        assert {int(paper.id[-2:]) % 2 for paper in page.papers[:12]} == {kind}
+    assert tastes(database, ["2610.00001"], person_id=3) == {}
 
 
 @pytest.mark.parametrize("text", ["眼睛看哪里", "the of and", ""], ids=["other letters", "function words", "nothing"])

@@ -26,7 +26,7 @@ from foveal.errors import InputError, UnknownName
 from foveal.papers import curating, headline_lines, rising, schedule, stars, trend_forecast
 from foveal.papers.plans import Plan, moment_of, plans_of
 from foveal.papers.records import PaperRecord
-from foveal.papers.schedule import LEASE, LEASE_S, RETRY_MINUTES, Schedule, release, take, update
+from foveal.papers.schedule import LEASE, LEASE_S, RETRY, RETRY_MINUTES, Schedule, release, take, update
 from foveal.papers.schema import SourceRow
 from foveal.papers.store import PaperStore
 from foveal.papers.upserts import upsert
@@ -180,6 +180,28 @@ def test_a_source_that_failed_is_tried_again_after_a_while(database, clock, tmp_
         clock.now += timedelta(minutes=2)
         assert len(schedule.tick(stop)) == 1
         assert server.asked("/rss/cs.CL") == 2
+
+
+def test_how_a_source_stands_says_when_it_is_really_read_next(database, clock, tmp_path):
+    """After a failure that is not its next ordinary hour, unless that comes sooner; what is due is due."""
+    stop, answers = threading.Event(), {"/rss/cs.CL": page("down", status=500)}
+    with serving(answers) as server:
+        held = feed_settings(server, tmp_path, at=["06:30", "12:50"])
+        running = Schedule(database, held)
+        shown = lambda: [one.next_at - NOON for one in schedule.standing(database, held)]  # noqa: E731
+        assert shown() == [timedelta()]
+        assert running.tick(stop)[0].error
+        assert shown() == [RETRY]
+        clock.now = NOON + RETRY
+        assert shown() == [RETRY]
+        assert running.tick(stop)[0].error
+        assert shown() == [timedelta(minutes=50)]
+        clock.now = NOON + timedelta(minutes=50)
+        answers["/rss/cs.CL"] = page(rss(item("2610.00001")))
+        assert not running.tick(stop)[0].error
+        assert shown() == [timedelta(hours=18, minutes=30)]
+        clock.now = NOON + timedelta(days=2)
+        assert shown() == [timedelta(days=2)]
 
 
 def test_old_requests_are_forgotten_once_a_day(database, clock, tmp_path, monkeypatch):

@@ -173,6 +173,21 @@ def test_the_job_fills_what_is_missing_the_newest_first_and_goes_on(database):
     assert summarise(database).written == []
 
 
+def test_the_job_says_what_begins_and_of_how_many_papers(database, monkeypatch):
+    from foveal import models
+
+    said: list[tuple[str, int]] = []
+    upsert(database, [record(number) for number in (1, 2, 3)])
+    monkeypatch.setattr(models, "load_chat", lambda name: said.append((name, -1)) or Told())
+    name = "qwen2.5-coder-0.5b"
+    summarise(database, model=name, limit=2, on_stage=lambda *told: said.append(told))
+    assert said == [(f"Loading {name}", 0), (name, -1), ("Summaries", 2)]
+    summarise(database)
+    said.clear()
+    summarise(database, model=name, on_stage=lambda *told: said.append(told))
+    assert said == [("Summaries", 0)]
+
+
 def test_what_came_with_the_paper_is_never_overwritten(database):
     told = record(1, summary="Its own.", summary_model="hub", keywords=("attention",))
     authors = record(2, summary="By its authors.", keywords=("blocks",))

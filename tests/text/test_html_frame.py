@@ -128,6 +128,66 @@ def test_words_that_stand_bare_in_a_box_stay_where_they_are():
     assert [text.rfind(SENTENCE, 0, found[0]) > 0, *found] == [True, *sorted(found)]
 
 
+BEFORE = (
+    f"<p>{SENTENCE}</p>", "<div><p>In a box.</p></div>", "<section><h2>Head</h2><p>In a part.</p></section>",
+    "<pre><code>x = 1</code></pre>", "<figure><img src=a.png><figcaption>Of it.</figcaption></figure>",
+    "<details><summary>More</summary><p>Of it.</p></details>", "<header><h2>Head</h2></header>",
+    "<ul><li>One</li></ul>",
+)  # fmt: skip
+BARE = "A sentence that stands bare, <em>here</em> with <a href=/z>a link</a> in it."
+
+
+@pytest.mark.parametrize("frame", ["article", "main", "div id=content"])
+@pytest.mark.parametrize("before", BEFORE, ids=lambda html: html[1 : html.index(">")])
+def test_a_sentence_that_stands_bare_beside_paragraphs_of_an_article_stays(frame, before):
+    page = f"<{frame}><h1>Seeing</h1><p>{SENTENCE * 4}</p>{before}{BARE}<p>{SENTENCE * 2}</p></{frame.split()[0]}>"
+    text = read_html(f"<title>Seeing</title><body>{page}</body>".encode(), name="a page").text
+    assert text.count("A sentence that stands bare, here with a link in it.") == 1
+    assert SENTENCE.strip() in text.partition("a link in it.")[2]  # where it stood
+
+
+@pytest.mark.parametrize(
+    ("bare", "stays"),
+    [
+        ("<div><p>x</p></div>眼睛看最重要的地方，其他的都<em>不</em>看。", "眼睛看最重要的地方，其他的都不看。"),
+        (f"<div><p>x</p></div>There are <em>two</em> of them:<ul><li>{SENTENCE}</li></ul>", "There are two of them:"),
+        (f"<div><p>x</p></div>{'no <em>end</em> of it ' * 8}", "no end of it no end of it"),
+    ],
+    ids=["no blanks", "leads to a list", "long"],
+)
+def test_what_else_stands_bare_beside_paragraphs_and_is_no_label_stays(bare, stays):
+    page = f"<article><h1>Seeing</h1><p>{SENTENCE * 4}</p>{bare}<p>{SENTENCE * 2}</p></article>"
+    assert stays in read_html(f"<body>{page}</body>".encode(), name="a page").text
+
+
+LABELS = {
+    "share": "<div class=share-buttons><p>Share it</p>Share this article with your friends. <a href=f>Book</a></div>",
+    "share, bare": "<div><p>x</p></div>Share this page: <a href=/f>Facebook</a> <a href=/t>Twitter</a>",
+    "follow": "<div><p>x</p></div>Follow the authors of this at:<ul><li><a href=/f>Facebook</a></li></ul>",
+    "cookies": "<div class=cookie-banner><p>Cookies</p>We use cookies to make this better. <button>OK</button></div>",
+    "consent": "<div id=cookie-consent><p>Cookies</p>We use <b>cookies</b> to make this better. </div>",
+    "menu": "<nav><div><p>Menu</p>All the pages of this site are here. <a href=/>Home</a></div></nav>",
+    "way": "<div><p>x</p></div>You are here: <a href=/>Home, sweet home</a> &gt; <a href=/blog>The whole blog</a>",
+    "byline": "<div><p>x</p></div>By Ada Byron on 3 May in <a href=/n>News</a>",
+    "advertisement": "<div><p>x</p></div>Advertisement",
+    "letter": "<form><div><p>Letter</p>Subscribe to our letter to get the <b>best</b> of it.</div></form>",
+    "foot": "<footer><div><p>Foot</p>Copyright by the <b>people</b> of the site. All rights reserved.</div></footer>",
+    "aside": "<aside><div><p>Ad</p>Buy this <b>wonderful</b> thing today.</div></aside>",
+}
+
+
+@pytest.mark.parametrize("what", sorted(LABELS))
+@pytest.mark.parametrize("within", [True, False])
+def test_labels_menus_and_banners_do_not_come_in_by_that(what, within):
+    junk = LABELS[what]
+    inner = f"<h1>Seeing</h1><p>{SENTENCE * 4}</p>{junk if within else ''}<p>Then: {SENTENCE * 4}</p>"
+    page = f"<body>{'' if within else junk}<article>{inner}</article></body>"
+    text = read_html(page.encode(), name="a page").text
+    said = ("Share this", "Follow the", "We use", "All the", "You are", "By Ada", "Advert", "Subscribe", "Copy", "Buy")
+    assert [words for words in said if words in text] == []
+    assert text.count(SENTENCE.strip()) == 8
+
+
 def test_nor_is_a_line_of_a_letter_that_was_typed():
     letter = "Dear Ada,\nthank you for the eyes\n# they came on Monday\nand are well kept\nYours\nBabbage"
     text = manual(f"<h1>Letters</h1><p>{SENTENCE * 5}</p><pre>{letter}</pre><p>{SENTENCE}</p>")

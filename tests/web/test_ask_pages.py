@@ -113,6 +113,16 @@ def test_what_nothing_bears_out_is_said(tmp_path: Path):
         assert "Nothing in the text bears this out Submarines were invented there." in text
 
 
+def test_code_in_an_answer_is_code_and_an_answer_of_its_own_making_is_not_told_twice(tmp_path: Path):
+    speaker = Scripted("Submarines use `<dive>` there.")
+    with visiting(made_app(tmp_path, OwnModels(speaker))) as visitor:
+        visitor.add(("mill.md", STORY.encode()))
+        page = asked(visitor)
+        assert '<p class="answer-text" dir="auto">Submarines use <code>&lt;dive&gt;</code> there.</p>' in page
+        assert "Nothing in the text bears this out The whole answer is the model’s own." in text_of(page)
+        assert text_of(page).count("Submarines") == 1
+
+
 def test_an_answer_is_text_and_nothing_else(tmp_path: Path):
     with visiting(made_app(tmp_path, OwnModels(Scripted("<script>alert(1)</script> Orsin Vale")))) as visitor:
         visitor.add(("mill.md", STORY.encode()))

@@ -113,6 +113,19 @@ def test_axe_finds_nothing_serious_and_no_page_breaks_its_own_rules(
     assert not found
 
 
+@pytest.mark.parametrize("width", [320, 390])
+def test_on_a_phone_a_day_of_the_strip_has_its_number_beside_how_many_papers_it_has(page: Any, width: int):
+    """ "Wed 12" would be read as a date."""
+    page.set_viewport_size({"width": width, "height": 700})
+    page.goto(VIEWS["day"])
+    days = page.locator(".strip a, .strip .off")
+    assert days.count() == 7
+    for number in range(7):
+        playwright.expect(days.nth(number).locator("i")).to_be_visible()
+        inside = days.nth(number).evaluate("e => e.scrollWidth <= e.clientWidth")
+        assert inside, number
+
+
 @pytest.mark.parametrize("width", [320, 768, 1440])
 def test_nothing_sticks_out_at_any_width(browser: Any, address: str, width: int):
     context = browser.new_context(base_url=address, viewport={"width": width, "height": 800})

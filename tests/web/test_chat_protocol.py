@@ -20,14 +20,14 @@ from members import member
 from reading.speakers import Quoter, Scripted
 from reading_site import STORY, Held, OwnModels, made_app, served, wait_for
 
-from foveal.errors import FetchFailed, InputError
+from foveal.errors import DatabaseError, FetchFailed, InputError
 from foveal.library import Library
 from foveal.models.chat import ChatModel, Messages
 from foveal.models.openai_chat import OpenAIChat
-from foveal.papers import accounts, tokens
+from foveal.papers import accounts, personal_data, tokens
 from foveal.settings import Settings
 from foveal.types import Document
-from foveal.web import streams
+from foveal.web import signed_in, streams
 from foveal.web.admission import WRITES
 from foveal.web.app import create_app
 from foveal.web.job import Job, JobSettings
@@ -152,6 +152,12 @@ def test_models_are_the_retrievers(client: openai.OpenAI) -> None:
     names = [one.id for one in client.models.list()]
     assert names[:3] == ["foveal", "foveal:lexical", "foveal:dense"]
     assert client.models.retrieve("foveal:lexical").id == "foveal:lexical"
+    listed, one = httpx.get(f"{client.base_url}models/"), httpx.get(f"{client.base_url}models/foveal:lexical/")
+    assert (listed.status_code, [each["id"] for each in listed.json()["data"]]) == (200, names)
+    assert one.json() == {"id": "foveal:lexical", "object": "model", "created": 0, "owned_by": "foveal"}
+    unknown = httpx.get(f"{client.base_url}models/gpt/")
+    assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "model_not_found")
+    assert unknown.json()["error"]["message"].startswith("There is no model 'gpt' here.")
     assert ask(client, model="foveal:lexical").answer["found"]
     with pytest.raises(openai.BadRequestError, match="searched by words only"):
         ask(client, model="foveal:dense")
@@ -536,6 +542,69 @@ def test_a_question_that_somebody_stops_is_not_asked_again(tmp_path: Path, strea
         with pytest.raises(openai.APIError, match="Somebody stopped this"):
             asked.result(30)
         assert only_job(app).state == "cancelled"  # there is no second one
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("why", ["revoked", "removed"])
+def test_an_answer_to_nobody_any_more_ends_soon_and_so_does_its_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str, stream: bool
+) -> None:
+    monkeypatch.setattr(streams, "KNOWN_S", 0.05)
+    held = Held()
+    app = with_mill(tmp_path, held, writers="members")
+    database = app.state.site.database
+    ana = member(database, "ana")
+    made = tokens.make(database, ana, "test")
+    sent = {"headers": {"authorization": f"Bearer {made.secret}"}, "json": MODEL | {"stream": stream}, "timeout": 60}
+    with served(app) as base, ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(httpx.post, f"{base}/v1/chat/completions", **sent)
+        assert held.began.wait(30)
+        if why == "revoked":
+            tokens.revoke(database, ana, made.token.id)
+        else:
+            personal_data.erase(database, ana)
+        told = asked.result(30)  # though the model would never end
+        ((job, _),) = app.state.site.jobs.of(f"person {ana.id}", 9)
+        wait_for(lambda: job.over and app.state.gates["stream"].inside == 0)
+    assert job.state == "cancelled"
+    assert told.status_code == (200 if stream else 401)
+    lines = [line.removeprefix("data: ") for line in told.text.splitlines() if line]
+    error = json.loads(lines[-2] if stream else lines[0])["error"]
+    assert "is not known here any more" in error["message"]
+    assert error["code"] == "invalid_api_key"
+    assert not stream or lines[-1] == "[DONE]"
+
+
+def test_while_somebody_is_known_here_or_was_nobody_the_stream_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "KNOWN_S", 0.02)
+    monkeypatch.setattr(streams, "KEEP_ALIVE_S", 0.02)
+    held = Held()
+    app = with_mill(tmp_path, held)
+    looked: list[str] = []
+    known = signed_in.person_of_token
+
+    def looking(database: Any, secret: str) -> accounts.Person | None:
+        looked.append(secret)
+        if len(looked) == 3:
+            raise DatabaseError("away")
+        return known(database, secret)
+
+    monkeypatch.setattr(signed_in, "person_of_token", looking)
+    with served(app) as base:
+        for headers in ({"authorization": f"Bearer {secret_of(app)}"}, {}):
+            held.go.clear()
+            asked = {"json": MODEL | {"stream": True}, "headers": headers, "timeout": 60}
+            with httpx.stream("POST", f"{base}/v1/chat/completions", **asked) as answer:
+                lines = answer.iter_lines()
+                for _ in range(5):
+                    wait_for(lambda: next(lines) == ": still here")  # noqa: B023 - it is waited for here
+                held.go.set()
+                rest = [line for line in lines if line]
+            assert rest[-1] == "data: [DONE]"
+            assert '"finish_reason": "stop"' in rest[-2]
+    assert len(looked) > 4
 
 
 def test_a_server_that_stops_says_so_and_ends_the_stream(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from reading_site import OwnModels, made_app, served
 from visitors import AT, Visitor
 
 from foveal.library import Library
+from foveal.models.bert import BertEncoder
 from foveal.papers import tokens
 from foveal.settings import Settings
 from foveal.types import Document
@@ -59,6 +60,28 @@ def test_vectors_are_the_encoders_in_both_formats(app: FastAPI) -> None:
     assert np.allclose(np.linalg.norm([one.embedding for one in plain.data], axis=1), 1, atol=1e-5)
     read = sum(len(one.ids) for one in encoder.tokens(TEXTS))
     assert (plain.usage.prompt_tokens, plain.usage.total_tokens) == (read, read)
+
+
+def test_each_text_is_cut_into_tokens_once(tmp_path: Path) -> None:
+    class Counting(BertEncoder):
+        cut = 0
+
+        def tokens(self, texts: Sequence[str]) -> list[Any]:
+            self.cut += len(texts)
+            return super().tokens(texts)
+
+        def token_offsets(self, text: str) -> list[tuple[int, int]]:
+            self.cut += 1
+            return super().token_offsets(text)
+
+    app = app_for(tmp_path)
+    library = app.state.site.library
+    library.encoder = counting = Counting(library.encoder.folder)
+    told = asked(app, input=[*TEXTS, "mill " * 2000]).json()
+    assert counting.cut == len(TEXTS) + 1
+    read = sum(len(one.ids) for one in BertEncoder.tokens(counting, [*TEXTS, "mill " * 2000]))
+    assert told["usage"] == {"prompt_tokens": read, "total_tokens": read}
+    app.state.site.close()
 
 
 def test_one_text_has_one_vector_and_a_long_one_is_read_as_far_as_a_passage(app: FastAPI) -> None:

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 from lxml import html
+from members import member
 from paper_site import NOW, TODAY, day_address, records, select, site_app
 from starlette.testclient import TestClient
 
 from foveal.library import Library
+from foveal.papers import discussion, removing
 from foveal.papers.curating import pick
 from foveal.papers.periods import Period
 from foveal.papers.records import Named, PaperRecord
@@ -291,6 +293,15 @@ def test_a_paper_of_another_site_says_where_it_is_read(tmp_path: Path):
     assert views.site_name(f"https://{'a' * 40}.example") == views.site_name("mailto:ana@lab.example") == ""
 
 
+def test_remarks_of_other_sites_are_more_only_where_there_are_some_here(tmp_path: Path):
+    app = site_app(tmp_path, [replace(records()[0], comments=11)])
+    here = f"/papers/{records()[0].id}"
+    assert "11 comments on other sites." in TestClient(app).get(here).text
+    database = app.state.site.database
+    discussion.remark(database, member(database, "ana"), records()[0].id, "As here.")
+    assert "11 more comments on other sites." in TestClient(app).get(here).text
+
+
 def test_a_summary_names_its_model(client: TestClient):
     summed = next(record for record in records() if record.summary)
     box = select(tree(client, f"/papers/{summed.id}"), ".summary")[0].text_content()
@@ -483,4 +494,16 @@ def test_the_address_that_a_paper_had_before_its_id_was_known_leads_to_it(tmp_pa
     upsert(database, [replace(pasted, id="2611.70000", source="arxiv")])
     answer = own.get(f"/papers/{old}", follow_redirects=False)
     assert (answer.status_code, answer.headers["location"]) == (308, "/papers/2611.70000")
+    upsert(database, [replace(pasted, id="2611.70000", source="arxiv", version=2, title="Pasted, Then Renamed")])
+    answer = own.get(f"/papers/{old}", follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (308, "/papers/2611.70000")
+    assert own.get(f"/api/papers/{old}").json()["title"] == "Pasted, Then Renamed"
     assert own.get(f"/papers/title-{'0' * 32}").status_code == 404
+    removing.remove(database, "2611.70000", reason="spam")
+    assert [own.get(f"/papers/{one}").status_code for one in (old, "2611.70000")] == [410, 410]
+    assert "was removed here" in own.get(f"/api/papers/{old}").json()["error"]
+    removing.readmit(database, "2611.70000")
+    upsert(database, [replace(pasted, id="2611.70000", source="arxiv")])
+    removing.remove(database, "2611.70000", same_as=records()[0].id)
+    answer = own.get(f"/papers/{old}", follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (308, f"/papers/{records()[0].id}")

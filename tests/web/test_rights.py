@@ -70,6 +70,12 @@ signed in     POST /settings/delete · POST /settings/replies · GET /settings/m
 signed in     POST /settings/mail/{number} · POST /settings/mail/{number}/leave
 signed in     GET /following · POST /following/feed · POST /follow · POST /mute · POST /read/{paper:path}
 signed in     GET /claim/{paper:path} · POST /claim/{paper:path} · GET /collections · POST /collections
+signed in     POST /api/collections · PATCH /api/collections/{slug} · DELETE /api/collections/{slug}
+signed in     POST /api/collections/{slug}/items · PATCH /api/collections/{slug}/items/{item:path}
+signed in     DELETE /api/collections/{slug}/items/{item:path}
+signed in     POST /collections/{number}/notes/{paper:path}/report
+moderators    POST /collections/{number}/notes/{paper:path}/hide
+moderators    POST /collections/{number}/notes/{paper:path}/restore
 signed in     POST /collect/{paper:path} · POST /collections/{number}/change · POST /collections/{number}/delete
 signed in     POST /vote/{paper:path} · DELETE /vote/{paper:path} · POST /unvote/{paper:path}
 signed in     POST /discussion/{paper:path} · GET /remarks/{number}/edit · POST /remarks/{number}/edit

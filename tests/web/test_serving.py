@@ -151,6 +151,19 @@ def test_who_may_write_is_said_by_the_command_or_the_home_or_by_who_reaches_the_
     assert serve(*arguments, toml=toml).options.writers == writers
 
 
+MAIL = '[mail]\nhost = "localhost"\nurl = "https://papers.example.org"\nsender = "a@example.org"\npostal = "Ana"\n'
+
+
+def test_links_in_mails_lead_to_a_site_that_is_called_so_and_is_as_public_as_by_url(serve):
+    site = serve(toml=MAIL)
+    assert (site.options.hosts[-1], site.options.writers) == ("papers.example.org", "nobody")
+    assert serve("--host", "0.0.0.0", toml=MAIL).options.hosts[-2:] == ("papers.example.org", "*")
+    local = MAIL.replace("https://papers.example.org", "http://localhost:8000")
+    assert serve(toml=local).options.writers == "anyone"
+    without = serve(toml=MAIL.replace('host = "localhost"\n', ""))  # no mail leaves it
+    assert ("papers.example.org" in without.options.hosts, without.options.writers) == (False, "anyone")
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -62,7 +62,7 @@ def serve(
         typer.Option(
             help="Who may add documents, ask and research: nobody, members (whoever is signed in; moderators remove), "
             "or anyone (who may remove, too). Default: as foveal.toml says; else anyone on this machine itself, "
-            "without a --name or --url that others know, and nobody elsewhere."
+            "without a --name or --url that others know (nor such a url in [mail]), and nobody elsewhere."
         ),
     ] = None,
     writable: Annotated[
@@ -136,10 +136,11 @@ def serve(
     web = _web_settings(settings)
     local = host in LOCAL
     names = [*(name or []), *([named] if named else [])]
-    public = _is_public(host, names)
+    mailed = _named_in_mails(settings)
+    public = _is_public(host, [*names, *mailed])
     options = SiteSettings(
         base_url=url.rstrip("/"),
-        hosts=tuple(dict.fromkeys([*SiteSettings().hosts, *names, *([] if local or names else ["*"])])),
+        hosts=tuple(dict.fromkeys([*SiteSettings().hosts, *names, *mailed, *([] if local or names else ["*"])])),
         writers=writers or web.writers or ("nobody" if public else "anyone"),
         sign_up=not invited_only,
         demo=demo,
@@ -225,6 +226,14 @@ def _name_in(url: str) -> str:
     if not name:
         raise typer.BadParameter(f"--url got {url!r}; it needs the site's address, such as https://papers.example.org.")
     return name
+
+
+def _named_in_mails(settings: Settings) -> list[str]:
+    """What links in mails call the site: who follows one is to arrive, though nobody gave --url."""
+    from foveal.papers.mail.settings import load_mail
+
+    mail = load_mail(settings)
+    return [mail.host_name] if mail.host and mail.url else []
 
 
 def _is_public(host: str, names: Sequence[str]) -> bool:

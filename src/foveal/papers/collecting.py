@@ -4,12 +4,14 @@
     put(database, bo, which, "2605.01234", note="Table 3"); put(database, bo, which, "2605.01234", on=False)
     shelves(database, ana, "2605.01234")             # the lists that she may fill, and whether each holds that paper
     placed(database, which, ["2605.01234"])          # who put it there, when, and why
+    annotate(database, bo, which, "2605.01234", "Table 4"); annotate(database, bo, which, "2605.01234", "")
     change(database, ana, which, title="…", description="…", public=False); drop(database, ana, which)
 
 Who may    what is public anybody sees; what is open is public, and whoever is signed in adds to it, and takes out what
            they added; its owner and moderators take out anything. Only its owner changes or drops it; a moderator
            hides it
-Hidden     a list that one may not see is not there, whether it is or not
+Hidden     a list that one may not see is not there, whether it is or not; the words of a note that a moderator hid
+           (notes.py) are told to moderators only, and no others come in their place
 """
 
 from __future__ import annotations
@@ -28,9 +30,10 @@ from foveal.errors import InputError, NotAllowed, UnknownPaper
 from foveal.papers.accounts import Person
 from foveal.papers.known import must_be_here, one_of_a_person
 from foveal.papers.moderation import must, record
+from foveal.papers.people_schema import ComplaintRow
 from foveal.papers.plain_titles import one_line
 from foveal.papers.records import name_key
-from foveal.papers.schema import CollectedRow, CollectionRow, PersonRow
+from foveal.papers.schema import CollectedRow, CollectionRow, PersonRow, now
 
 MOST, MOST_PAPERS = 100, 2_000
 TITLE, DESCRIPTION, NOTE = 120, 1_000, 500
@@ -67,6 +70,7 @@ class Placed:
     note: str
     position: int
     person_id: int | None
+    hidden: bool = False  # the note, by a moderator
 
 
 def shelves(database: Database, person: Person, paper: str = "") -> list[Shelf]:
@@ -104,14 +108,16 @@ def visible(database: Database, which: int, person: Person | None = None) -> She
     return found
 
 
-def placed(database: Database, which: int, papers: Sequence[str]) -> Mapping[str, Placed]:
-    """How these papers came to a list; one that it does not hold is absent."""
+def placed(
+    database: Database, which: int, papers: Sequence[str], *, reader: Person | None = None
+) -> Mapping[str, Placed]:
+    """How these papers came to a list, as `reader` sees it; one that it does not hold is absent."""
     found = {}
     with database.reading() as session:
         for start in range(0, len(papers), 500):
             some = CollectedRow.collection_id == which, CollectedRow.paper_id.in_(papers[start : start + 500])
             for row in session.execute(_placed().where(*some)):
-                found[row[0].paper_id] = _placed_of(row)
+                found[row[0].paper_id] = _placed_of(row, reader)
     return found
 
 
@@ -135,9 +141,20 @@ def may_take_out(person: Person | None, owner: int, put_by: int | None) -> bool:
     return person is not None and (person.id in (owner, put_by) or person.may("moderate"))
 
 
-def make(database: Database, person: Person, title: str, *, public: bool = True, open: bool = False) -> int:  # noqa: A002
-    """A new list; its number. An open one is public. InputError: it has no title, or there are too many."""
-    named = _title(title)
+def make(
+    database: Database,
+    person: Person,
+    title: str,
+    *,
+    description: str = "",
+    public: bool = True,
+    open: bool = False,  # noqa: A002
+) -> int:
+    """A new list; its number. An open one is public.
+
+    InputError: it has no title, too long a description, or there are too many.
+    """
+    named, about = _title(title), _told(description, DESCRIPTION, "description")
     with database.writing() as session:
         one_of_a_person(session, person.id)
         own = CollectionRow.person_id == person.id
@@ -145,7 +162,7 @@ def make(database: Database, person: Person, title: str, *, public: bool = True,
         if len(slugs) >= MOST:
             raise InputError(f"You have {MOST} collections, which is all that there can be. Drop one first.")
         number = next_number(session, CollectionRow.id)
-        row = CollectionRow(id=number, person_id=person.id, slug=_slug(named, slugs), title=named)
+        row = CollectionRow(id=number, person_id=person.id, slug=_slug(named, slugs), title=named, description=about)
         row.public, row.open = public or open, open
         session.add(row)
         session.flush()
@@ -156,7 +173,7 @@ def put(database: Database, person: Person, which: int, paper: str, *, on: bool 
     """Put a paper on a list, or take it off; twice is as once, and a new note stands in the place of one's last.
 
     UnknownPaper: there is no such list for the person. InputError: the list is full, or the note too long.
-    NotAllowed: somebody else put there what is to be taken off.
+    NotAllowed: somebody else put there what is to be taken off, or a moderator hid one's last note.
     """
     why = _told(note, NOTE, "note")
     with database.writing() as session:
@@ -167,7 +184,7 @@ def put(database: Database, person: Person, which: int, paper: str, *, on: bool 
             _take_out(session, person, held, row)
         elif row is not None:
             if why and row.person_id == person.id:
-                row.note = why
+                _annotate(row, why)
         else:
             must_be_here(session, paper)
             there = select(func.count(), func.max(CollectedRow.position)).where(CollectedRow.collection_id == which)
@@ -178,21 +195,46 @@ def put(database: Database, person: Person, which: int, paper: str, *, on: bool 
             add_unless_taken(session, CollectedRow(**place, note=why, person_id=person.id))
 
 
+def annotate(database: Database, person: Person, which: int, paper: str, note: str) -> None:
+    """Another note in the place of one's own, or with "" none.
+
+    UnknownPaper: no such list for the person, or the paper is not on it. InputError: it is too long.
+    NotAllowed: somebody else put the paper there, or a moderator hid the last note.
+    """
+    why = _told(note, NOTE, "note")
+    with database.writing() as session:
+        held, row = _locked(session, which), session.get(CollectedRow, (which, paper))
+        if held is None or not (held.public or held.person_id == person.id):
+            raise UnknownPaper(NONE)
+        if row is None:
+            raise UnknownPaper("This collection does not hold the paper. Put it there first.")
+        if row.person_id != person.id:
+            raise NotAllowed("Somebody else put this paper there: the note is theirs.")
+        _annotate(row, why)
+
+
 def change(
     database: Database,
     person: Person,
     which: int,
     *,
-    title: str,
-    description: str = "",
-    public: bool = True,
-    open: bool = False,  # noqa: A002
+    title: str | None = None,
+    description: str | None = None,
+    public: bool | None = None,
+    open: bool | None = None,  # noqa: A002
 ) -> None:
-    """Other words, or another audience; an open list is public. InputError: no title, or too long a description."""
-    named, about = _title(title), _told(description, DESCRIPTION, "description")
+    """Other words, or another audience; None: as it is by then. An open list is public, a private one not open.
+
+    InputError: no title, or too long a description.
+    """
+    named = None if title is None else _title(title)
+    about = None if description is None else _told(description, DESCRIPTION, "description")
     with database.writing() as session:
         row = _own(session, person, which)
-        row.title, row.description, row.public, row.open = named, about, public or open, open
+        row.title = row.title if named is None else named
+        row.description = row.description if about is None else about
+        row.open = row.open and public is not False if open is None else open
+        row.public = row.open or (row.public if public is None else public)
 
 
 def hide(database: Database, which: int, *, by: Person) -> None:
@@ -271,10 +313,19 @@ def _placed() -> Select[CollectedRow, str, str]:
     )
 
 
-def _placed_of(found: Any) -> Placed:
+def _placed_of(found: Any, reader: Person | None = None) -> Placed:
     row, name, login = found[:3]
-    told = row.added_at, row.note, row.position, row.person_id
+    hidden = row.note_hidden_at is not None and row.note != ""
+    seen = not hidden or (reader is not None and reader.may("moderate"))
+    told = row.added_at, row.note if seen else "", row.position, row.person_id, hidden
     return Placed(name or login or "", login or "", *told)
+
+
+def _annotate(row: CollectedRow, words: str) -> None:
+    if words and row.note_hidden_at is not None:
+        raise NotAllowed("A moderator hid the note that you left there. Ask them before you write another.")
+    if words != row.note:
+        row.note, row.note_changed_at = words, now()
 
 
 def _take_out(session: Session, person: Person, held: CollectionRow, row: CollectedRow | None) -> None:
@@ -282,6 +333,9 @@ def _take_out(session: Session, person: Person, held: CollectionRow, row: Collec
         return
     if not may_take_out(person, held.person_id, row.person_id):
         raise NotAllowed("Somebody else put this paper there. They, the list's owner and moderators take it out.")
+    session.execute(
+        delete(ComplaintRow).where(ComplaintRow.collection_id == held.id, ComplaintRow.paper_id == row.paper_id)
+    )
     session.delete(row)
     if person.id not in (held.person_id, row.person_id):
         record(session, person.login, "take off collection", f"paper:{row.paper_id}", f"collection {held.id}")

@@ -201,7 +201,9 @@ class _Pass:
         if read.left_out:
             self.told.left_out += len(read.left_out)
             self.wrong = self.wrong or read.left_out[0]
-            logger.warning("%s: %d items are left out; the first: %s", url, len(read.left_out), read.left_out[0])
+            count = len(read.left_out)
+            items = "1 item is left out" if count == 1 else f"{count} items are left out; the first"
+            logger.warning("%s: %s: %s", url, items, read.left_out[0])
         error = read.left_out[0] if read.left_out and not read.records else ""
         fetched = replace(_fetched(self.source, url, status, headers), sha256=_digest(content), error=error)
         self.told.upserted += store(self.database, read.records, fetched)

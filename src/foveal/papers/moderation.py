@@ -2,7 +2,7 @@
 
     hide(database, 17, by=ana, reason="advertising"); restore(database, 17, by=ana)
     close(database, "2605.01234", by=ana)                    # no more remarks on that paper
-    audit(database, limit=50)
+    audit(database, limit=50)                                # notes of collections: notes.py
 
 Every act on somebody else's words or rights leaves a line in the audit, in the same transaction. A remark that its own
 author deleted has no words left (see discussion.py), so that nobody can bring it back.
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
 from foveal.database import Database, add_unless_taken
@@ -73,8 +73,7 @@ def hide(database: Database, comment: int, *, by: Person, reason: str = "") -> s
         row = remark_of(session, comment)
         if row.hidden_at is None:
             row.hidden_at = now()
-            reported = _settled(session, comment)
-            why = f"{reason} (reported by {reported})".strip() if reported else reason
+            why = settled(session, reason, ComplaintRow.comment_id == comment)
             record(session, by.login, "hide remark", f"remark:{comment}", why)
         return row.paper_id
 
@@ -130,12 +129,12 @@ def must(person: Person, right: str, sentence: str) -> None:
         raise NotAllowed(sentence)
 
 
-def _settled(session: Session, comment: int) -> int:
-    """What was reported of a remark (complaints.py) is decided; how many people had."""
-    open_ones = ComplaintRow.comment_id == comment, ComplaintRow.decided_at.is_(None)
-    count = session.scalar(select(func.count()).select_from(ComplaintRow).where(*open_ones)) or 0
+def settled(session: Session, reason: str, *about: ColumnElement[bool]) -> str:
+    """What was reported of something (complaints.py) is decided; the reason, with how many people had."""
+    open_ones = *about, ComplaintRow.decided_at.is_(None)
+    reported = session.scalar(select(func.count()).select_from(ComplaintRow).where(*open_ones)) or 0
     session.execute(update(ComplaintRow).where(*open_ones).values(decided_at=now()))
-    return count
+    return f"{reason} (reported by {reported})".strip() if reported else reason
 
 
 def remark_of(session: Session, comment: int) -> CommentRow:

@@ -156,13 +156,15 @@ class ClaimRow(Base):
 
 
 class ComplaintRow(Base):
-    """What somebody thinks that moderators should look at: a paper, or else a remark. Undecided, it waits."""
+    """What somebody thinks that moderators should look at: a paper, a remark, or the note that stands beside a paper in
+    a collection (then both are named). Undecided, it waits."""
 
     __tablename__ = "complaint"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     paper_id: Mapped[str | None] = mapped_column(ForeignKey("paper.id", ondelete="CASCADE"), index=True)
     comment_id: Mapped[int | None] = mapped_column(ForeignKey("comment.id", ondelete="CASCADE"), index=True)
+    collection_id: Mapped[int | None] = mapped_column(ForeignKey("collection.id", ondelete="CASCADE"), index=True)
     person_id: Mapped[int] = mapped_column(ForeignKey("person.id", ondelete="CASCADE"), index=True)
     reason: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(Moment, default=now)

@@ -29,10 +29,20 @@ from foveal.errors import InputError, NotAllowed, UnknownPaper
 from foveal.papers import rising, thumbnails
 from foveal.papers.mail.schedule import REPLIES
 from foveal.papers.moderation import must, record
-from foveal.papers.people_schema import DeliveryPaperRow, DigestRunRow, ReadMarkRow
+from foveal.papers.people_schema import ComplaintRow, DeliveryPaperRow, DigestRunRow, ReadMarkRow
 from foveal.papers.person import Person
 from foveal.papers.records import paper_id
-from foveal.papers.schema import CollectedRow, CommentRow, ListingRow, PaperRow, PickRow, RemovedRow, VoteRow, now
+from foveal.papers.schema import (
+    CollectedRow,
+    CommentRow,
+    FormerRow,
+    ListingRow,
+    PaperRow,
+    PickRow,
+    RemovedRow,
+    VoteRow,
+    now,
+)
 from foveal.papers.store import PaperStore
 from foveal.papers.upserts import one_at_a_time
 
@@ -127,9 +137,11 @@ def removed(database: Database, *, limit: int = 100) -> list[Removed]:
 
 
 def found(database: Database, paper: str) -> Removed | None:
-    """That paper, if it was taken away."""
+    """That paper, if it was taken away; also by an id that it had before."""
     with database.reading() as session:
-        row = session.get(RemovedRow, paper)
+        row, former = session.get(RemovedRow, paper), session.get(FormerRow, paper)
+        if row is None and former is not None:
+            row = session.get(RemovedRow, former.paper_id)
         return _told(row) if row else None
 
 
@@ -142,12 +154,15 @@ def must_be_welcome(database: Database, paper: str) -> None:
 
 
 def _give(session: Session, old: PaperRow, new: PaperRow) -> None:
-    """What people did with one entry of a paper to the other one."""
+    """What people did with one entry of a paper to the other one, and the ids that led to it."""
+    there = select(CollectedRow.collection_id).where(CollectedRow.paper_id == new.id)
+    reported = update(ComplaintRow).where(ComplaintRow.paper_id == old.id, ComplaintRow.collection_id.not_in(there))
+    session.execute(reported.values(paper_id=new.id), execution_options={"synchronize_session": False})
     for table, one in _ONE_EACH:
         there = select(getattr(table, one)).where(table.paper_id == new.id)
         moved = update(table).where(table.paper_id == old.id, getattr(table, one).not_in(there))
         session.execute(moved.values(paper_id=new.id), execution_options={"synchronize_session": False})
-    whole: list[Any] = [CommentRow, DeliveryPaperRow, *([] if new.listings else [ListingRow])]
+    whole: list[Any] = [CommentRow, DeliveryPaperRow, FormerRow, *([] if new.listings else [ListingRow])]
     for free in whole:
         given = update(free).where(free.paper_id == old.id).values(paper_id=new.id)
         session.execute(given, execution_options={"synchronize_session": False})

@@ -7,6 +7,8 @@
 Same paper   by its id; where a record has none, by its address; where the record or the stored paper has neither (a
              pasted page), by its title. A site that moves to https, or counts where readers come from, gives its items
              other addresses of the same place (`place_of`): with the same title they are the same papers
+Before       an id that a paper had until an archive's was known leads to it (former_ids.py), and so does one that was
+             made of a title which was changed since
 Removed      what a moderator took away is known by the same rules (`is_removed`), and is no paper any more
 Cost         four questions to the database for all records, where each by itself would ask for its row and its parts
 """
@@ -23,6 +25,7 @@ from datetime import date
 from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
+from foveal.papers import former_ids
 from foveal.papers.people_schema import ClaimRow, ClosedDiscussionRow, ComplaintRow, DeliveryPaperRow, ReadMarkRow
 from foveal.papers.records import PaperRecord, title_key
 from foveal.papers.schema import (
@@ -31,6 +34,7 @@ from foveal.papers.schema import (
     CollectedRow,
     CommentRow,
     EditionRow,
+    FormerRow,
     HeadlineRow,
     KeywordRow,
     LinkRow,
@@ -145,7 +149,10 @@ class Here:
         return row, False
 
     def settle(self, row: PaperRow) -> None:
-        """Find the paper by what it is called now."""
+        """Find the paper by what it is called now; an address that its title stood for leads to it still."""
+        key, _ = self._known[row.id]
+        if key != row.title_key:
+            former_ids.retitled(self._session, row, key)
         if self._known[row.id] != (row.title_key, row.url or ""):
             self._forget(row.id)
             self._know(row.id, row.title_key, row.url or "")
@@ -194,8 +201,9 @@ def _address_key(url: str) -> str:
 
 def _move(session: Session, old: PaperRow, new: PaperRow) -> None:
     """Give the new row what is known of the old one, and what was done with it; drop the old one."""
-    for table in (*_CHILDREN, *_PARTS, ClaimRow, CommentRow, ComplaintRow, DeliveryPaperRow):
+    for table in (*_CHILDREN, *_PARTS, ClaimRow, CommentRow, ComplaintRow, DeliveryPaperRow, FormerRow):
         session.execute(update(table).where(table.paper_id == old.id).values(paper_id=new.id))
+    former_ids.keep(session, old.id, new.id)
     session.execute(update(RemovedRow).where(RemovedRow.same_as == old.id).values(same_as=new.id))
     for name in (*WORDS, *FACTS, *_KEPT):
         setattr(new, name, getattr(old, name))

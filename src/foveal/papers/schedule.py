@@ -48,6 +48,7 @@ LOOK_S = 30
 """Seconds between two looks at the clock."""
 
 RETRY_MINUTES = 30
+RETRY = timedelta(minutes=RETRY_MINUTES)
 
 logger = logging.getLogger("foveal.papers.schedule")
 
@@ -90,7 +91,7 @@ class Standing:
     kind: str
     ask: str
     read_at: datetime | None  # when it was last read to its end
-    next_at: datetime  # when `foveal serve` reads it next, if nothing fails
+    next_at: datetime  # when `foveal serve` reads it next; one that is due waits for its next look
     error: str  # of the last reading
 
 
@@ -98,12 +99,33 @@ def standing(database: Database, settings: Settings) -> list[Standing]:
     """Each source of foveal.toml, in its order; one that is asked something else than before was never read."""
     with database.reading() as session:
         rows = {row.name: row for row in session.scalars(select(SourceRow))}
-    found = []
+    found, now = [], faults.now()
     for plan in plans_of(settings):
         row = rows.get(plan.name)
         read_at, error = (row.finished_at, row.error) if row and row.ask == plan.ask else (None, "")
-        found.append(Standing(plan.name, plan.kind, plan.ask, read_at, plan.next(faults.now()), error))
+        found.append(Standing(plan.name, plan.kind, plan.ask, read_at, next_of(row, plan, now), error))
     return found
+
+
+def next_of(row: SourceRow | None, plan: Plan, now: datetime) -> datetime:
+    """When a source is read next, as `Schedule.is_due` decides it; `now` of one that is due."""
+    begun = _begun(row, plan, now)
+    if row is None or begun is None or begun < plan.due(now):
+        return now
+    following = plan.next(now)
+    return following if _ended(row) else max(now, min(following, begun + RETRY))
+
+
+def _begun(row: SourceRow | None, plan: Plan, now: datetime) -> datetime | None:
+    """When what the plan asks was last begun; None: never, or by a clock that was ahead."""
+    if row is None or row.started_at is None or row.started_at > now or row.ask != plan.ask:
+        return None
+    return row.started_at
+
+
+def _ended(row: SourceRow) -> bool:
+    """Whether the last reading came to its end."""
+    return row.finished_at is not None and row.started_at is not None and row.finished_at >= row.started_at
 
 
 def read(
@@ -246,7 +268,7 @@ class Schedule:
     def _beside(self, failed: str, stop: Event, job: Callable[[], object]) -> None:
         """Do what is done beside reading; a failure keeps nothing else from being done, and waits for a while."""
         left = self._waits.get(failed, faults.now()) - faults.now()
-        if stop.is_set() or timedelta() < left <= timedelta(minutes=RETRY_MINUTES):  # longer: the clock was ahead
+        if stop.is_set() or timedelta() < left <= RETRY:  # longer: the clock was ahead
             return
         try:
             job()
@@ -256,7 +278,7 @@ class Schedule:
             logger.exception("%s", failed)
         else:
             return
-        self._waits[failed] = faults.now() + timedelta(minutes=RETRY_MINUTES)
+        self._waits[failed] = faults.now() + RETRY
 
     def _forget(self) -> None:
         """Forget old requests to sources, once a day."""
@@ -268,17 +290,17 @@ class Schedule:
         """Whether an hour of the plan has passed since it was last begun, or it failed a while ago."""
         with self.database.reading() as session:
             row = session.get(SourceRow, plan.name)
-        if row is None or row.started_at is None or row.started_at > now or row.ask != plan.ask:
+        begun = _begun(row, plan, now)
+        if row is None or begun is None:
             return self._may_try(plan, now)
-        begun = max(row.started_at, self._tried_at(plan, now) or row.started_at)
+        begun = max(begun, self._tried_at(plan, now) or begun)
         if begun < plan.due(now):
             return True
-        ended = row.finished_at is not None and row.finished_at >= row.started_at
-        return not ended and self._may_try(plan, now, begun)
+        return not _ended(row) and self._may_try(plan, now, begun)
 
     def _may_try(self, plan: Plan, now: datetime, begun: datetime | None = None) -> bool:
         last = self._tried_at(plan, now) or begun
-        return last is None or now - last >= timedelta(minutes=RETRY_MINUTES)
+        return last is None or now - last >= RETRY
 
     def _tried_at(self, plan: Plan, now: datetime) -> datetime | None:
         """When this process last tried; None where that is ahead: the clock was wrong then."""

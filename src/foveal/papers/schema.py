@@ -6,6 +6,7 @@
     pick (a curator's choice for a day to come), source (how far each source was read)
     headline (what is said of a title, beside it), kept (what was worked out from all papers)
     removed_paper (papers that a moderator took away), unlisted (days they were taken off): no source brings them back
+    former_id (under which a paper stood before): an old address leads to it
 
 A paper's `id` is its arXiv id without version, or `doc-…` / `title-…` where it has none (see records.py). Votes and
 comments of other sites are counts of their own (`votes_elsewhere`), never rows of people who are not here.
@@ -250,6 +251,18 @@ class RemovedRow(Base):
     removed_at: Mapped[datetime] = mapped_column(Moment, default=now)
 
 
+class FormerRow(Base):
+    """An id that a paper had, or that its title stood for, before an archive's was known or the title was changed.
+
+    `paper_id` is no foreign key: where that paper was removed, the old address says so as the new one does.
+    """
+
+    __tablename__ = "former_id"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    paper_id: Mapped[str] = mapped_column(String(64), index=True)
+
+
 class PickRow(Base):
     """A curator's choice for a day; it becomes a listing when that day has come (curating.py)."""
 
@@ -351,5 +364,7 @@ class CollectedRow(Base):
     paper_id: Mapped[str] = mapped_column(ForeignKey("paper.id", ondelete="CASCADE"), primary_key=True, index=True)
     position: Mapped[int] = mapped_column(default=0)
     note: Mapped[str] = mapped_column(Text, default="")
+    note_changed_at: Mapped[datetime | None] = mapped_column(Moment)
+    note_hidden_at: Mapped[datetime | None] = mapped_column(Moment)  # by a moderator (notes.py)
     added_at: Mapped[datetime] = mapped_column(Moment, default=now)
     person_id: Mapped[int | None] = mapped_column(ForeignKey("person.id", ondelete="SET NULL"), index=True)

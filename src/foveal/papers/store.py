@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 from foveal import faults
 from foveal.database import Database
 from foveal.errors import InputError, UnknownPaper
+from foveal.papers.former_ids import led_to
 from foveal.papers.periods import Period
 from foveal.papers.records import OURS, TITLED, name_key, paper_id
 from foveal.papers.schema import (
@@ -191,9 +192,7 @@ class PaperStore:
             found = session.scalars(select(PaperRow.id).where(PaperRow.id.between(given, last)).limit(2)).all()
             gone = None if found else session.scalar(select(RemovedRow).where(RemovedRow.paper_id.between(given, last)))
             if not found and gone is None and given.startswith(TITLED):
-                named = PaperRow.title_key == given.removeprefix(TITLED), ~PaperRow.id.startswith(TITLED)
-                same = select(PaperRow.id).where(*named).order_by(PaperRow.created_at, PaperRow.id)
-                found = session.scalars(same.limit(1)).all()
+                found, gone = led_to(session, given, last)
         if len(found) > 1:
             raise InputError(f"Several papers have an id that begins with {given}. Give more of it.")
         if gone is not None:

@@ -143,11 +143,14 @@ def summarise(
     encode: Encode | None = None,
     cancel: Cancel | None = None,
     on_progress: Callable[[Summarised], None] = lambda _: None,
+    on_stage: Callable[[str, int], None] = lambda *_: None,
 ) -> Summarised:
     """Write what is missing for the newest papers (or for `ids`), at most `limit` of them.
 
     `model` is a name for `load_chat`, or a chat model; None: by rule. `again` writes anew what a model or the rule
-    wrote before. UnknownName, ModelUnavailable: no such model.
+    wrote before. `on_stage` hears what begins, and of how many papers: "Loading NAME", 0, then "Summaries", 4.
+
+    UnknownName, ModelUnavailable: no such model.
     """
     if limit is not None and limit < 1:
         raise InputError(f"Summaries of {limit} papers were asked for; it needs 1 or more.")
@@ -156,7 +159,8 @@ def summarise(
     report = Summarised()
     wanted = _wanted(database, ids, again=again)
     report.left = len(wanted)
-    chat = _loaded(model) if wanted else None
+    chat = _loaded(model, on_stage) if wanted else None
+    on_stage("Summaries", len(wanted[:limit]))
     for paper in wanted[:limit]:
         try:
             if cancel is not None:
@@ -170,8 +174,9 @@ def summarise(
     return report
 
 
-def _loaded(model: str | ChatModel | None) -> ChatModel | None:
+def _loaded(model: str | ChatModel | None, on_stage: Callable[[str, int], None]) -> ChatModel | None:
     if isinstance(model, str):
+        on_stage(f"Loading {model}", 0)
         from foveal.models import load_chat
 
         return load_chat(model)

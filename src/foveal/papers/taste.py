@@ -1,5 +1,7 @@
 """Papers like those that somebody keeps: a linear classifier over tf-idf for each tag, as arxiv-sanity-lite has it.
 
+A tag is what one person put on one list, their own or an open one of others: what others put there is others' taste.
+
     TagClassifier().scores(texts, {"rl": [3, 17]})          # (N,) floats: 100 times the best tag's decision
 
 Texts    title, abstract and authors of each paper, in one order; a tag is the places of the papers that bear it
@@ -20,7 +22,7 @@ from sqlalchemy import select
 
 from foveal.database import Database
 from foveal.errors import InputError
-from foveal.papers.schema import AuthorRow, CollectedRow, CollectionRow, PaperRow
+from foveal.papers.schema import AuthorRow, CollectedRow, PaperRow
 from foveal.registry import require
 
 Floats = npt.NDArray[np.float64]
@@ -89,13 +91,10 @@ class TagClassifier:
 
 
 def tastes(database: Database, ids: Sequence[str], person_id: int) -> dict[str, float]:
-    """Score of each paper of `ids` by somebody's collections; they are learnt over these papers and those kept."""
+    """Score of each paper of `ids` by what somebody put on lists; it is learnt over these papers and those kept."""
+    own = CollectedRow.person_id == person_id
     with database.reading() as session:
-        kept = session.execute(
-            select(CollectionRow.slug, CollectedRow.paper_id)
-            .join(CollectionRow, CollectionRow.id == CollectedRow.collection_id)
-            .where(CollectionRow.person_id == person_id)
-        ).all()
+        kept = session.execute(select(CollectedRow.collection_id, CollectedRow.paper_id).where(own)).all()
         wanted = list(dict.fromkeys([*ids, *(paper for _, paper in kept)]))
         rows = session.execute(
             select(PaperRow.id, PaperRow.title, PaperRow.abstract).where(PaperRow.id.in_(wanted))
@@ -111,6 +110,6 @@ def tastes(database: Database, ids: Sequence[str], person_id: int) -> dict[str, 
     tags: dict[str, list[int]] = {}
     for tag, paper in kept:
         if paper in places:
-            tags.setdefault(tag, []).append(places[paper])
+            tags.setdefault(str(tag), []).append(places[paper])
     scores = TagClassifier().scores(texts, tags)
     return {one: float(scores[places[one]]) for one in ids if one in places}

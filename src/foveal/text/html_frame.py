@@ -6,6 +6,9 @@
 Frame     a page without a part that bears a usual name (article, main, content, …), as manuals, standards and books
           mostly have none, is searched for bare paragraphs: its headings and lists are lost. There the body is the
           article, and words that stand bare in a box are a paragraph
+Bare      in a part that does bear such a name, a sentence that stands bare in a box beside paragraphs would be lost
+          behind a box or code, and with a link or emphasis in it: it is a paragraph, too. Labels, bylines and rows of
+          links are none
 Code      `pre` that reads as code is code, whatever is in it; in other `pre` a line that begins with "#" is no heading.
           Code within code, and links within it, are one piece: the words behind them would be lost. What holds
           headings was never closed, and stays as it is. Numbers of lines, in a column beside them, and buttons go
@@ -16,6 +19,7 @@ Anchors   an `a` that leads nowhere is no link, and a heading that holds one is 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
@@ -35,6 +39,11 @@ _IN_LINE = frozenset((
     *("mark", "math", "nobr", "q", "s", "small", "span", "strike", "time", "wbr", *_CODE),
 ))  # fmt: skip
 _LETTER = re.compile(r"[^\W_]")
+_ENDED = re.compile(r"[.!?…。！？][\"'”’»)\]]*$")
+_WORDS = re.compile(r"\w+")
+_ASIDE = ("nav", "aside", "footer", "form", "menu", "dialog")
+_SHORT, _LONG = 4, 80  # words of the least sentence; characters from which on what has no end is no label either
+_IDEOGRAMS = 10  # letters of the least sentence in a script without blanks
 
 
 def tell(tree: Any) -> None:
@@ -56,11 +65,12 @@ def tell(tree: Any) -> None:
     for quotation in tree.iter("blockquote"):
         if next(quotation.iter(*_LAID_OUT), None) is not None:
             quotation.tag = "div"
+    _keep_bare_sentences(tree)
 
 
 def framed(tree: Any) -> Any | None:
     """A copy of a page whose body is its article; None where the extraction would find a part by its name."""
-    if tree.find("body") is None or _has_frame(tree):
+    if tree.find("body") is None or _frame(tree) is not None:
         return None
     copy = deepcopy(tree)
     body = copy.find("body")
@@ -69,18 +79,27 @@ def framed(tree: Any) -> Any | None:
     article.extend(list(body))
     body.append(article)
     for box in list(body.iter(*_BOXES)):
-        _make_paragraphs(box)
+        _make_paragraphs(box, _says)
     return copy
 
 
-def _make_paragraphs(box: Any) -> None:
+def _keep_bare_sentences(tree: Any) -> None:
+    """Put sentences that stand bare beside paragraphs into such, in the part that the search finds by its name."""
+    part = _frame(tree)
+    for box in list(part.iter(*_BOXES)) if part is not None else ():
+        beside = any(_LETTER.search(child.text_content()) for child in box.iterchildren("p"))
+        if beside and next(box.iterancestors(*_ASIDE), None) is None:
+            _make_paragraphs(box, _is_sentence)
+
+
+def _make_paragraphs(box: Any, is_one: Callable[[str | None, list[Any], Any], bool]) -> None:
     """Put what stands bare in a box, line by line, into paragraphs: beside others the search passes over it."""
     run, before, text = list[Any](), None, box.text
     for child in [*box, None]:
         if child is not None and child.tag in _IN_LINE and _is_in_line(child):
             run.append(child)
             continue
-        if _says(text, run):
+        if is_one(text, run, child):
             paragraph = box.makeelement("p")
             paragraph.text = text
             if before is None:
@@ -93,7 +112,27 @@ def _make_paragraphs(box: Any) -> None:
         run, before, text = [], child, child.tail if child is not None else None
 
 
-def _says(text: str | None, run: list[Any]) -> bool:
+def _is_sentence(text: str | None, run: list[Any], following: Any) -> bool:
+    """Whether bare text is a sentence, or so long that it is no label, or leads to the list or code that follows."""
+    words = " ".join([text or "", *("".join(one.itertext()) + (one.tail or "") for one in run)]).split()
+    said = " ".join(words)
+    if not _says(text, run) or (len(_WORDS.findall(said)) < _SHORT and not _is_ideographic(said)):
+        return False
+    leads = said.endswith((":", "：")) and following is not None and following.tag in (*_LAID_OUT, "blockquote")
+    return bool(_ENDED.search(said)) or len(said) >= _LONG or (leads and not _is_of_links(following))
+
+
+def _is_ideographic(said: str) -> bool:
+    return len(re.findall(r"[\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f]", said)) >= _IDEOGRAMS
+
+
+def _is_of_links(element: Any) -> bool:
+    """Whether most of what an element says leads elsewhere."""
+    linked = sum(len("".join(link.itertext()).strip()) for link in element.iter("a"))
+    return 2 * linked >= len("".join(element.itertext()).strip())
+
+
+def _says(text: str | None, run: list[Any], following: Any = None) -> bool:  # noqa: ARG001
     """Whether bare text, and what stands in line behind it, has words besides code, and more than its links have."""
     pieces = [text or ""]
     for one in run:
@@ -149,7 +188,9 @@ def _flatten(element: Any) -> None:
     element.text = words
 
 
-def _has_frame(tree: Any) -> bool:
+def _frame(tree: Any) -> Any | None:
+    """The part that the search will find by its name; None: there is none that says enough."""
     from trafilatura.xpaths import BODY_XPATH
 
-    return any(len(found[0].text_content()) >= LEAST for named in BODY_XPATH if (found := named(tree)))
+    parts = (found[0] for named in BODY_XPATH if (found := named(tree)))
+    return next((part for part in parts if len(part.text_content()) >= LEAST), None)

@@ -1,5 +1,5 @@
-"""For moderators and admins: what was reported, remarks that were hidden, papers that were removed, claims, roles, and
-all that was done.
+"""For moderators and admins: what was reported, remarks and notes that were hidden, papers that were removed, claims,
+roles, and all that was done.
 
 /admin, /admin/reports, /admin/claims; POST /admin/people, /admin/roles, /admin/reports, /admin/claims
 /admin/people/{login}/remove: what would go and what stays; POST: they are deleted
@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from starlette.background import BackgroundTask
 
 from foveal.errors import InputError
-from foveal.papers import accounts, claims, complaints, moderation, personal_data, removing
+from foveal.papers import accounts, claims, complaints, moderation, notes, personal_data, removing
 from foveal.papers.moderation import must
 from foveal.web.login_pages import knows_its_address, mailed
 from foveal.web.own_data import counted_of
@@ -32,14 +32,16 @@ NOT_DELETED = "People are deleted by an admin only."
 
 @router.get("/admin")
 def desk(request: Request, person: Member, added: str = "", gone: str = "") -> Response:
-    """Hidden remarks, removed papers, people (who was just `added`, that somebody is `gone`), the audit."""
+    """Hidden remarks and notes, removed papers, people (who was just `added`, that somebody is `gone`), the audit."""
     must(person, "moderate", FOR_MODERATORS)
     site = site_of(request)
-    database, hidden = site.database, moderation.hidden(site.database)
+    database, hidden, unseen = site.database, moderation.hidden(site.database), notes.hidden(site.database)
     people = accounts.people(database) if person.may("administer") else []
+    about = {one.paper_id for one in hidden} | {one.paper_id for one in unseen}
     values = {
         "hidden": hidden,
-        "titles": {paper.id: paper.title for paper in site.papers.many(list({one.paper_id for one in hidden}))},
+        "hidden_notes": unseen,
+        "titles": {paper.id: paper.title for paper in site.papers.many(list(about))},
         "removed": removing.removed(database),
         "people": people,
         "added": next((one for one in people if one.login == added), None),
@@ -110,17 +112,26 @@ def reports(request: Request, person: Member) -> Response:
 
 @router.post("/admin/reports", dependencies=writes)
 def decide_report(
-    request: Request, person: Member, verdict: Text, remark: MaybeRow = None, paper: Text = "", reason: Text = ""
+    request: Request,
+    person: Member,
+    verdict: Text,
+    remark: MaybeRow = None,
+    paper: Text = "",
+    collection: MaybeRow = None,
+    reason: Text = "",
 ) -> Response:
-    """Hide the remark, or see no harm in it; a paper is removed on a page of its own."""
+    """Hide the remark or note, or see no harm in it; a paper is removed on a page of its own."""
     must(person, "moderate", FOR_MODERATORS)
     database = site_of(request).database
     if verdict == "hide" and remark is not None:
         moderation.hide(database, remark, by=person, reason=reason)
+    elif verdict == "hide" and collection is not None:
+        notes.hide(database, collection, paper, by=person, reason=reason)
     elif verdict == "dismiss":
-        complaints.dismiss(database, by=person, reason=reason, remark=remark, paper=paper or None)
+        which = paper or None
+        complaints.dismiss(database, by=person, reason=reason, remark=remark, paper=which, collection=collection)
     else:
-        raise InputError(f"What was reported can be hidden (a remark) or dismissed, not {verdict[:20]!r}.")
+        raise InputError(f"What was reported can be hidden (a remark, a note) or dismissed, not {verdict[:20]!r}.")
     return back_to("/admin/reports")
 
 

@@ -6,12 +6,17 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from markupsafe import Markup
+
 from foveal.text.table_cells import CELLS_APART
 from foveal.text.table_heads import BETWEEN
 from foveal.types import Citation, Span, page_at
 from foveal.web.document_text import Place, place_address
 
 _NUMBER = re.compile(r" \[(\d{1,3})\](?=\s|$)")  # as `reading.answering` writes them; a text's own "a[1]" is none
+
+
+_CODE = re.compile(r"`([^`\n]+)`")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,14 @@ def pieces(text: str, citations: int) -> Iterator[tuple[str, int | None]]:
             yield "", int(found[1])
             at = found.end()
     yield text[at:], None
+
+
+def coded(words: str) -> Markup:
+    """Words of a model as HTML: what stands between backticks as code, and all else as it is."""
+    parts = _CODE.split(words)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if n % 2 else Markup.escape(part) for n, part in enumerate(parts)
+    )
 
 
 def cited(number: int, citation: Citation, pages: Sequence[int], places: Sequence[Place]) -> Cited:

@@ -58,6 +58,7 @@ PARAMETERS = {
     "each": "Every passage that fits, not the best of each document.",
     "end": "Where the part ends, in characters of the text; without it, as much as is given at once.",
     "events": "With what was going on: for the retriever `fresh`.",
+    "item": "The `_id` of an entry of the collection, or the paper's id.",
     "id": "An arXiv id or the address of a paper.",
     "k": "Passages at most.",
     "key": "As the call that began it gave it.",

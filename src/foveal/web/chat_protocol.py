@@ -1,6 +1,6 @@
 """The library in OpenAI's chat protocol, for any client that speaks it: the last message of a user is the question.
 
-    GET  /v1/models                 foveal, and foveal:RETRIEVER for each retriever
+    GET  /v1/models                 foveal, and foveal:RETRIEVER for each retriever; /v1/models/NAME  one of them
     POST /v1/chat/completions       {"model": "foveal", "messages": [{"role": "user", "content": "…"}], "stream": true}
 
 What it asks, whom it lets, and how often are those of /api/ask. It is a job of the site, too, but of this connection:
@@ -10,13 +10,13 @@ Streamed    what is written of the answer goes into `reasoning_content`, as it c
             and a client takes nothing back. The checked answer, with its places, is the `content`, in one piece
 Follow-ups  are put into words that stand by themselves by a server's model, where one answers; for a model of this
             machine a rule puts the question before in front of one that leans on it (reading/query_rewriting.py)
-Refused     in OpenAI's own shape (json_errors.py)
+Refused     in OpenAI's own shape (json_errors.py); so is what broke an answer off, as the last event before [DONE]
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,10 +42,10 @@ from foveal.web.models import is_served
 from foveal.web.offered import check_retriever, retrievers
 from foveal.web.research_api import writes
 from foveal.web.rights import Needs, whose_job
-from foveal.web.signed_in import private
+from foveal.web.signed_in import NOT_ANY_MORE, private
 from foveal.web.site import Site, base_url, site_of
 from foveal.web.small_forms import SmallForms
-from foveal.web.streams import ALIVE, HEADERS, Events, told_by
+from foveal.web.streams import ALIVE, HEADERS, Asker, Events, told_by, while_signed_in
 
 NAME = "foveal"
 """What the library is called as a model; a retriever stands behind it: "foveal:lexical"."""
@@ -56,6 +56,12 @@ LOOK_S = 1.0
 EMPTY = "The library of this site is empty: there is nothing to answer from. Add something to it first."
 STOPPING = "The server is being stopped. Ask again in a minute."
 STOPPED = "Somebody stopped this question before it was answered. Ask it again, if it is still wanted."
+
+NOBODY = (401, NOT_ANY_MORE)
+"""How a question ends whose token was revoked, or whose person removed, before it was answered."""
+
+DONE = "data: [DONE]\n\n"
+"""How a stream ends."""
 
 GONE = 499
 """The status, which nobody gets, of an answer that nobody waits for any more."""
@@ -103,6 +109,7 @@ class ChatWork:
             raise
 
 
+@router.get("/models/", dependencies=reads, include_in_schema=False)  # clients join addresses as they like
 @router.get("/models", dependencies=reads)
 def models(request: Request) -> ModelList:
     """The ways to ask the library: foveal, and foveal:RETRIEVER for each retriever; last its encoder, if it has one."""
@@ -114,10 +121,10 @@ def models(request: Request) -> ModelList:
 @router.get("/models/{model:path}", dependencies=reads)
 def one_model(request: Request, model: str) -> Model:
     """One way to ask the library, or its encoder."""
-    site = site_of(request)
-    if model != encoder_name(site):
-        _retriever(site, model)
-    return Model(id=model)
+    site, name = site_of(request), model.rstrip("/")
+    if name != encoder_name(site):
+        _retriever(site, name)
+    return Model(id=name)
 
 
 @router.post(
@@ -129,7 +136,9 @@ def one_model(request: Request, model: str) -> Model:
 async def complete(request: Request, body: ChatQuestion) -> Response:
     """Answer the last message of a user from the library, whole or with `stream` as server-sent events."""
     reply = await to_thread.run_sync(_begun, request, body)
-    return _Stream(reply.streamed(), reply.stop) if body.stream else await reply.whole(request)
+    if not body.stream:
+        return await reply.whole(request)
+    return _Stream(while_signed_in(request, reply.streamed(), _broken_off(openai_error(*NOBODY))), reply.stop)
 
 
 @dataclass(frozen=True)
@@ -155,10 +164,13 @@ class _Reply:
 
     async def whole(self, request: Request) -> Response:
         """The answer in one piece. FovealError, HTTPException: there is none."""
+        asker = Asker(request)
         try:
             async for _ in told_by(self.site.jobs, self.job, 0, silence_s=LOOK_S):
                 if await request.is_disconnected():
                     return Response(status_code=GONE)
+                if await asker.is_gone():
+                    raise HTTPException(*NOBODY)
         finally:
             self.stop()
         if (error := self._error()) is not None:
@@ -169,21 +181,21 @@ class _Reply:
         )  # fmt: skip
         return JSONResponse(told.model_dump(mode="json"), headers=private())
 
-    async def streamed(self) -> AsyncIterator[str]:
+    async def streamed(self) -> AsyncGenerator[str, None]:
         """The draft as it comes, then the answer."""
         yield self._chunk({"role": "assistant", "content": ""})
         async for events in told_by(self.site.jobs, self.job, 0):
             words = "".join(event.data["text"] for event in events if event.kind == "words")
             yield self._chunk({"reasoning_content": words}) if words else ALIVE
         if (error := self._error()) is not None:
-            yield _data(self._refusal(error))
+            yield _broken_off(self._refusal(error))
             return
         message = self._message().model_dump(mode="json")
         yield self._chunk({"content": message["content"]})
         yield self._chunk({name: message[name] for name in ("question", "answer")}, finish="stop")
         if self.usage:
             yield _data(self._head() | {"choices": [], "usage": self._usage().model_dump()})
-        yield "data: [DONE]\n\n"
+        yield DONE
 
     def _message(self) -> Message:
         ask, answer = self.work.ask, answer_of(self.work.ask)
@@ -268,6 +280,11 @@ def _retriever(site: Site, model: str) -> str:
 
 def _names(site: Site) -> list[str]:
     return [NAME, *(f"{NAME}:{one}" for one in retrievers(site.settings.home))]
+
+
+def _broken_off(refusal: dict[str, Any]) -> str:
+    """The end of a stream that has no answer."""
+    return _data(refusal) + DONE
 
 
 def _data(told: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@
 POST /collections                  a new one (`open=yes`: whoever is signed in may add to it)
 POST /collect/{paper}              put on a list (`collection`, or a new one's `title`; `note`), or taken off (`on=no`)
 POST /collections/{id}/change, /delete; /hide, by a moderator
+POST /collections/{id}/notes/{paper}/report (`reason`); /hide, /restore, by a moderator
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from fastapi import APIRouter, Depends, HTTPException, Request, Response
 
 from foveal.database import Database
 from foveal.errors import InputError
-from foveal.papers import collecting
+from foveal.papers import collecting, complaints, notes
 from foveal.papers.accounts import Person
 from foveal.papers.rate_limits import CHANGES, take
 from foveal.papers.records import paper_id
@@ -105,6 +106,28 @@ def hide(request: Request, person: Member, number: Row) -> Response:
     """Let nobody but its owner see a list."""
     collecting.hide(_changing(request, person), number, by=person)
     return back_to("/collections")
+
+
+@router.post("/collections/{number}/notes/{paper:path}/report", dependencies=writes)
+def report_note(request: Request, person: Member, number: Row, paper: str, reason: Text = "") -> Response:
+    """Tell the moderators of the note that stands beside a paper."""
+    database = site_of(request).database
+    complaints.report(database, person, collection=number, paper=paper_id(paper), reason=reason)
+    return back_to(came_from(request, f"/collections/{number}"))
+
+
+@router.post("/collections/{number}/notes/{paper:path}/hide", dependencies=writes)
+def hide_note(request: Request, person: Member, number: Row, paper: str, reason: Text = "") -> Response:
+    """A note out of sight, by a moderator."""
+    notes.hide(site_of(request).database, number, paper_id(paper), by=person, reason=reason)
+    return back_to(came_from(request, f"/collections/{number}"))
+
+
+@router.post("/collections/{number}/notes/{paper:path}/restore", dependencies=writes)
+def restore_note(request: Request, person: Member, number: Row, paper: str) -> Response:
+    """And back."""
+    notes.restore(site_of(request).database, number, paper_id(paper), by=person)
+    return back_to(came_from(request, f"/collections/{number}"))
 
 
 @router.post("/collections/{number}/delete", dependencies=writes)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -109,8 +110,7 @@ def embeddings(request: Request, body: EmbeddingQuestion) -> Response:
         raise FieldRefused("dimensions", said)
     characters = sum(max(LEAST, len(text)) for text in texts) if asked_by(request) else 0
     take(request, "search", max(1, math.ceil(characters / LONGEST_QUERY)))
-    vectors = np.asarray(encoder.encode(texts), dtype="<f4")
-    read = sum(min(len(encoder.token_offsets(text)) + 2, encoder.max_tokens) for text in texts)
+    vectors, read = _encoded(encoder, texts)
     shown = [_as_base64(one) for one in vectors] if body.encoding_format == "base64" else vectors.tolist()
     data = [{"object": "embedding", "index": place, "embedding": one} for place, one in enumerate(shown)]
     usage = {"prompt_tokens": read, "total_tokens": read}
@@ -131,6 +131,17 @@ def _encoder(site: Site, model: str) -> Encoder:
     if model != name:
         raise FieldRefused("model", f"There is no encoder {model[:60]!r} here. There is: {name}.", 404)
     return site.library.encoder
+
+
+def _encoded(encoder: Encoder, texts: Sequence[str]) -> tuple[np.ndarray, int]:
+    """The vectors, and the tokens that were read for them; counted as they were cut, where the encoder tells."""
+    counted: Callable[[Sequence[str]], tuple[np.ndarray, list[int]]] | None = getattr(encoder, "encode_counted", None)
+    if counted is None:
+        vectors = encoder.encode(texts)
+        counts = [min(len(encoder.token_offsets(text)) + 2, encoder.max_tokens) for text in texts]
+    else:
+        vectors, counts = counted(texts)
+    return np.asarray(vectors, dtype="<f4"), sum(counts)
 
 
 def _as_base64(vector: np.ndarray) -> str:

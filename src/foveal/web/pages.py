@@ -20,6 +20,7 @@ from foveal.papers.complaints import Waits, waits
 from foveal.papers.periods import short_date
 from foveal.papers.person import Person
 from foveal.papers.plain_titles import plain_tex
+from foveal.web.answers import coded
 from foveal.web.browsers import browser_name
 from foveal.web.markup import html_of
 from foveal.web.rights import lists_jobs, rights
@@ -123,6 +124,7 @@ environment.filters["tex"] = lambda text, marks=(): html_of(text, marks=marks)
 environment.filters["plain"] = plain_tex  # titles of windows and previews, and what a screen reader says
 environment.filters["xml"] = xml_text
 environment.filters["ago"] = ago
+environment.filters["coded"] = coded
 environment.filters["compact"] = compact
 environment.filters["day"] = day_text
 environment.filters["browser"] = browser_name

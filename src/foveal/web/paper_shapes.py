@@ -141,3 +141,9 @@ class CollectionShape(_Shape):
     open: bool
     theme: str
     upvotes: int
+
+
+class ChangedCollectionShape(_Shape):
+    """A list as it is now, where the Hub's client looks for it."""
+
+    data: CollectionShape

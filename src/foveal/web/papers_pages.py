@@ -20,7 +20,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from foveal.errors import InputError, UnknownName, UnknownPaper
-from foveal.papers import browsing, collecting, curating, rising, trend_forecast
+from foveal.papers import browsing, collecting, complaints, curating, rising, trend_forecast
 from foveal.papers.periods import Period
 from foveal.papers.store import PaperPage
 from foveal.web import papers_views as views
@@ -266,12 +266,14 @@ def organisation(request: Request, which: str, asked: Asking) -> Response:
 @router.get("/collections/{which}")
 def collection(request: Request, which: Row, asked: Asking) -> Response:
     """A list that somebody made: a public one, or one's own."""
-    found = collecting.visible(site_of(request).database, which, signed_in(request))
+    database, person = site_of(request).database, signed_in(request)
+    found = collecting.visible(database, which, person)
     values: dict[str, Any] = {
         "heading": found.title,
         "line": f"A collection by {found.by}{', and whoever adds to it' if found.open else ''}",
         "about": found.description,
         "collection": found,
+        "reported_notes": complaints.notes_of(database, person, which) if person else (),
         **({"feed": f"collection/{which}"} if found.public else {}),
     }
     return _list(request, values, asked, collection=which)
@@ -309,7 +311,8 @@ def _list(request: Request, values: dict[str, Any], asked: Asked, **which: Any) 
     found = site.papers.page(sort=asked.sort or order, page=asked.p, with_code=_with_code(asked.code), **which)
     listed = _listed(request, found, asked, order)
     if collected is not None:
-        listed["placed"] = collecting.placed(site.database, collected, [paper.id for paper in found.papers])
+        ids = [paper.id for paper in found.papers]
+        listed["placed"] = collecting.placed(site.database, collected, ids, reader=signed_in(request))
     if values.get("feed"):
         values["feeds"] = views.feeds(base_url(request), values["feed"], LISTED)
     return shown(request, "papers/list.html", {"about": "", "title": values["heading"], **values, **listed})

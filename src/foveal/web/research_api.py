@@ -16,7 +16,7 @@ its own as a browser's is (research_pages.py).
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -44,7 +44,7 @@ from foveal.web.safety import COOKIE
 from foveal.web.signed_in import ours, private, token_sent
 from foveal.web.site import site_of
 from foveal.web.small_forms import SmallForms
-from foveal.web.streams import ALIVE, HEADERS, Events
+from foveal.web.streams import ALIVE, HEADERS, Events, refused, while_signed_in
 
 if TYPE_CHECKING:
     from foveal.models.chat import Message
@@ -144,10 +144,10 @@ def solve(request: Request, body: Annotated[dict[str, Any], Body()]) -> Response
     question, history = solve_asked(body)
     asked = Asked(scalar(question.strip()), sources_named((), site.research), history=tuple(map(_whole, history)))
     key = begun(request, asked)
-    return Events(_solved(site.research, key), headers=HEADERS)
+    return Events(while_signed_in(request, _solved(site.research, key), refused(request)), headers=HEADERS)
 
 
-async def _solved(desk: Desk, key: str) -> AsyncIterator[str]:
+async def _solved(desk: Desk, key: str) -> AsyncGenerator[str, None]:
     state = RunState()
     try:
         async for batch in followed(desk, key, 0):

@@ -5,22 +5,21 @@
                                                      of a report: status, line, graph, steps, body, said, over, end
     GET /api/research/runs/{key}/events?after=N      the events as they are: id, kind, JSON (research/events.py)
 
-Both begin behind the event that `Last-Event-ID`, or else `after`, names. Each part is sent whole, and all of them at
-the end, so that getting one twice or missing one harms nothing. What another process does is read from the database,
-once a second.
+Both begin behind the event that `Last-Event-ID`, or else `after`, names, and end once who asked is not known here any
+more (streams.py). Each part is sent whole, and all of them at the end, so that getting one twice or missing one harms
+nothing. What another process does is read from the database, once a second.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import StreamingResponse
 
 from foveal.research.events import Event, sse
 from foveal.research.runs import KeptRun
@@ -30,7 +29,7 @@ from foveal.web.research_pages import owner_of, rendered
 from foveal.web.research_parts import known_of
 from foveal.web.rights import may
 from foveal.web.site import site_of
-from foveal.web.streams import ALIVE, HEADERS, KEEP_ALIVE_S, Events, began_after
+from foveal.web.streams import ALIVE, HEADERS, KEEP_ALIVE_S, Events, began_after, refused, while_signed_in
 
 EVERY_S = 0.3
 """Least seconds between two lots of parts."""
@@ -54,10 +53,10 @@ async def page_events(request: Request, key: str, after: int = 0, node: str = ""
     desk = site_of(request).research
     run = await to_thread.run_sync(lambda: desk.run(key, owner_of(request)))
     parts = _parts(request, desk, run, began_after(request, after), node)
-    return StreamingResponse(parts, media_type="text/event-stream", headers=HEADERS)
+    return Events(while_signed_in(request, parts, refused(request)), headers=HEADERS)
 
 
-async def _parts(request: Request, desk: Desk, run: KeptRun, after: int, node: str) -> AsyncIterator[str]:
+async def _parts(request: Request, desk: Desk, run: KeptRun, after: int, node: str) -> AsyncGenerator[str, None]:
     mine = run.is_of(owner_of(request))
     state, shown = RunState.of(await to_thread.run_sync(lambda: desk.runs.events(run.key))), _Shown()
     fresh: Sequence[Event] = await to_thread.run_sync(lambda: desk.runs.events(run.key, after))
@@ -127,10 +126,11 @@ async def run_events(request: Request, key: str, after: int = 0) -> Response:
     """The events of a run, as they come; behind the one that `after`, or else the header Last-Event-ID, names."""
     desk = site_of(request).research
     await to_thread.run_sync(lambda: desk.run(key, owner_of(request)))
-    return Events(_events(desk, key, began_after(request, after)), headers=HEADERS)
+    parts = _events(desk, key, began_after(request, after))
+    return Events(while_signed_in(request, parts, refused(request)), headers=HEADERS)
 
 
-async def _events(desk: Desk, key: str, after: int) -> AsyncIterator[str]:
+async def _events(desk: Desk, key: str, after: int) -> AsyncGenerator[str, None]:
     yield "retry: 1000\n\n"
     if after and not await _read(desk, key, after - 1):
         # It has heard more than is kept: the machine lost power, and the run went on from what was on the disk.

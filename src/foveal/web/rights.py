@@ -24,9 +24,8 @@ from fastapi import HTTPException, Request
 from foveal.papers.accounts import Person
 from foveal.web.jobs import Job
 from foveal.web.request_limits import asked_by
-from foveal.web.signed_in import FOR_PROGRAMS as PROGRAMS
+from foveal.web.signed_in import BY_TOKEN, FOR_PROGRAMS, sign_in_address, signed_in
 from foveal.web.signed_in import SignInFirst as SignInFirst
-from foveal.web.signed_in import sign_in_address, signed_in
 from foveal.web.site import site_of
 
 ACTS: Mapping[str, str] = MappingProxyType(
@@ -56,11 +55,6 @@ BY_COMMAND = {
 }
 """What stands in for an act where nobody does it in the browser."""
 
-FOR_PROGRAMS = (
-    "it needs a token, which its person makes in the settings of this site (/settings/tokens), and the program sends "
-    "as Authorization: Bearer foveal_…"
-)
-
 
 @dataclass(frozen=True)
 class Needs:
@@ -85,8 +79,8 @@ class Needs:
         if getattr(request.state, "session_unread", False):  # to send them to sign in would lose what they did
             raise HTTPException(503, "Who you are cannot be looked up just now. Send it again.", {"Retry-After": "10"})
         headers = {"hx-redirect": sign_in_address(request)} if "hx-request" in request.headers else None
-        if request.url.path.startswith(PROGRAMS):
-            said = f"No program may {ACTS[self.act]} here without being somebody: {FOR_PROGRAMS}"
+        if request.url.path.startswith(FOR_PROGRAMS):
+            said = f"No program may {ACTS[self.act]} here without being somebody: {BY_TOKEN}"
             raise SignInFirst(401, said, {"www-authenticate": "Bearer"})
         if self.act in RESERVED:
             raise SignInFirst(403, f"{KEEPERS[self.act]} Sign in as one of them.", headers)

@@ -44,10 +44,22 @@ TOOLS = "/mcp"
 FOR_PROGRAMS = ("/api/", OPENAI, TOOLS)
 """Where addresses begin that take a token."""
 
+BY_TOKEN = (
+    "it needs a token, which its person makes in the settings of this site (/settings/tokens), and the program sends "
+    "as Authorization: Bearer foveal_…"
+)
+"""How a program comes to be somebody."""
+
 LONGEST = 100
 """Characters of a cookie or token that is looked up."""
 
 NO_TOKEN = "This token is not known here: it was revoked, has expired, or is not whole. /settings/tokens makes another."
+
+NOT_ANY_MORE = (
+    "Who asked for this is not known here any more: the token or session was ended, has expired, or its account is "
+    "gone. What follows is told to nobody."
+)
+"""What ends a stream whose asker `still_signed_in` does not find."""
 
 logger = logging.getLogger("foveal.web")
 
@@ -61,6 +73,26 @@ def signed_in(request: Request) -> Person | None:
         request.state.signed_in = _session(request)
     found: tuple[Person, int | None] | None = request.state.signed_in
     return found[0] if found else None
+
+
+def names_somebody(request: Request) -> bool:
+    """Whether a request carries a session or token, known here or not; this asks nothing of the database."""
+    return bool(token_sent(request)) or 0 < len(request.cookies.get(COOKIE, "")) <= LONGEST
+
+
+def still_signed_in(request: Request) -> bool:
+    """Whether whoever the request came from would still be the same: that of a stream was let in once, long ago.
+
+    A visitor stays one, and while the database is away nobody is taken for gone.
+    """
+    try:
+        was = signed_in(request)
+        if was is None:
+            return True
+        found, unread = _found(request)
+    except HTTPException:
+        return False
+    return unread or (found is not None and found[0].id == was.id)
 
 
 def session_number(request: Request) -> int | None:
@@ -97,6 +129,8 @@ def must_sign_in(request: Request) -> Person:
         return person
     if getattr(request.state, "session_unread", False):  # to send them to sign in would lose what they did
         raise HTTPException(503, "Who you are cannot be looked up just now. Send it again.", {"Retry-After": "10"})
+    if request.url.path.startswith(FOR_PROGRAMS):
+        raise SignInFirst(401, f"This is somebody's: {BY_TOKEN}", {"www-authenticate": "Bearer"})
     address = sign_in_address(request)
     if "hx-request" in request.headers:
         raise HTTPException(401, "Sign in first.", {"hx-redirect": address})
@@ -160,21 +194,28 @@ def ip_of(request: Request) -> str:
 
 
 def _session(request: Request) -> tuple[Person, int | None] | None:
+    found, unread = _found(request)
+    if unread:  # the page that says so is shown to a visitor
+        request.state.session_unread = True
+    return found
+
+
+def _found(request: Request) -> tuple[tuple[Person, int | None] | None, bool]:
+    """Person and number of the session, and whether that could not be read. HTTPException 401: a token of nobody."""
     secret, cookie = token_sent(request), request.cookies.get(COOKIE, "")
-    if not secret and not 0 < len(cookie) <= LONGEST:
-        return None
+    if not names_somebody(request):
+        return None, False
     try:
         database = site_of(request).database
         if not secret:
-            return session_of(database, cookie)
+            return session_of(database, cookie), False
         person = person_of_token(database, secret) if len(secret) <= LONGEST else None
-    except (FovealError, SQLAlchemyError) as error:  # the page that says so is shown to a visitor
+    except (FovealError, SQLAlchemyError) as error:
         logger.warning("Who is signed in could not be read: %s", error)
-        request.state.session_unread = True
-        return None
+        return None, True
     if person is None:
         raise HTTPException(401, NO_TOKEN, {"www-authenticate": 'Bearer error="invalid_token"'})
-    return person, None
+    return (person, None), False
 
 
 def _is_part(request: Request) -> bool:

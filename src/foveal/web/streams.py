@@ -1,22 +1,25 @@
 """The page of a job, its events as they come, and its cancel button.
 
     GET  /jobs/{key}             works without JavaScript: it reloads itself while the job goes on
-    GET  /jobs/{key}/events      server-sent events: `id`, `event` (progress, said, words, look, again, end) and JSON
+    GET  /jobs/{key}/events      server-sent events: `id`, `event` (progress, said, words, look, again, end) and JSON;
+                                 of /api/… also `refused`, where the token that asked was revoked meanwhile
     POST /jobs/{key}/cancel      from a page of ours, by who asked for the job or runs the site (rights.py)
 
 A stream begins after the event that `Last-Event-ID`, or else `?after=`, names; a page knows how much of the job it
-shows. Once all is told the answer is 204, which tells a browser not to come back. Of a job that another process does,
-the database is looked at once a second. Runs of research have pages of their own, and owners who alone may stop them
-(research_pages.py): they are none of the jobs here.
+shows. A stream ends soon after the token, session or person that asked for it does (`while_signed_in`): a browser that
+comes back is a visitor then. Once all is told the answer is 204, which tells a browser not to come back. Of a job that
+another process does, the database is looked at once a second. Runs of research have pages of their own, and owners who
+alone may stop them (research_pages.py): they are none of the jobs here.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 
 from anyio import to_thread
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
@@ -27,6 +30,7 @@ from foveal.web.pages import page
 from foveal.web.research_work import ResearchWork
 from foveal.web.rights import check_stop, may_stop
 from foveal.web.safety import guarded
+from foveal.web.signed_in import FOR_PROGRAMS, NOT_ANY_MORE, names_somebody, signed_in, still_signed_in
 from foveal.web.site import site_of
 from foveal.web.small_forms import MOST_ROWS, SmallForms
 
@@ -38,6 +42,9 @@ ALIVE = ": still here\n\n"
 
 POLL_S = 1.0
 """Seconds between two looks at a job of another process."""
+
+KNOWN_S = 5.0
+"""Seconds between two looks whether who asked for a stream is still somebody."""
 
 
 class Events(StreamingResponse):
@@ -61,13 +68,13 @@ def job_page(request: Request, key: str) -> Response:
 async def job_events(request: Request, key: str, after: int = 0) -> Response:
     """What happens in a job."""
     jobs = site_of(request).jobs
+    await to_thread.run_sync(signed_in, request)  # a token of nobody is refused before the stream begins
     job = await to_thread.run_sync(job_of, request, key)
     seen = began_after(request, after)
-    if job.elsewhere:
-        return StreamingResponse(followed(jobs, job, seen), media_type="text/event-stream", headers=HEADERS)
-    if job.over and not job.since(seen):
+    if not job.elsewhere and job.over and not job.since(seen):
         return Response(status_code=204)
-    return StreamingResponse(streamed(jobs, job, seen), media_type="text/event-stream", headers=HEADERS)
+    parts = (followed if job.elsewhere else streamed)(jobs, job, seen)
+    return Events(while_signed_in(request, parts, refused(request)), headers=HEADERS)
 
 
 @router.post("/jobs/{key}/cancel", dependencies=[Depends(guarded)])
@@ -100,7 +107,62 @@ def job_of(request: Request, key: str) -> Job:
     return job
 
 
-async def streamed(jobs: Jobs, job: Job, after: int) -> AsyncIterator[str]:
+@dataclass
+class Asker:
+    """Who asked for a stream: somebody by a token or session, or a visitor, who stays one."""
+
+    request: Request
+    looked: float = field(default_factory=time.monotonic)
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds to the next look."""
+        return max(0.0, self.looked + KNOWN_S - time.monotonic())
+
+    async def is_gone(self) -> bool:
+        """Whether they are nobody any more; asked of the database at most once in `KNOWN_S`, of a visitor never."""
+        if self.wait_s:
+            return False
+        self.looked = time.monotonic()
+        if not names_somebody(self.request):  # nor does their stream wait for a free thread
+            return False
+        return not await to_thread.run_sync(still_signed_in, self.request)
+
+
+async def while_signed_in(request: Request, parts: AsyncGenerator[str, None], last: str) -> AsyncIterator[str]:
+    """`parts` as they come, as long as who asked for them is known here; then `last`, and the end."""
+    asker, coming = Asker(request), None
+    try:
+        while True:
+            coming = coming or asyncio.ensure_future(anext(parts))
+            await asyncio.wait({coming}, timeout=asker.wait_s)
+            if await asker.is_gone():
+                yield last
+                return
+            if coming.done():
+                try:
+                    part = coming.result()
+                except StopAsyncIteration:
+                    return
+                coming = None
+                yield part
+    finally:
+        if coming is not None and not coming.done():
+            coming.cancel()  # which ends `parts`, too
+        else:
+            if coming is not None and not coming.cancelled():
+                coming.exception()  # nobody hears of it any more
+            await parts.aclose()
+
+
+def refused(request: Request) -> str:
+    """The event that tells a program why its stream ends; a browser comes back, and sees what a visitor may."""
+    if not request.url.path.startswith(FOR_PROGRAMS):
+        return ""
+    return f"event: refused\ndata: {json.dumps({'error': NOT_ANY_MORE})}\n\n"
+
+
+async def streamed(jobs: Jobs, job: Job, after: int) -> AsyncGenerator[str, None]:
     """The events of `job` after number `after`, as they are sent; ends with the job, or with the app."""
     yield "retry: 1000\n\n"
     async for events in told_by(jobs, job, after):
@@ -138,7 +200,7 @@ async def told_by(
                 yield ()
 
 
-async def followed(jobs: Jobs, job: Job, after: int) -> AsyncIterator[str]:
+async def followed(jobs: Jobs, job: Job, after: int) -> AsyncGenerator[str, None]:
     """How far a job of another process is, and its end; ends, too, when the app does, or when it is done here."""
     yield "retry: 1000\n\n"
     told, silent = None, 0.0

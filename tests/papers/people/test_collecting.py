@@ -159,6 +159,27 @@ def test_a_moderator_hides_a_list_from_all_but_its_owner(both):
         collecting.hide(both, which, by=mod)
 
 
+def test_what_is_not_changed_stays_as_others_left_it(both):
+    """A program that gives a list another title does not show again what a moderator hid meanwhile."""
+    ana, mod = member(both, "ana"), member(both, "mod", "moderator")
+    which = make(both, ana, "Reads", description="For Friday", open=True)
+    change(both, ana, which, title="Reads!")
+    shelf = collecting.visible(both, which)
+    assert (shelf.title, shelf.description, shelf.public, shelf.open) == ("Reads!", "For Friday", True, True)
+    collecting.hide(both, which, by=mod)
+    change(both, ana, which, description="")
+    shelf = collecting.visible(both, which, ana)
+    assert (shelf.title, shelf.description, shelf.public, shelf.open) == ("Reads!", "", False, False)
+    for given, told in (
+        ({"open": True}, (True, True)),
+        ({"public": False}, (False, False)),
+        ({"public": True}, (True, False)),
+    ):
+        change(both, ana, which, **given)
+        shelf = collecting.visible(both, which, ana)
+        assert (shelf.public, shelf.open) == told, given
+
+
 def test_who_leaves_takes_their_words_along_and_leaves_the_papers(both):
     ana, bo = member(both, "ana"), member(both, "bo")
     which = make(both, ana, "Reads", open=True)

@@ -65,6 +65,22 @@ def test_a_list_is_changed_hidden_and_deleted(app, visitor, database):
     assert visitor.get(address).status_code == 404
 
 
+def test_who_may_do_what_stands_beside_what_lies_in_a_list(app, visitor, database):
+    ana = visitor.sign_in("ana")
+    bo = Visitor(app)
+    which = make(database, ana, "Reads", open=True)
+    collecting.put(database, bo.sign_in("bo"), which, PAPER, note="Table 3")
+
+    def acts(reader: Visitor) -> str:
+        found = html.fromstring(reader.get(f"/collections/{which}").text).xpath("//div[@class='put-acts']")
+        return " ".join(" ".join(words for one in found for words in one.itertext()).split())
+
+    assert acts(Visitor(app)) == ""
+    assert acts(bo) == "Take it out"  # their own words
+    told = "What is wrong with it? Moderators read this, and who says it; nobody else does. Tell the moderators"
+    assert acts(visitor) == f"Take it out Report the note {told}"
+
+
 def test_the_list_of_lists_is_for_members(app, visitor, database):
     assert visitor.get("/collections").status_code == 303
     ana = visitor.sign_in("ana")

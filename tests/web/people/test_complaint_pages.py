@@ -9,7 +9,7 @@ from reading_site import text_of
 from visitors import Visitor
 
 from foveal.errors import DatabaseError
-from foveal.papers import claims, discussion, moderation
+from foveal.papers import claims, collecting, discussion, moderation
 from foveal.papers.person import Person
 
 
@@ -71,6 +71,47 @@ def test_a_paper_is_reported_and_a_moderator_sees_no_harm_in_it(
     again = ana.submit(f"/report/{OTHER}", reason="not a paper")
     assert (again.status_code, "A moderator has looked" in again.text) == (403, True)
     assert ana.submit(f"/report/{PAPER}", reason="").status_code == 400
+
+
+def test_a_note_in_a_collection_is_reported_where_it_stands_and_hidden(
+    app: FastAPI, people: tuple[Visitor, Visitor, Person, Person]
+) -> None:
+    ana, mod, person, _ = people
+    database = app.state.site.database
+    spam = Visitor(app)
+    spammer = spam.sign_in("spam")
+    which = collecting.make(database, person, "Reads <1>", open=True)
+    collecting.put(database, spammer, which, PAPER, note="Buy <b>this</b>")
+    here, at = f"/collections/{which}", f"/collections/{which}/notes/{PAPER}"
+    assert f'action="{at}/report"' in ana.get(here).text
+    assert f'action="{at}/hide"' in mod.get(here).text
+    for reader in (Visitor(app), spam):
+        assert "/notes/" not in reader.get(here).text
+    done = ana.submit(f"{at}/report", came_from=here, reason="advertising")
+    assert done.headers["location"] == here
+    assert "Note reported to the moderators" in text_of(ana.get(here).text)
+    assert ana.submit(f"{at}/hide", came_from=here).status_code == 403
+
+    page = mod.get("/admin/reports")
+    assert "A note by spam in Reads <1> , on Where to Look Buy <b>this</b> “advertising” ana" in text_of(page.text)
+    assert "Buy &lt;b&gt;this&lt;/b&gt;" in page.text
+    fields = {"collection": which, "paper": PAPER}
+    sent = mod.submit("/admin/reports", came_from="/admin/reports", verdict="hide", reason="spam", **fields)
+    assert sent.headers["location"] == "/admin/reports"
+    assert "Nothing that was reported waits" in mod.get("/admin/reports").text
+    for reader in (Visitor(app), spam, ana):
+        assert "Buy" not in reader.get(here).text
+        assert "This note was hidden by a moderator." in reader.get(here).text
+    assert "only moderators see it" in mod.get(here).text
+    assert "Buy &lt;b&gt;this" in mod.get("/admin").text
+    assert mod.submit(f"{at}/restore", came_from="/admin").headers["location"] == "/admin"
+    assert "Hidden notes" not in mod.get("/admin").text
+    assert "Buy &lt;b&gt;this" in ana.get(here).text
+    mod.submit(f"{at}/hide", came_from=here)
+    assert "Buy" not in ana.get(here).text
+    ana.submit(f"/report/{PAPER}", reason="a paper, and no note")
+    assert mod.submit("/admin/reports", verdict="dismiss", paper=PAPER, reason="ok").status_code == 303
+    assert mod.submit("/admin/reports", verdict="dismiss", **fields).status_code == 404
 
 
 def test_claims_that_wait_are_counted_in_the_header(
