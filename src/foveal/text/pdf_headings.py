@@ -18,7 +18,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import accumulate, groupby
 from statistics import mode
 
 from foveal.text.code_blocks import no_heading
@@ -314,18 +314,18 @@ def _without_smaller_at_edges(runs: Sequence[_Run], pages: Sequence[Sequence[Lin
     for run in runs:
         words = _words_of(run.title)
         largest[words] = max(largest[words], run.style[0])
-    return [
-        run
-        for run in runs
-        if run.level
-        or min(map(_height, (pages[run.page][: run.first], pages[run.page][run.last :]))) >= EDGE
-        or run.style[0] >= largest[_words_of(run.title)]
-    ]
+    above = {page: _heights(pages[page]) for page in {run.page for run in runs}}
+
+    def at_edge(run: _Run) -> bool:
+        heights = above[run.page]
+        return min(heights[run.first], heights[-1] - heights[run.last]) < EDGE
+
+    return [run for run in runs if run.level or not at_edge(run) or run.style[0] >= largest[_words_of(run.title)]]
 
 
-def _height(lines: Sequence[Line]) -> int:
-    """How many lines of a page these stand for."""
-    return sum(max(1, line.lines) for line in lines)
+def _heights(lines: Sequence[Line]) -> list[int]:
+    """How many lines of the page stand above each of these; the last number is of all."""
+    return list(accumulate((max(1, line.lines) for line in lines), initial=0))
 
 
 _ABSTRACT = re.compile(r"\W*(?:\d\.?\s*)?(?:abstract|summary|introduction)\W*", re.IGNORECASE)
