@@ -71,3 +71,15 @@ def _same_draws() -> None:
 def own_settings(tmp_path: Path) -> Settings:
     """Settings of a home that is this test's."""
     return Settings(home=tmp_path / "home", cache=Settings.load().cache)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Curves are not drawn: half the time of a small training, and test_report draws them."""
+    monkeypatch.setattr("foveal.training.report.picture", lambda _, path, **__: path)
+
+
+@pytest.fixture
+def own_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server's clock goes as that of who asks, whom a test moves."""
+    monkeypatch.setattr("foveal.database.served_now", lambda _: None)

@@ -16,12 +16,6 @@ from foveal.errors import InputError
 pytestmark = pytest.mark.usefixtures("undrawn")
 
 
-@pytest.fixture
-def undrawn(monkeypatch):
-    """Curves are not drawn: test_report draws them."""
-    monkeypatch.setattr("foveal.training.report.picture", lambda _, path, **__: path)
-
-
 def train(*arguments: object, home: Path) -> dict[str, Any]:
     done = CliRunner().invoke(
         app, ["train", *map(str, arguments), "--json", "--home", str(home)], catch_exceptions=False

@@ -97,10 +97,7 @@ def mine(judged: Path) -> dict[str, Any]:
     return train("ranker", "knrm", "--name", "mine", *LITTLE, home=judged)
 
 
-@pytest.fixture(autouse=True)
-def _undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Curves are not drawn: test_report draws them."""
-    monkeypatch.setattr("foveal.training.report.picture", lambda _, path, **__: path)
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 @pytest.fixture(scope="module")

@@ -83,9 +83,3 @@ def topic_examples() -> Examples:
 @pytest.fixture
 def topics() -> Examples:
     return topic_examples()
-
-
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Curves are not drawn: half the time of a small training, and test_report draws them."""
-    monkeypatch.setattr("foveal.training.report.picture", lambda _, path, **__: path)

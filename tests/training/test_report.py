@@ -56,6 +56,18 @@ def test_a_rise_of_few_queries_is_told_beside_the_mean():
     assert same == ("dev: mrr is the same for each of 4 queries.",)
 
 
+def test_where_all_was_right_before_it_is_told_that_nothing_can_be_better():
+    corpus = {name: name for name in "ab"}
+    queries = Examples({"q0": "query 0", "q1": "query 1"}, corpus, {"q0": {"a": 1}, "q1": {"a": 1}})
+    good, bad = {"a": 2.0, "b": 1.0}, {"a": 1.0, "b": 2.0}
+    right = {"q0": good, "q1": good}
+    said = "dev: mrr was 1 before, so that nothing can be better. Judge queries that are harder."
+    same = beside({"dev": queries}, {"dev": right}, {"dev": right}, ("mrr",))[1]
+    assert same == (said, "dev: mrr is the same for each of 2 queries.")
+    assert beside({"dev": queries}, {"dev": right}, {"dev": {"q0": good, "q1": bad}}, ("mrr",))[1][0] == said
+    assert said not in beside({"dev": queries}, {"dev": {"q0": good, "q1": bad}}, {"dev": right}, ("mrr",))[1]
+
+
 @pytest.mark.parametrize("metrics", [CURVES.metrics, ()])
 def test_it_is_saved_and_read_and_drawn(tmp_path, metrics):
     report = Report("mine", "encoder", "minilm", Curves(CURVES.losses, metrics, 3, None, "early", 1.0), {}, False)

@@ -71,10 +71,9 @@ def bprop(
     with training.progress() as on_progress:
         run = training.run_of(settings, name, on_progress, anew=anew)
         folder, report = pretrain_bprop(texts, base, replace(chosen, loop=loop), run=run)
-    use = (
-        f"It orders hits: foveal search … --rank {report.name} {training.of_home(settings)}; on judged queries it goes "
-    )
-    use += f"on to learn: foveal train reranker --base {report.name} --data …"
+    named = f"{report.name} {training.of_home(settings)}"
+    use = f"It orders hits: foveal search … --rank {named}; on judged queries it goes on to learn: foveal train "
+    use += f"reranker --base {named}"
     training.told(report, folder, use, settings, as_json=as_json)
 
 

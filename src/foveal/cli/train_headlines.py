@@ -66,7 +66,7 @@ def headline_judge(
     learnt, dev, own_test = _sets(pairs)
     with training.progress() as on_progress:
         run = training.run_of(
-            settings, name, on_progress, anew=anew, dev=dev, test=_sets(test)[0] if test else own_test
+            settings, name, on_progress, anew=anew, dev=dev, test=_measured(test) if test else own_test
         )
         folder, report = train_headline_judge(learnt, chosen, run=run)
     use = f'Use it: foveal headline judge "HEADLINE" ARTICLE --judge {report.name} --home {quote(str(settings.home))}'
@@ -111,6 +111,12 @@ def headline_writer(
         folder, report = train_headline_writer(learnt, base, chosen, train_on=tuple(train_on or TRAIN_ON), run=run)
     use = f"Use it: foveal headline write ARTICLE --writer {report.name} --home {quote(str(settings.home))}"
     training.told(report, folder, use, settings, as_json=as_json)
+
+
+def _measured(path: Path) -> HeadlineSet:
+    """What is only measured: of TeClass's folder its test pairs, not those that it has to learn from."""
+    pairs, _, own_test = _sets(path)
+    return pairs if own_test is None else own_test
 
 
 def _sets(path: Path) -> tuple[HeadlineSet, HeadlineSet | None, HeadlineSet | None]:

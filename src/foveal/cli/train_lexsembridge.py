@@ -95,6 +95,7 @@ def lexsembridge(
     with training.progress() as on_progress:
         run = training.run_of(settings, name, on_progress, anew=anew, dev=dev, test=test)
         folder, report = train_lexsembridge(learnt, base, replace(chosen, loop=loop), run=run)
+    report = replace(report, notes=(*judged.notes, *report.notes))
     use = f"Search through it: foveal search … --retriever lexsembridge:{report.name} {training.of_home(settings)}"
     training.told(report, folder, use, settings, as_json=as_json)
 

@@ -49,5 +49,5 @@ def titans_reader(
     with training.progress() as on_progress:
         run = training.run_of(settings, name, on_progress, anew=anew)
         folder, report = train_reader(texts, encoder, replace(usual, depth=depth, codes=codes, loop=loop), run=run)
-    use = f"Use it: foveal read SOURCE QUESTION --reader titans --memory {folder.name}"
+    use = f"Use it: foveal read SOURCE QUESTION --reader titans --memory {folder.name} {training.of_home(settings)}"
     training.told(report, folder if report.kept else None, use, settings, as_json=as_json)

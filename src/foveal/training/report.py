@@ -99,6 +99,10 @@ def beside(
         was, now = (per_query(runs[kind], queries.judged, metrics) for runs in (before, after))
         measured[kind] = (_means(was), _means(now))
         metric = metrics[0]
+        if measured[kind][0][metric] >= 1:
+            notes.append(
+                f"{kind}: {metric} was 1 before, so that nothing can be better. Judge queries that are harder."
+            )
         changes = np.array([now[metric][query] - was[metric][query] for query in queries.judged])
         if not changes.any():
             notes.append(f"{kind}: {metric} is the same for each of {len(changes):,} queries.")

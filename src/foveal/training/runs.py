@@ -82,7 +82,7 @@ class TrainingRun:
         """The run that is called so (default: `kind` and a few digits of what it is known by), begun or gone on with.
 
         InputError: the name is no name, or is taken: by Foveal, another run or model; or dev or test data are given to
-        a training that is not known by them, so takes none. RunBusy: another process has it.
+        a training that is not known by them, so takes none. RunBusy: another process has it. StorageFull: no room.
         """
         home, name, anew = settings.home, settings.name, settings.anew
         for part in ("dev", "test"):
@@ -103,10 +103,11 @@ class TrainingRun:
                 f"{made.place} is there already, and a library may use it. Give the new model another name, or let it "
                 "take that one's place (--anew)."
             )
-        made = replace(made, held=hold(made.folder))
-        checkpoints.claim(made.folder, known_by, anew=anew)
-        if made.place.exists() and anew:
-            checkpoints.write(made.folder / REPLACED, {"of": checkpoints.read(made.place / TRAINING)})
+        with checkpoints.room_for(made.folder, "The run"):
+            made = replace(made, held=hold(made.folder))
+            checkpoints.claim(made.folder, known_by, anew=anew)
+            if made.place.exists() and anew:
+                checkpoints.write(made.folder / REPLACED, {"of": checkpoints.read(made.place / TRAINING)})
         return made
 
     def report(self) -> Report | None:
@@ -125,10 +126,14 @@ class TrainingRun:
 
     @contextmanager
     def candidate(self) -> Iterator[Path]:
-        """Where a model may be written to be measured: a path that no process has loaded one from."""
+        """Where a model may be written to be measured: a path that no process has loaded one from. StorageFull: no room
+        for it."""
         for left in self.folder.glob("candidate-*"):
             shutil.rmtree(left)
-        with tempfile.TemporaryDirectory(prefix="candidate-", dir=self.folder) as work:
+        with (
+            checkpoints.room_for(self.folder, "The model"),
+            tempfile.TemporaryDirectory(prefix="candidate-", dir=self.folder) as work,
+        ):
             yield Path(work) / "model"
 
     def settle(self, made: Path, report: Report) -> None:
