@@ -66,9 +66,7 @@ def base(tmp_path_factory):
     return str(folder)
 
 
-@pytest.fixture(autouse=True)
-def _undrawn(monkeypatch):
-    monkeypatch.setattr("foveal.training.report.picture", lambda _, path, **__: path)
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 TINY = Scale(

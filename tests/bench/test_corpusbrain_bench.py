@@ -37,11 +37,6 @@ class Settings(BenchSettings):
         return HashedWords(dimension=48)
 
 
-@pytest.fixture
-def undrawn(monkeypatch):
-    monkeypatch.setattr("foveal.training.report.picture", lambda _, path, **__: path)
-
-
 def lines(rows):
     return "".join(json.dumps(row) + "\n" for row in rows)
 

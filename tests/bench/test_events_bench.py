@@ -39,10 +39,7 @@ BASE = datetime(2023, 1, 5)
 STORIES, PAGES = 24, 4
 
 
-@pytest.fixture(autouse=True)
-def _undrawn(monkeypatch):
-    """Curves are not drawn: half the time of a small training."""
-    monkeypatch.setattr("foveal.training.report.picture", lambda _, path, **__: path)
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,12 +30,6 @@ pytestmark = pytest.mark.usefixtures("undrawn")
 DOCUMENTS, CLAIMS = 40, 24
 
 
-@pytest.fixture
-def undrawn(monkeypatch):
-    """Curves are not drawn: half the time of a small training."""
-    monkeypatch.setattr("foveal.training.report.picture", lambda _, path, **__: path)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Settings(BenchSettings):
     folder_of_encoder: Path

@@ -17,15 +17,11 @@ from foveal.attention.sink_report import Sink
 from foveal.attention.sinks import SinkRule
 from foveal.cli.calibrating import _print_sinks
 from foveal.cli.main import app
-from foveal.models.threads import with_threads
 
 LAX = ("--rule", "least", "--least", "0.02")
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    with with_threads(1):
-        yield
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,7 @@ from foveal.cli.main import app
 from foveal.errors import InputError, UnknownName
 from foveal.evaluation.votes import read_votes
 
-
-@pytest.fixture(autouse=True)
-def _undrawn(monkeypatch):
-    monkeypatch.setattr("foveal.training.report.picture", lambda _, path, **__: path)
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 def run(*arguments, typed="", status=0):

@@ -17,14 +17,9 @@ from foveal.attention.retrieval_heads import HeadScores
 from foveal.cli.heads import _trace_json
 from foveal.cli.main import app
 from foveal.models.language import load_language_model
-from foveal.models.threads import with_threads
 from foveal.reading.grounding import one_line
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    with with_threads(1):
-        yield
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -13,17 +13,12 @@ from foveal.attention.memory_decoding import MemoryDecoder
 from foveal.attention.memory_store import load
 from foveal.cli.prefill import by_home
 from foveal.models import language, load_language_model
-from foveal.models.threads import with_threads
 from foveal.reading import DocumentText
 from foveal.reading.answering import AnswerSettings
 from foveal.reading.kept import KeptText
 from foveal.text.loading import read_document
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    with with_threads(1):
-        yield
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

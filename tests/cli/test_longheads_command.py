@@ -8,13 +8,7 @@ import pytest
 from cli.test_reading import call
 from tiny import tiny
 
-from foveal.models.threads import with_threads
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    with with_threads(1):
-        yield
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

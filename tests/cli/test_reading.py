@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 
 from foveal.cli.main import app
 from foveal.errors import FovealError
-from foveal.models.threads import with_threads
 from foveal.types import revision_of
 
 QUESTION = "Who is the keeper of the mill?"
@@ -23,10 +22,7 @@ STORY = "# The mill\n\nThe keeper of the mill is Orsin Vale. He came in March.\n
 )
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    with with_threads(1):
-        yield
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

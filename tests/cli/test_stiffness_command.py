@@ -13,14 +13,9 @@ from cli.test_reading import call
 from tiny import byte_tokenizer, tiny
 
 from foveal.errors import InputError
-from foveal.models.threads import with_threads
 from foveal.nn.stiffness_texts import Opened, batches
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    with with_threads(1):
-        yield
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -206,7 +206,7 @@ def test_a_language_models_likelihood(tmp_path):
     assert gain("the key", "the mill") == pytest.approx(np.mean(read) - np.mean(unread), abs=1e-4)
 
 
-def test_a_run_by_name(tmp_path, unseen, undrawn_reports):
+def test_a_run_by_name(tmp_path, unseen, undrawn):
     settings = Settings(home=tmp_path / "home", cache=tmp_path / "cache")
     learnt = pairs(licence="Do not ship.")
     folder, report = train_headline_judge(learnt, run=RunSettings(home=settings.home, name="mine", test=unseen))
@@ -232,7 +232,7 @@ def test_pairs_of_one_label_are_refused_in_words(tmp_path):
         train_headline_judge(alike, run=RunSettings(home=tmp_path))
 
 
-def test_the_dev_pairs_of_a_report_were_not_learnt_from(tmp_path, undrawn_reports):
+def test_the_dev_pairs_of_a_report_were_not_learnt_from(tmp_path, undrawn):
     draw = np.random.default_rng(0)
 
     def said(count):
@@ -245,16 +245,11 @@ def test_the_dev_pairs_of_a_report_were_not_learnt_from(tmp_path, undrawn_report
     assert report.measured["dev"][1]["accuracy"] < 0.75  # who has learnt the lots knows them
 
 
-def test_a_report_says_which_test_pairs_were_learnt_from(tmp_path, unseen, undrawn_reports):
+def test_a_report_says_which_test_pairs_were_learnt_from(tmp_path, unseen, undrawn):
     learnt = pairs()
     mixed = HeadlineSet("mixed", (*unseen.pairs, *learnt.pairs[:3]))
     _, report = train_headline_judge(learnt, run=RunSettings(home=tmp_path, test=mixed))
     assert report.notes[0].startswith(f"3 of the {len(mixed)} test pairs stand among the training pairs")
-
-
-@pytest.fixture
-def undrawn_reports(monkeypatch):
-    monkeypatch.setattr("foveal.training.report.picture", lambda _, path, **__: path)
 
 
 def test_wrong_input_is_refused(judge):

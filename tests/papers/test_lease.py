@@ -27,12 +27,6 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
     opened.close()
 
 
-@pytest.fixture
-def own_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server's clock goes as that of who asks, whom a test moves."""
-    monkeypatch.setattr("foveal.database.served_now", lambda _: None)
-
-
 def taken(database: Database, holder: str, at: datetime) -> bool:
     with faults.injected({}, clock=lambda: at), database.writing() as session:
         return lease.take(session, "mail", holder, seconds=120)

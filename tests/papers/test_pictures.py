@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from clocks import NOON, Clock, moved
@@ -36,13 +35,6 @@ FETCH = FetchSettings(allow_private=True, retries=0, timeout_s=5)
 def clock() -> Iterator[Clock]:
     with moved() as held:
         yield held
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database.open(Settings(home=tmp_path, cache=tmp_path))
-    yield opened
-    opened.close()
 
 
 def listed(which: str, licence: str = BY, days: int = 0, **more: object) -> PaperRecord:

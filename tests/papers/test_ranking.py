@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import delete
 
-from foveal.database import Database
 from foveal.errors import InputError, UnknownName
 from foveal.papers.ranking import RANKINGS, Signals, explain, ranking, wilson
 from foveal.papers.records import Linked, PaperRecord
@@ -31,7 +29,6 @@ from foveal.papers.store import MOST
 from foveal.papers.taste import TagClassifier, tastes
 from foveal.papers.trending import candidates, ordered, page_of, ranked, trending
 from foveal.papers.upserts import upsert
-from foveal.settings import Settings
 
 DAY = 86_400
 NOW = datetime(2026, 10, 9, 12, tzinfo=UTC)
@@ -197,13 +194,6 @@ def record(number: int, **told: object) -> PaperRecord:
             "source": "arxiv", "published_at": NOW - timedelta(days=number), **told,
         }
     )  # fmt: skip
-
-
-@pytest.fixture
-def database(tmp_path: Path):
-    opened = Database.open(Settings(home=tmp_path, cache=tmp_path))
-    yield opened
-    opened.close()
 
 
 def people(session, count: int, *, verified: bool = True, age: timedelta = timedelta(days=100), first: int = 1) -> None:

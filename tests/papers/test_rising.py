@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -12,21 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foveal.bench.papers_synthetic import vocabulary
-from foveal.database import Database
 from foveal.papers.records import Named, PaperRecord
 from foveal.papers.rising import FIRST_DAYS, Rising, kept, mined, name_of, refresh
 from foveal.papers.upserts import upsert
-from foveal.settings import Settings
 
 NOW = datetime(2026, 11, 26, 18, tzinfo=UTC)
 WORDS = vocabulary(6000)
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database.open(Settings(home=tmp_path, cache=tmp_path))
-    yield opened
-    opened.close()
 
 
 def paper(number: int, day: date, title: str, group: str, chance: Random) -> PaperRecord:

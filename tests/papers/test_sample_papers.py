@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from datetime import date, timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
-from foveal.database import Database
 from foveal.papers import sample
 from foveal.papers.periods import KINDS, Period
 from foveal.papers.schema import StarSampleRow
 from foveal.papers.store import PaperStore
-from foveal.settings import Settings
 
 ROWS = json.loads(sample.FILE.read_text(encoding="utf-8"))
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database.open(Settings(home=tmp_path, cache=tmp_path))
-    yield opened
-    opened.close()
 
 
 @pytest.mark.parametrize("today", [date(2026, 3, 1), date(2024, 2, 29), date(2026, 6, 1), date(2027, 1, 1)])

@@ -41,13 +41,6 @@ def clock() -> Iterator[Clock]:
         yield held
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database.open(Settings(home=tmp_path, cache=tmp_path))
-    yield opened
-    opened.close()
-
-
 def settings(tmp_path: Path, **sources: dict[str, object]) -> Settings:
     return Settings(home=tmp_path, cache=tmp_path, allow_private_addresses=True, papers={"sources": sources})
 

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,13 +50,6 @@ class Told:
             return schema.model_validate(self.answer(schema))
         choices = checked_schema(schema)["properties"]["keywords"]["items"]["enum"]
         return schema.model_validate({"sentence": self.sentence, "keywords": choices[:5]})
-
-
-@pytest.fixture
-def database(tmp_path: Path):
-    opened = Database.open(Settings(home=tmp_path, cache=tmp_path))
-    yield opened
-    opened.close()
 
 
 def record(number: int, **told: object) -> PaperRecord:

@@ -45,12 +45,6 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
     opened.close()
 
 
-@pytest.fixture
-def own_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server's clock goes as that of who asks, whom a test moves."""
-    monkeypatch.setattr("foveal.database.served_now", lambda _: None)
-
-
 def finished(runs: Runs, key: str, source: Facts | None = None) -> None:
     search = MindSearch(model_of(), source or Facts())
     search.start(QUESTION, key=key, keepers=[runs.keep(key)]).result()

@@ -32,12 +32,6 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
     opened.close()
 
 
-@pytest.fixture
-def own_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server's clock goes as that of who asks, whom a test moves."""
-    monkeypatch.setattr("foveal.database.served_now", lambda _: None)
-
-
 def of_a_dead_process(database: Database) -> KeptJobs:
     """The jobs of a process of this machine that is no more."""
     done = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)

@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from foveal.errors import InputError
 from foveal.evaluation.scripts import words
 
 KINDS = ("rouge1", "rouge2", "rougeL")
@@ -82,11 +81,3 @@ class Places:
         """ROUGE-L's F1 with `other`: 2 L / (both lengths together)."""
         both = self.length + len(other)
         return 2 * self.common(other) / both if self.length and other else 0.0
-
-
-def mean_rouge(pairs: Iterable[tuple[str, str]]) -> dict[str, float]:
-    """Kind -> mean F1 over (written, reference). InputError: there are none."""
-    scores = [rouge(written, reference) for written, reference in pairs]
-    if not scores:
-        raise InputError("ROUGE got no pairs of texts. Give at least one written text with its reference.")
-    return {kind: sum(one[kind].f1 for one in scores) / len(scores) for kind in KINDS}

@@ -1,7 +1,7 @@
 """Who put a document into the library through the site: they may take it out again.
 
     note(database, 7, {entry.id: entry.added_at})       # when a job has added it
-    adder(database, entry.id, entry.added_at)           # the person's number; None: nobody's, or somebody changed it
+    added_by(database, 7, {entry.id: entry.added_at})   # those that are theirs: nobody has changed them since
 
 The library's own tables know no people. A document that was replaced since, by the command line or by somebody else,
 has another time there, and is nobody's then: who put in a text may not take out what others made of it.
@@ -46,13 +46,6 @@ def note(
             session.execute(delete(AdditionRow).where(AdditionRow.document_id.in_(ids)))
         if there:
             session.add_all(AdditionRow(document_id=key, person_id=person, added_at=at) for key, at in new.items())
-
-
-def adder(database: Database, document: str, added_at: datetime) -> int | None:
-    """The number of whoever added a document that the library has since then."""
-    with database.reading() as session:
-        row = session.get(AdditionRow, document)
-        return row.person_id if row is not None and row.added_at == added_at else None
 
 
 def added_by(database: Database, person: int, documents: Mapping[str, datetime]) -> frozenset[str]:

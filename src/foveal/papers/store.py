@@ -30,7 +30,6 @@ from foveal.papers.schema import (
     CategoryRow,
     CollectedRow,
     CommentRow,
-    FetchRow,
     KeywordRow,
     LinkRow,
     ListingRow,
@@ -308,16 +307,6 @@ class PaperStore:
         wanted = select(PaperRow.id, PaperRow.changed_at).order_by(PaperRow.id).offset(first).limit(limit)
         with self.database.reading() as session:
             return [(paper, at) for paper, at in session.execute(wanted)]
-
-    def last_fetch(self, source: str, *, url: str | None = None, good: bool = True) -> FetchRow | None:
-        """The last request of a source (to that address); `good`: that did not fail."""
-        wanted = select(FetchRow).where(FetchRow.source == source).order_by(FetchRow.at.desc(), FetchRow.id.desc())
-        if url is not None:
-            wanted = wanted.where(FetchRow.url == url)
-        if good:
-            wanted = wanted.where(FetchRow.error == "")
-        with self.database.reading() as session:
-            return session.scalar(wanted.limit(1))
 
     def organisation(self, which: str) -> str:
         """The whole name of an organisation. UnknownPaper: none of its papers is here."""

@@ -12,17 +12,14 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 
-from foveal.database import Database
 from foveal.errors import InputError
 from foveal.papers import collecting, complaints, notes
-from foveal.papers.accounts import Person
-from foveal.papers.rate_limits import CHANGES, take
 from foveal.papers.records import paper_id
 from foveal.web.pages import page
 from foveal.web.reference_files import KINDS, reference_file
 from foveal.web.request_limits import limited
 from foveal.web.safety import guarded
-from foveal.web.signed_in import Member, Reader, back_to, came_from, private
+from foveal.web.signed_in import Member, Reader, back_to, came_from, changing, private
 from foveal.web.site import site_of
 from foveal.web.small_forms import MaybeRow, Row, SmallForms, Text
 
@@ -59,7 +56,7 @@ def make(
     open: Text = "no",  # noqa: A002
 ) -> Response:
     """A new list."""
-    database = _changing(request, person)
+    database = changing(request, person)
     which = collecting.make(database, person, title, public=public == "yes", open=open == "yes")
     return back_to(f"/collections/{which}")
 
@@ -75,7 +72,7 @@ def collect(
     note: Text = "",
 ) -> Response:
     """Put a paper on a list, or take it off."""
-    database, which = _changing(request, person), paper_id(paper)
+    database, which = changing(request, person), paper_id(paper)
     if collection is None and not title.strip():
         raise InputError("Which collection? Choose one, or give a new one a title.")
     site_of(request).papers.get(which)  # before a list is made for it
@@ -95,7 +92,7 @@ def change(
     open: Text = "no",  # noqa: A002
 ) -> Response:
     """Other words, or another audience."""
-    database = _changing(request, person)
+    database = changing(request, person)
     audience = {"public": public == "yes", "open": open == "yes"}
     collecting.change(database, person, number, title=title, description=description, **audience)
     return back_to(f"/collections/{number}")
@@ -104,7 +101,7 @@ def change(
 @router.post("/collections/{number}/hide", dependencies=writes)
 def hide(request: Request, person: Member, number: Row) -> Response:
     """Let nobody but its owner see a list."""
-    collecting.hide(_changing(request, person), number, by=person)
+    collecting.hide(changing(request, person), number, by=person)
     return back_to("/collections")
 
 
@@ -133,12 +130,5 @@ def restore_note(request: Request, person: Member, number: Row, paper: str) -> R
 @router.post("/collections/{number}/delete", dependencies=writes)
 def drop(request: Request, person: Member, number: Row) -> Response:
     """Delete a list."""
-    collecting.drop(_changing(request, person), person, number)
+    collecting.drop(changing(request, person), person, number)
     return back_to("/collections")
-
-
-def _changing(request: Request, person: Person) -> Database:
-    """The database, for somebody who does not change too much at once."""
-    database = site_of(request).database
-    take(database, CHANGES, f"person:{person.id}")
-    return database

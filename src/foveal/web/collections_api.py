@@ -31,7 +31,6 @@ from foveal.errors import InputError, NotAllowed, UnknownPaper
 from foveal.papers import collecting
 from foveal.papers.accounts import Person
 from foveal.papers.collecting import Placed, Shelf
-from foveal.papers.rate_limits import CHANGES, take
 from foveal.papers.records import paper_id
 from foveal.papers.store import Paper
 from foveal.web.caching import conditional
@@ -40,7 +39,7 @@ from foveal.web.markup import plain
 from foveal.web.paper_shapes import ChangedCollectionShape, CollectionShape
 from foveal.web.papers_api import hash_of, iso, present
 from foveal.web.request_limits import limited
-from foveal.web.signed_in import Member, ours, private, signed_in
+from foveal.web.signed_in import Member, changing, ours, private, signed_in
 from foveal.web.site import Site, site_of
 from foveal.web.small_forms import MOST_ROWS, SmallForms
 
@@ -122,7 +121,7 @@ def make(request: Request, person: Member, body: NewCollection) -> Response:
     if body.private and body.open:
         raise InputError(BOTH)
     audience = {"public": not body.private, "open": body.open}
-    number = collecting.make(_changing(request, person), person, body.title, description=body.description, **audience)
+    number = collecting.make(changing(request, person), person, body.title, description=body.description, **audience)
     _, told = _whole(request, number, person)
     return JSONResponse(told, 201, private({"location": f"/api/collections/{number}"}))
 
@@ -134,14 +133,14 @@ def change(request: Request, person: Member, slug: Number, body: ChangedCollecti
         raise InputError(BOTH)
     public = None if body.private is None else not body.private
     words = {"title": body.title, "description": body.description}
-    collecting.change(_changing(request, person), person, slug, **words, public=public, open=body.open)
+    collecting.change(changing(request, person), person, slug, **words, public=public, open=body.open)
     return JSONResponse({"data": _whole(request, slug, person)[1]}, headers=private())
 
 
 @router.delete("/api/collections/{slug}", status_code=204, dependencies=writes)
 def drop(request: Request, person: Member, slug: Number) -> Response:
     """Drop one's own list; its papers stay."""
-    collecting.drop(_changing(request, person), person, slug)
+    collecting.drop(changing(request, person), person, slug)
     return Response(status_code=204)
 
 
@@ -152,14 +151,14 @@ def add(request: Request, person: Member, slug: Number, body: NewItem) -> Respon
     A note stands in the place of one's own last one.
     """
     which = site_of(request).papers.id_of(body.item.id)
-    collecting.put(_changing(request, person), person, slug, which, note=body.note)
+    collecting.put(changing(request, person), person, slug, which, note=body.note)
     return JSONResponse(_whole(request, slug, person)[1], headers=private())
 
 
 @router.patch("/api/collections/{slug}/items/{item:path}", status_code=204, dependencies=writes)
 def annotate(request: Request, person: Member, slug: Number, item: str, body: NewNote) -> Response:
     """Write another note beside a paper that one put on a list, or none."""
-    database = _changing(request, person)
+    database = changing(request, person)
     collecting.annotate(database, person, slug, _paper(database, person, slug, item), body.note)
     return Response(status_code=204)
 
@@ -167,16 +166,9 @@ def annotate(request: Request, person: Member, slug: Number, item: str, body: Ne
 @router.delete("/api/collections/{slug}/items/{item:path}", status_code=204, dependencies=writes)
 def take_off(request: Request, person: Member, slug: Number, item: str) -> Response:
     """Take a paper off a list: by who put it there, the list's owner, a moderator or an admin."""
-    database = _changing(request, person)
+    database = changing(request, person)
     collecting.put(database, person, slug, _paper(database, person, slug, item), on=False)
     return Response(status_code=204)
-
-
-def _changing(request: Request, person: Person) -> Database:
-    """The database, for somebody who does not change too much at once, by pages and programs together."""
-    database = site_of(request).database
-    take(database, CHANGES, f"person:{person.id}")
-    return database
 
 
 def _whole(request: Request, number: int, person: Person | None) -> tuple[Shelf, dict[str, Any]]:

@@ -21,6 +21,7 @@ WIDTH, HEIGHT = 960, 80
 """Of the picture, in its own units."""
 
 PEAKS = 6
+MOST_TICKS = 12
 LEAST = 0.15
 """A score below which a sentence is not kept either (`ReadSettings.floor`)."""
 
@@ -115,6 +116,6 @@ def _x(offset: float, length: int) -> float:
     return round(WIDTH * offset / max(1, length), 2)
 
 
-def _ticks(pages: int, most: int = 12) -> range:
-    """Numbers of pages to name: at most `most`, evenly."""
-    return range(1, pages + 1, max(1, -(-pages // most)))
+def _ticks(pages: int) -> range:
+    """Numbers of pages to name: at most `MOST_TICKS`, evenly."""
+    return range(1, pages + 1, max(1, -(-pages // MOST_TICKS)))

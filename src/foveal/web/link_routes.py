@@ -8,11 +8,9 @@ from __future__ import annotations
 from fastapi import APIRouter, Depends, Request, Response
 
 from foveal.papers import linking
-from foveal.papers.rate_limits import CHANGES, take
 from foveal.web import papers_views as views
 from foveal.web.safety import guarded
-from foveal.web.signed_in import Member, back_to
-from foveal.web.site import site_of
+from foveal.web.signed_in import Member, back_to, changing
 from foveal.web.small_forms import SmallForms, Text
 
 router = APIRouter(route_class=SmallForms, include_in_schema=False)
@@ -23,8 +21,7 @@ def link(
     request: Request, person: Member, paper: str, url: Text, kind: Text = "code", title: Text = "", on: Text = "yes"
 ) -> Response:
     """Add a link, or take one out that a person added."""
-    database = site_of(request).database
-    take(database, CHANGES, f"person:{person.id}")
+    database = changing(request, person)
     if on == "yes":
         which = linking.link(database, paper, url, kind=kind, title=title, by=person)
     else:

@@ -21,11 +21,10 @@ from foveal.papers.mail import replies, subscriptions
 from foveal.papers.mail.schedule import CADENCES
 from foveal.papers.mail.signing import unsubscribe_token
 from foveal.papers.mail.subscriptions import Subscription
-from foveal.papers.rate_limits import CHANGES, take
 from foveal.web.mail_pages import Wished, wishes_form
 from foveal.web.pages import page
 from foveal.web.safety import guarded
-from foveal.web.signed_in import Member, back_to, ip_of, private
+from foveal.web.signed_in import Member, back_to, changing, ip_of, private
 from foveal.web.site import site_of
 from foveal.web.small_forms import Row, SmallForms, Text
 
@@ -48,7 +47,7 @@ def mail_values(request: Request, person: Person) -> dict[str, Any]:
 @router.post("/settings/replies", dependencies=writes)
 def answers(request: Request, person: Member, on: Text = "yes") -> Response:
     """Be mailed about answers, or no longer."""
-    database = _changing(request, person)
+    database = changing(request, person)
     replies.wish(database, request.app.state.secret, person, on=on == "yes", ip=ip_of(request))
     return back_to(BACK)
 
@@ -64,7 +63,7 @@ def look(request: Request, person: Member, number: Row) -> Response:
 @router.post("/settings/mail/{number}", dependencies=writes)
 def change(request: Request, person: Member, number: Row, wanted: Wished) -> Response:
     """Other topics, another hour."""
-    database = _changing(request, person)
+    database = changing(request, person)
     subscriptions.change(database, _token(request, _one(database, person, number)), wanted)
     return back_to(BACK)
 
@@ -72,7 +71,7 @@ def change(request: Request, person: Member, number: Row, wanted: Wished) -> Res
 @router.post("/settings/mail/{number}/leave", dependencies=writes)
 def leave(request: Request, person: Member, number: Row) -> Response:
     """End it; what is queued is taken back."""
-    database = _changing(request, person)
+    database = changing(request, person)
     subscriptions.unsubscribe(database, _token(request, _one(database, person, number)))
     return back_to(BACK)
 
@@ -92,10 +91,3 @@ def _one(database: Database, person: Person, number: int) -> Subscription:
 
 def _token(request: Request, one: Subscription) -> str:
     return unsubscribe_token(request.app.state.secret, one.seed)
-
-
-def _changing(request: Request, person: Person) -> Database:
-    """The database, for somebody who does not change too much at once."""
-    database = site_of(request).database
-    take(database, CHANGES, f"person:{person.id}")
-    return database

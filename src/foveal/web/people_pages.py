@@ -16,11 +16,8 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from foveal.database import Database
 from foveal.errors import InputError
 from foveal.papers import accounts, claims, follows, personal_data, profiles, sessions
-from foveal.papers.accounts import Person
-from foveal.papers.rate_limits import CHANGES, take
 from foveal.papers.records import paper_id
 from foveal.web.caching import conditional
 from foveal.web.mail_settings import mail_values
@@ -28,7 +25,7 @@ from foveal.web.own_data import everything_of
 from foveal.web.pages import page
 from foveal.web.request_limits import limited
 from foveal.web.safety import guarded
-from foveal.web.signed_in import Member, back_to, came_from, close_session, private, session_number
+from foveal.web.signed_in import Member, back_to, came_from, changing, close_session, private, session_number
 from foveal.web.site import Site, site_of
 from foveal.web.small_forms import MaybeRow, SmallForms, Text
 
@@ -56,7 +53,7 @@ def settings(request: Request, person: Member, welcome: str = "", next: str = "/
 @router.post("/settings/name", dependencies=writes)
 def rename(request: Request, person: Member, login: Text, name: Text = "") -> Response:
     """Another name."""
-    database = _changing(request, person)
+    database = changing(request, person)
     accounts.rename(database, person, login=login, name=name)
     return back_to("/settings")
 
@@ -66,7 +63,7 @@ def end_sessions(request: Request, person: Member, which: Text) -> Response:
     """End a session, or all "others"."""
     if which != "others" and not re.fullmatch(r"[0-9]{1,9}", which):
         raise InputError("Which session? Give its number, or 'others'.")
-    database = _changing(request, person)
+    database = changing(request, person)
     if which == "others":
         sessions.sign_out(database, person, but=session_number(request))
     else:
@@ -77,7 +74,7 @@ def end_sessions(request: Request, person: Member, which: Text) -> Response:
 @router.get("/settings/data.json")
 def data(request: Request, person: Member) -> Response:
     """All that is stored of the person."""
-    database = _changing(request, person)
+    database = changing(request, person)
     told = everything_of(database, person)
     name = {"content-disposition": f'attachment; filename="foveal-{person.login}.json"'}
     return Response(json.dumps(told, ensure_ascii=False, indent=2), 200, private(name), "application/json")
@@ -112,7 +109,7 @@ def following(request: Request, person: Member, unread: str = "") -> Response:
 @router.post("/following/feed", dependencies=writes)
 def renew_feed(request: Request, person: Member) -> Response:
     """Another address for the feed; the one before leads nowhere."""
-    follows.renew_feed(_changing(request, person), person)
+    follows.renew_feed(changing(request, person), person)
     return back_to("/following")
 
 
@@ -132,21 +129,21 @@ def feed(request: Request, token: str) -> Response:
 @router.post("/follow", dependencies=writes)
 def follow(request: Request, person: Member, kind: Text, value: Text, on: Text = "yes") -> Response:
     """Follow something, or stop."""
-    follows.follow(_changing(request, person), person, kind, value, on=on == "yes")
+    follows.follow(changing(request, person), person, kind, value, on=on == "yes")
     return back_to(came_from(request, "/following"))
 
 
 @router.post("/mute", dependencies=writes)
 def mute(request: Request, person: Member, words: Text, on: Text = "yes") -> Response:
     """Keep papers with these words out of sight, or no longer."""
-    follows.mute(_changing(request, person), person, words, on=on == "yes")
+    follows.mute(changing(request, person), person, words, on=on == "yes")
     return back_to(came_from(request, "/settings"))
 
 
 @router.post("/read/{paper:path}", dependencies=writes)
 def read(request: Request, paper: str, person: Member, on: Text = "yes") -> Response:
     """Mark a paper as read, or as not read."""
-    follows.mark_read(_changing(request, person), person, paper_id(paper), on=on == "yes")
+    follows.mark_read(changing(request, person), person, paper_id(paper), on=on == "yes")
     return back_to(came_from(request, "/following"))
 
 
@@ -175,7 +172,7 @@ def claim(
     withdraw: Text = "",
 ) -> Response:
     """Claim the place of an author, or take the claim back."""
-    database, which = _changing(request, person), paper_id(paper)
+    database, which = changing(request, person), paper_id(paper)
     if withdraw:
         claims.withdraw(database, person, which)
     elif position is None:
@@ -184,13 +181,6 @@ def claim(
         text = claims.library_text(site_of(request).settings, which)
         claims.claim(database, person, which, position, reason=reason, text=text)
     return back_to(f"/claim/{quote(which)}")
-
-
-def _changing(request: Request, person: Person) -> Database:
-    """The database, to one who may change something again."""
-    database = site_of(request).database
-    take(database, CHANGES, f"person:{person.id}")
-    return database
 
 
 def _search(site: Site) -> follows.Search:

@@ -29,7 +29,7 @@ from foveal.web.research_pages import owner_of, rendered
 from foveal.web.research_parts import known_of
 from foveal.web.rights import may
 from foveal.web.site import site_of
-from foveal.web.streams import ALIVE, HEADERS, KEEP_ALIVE_S, Events, began_after, refused, while_signed_in
+from foveal.web.streams import ALIVE, HEADERS, KEEP_ALIVE_S, Events, began_after, refused, waker, while_signed_in
 
 EVERY_S = 0.3
 """Least seconds between two lots of parts."""
@@ -145,14 +145,9 @@ async def followed(desk: Desk, key: str, after: int) -> AsyncIterator[Sequence[E
 
     An empty lot says that something else changed, or that nothing did for a while.
     """
-    loop, changed = asyncio.get_running_loop(), asyncio.Event()
-
-    def wake() -> None:
-        with suppress(RuntimeError):  # the loop has ended: nobody waits any more
-            loop.call_soon_threadsafe(changed.set)
-
+    changed = asyncio.Event()
     job = desk.job(key)
-    with job.watched(wake) if job is not None else nullcontext():
+    with job.watched(waker(changed)) if job is not None else nullcontext():
         while True:
             changed.clear()
             over = job.over if job is not None else not await to_thread.run_sync(lambda: _written_elsewhere(desk, key))

@@ -25,8 +25,10 @@ from fastapi import Depends, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
 from sqlalchemy.exc import SQLAlchemyError
 
+from foveal.database import Database
 from foveal.errors import FovealError
 from foveal.papers.accounts import Person
+from foveal.papers.rate_limits import CHANGES, take
 from foveal.papers.sessions import SESSION_LIFE, local_path, session_of
 from foveal.papers.tokens import PREFIX, person_of_token
 from foveal.web.json_errors import OPENAI
@@ -191,6 +193,16 @@ def private(values: Mapping[str, str] | None = None) -> dict[str, str]:
 def ip_of(request: Request) -> str:
     """The address that a request comes from, past the proxies that the site trusts."""
     return asked_from(request, site_of(request).options.trusted_proxies)
+
+
+def changing(request: Request, person: Person) -> Database:
+    """The database, for somebody who does not change too much at once, by pages and programs together.
+
+    TooMany: they do.
+    """
+    database = site_of(request).database
+    take(database, CHANGES, f"person:{person.id}")
+    return database
 
 
 def _session(request: Request) -> tuple[Person, int | None] | None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 
@@ -179,13 +179,8 @@ async def told_by(
 
     An empty lot says that nothing happened for `silence_s` seconds (default: `KEEP_ALIVE_S`).
     """
-    loop, changed = asyncio.get_running_loop(), asyncio.Event()
-
-    def wake() -> None:
-        with suppress(RuntimeError):  # the loop has ended: nobody waits any more
-            loop.call_soon_threadsafe(changed.set)
-
-    with job.watched(wake):
+    changed = asyncio.Event()
+    with job.watched(waker(changed)):
         while True:
             changed.clear()
             over = job.over
@@ -198,6 +193,17 @@ async def told_by(
                 await asyncio.wait_for(changed.wait(), KEEP_ALIVE_S if silence_s is None else silence_s)
             except TimeoutError:
                 yield ()
+
+
+def waker(changed: asyncio.Event) -> Callable[[], None]:
+    """What wakes whoever waits for `changed` in the loop that runs now, called from any thread."""
+    loop = asyncio.get_running_loop()
+
+    def wake() -> None:
+        with suppress(RuntimeError):  # the loop has ended: nobody waits any more
+            loop.call_soon_threadsafe(changed.set)
+
+    return wake
 
 
 async def followed(jobs: Jobs, job: Job, after: int) -> AsyncGenerator[str, None]:

@@ -12,11 +12,10 @@ from fastapi import APIRouter, Depends, Form, Request, Response
 from foveal.errors import InputError
 from foveal.papers import tokens
 from foveal.papers.accounts import Person
-from foveal.papers.rate_limits import CHANGES, take
 from foveal.papers.tokens import Made
 from foveal.web.pages import page
 from foveal.web.safety import guarded
-from foveal.web.signed_in import Member, back_to, private
+from foveal.web.signed_in import Member, back_to, changing, private
 from foveal.web.site import site_of
 from foveal.web.small_forms import Row, SmallForms, Text
 
@@ -49,8 +48,7 @@ def make(
 @router.post("/settings/tokens/{number}/revoke", dependencies=writes)
 def revoke(request: Request, number: Row, person: Member) -> Response:
     """It ends at once."""
-    database = site_of(request).database
-    take(database, CHANGES, f"person:{person.id}")
+    database = changing(request, person)
     tokens.revoke(database, person, number)
     return back_to("/settings/tokens")
 

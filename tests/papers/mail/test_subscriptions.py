@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import inspect, select, text
@@ -33,7 +31,6 @@ from foveal.papers.mail.subscriptions import (
 )
 from foveal.papers.people_schema import SubscriptionRow
 from foveal.papers.schema import TopicRow
-from foveal.settings import Settings
 
 SECRET = b"s" * 32
 START = datetime(2026, 10, 2, 9, tzinfo=UTC)
@@ -49,13 +46,6 @@ class Mails(list):
 @pytest.fixture
 def mails() -> Mails:
     return Mails()
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database.open(Settings(home=tmp_path, cache=tmp_path))
-    yield opened
-    opened.close()
 
 
 def ask(database, mails, address="ana@example.org", preferences=None, **more):

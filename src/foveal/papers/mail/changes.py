@@ -44,11 +44,6 @@ WHY = {
 }
 
 
-def wants_changes(database: Database, person: Person) -> bool:
-    """Whether the person is mailed about watched questions."""
-    return wishes.wanted(database, person, CHANGES)
-
-
 def wish(database: Database, secret: bytes, person: Person, *, on: bool, ip: str = "") -> None:
     """Be mailed about watched questions, or no longer. NotAllowed: the address is not verified."""
     wishes.wish(database, secret, person, CHANGES, CONSENT_CHANGES, on=on, ip=ip)
