@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -587,9 +587,13 @@ def test_a_program_begins_watches_and_stops_a_run(app: FastAPI, client: TestClie
 
 
 def test_halves_of_characters_reach_no_model(client: TestClient, app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nothing(*_: object) -> AsyncGenerator[str]:
+        for part in ():
+            yield part
+
     desk, asked = app.state.site.research, list[Any]()
     monkeypatch.setattr(desk, "begin", lambda given, _: asked.append(given) or "0" * 32)
-    monkeypatch.setattr("foveal.web.research_api._solved", lambda *_: iter(()))
+    monkeypatch.setattr("foveal.web.research_api._solved", nothing)
     body = b'{"inputs": [{"role": "user", "content": "a\\ud800"}, {"role": "user", "content": "b\\udfff?"}]}'
     client.post("/api/research/solve", content=body, headers={"content-type": "application/json"})
     assert (asked[0].question, asked[0].history) == ("b\ufffd?", ({"role": "user", "content": "a\ufffd"},))

@@ -125,7 +125,7 @@ def step(length: int) -> Row:
     _, k, v = (part.contiguous() for part in tensors(length + steps, torch.bfloat16))  # as caches hold them
     q = tensors(1, torch.bfloat16, seed=1)[0]
     folded = q.reshape(1, GROUPS, HEADS // GROUPS, WIDTH)
-    context: Any = SimpleNamespace(scale=WIDTH**-0.5, layer=0, memory={}, softcap=None)
+    context: Any = SimpleNamespace(scale=WIDTH**-0.5, layer=0, memory={}, softcap=None, sinks=None)
     keys = count(length + 1)
 
     def sparse() -> Tensor | None:
