@@ -24,7 +24,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -97,6 +97,13 @@ class ACT:
         self.counts: dict[tuple[int, int], Count] = {}
         self._texts: dict[tuple[int, bool], deque[_Text]] = {}  # by layer, and whether a single row ended them
         self._lock = Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a copy, or another process: without the sums of texts, which are found anew."""
+        return {**self.__dict__, "_texts": {}, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=Lock())
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor | None:
         """The output (B, H, Q, D); None, dense attention, where nothing is to be changed."""

@@ -46,6 +46,7 @@ from foveal.attention.dense import dense_attention, folds, parts_keys, prefers_b
 from foveal.attention.implementations import KEY, asked_for, mark, set_back
 from foveal.attention.masks import Mask, mask_function
 from foveal.attention.owned_layers import layer_of
+from foveal.attention.places import note_places
 from foveal.attention.recorder import Recorder, check_rows
 from foveal.attention.report import Report
 from foveal.attention.rotation import Rotation, Rotations, rotations_of, unturned
@@ -99,18 +100,12 @@ class Attached:
     report: Report
     layers: frozenset[int] | None = None
     heads: Mapping[int, Sequence[int] | None] | None = None
-    memory: dict[int, Any] = field(default_factory=dict)
     rotations: Rotations | None = None  # of the model, if the method turns queries and keys itself
+    memories: threading.local = field(default_factory=threading.local)
     thread: threading.Thread = field(default_factory=threading.current_thread)
 
     def context(
-        self,
-        module: nn.Module,
-        heads: int,
-        mask: Mask,
-        scale: float,
-        softcap: float | None,
-        sinks: Tensor | None = None,
+        self, module: nn.Module, heads: int, mask: Mask, scale: float, softcap: float | None, sinks: Tensor | None
     ) -> Context:
         """Where a call of `module`, which has so many heads, stands."""
         layer = layer_number(module)
@@ -121,6 +116,11 @@ class Attached:
             chosen[slice(None) if named is None else list(named)] = True
         rotation = self.rotations.for_layer(module) if self.rotations else None
         return Context(layer, module, mask, scale, softcap, self.report, chosen, self.memory, rotation, sinks)
+
+    @property
+    def memory(self) -> dict[int, Any]:
+        """What the method keeps of this thread's texts: another's it would take for those before its own."""
+        return self.memories.__dict__.setdefault("kept", {})  # type: ignore[no-any-return]
 
     def method_for(self, layer: int) -> AttentionMethod | None:
         """The method, if it is to do this layer."""
@@ -192,7 +192,7 @@ def attach(
         rotations=rotations,
     )
     _switch(model)
-    hook = rotations.module.register_forward_hook(_unturn) if rotations else None
+    hook = rotations.module.register_forward_hook(_unturn, with_kwargs=True) if rotations else None
     _ACTIVE.set((*_ACTIVE.get(), attached))
     try:
         yield attached
@@ -225,6 +225,7 @@ def rotations_for(model: Any, method: Any) -> Rotations | None:
     """The rotary positions of the model, if the method turns queries and keys itself."""
     if not needs_unrotated(method):
         return None
+    model = getattr(model, "get_base_model", lambda: model)()  # of what PEFT wraps
     return rotations_of(model, reach=method.reach(model.config) if hasattr(method, "reach") else None)
 
 
@@ -238,11 +239,14 @@ def _rotations(model: Any, method: AttentionMethod | None, *, alone: bool) -> Ro
     return rotations_for(model, method)
 
 
-def _unturn(module: nn.Module, arguments: tuple[Any, ...], angles: Any) -> Any:  # noqa: ARG001
+def _unturn(module: nn.Module, given: tuple[Any, ...], named: Mapping[str, Any], angles: Any) -> Any:
     """A forward hook: no angle at all, in the thread that the model is attached in, for a method that turns itself."""
     active = next((one for one in reversed(_ACTIVE.get()) if one.rotations and one.rotations.module is module), None)
     inner = next((one for one in reversed(_ACTIVE.get()) if active and one.model is active.model), None)
-    return unturned(angles) if inner is not None and inner is active else angles
+    if inner is None or inner is not active:
+        return angles
+    note_places(active.memory, given, named)
+    return unturned(angles)
 
 
 def _switch(model: Any) -> None:

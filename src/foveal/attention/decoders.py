@@ -74,7 +74,12 @@ def require_sinks(model: Any, method: Any) -> None:
 
 
 def require_known(module: nn.Module, options: Mapping[str, Any]) -> None:
-    """InputError: the model asks for something in its softmax that nothing here computes."""
+    """InputError: the model asks for something in its softmax that nothing here computes, or for what it pays."""
+    if options.get("output_attentions") or getattr(getattr(module, "config", None), "output_attentions", False):
+        raise InputError(
+            "output_attentions asks for matrices of all tokens by all tokens, which an attached model never makes. "
+            "Leave it out; attach(model, recorder=Recorder(rows, heads)) gives the rows that are wanted."
+        )
     for name, what in UNKNOWN.items():
         if options.get(name) is not None:
             raise InputError(
@@ -107,9 +112,22 @@ def told(config: Any, *names: str) -> int:
         ) from error
 
 
+def unwrapped(model: Any) -> Any:
+    """The model that PEFT has wrapped, adapters and all; any other as it is. InputError: it is fed tokens of PEFT's."""
+    if not hasattr(model, "get_base_model"):
+        return model
+    if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
+        raise InputError(
+            f"{type(model).__name__} puts tokens of its own before each text, which a pass over the model within would "
+            "leave out. Attach it, and call it itself."
+        )
+    return model.get_base_model()
+
+
 def trunk(model: Any) -> Any:
     """The model without its vocabulary head: what gives the last hidden states.
 
     transformers' own `base_model` is the whole model where this part has another name than it expects (Llama 4).
     """
+    model = unwrapped(model)
     return getattr(model, "model", model) if model.base_model is model else model.base_model

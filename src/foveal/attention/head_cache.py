@@ -32,6 +32,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -215,10 +216,7 @@ class RoleCache(Cache):
         sliding = windows(config)
         table = score_table(method, text, sliding)
         turn = Turn()
-
-        def choose(layer: int, keys: Tensor, observed: Tensor, scores: Scores) -> list[Keep]:
-            return method.keeps(table, layer, keys, observed, scores)
-
+        choose = partial(method.keeps, table)
         return cls(
             [
                 HeadLayer(choose, number, turn, tokens) if window is None else SlidingLayer(window)

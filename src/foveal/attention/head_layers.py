@@ -153,6 +153,7 @@ class HeadLayer(OwnedLayer):  # type: ignore[no-untyped-call]
                 "them one at a time."
             )
         self.begin(key_states)
+        value_states = value_states.to(key_states.dtype)  # under autocast keys, which were turned, are float32 alone
         if self.settled:
             keys, values = self._fresh = key_states, value_states
         else:

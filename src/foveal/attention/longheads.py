@@ -35,6 +35,7 @@ from foveal.attention.longheads_choice import FORCED, KINDS
 from foveal.attention.longheads_layers import ChunkedText, LongHeadsLayer, Shape, selected
 from foveal.attention.memory_parts import Scores
 from foveal.attention.owned_layers import Turn, layer_of
+from foveal.attention.places import check_places
 from foveal.attention.rotation import rotations_of, trained_window
 from foveal.errors import InputError, UnknownName
 
@@ -157,10 +158,14 @@ class LongHeads:
             )
         if not context.mask.by_position:
             raise InputError("LongHeads needs a causal text; a mask of one's own cannot be kept to.")
+        holder = layer_of(key)
+        if not isinstance(holder, LongHeadsLayer):
+            check_places(context.memory, context.mask.q_offset, None)
         if _slides(context):
             return _slid(query, key, value, context)
-        holder = layer_of(key)
         if isinstance(holder, LongHeadsLayer):
+            kept = (0,) if holder.text is not None else None  # a text that was read here begins at 0
+            holder.begun = check_places(context.memory, context.mask.q_offset, holder.begun or kept)
             return holder.attend(query, context)
         if holder is not None or query.shape[2] != key.shape[2]:
             raise InputError(

@@ -269,6 +269,7 @@ class LongHeadsLayer(OwnedLayer):  # type: ignore[no-untyped-call]
         self.text: ChunkedText | None = None
         self.watched: list[int] = []  # heads whose looks at single tokens are kept
         self.looked: Tensor | None = None  # their weights (tokens,) so far, summed over queries
+        self.begun: tuple[int, ...] | None = None  # how far the model's places of tokens are from those counted here
         self._new: tuple[Tensor, Tensor] | None = None
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:

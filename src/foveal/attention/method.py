@@ -10,10 +10,10 @@ A method sees whole sequences only: padding is cut off before, and queries are t
 at multiples of the block size in the text, also where one part of it is read after another: the first block then lacks
 its first queries (`lead` of them).
 
-Left to dense attention: decoding (one query), layers whose window slides over the text (they are sparse already), a
-mask of the caller's own, texts of fewer than `least` keys, whatever `prefill` says None to, and, from `CALIBRATED` keys
-on, blocks that would take longer than looking everywhere does on this processor (both kernels are measured once). The
-report counts why.
+Left to dense attention: decoding (one query, or a few behind a cache, as assisted decoding verifies them), layers
+whose window slides over the text (they are sparse already), a mask of the caller's own, texts of fewer than `least`
+keys, whatever `prefill` says None to, and, from `CALIBRATED` keys on, blocks that would take longer than looking
+everywhere does on this processor (both kernels are measured once). The report counts why.
 """
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ from foveal.errors import InputError
 if TYPE_CHECKING:
     from foveal.attention.attach import Context
 
+
+FEW = 64
+"""New tokens behind a cache from which a method chooses: of fewer there is little to leave out, and what was guessed
+ahead (assisted decoding) is to be verified as it would be decoded."""
 
 CALIBRATED = 4096
 """Keys from which a method is given up where it would not pay."""
@@ -91,6 +95,9 @@ class BlockMethod(ABC):
             return f"layers whose window of {mask.window:,} tokens slides over the text"
         if not mask.by_position:
             return "masks of their own"
+        few = min(FEW, self.query_block)
+        if mask.shape[2] < few and mask.shape[2] < key.shape[2]:
+            return f"fewer than {few} new tokens behind a cache"
         if key.shape[2] < self.least:
             return f"texts too short for the method, which begins at {self.least:,} tokens"
         if mask.real is not None and None in map(_span, mask.real):
@@ -156,16 +163,19 @@ class BlockMethod(ABC):
         return torch.where(context.sparse_heads.to(query.device)[None, :, None, None], output, exact)
 
     def _each(self, query: Tensor, key: Tensor, value: Tensor, real: Tensor, context: Context) -> Tensor:
-        """A padded batch, each sequence by itself; the rows of padding stay 0."""
+        """A padded batch, each sequence by itself. Rows of padding stay 0 but the last: `generate` goes on there."""
         spans = [_span(row) for row in real]
         offset = key.shape[2] - query.shape[2]
         out = torch.zeros(*query.shape[:3], value.shape[3], dtype=query.dtype, device=query.device)
         for number, span in enumerate(spans):
             start, end = span or (0, 0)
             first = max(start, offset)
+            one = slice(number, number + 1)
+            if start < end < key.shape[2]:  # padded on the right
+                mask, held = Mask.causal(1, 1, end - start, device=query.device), slice(start, end)
+                out[one, :, -1:] = _densely(query[one, :, -1:], key[one, :, held], value[one, :, held], mask, context)
             if first >= end:
                 continue
-            one = slice(number, number + 1)
             out[one, :, first - offset : end - offset] = self._attend(
                 query[one, :, first - offset : end - offset],
                 key[one, :, start:end],

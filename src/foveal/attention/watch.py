@@ -16,7 +16,7 @@ from torch import Tensor
 
 from foveal.attention.attach import AttentionMethod, Context, attach, attached_here, record
 from foveal.attention.choices import check_choice
-from foveal.attention.decoders import require_model
+from foveal.attention.decoders import require_model, unwrapped
 from foveal.attention.dense import dense_attention
 from foveal.attention.masks import Mask
 from foveal.attention.recorder import DeepestLayerDone, Recorder
@@ -47,6 +47,7 @@ def watch(
     if not isinstance(ids, Tensor) or ids.dim() != 2:
         came = tuple(ids.shape) if isinstance(ids, Tensor) else type(ids).__name__
         raise InputError(f"watch got ids of {came}; it needs a tensor of token ids, (batch, tokens).")
+    given, model = model, unwrapped(model)
     check_choice(model.config.get_text_config(), recorder.heads)
     try:
         if supports(model):
@@ -54,7 +55,7 @@ def watch(
         else:
             if isinstance(method, SharedPrefix):
                 require_side_by_side(model, "SharedPrefix")
-            around = attached_here(model) if method is None else None
+            around = (attached_here(model) or attached_here(given)) if method is None else None
             how: dict[str, Any] = {}
             if around:
                 method, how = around.method, {"layers": around.layers, "heads": around.heads, "report": around.report}
