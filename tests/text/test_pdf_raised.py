@@ -167,3 +167,24 @@ def test_a_heading_with_an_index_is_that_of_the_outline():
             pdf.text(72, 100 + 120 * n + 14 * line, words)
     text = read_pdf(bytes(pdf.output()), name="a.pdf", max_characters=10**6).text
     assert re.findall(r"^# (.*)", text, re.MULTILINE) == ["Uptake of CO₂", "Loss of CO₂", "Fate of CO₂"]
+
+
+def test_what_a_browser_raises_much_does_not_begin_a_line():
+    """pdfium began one before such numbers, as web pages set the marks of their notes."""
+
+    def printed_small(*drawn, rise=6.4):
+        pdf = FPDF(unit="pt")
+        pdf.add_page()
+        x = 34.0
+        for n, words in enumerate(drawn):
+            pdf.set_font("times", size=9.6 if n % 2 else 16)
+            pdf.text(x, 100 - (rise if n % 2 else 0), words)
+            x += pdf.get_string_width(words)
+        pdf.set_font("times", size=16)
+        pdf.text(34, 120, "The next line.")
+        return read_pdf(bytes(pdf.output()), name="a.pdf", max_characters=10**6).text
+
+    assert printed_small("We saw results", "12", " and more.", "3,4") == "We saw results¹² and more.³,⁴\nThe next line."
+    assert printed_small("We saw results", "12 ", "and more.") == "We saw results¹² and more.\nThe next line."
+    assert printed_small("The others", "[a]", " came.") == "The others[a] came.\nThe next line."
+    assert printed_small("so x", "2", " grows", rise=9) == "so x² grows\nThe next line."

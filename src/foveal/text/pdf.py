@@ -23,7 +23,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache, partial
 from itertools import islice, pairwise
@@ -37,9 +37,9 @@ from foveal.text.pdf_columns import WIDE, Box, in_columns
 from foveal.text.pdf_flow import SMALLER, flowing
 from foveal.text.pdf_forms import beside, page_of
 from foveal.text.pdf_headings import MOST_CELLS, Bookmark, Line, Typed, marked
-from foveal.text.pdf_letters import boxes, is_bold, look, origins, widths
+from foveal.text.pdf_letters import Glyphs, is_bold
 from foveal.text.pdf_lines import RUNNING, joined
-from foveal.text.pdf_raised import Look, goes_on, with_raised
+from foveal.text.pdf_raised import begins_behind, goes_on, raised_first, with_raised
 from foveal.text.pdf_scans import drawn, with_scans
 from foveal.text.pdf_table import Table
 from foveal.text.pdf_table_rules import rules_of
@@ -264,13 +264,16 @@ def _has_picture(page: Any, least: float) -> bool:
 
 def _lines(text: Any, own: str | None) -> Iterator[Line]:
     """The lines of a page; those that pdfium cut behind raised letters are one again. `own` as `_parts` has it."""
-    characters, look = text.get_text_range(), _raised_of(text)
+    characters, glyphs = text.get_text_range(), Glyphs.of(text)
     before: tuple[Line, tuple[int, int]] | None = None
-    for line, (start, end) in _parts(text, characters, own):
+    for line, (start, end) in _parts(text, characters, glyphs, own):
         if before is not None:
             cut = not (line.table or before[0].table) and characters[before[1][1] : start].strip("\r") == "\n"
-            if cut and goes_on(characters, before[1], (start, end), look):
+            if cut and goes_on(characters, before[1], (start, end), glyphs.raised_of):
                 line = _together(before[0], line)
+            elif cut and begins_behind(characters, before[1], (start, end), glyphs.raised_of):
+                line = _together(before[0], replace(line, text=raised_first(line.text)), apart=False)
+                start = before[1][0]  # it may go on behind them
             else:
                 yield before[0]
         before = line, (start, end)
@@ -278,54 +281,58 @@ def _lines(text: Any, own: str | None) -> Iterator[Line]:
         yield before[0]
 
 
-def _together(one: Line, other: Line) -> Line:
-    """Two parts of a line; its letters are mostly of the longer one's size. pdfium may drop the blank between them."""
+def _together(one: Line, other: Line, *, apart: bool | None = None) -> Line:
+    """Two parts of a line; its letters are mostly of the longer one's size. pdfium may drop the blank between them:
+    `apart` says whether there is one, if that is known."""
     size = one.size if len(one.text) >= len(other.text) else other.size
     before, after = one.text.rstrip(), other.text.lstrip()
-    apart = len(one.text) + len(other.text) > len(before) + len(after) or bool(re.match(r"[\w(\[]", after))
+    if apart is None:
+        apart = len(one.text) + len(other.text) > len(before) + len(after) or bool(re.match(r"[\w(\[]", after))
     return Line(before + " " * apart + after, size, min(one.weight, other.weight), max(one.cells, other.cells))
 
 
-def _parts(text: Any, characters: str, own: str | None) -> Iterator[tuple[Line, tuple[int, int]]]:
+def _parts(text: Any, characters: str, glyphs: Glyphs, own: str | None) -> Iterator[tuple[Line, tuple[int, int]]]:
     """The lines of a page as pdfium cuts them, with how their letters are set (the middle one, of short lines the first
     and last, too), and with their places in `characters`, where these are its own, else none.
 
     `own`: its text without what was written upon it, where there is such.
     """
     placed = len(characters) == text.count_chars()  # else places in the string are not pdfium's
-    if placed and (vertical := in_vertical_lines(characters, origins(text))):
+    if placed and (vertical := in_vertical_lines(characters, glyphs.origin_of)):
         for found in vertical:
-            size, weight = look(text, found[len(found) // 2])
+            size, weight = glyphs.look_of(found[len(found) // 2])
             yield Line(storable("".join(characters[place] for place in found)), size, weight), NOWHERE
         return
-    box_of, raised_of, place_of, width_of = cache(boxes(text)), _raised_of(text), origins(text), widths(text)
+    box_of = glyphs.box_of
 
     @cache
     def grid_of(start: int, end: int) -> Typed | None:
-        return typed(characters[start:end], start, place_of, width_of)
+        return typed(characters[start:end], start, glyphs.origin_of, glyphs.width_of)
 
     columns = in_columns(characters, box_of) if placed else None
     places = columns or [line.span() for line in _LINE.finditer(characters)]
     if own is not None and placed and characters.startswith(own):
         places = beside(characters, places, len(own), box_of)
-    tables = dict(_tables(text, characters, places, box_of, grid_of) if placed and own is None else ())
-    for start, end, table in _pieces(text, characters, places, tables) if placed else ((*one, None) for one in places):
+    tables = dict(_tables(text, characters, places, glyphs, grid_of) if placed and own is None else ())
+    for start, end, table in (
+        _pieces(glyphs, characters, places, tables) if placed else ((*one, None) for one in places)
+    ):
         if table:
             yield Line("", table.size, 0, table=table), (start, end)
             continue
         line = characters[start:end]
-        looks = [look(text, start + place) for place in (_letters(line) if placed else ())]
+        looks = [glyphs.look_of(start + place) for place in (_letters(line) if placed else ())]
         sizes, weights = zip(*looks, strict=True) if looks else ((0.0,), (0,))
         size, weight = sorted(sizes)[len(sizes) // 2], min(weights)
         cells = _cells(line, start, box_of) if weight >= BOLD and len(line) < LONG else 1
         read = in_reading_order(line, box_of, start, size) if placed else line
-        read = with_raised(line, start, max(sizes), raised_of) if placed and read == line else read
+        read = with_raised(line, start, max(sizes), glyphs.raised_of) if placed and read == line else read
         grid = grid_of(start, end) if placed and read == line else None
         yield Line(storable(read.rstrip("\r")), size, weight, cells, grid), (start, end) if placed else NOWHERE
 
 
 def _pieces(
-    text: Any, characters: str, places: Sequence[Place], tables: Mapping[int, tuple[int, Table]]
+    glyphs: Glyphs, characters: str, places: Sequence[Place], tables: Mapping[int, tuple[int, Table]]
 ) -> Iterator[tuple[int, int, Table | None]]:
     """The lines of a page, cut where they have to be, and the tables that stand for some of them; `tables` are by the
     number of their first line, each with that behind its last one."""
@@ -335,7 +342,7 @@ def _pieces(
         if table:
             yield places[at][0], places[last - 1][1], table
         else:
-            yield from ((start, end, None) for start, end in _cut(text, characters, *places[at]))
+            yield from ((start, end, None) for start, end in _cut(glyphs, characters, *places[at]))
         at = last
 
 
@@ -343,11 +350,10 @@ def _tables(
     text: Any,
     characters: str,
     places: Sequence[Place],
-    box_of: Callable[[int], Box],
+    glyphs: Glyphs,
     grid_of: Callable[[int, int], Typed | None],
 ) -> Iterator[tuple[int, tuple[int, Table]]]:
     """The tables of a page, by the numbers of their lines."""
-    raised_of = _raised_of(text)
 
     def is_typed(start: int, end: int) -> bool | None:
         grid = grid_of(start, end)
@@ -355,40 +361,34 @@ def _tables(
 
     def said(place: Place) -> str:
         line = characters[slice(*place)]
-        size = max(look(text, place[0] + n)[0] for n in {0, len(line) // 2, len(line) - 1})
-        return storable(with_raised(line, place[0], size, raised_of))
+        size = max(glyphs.look_of(place[0] + n)[0] for n in {0, len(line) // 2, len(line) - 1})
+        return storable(with_raised(line, place[0], size, glyphs.raised_of))
 
-    letters = Letters(box_of, origins(text), lambda at: look(text, at)[0], lambda at: is_bold(text, at), is_typed)
+    letters = Letters(
+        glyphs.box_of, glyphs.origin_of, lambda at: glyphs.look_of(at)[0], lambda at: is_bold(text, at), is_typed
+    )
     for held, table in tables_in(characters, places, letters, said, lambda: rules_of(text.page)):
         yield held.start, (held.stop, table)
 
 
-def _raised_of(text: Any) -> Look:
-    origin_of = origins(text)
-
-    def raised_of(place: int) -> tuple[float, float, float]:
-        x, level = origin_of(place)
-        return look(text, place)[0], level, x
-
-    return raised_of
-
-
-def _cut(text: Any, characters: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+def _cut(glyphs: Glyphs, characters: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     """A line, cut behind a hyphen with which a page's text ends and its notes, in smaller letters, follow; or with
     which a line of typed letters ends: each of these stands for itself."""
     for hyphen in _HYPHEN.finditer(characters, start + 1, end - 1):
-        (before, _), (after, _) = look(text, hyphen.start() - 1), look(text, hyphen.end())
+        (before, _), (after, _) = glyphs.look_of(hyphen.start() - 1), glyphs.look_of(hyphen.end())
         one_size = SMALLER * before <= after <= before / SMALLER
-        if not one_size or all(_grid(text, characters, *part) for part in ((start, hyphen.end()), (hyphen.end(), end))):
+        if not one_size or all(
+            _grid(glyphs, characters, *part) for part in ((start, hyphen.end()), (hyphen.end(), end))
+        ):
             yield start, hyphen.end()
             start = hyphen.end()
     yield start, end
 
 
-def _grid(text: Any, characters: str, start: int, end: int) -> Typed | None:
+def _grid(glyphs: Glyphs, characters: str, start: int, end: int) -> Typed | None:
     """A part of a page's text, up to its next hyphen, if it stands on one."""
     hyphen = _HYPHEN.search(characters, start, end)
-    return typed(characters[start : hyphen.end() if hyphen else end], start, origins(text), widths(text))
+    return typed(characters[start : hyphen.end() if hyphen else end], start, glyphs.origin_of, glyphs.width_of)
 
 
 def _cells(line: str, start: int, box_of: Callable[[int], Box]) -> int:
@@ -404,7 +404,7 @@ def _letters(line: str) -> set[int]:
     if len(line) >= LONG:
         found = _LETTER.search(line, len(line) // 2) or _LETTER.search(line)
         return {found.start()} if found else set()
-    places = [letter.start() for letter in _LETTER.finditer(line)]
+    places = [place for place, one in enumerate(line) if one.isalnum()]
     return {places[0], places[len(places) // 2], places[-1]} if places else set()
 
 

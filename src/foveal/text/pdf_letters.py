@@ -6,6 +6,8 @@ import math
 import re
 from collections.abc import Callable
 from ctypes import c_double, c_int, create_string_buffer
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from foveal.text.pdf_columns import Box
@@ -58,15 +60,38 @@ def widths(text: Any) -> Callable[[int], float]:
     return width_of
 
 
-def look(text: Any, place: int) -> tuple[float, int]:
-    """Points to one decimal, as they are drawn, and weight of the letter at a place."""
+def looks(text: Any) -> Callable[[int], tuple[float, int]]:
+    """Points to one decimal, as they are drawn, and weight of the letter at a place of a page's text."""
     from pypdfium2 import raw
 
     matrix = raw.FS_MATRIX()
-    drawn = raw.FPDFText_GetMatrix(text, place, matrix)
-    scale = math.sqrt(abs(matrix.a * matrix.d - matrix.b * matrix.c)) if drawn else 1.0
-    size = raw.FPDFText_GetFontSize(text, place) * (scale or 1.0)
-    return round(size, 1) if math.isfinite(size) else 0.0, max(0, raw.FPDFText_GetFontWeight(text, place))
+
+    def look_of(place: int) -> tuple[float, int]:
+        drawn = raw.FPDFText_GetMatrix(text, place, matrix)
+        scale = math.sqrt(abs(matrix.a * matrix.d - matrix.b * matrix.c)) if drawn else 1.0
+        size = raw.FPDFText_GetFontSize(text, place) * (scale or 1.0)
+        return round(size, 1) if math.isfinite(size) else 0.0, max(0, raw.FPDFText_GetFontWeight(text, place))
+
+    return look_of
+
+
+@dataclass(frozen=True, slots=True)
+class Glyphs:
+    """The characters of a page's text by their places; each is asked for once, as pdfium is slow to answer."""
+
+    look_of: Callable[[int], tuple[float, int]]
+    box_of: Callable[[int], Box]
+    origin_of: Callable[[int], Point]
+    width_of: Callable[[int], float]
+
+    @classmethod
+    def of(cls, text: Any) -> Glyphs:
+        return cls(cache(looks(text)), cache(boxes(text)), cache(origins(text)), widths(text))
+
+    def raised_of(self, place: int) -> tuple[float, float, float]:
+        """Size, height of the base line, and where the character begins from the left."""
+        x, level = self.origin_of(place)
+        return self.look_of(place)[0], level, x
 
 
 def is_bold(text: Any, place: int) -> bool:

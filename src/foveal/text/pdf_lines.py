@@ -6,7 +6,8 @@ the page's own. Dots that lead to a page's number become one mark.
 
 A PDF knows characters at places, not paragraphs. Line breaks stay as they are printed; a blank line is put where a
 paragraph ends (a short line that ends a sentence) and around headings (a numbered or well-known title alone on its
-line). A word that a hyphen cut, also over a page's end, is joined as the rest of the document writes it.
+line). A word that a hyphen cut, also over a page's end, is joined as the rest of the document writes it
+(`pdf_hyphens.py`).
 
 Marks     pdfium writes U+FFFE (older: U+0002) for a hyphen at a line's end, and drops the line break
 Pages     offset of each page's first character in the joined text, also where a sentence runs on over the break
@@ -21,20 +22,14 @@ from functools import partial
 from itertools import pairwise
 
 from foveal.text.pdf_blocks import Block, fenced, is_mark
+from foveal.text.pdf_hyphens import CONTROLS, FULL, Vocabulary, cut_marked, mended, mended_cell, mended_over_pages
 
 SHORT = 0.85  # of the usual line length: below it, a line that ends a sentence ends its paragraph
 LONGEST_HEADING = 10  # words
 EDGE, RUNNING, LONGEST_RUNNING = 2, 4, 120  # outer lines of a page; pages in a row; characters
 COUNTED = 3  # pages whose number is as far from the page's own: then it is one of them
 
-_FULL = "\uffff"  # ends a line that a hyphen shows to have been full
-_CONTROLS = re.compile(r"[\x00-\x01\x03-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _BLANK_END = re.compile(r"(?<![ \t])[ \t]++\n")  # here and below, a run is read once, not from each of its characters
-_TYPED_HYPHEN = re.compile(r"(?<=[^\W\d_])[-\u00ad]\n(?=[a-z])")
-_BROKEN = re.compile(r"(?<!\w)(\w++)\ufffe(?:[ \t]*+(?=\w)|\s*+(?=[^\W\d]))(\w++)(\S*+) ?")
-_WORD = re.compile(r"[^\W\d_]+")
-_LINK = re.compile(r"of|the|to|by|and|for|with")
-_HYPHENATED = re.compile(r"(?<!\w)\w++-\w++")
 _LEADING_POINT = re.compile(r"\n(?=[,.;:)\]](?:\s|$))")
 _NUMBERED = re.compile(
     r"(?:\d{1,2}(?:\.\d{1,2}){0,3}\.?|[A-H]\.\d+(?:\.\d+)*\.?|Appendix [A-H]:?) +[A-Z][^.!?;…]{2,80}"
@@ -52,7 +47,6 @@ _HYPHEN_AND_NUMBER = re.compile(r"\ufffe(?=\d{1,4}\Z)")  # pdfium goes on with t
 _PAGE_NUMBER = re.compile(r"[-–—|\[ ]*(\d{1,4})(?: ?/ ?(\d{1,4}))?[-–—|\]\ufffe ]*")
 _ROMAN = re.compile(r"(?=.)(?:x{0,3})(?:ix|iv|v?i{0,3})|(?=.)(?:X{0,3})(?:IX|IV|V?I{0,3})")
 _ROMAN_DIGITS = {"i": 1, "v": 5, "x": 10}
-_FIRST_WORD = re.compile(r"(\w++)\S*+ ?")
 _EDGE_NUMBER = re.compile(r"^\W*\d{1,4}(?!\S)|(?<!\S)\d{1,4}\W*$")
 _CHAPTER = re.compile(r"^\W*(?:chapter|section|part|book|appendix|kapitel|abschnitt|teil)\W+\w+\W+", re.IGNORECASE)
 _CAPTION = re.compile(r"(?:figure|fig\.|table|tab\.|algorithm|listing) ?\d", re.IGNORECASE)
@@ -64,15 +58,16 @@ _SENTENCE_END = re.compile(
 def joined(pages: Sequence[str], blocks: Sequence[Block] = ()) -> tuple[str, tuple[int, ...]]:
     """The pages as one text, and the offset at which each begins; `blocks` are those that marks stand for."""
     marked = [_marked(page) for page in pages]
-    words = _words(marked)
-    lines = [_mended(page, words).strip("\n").split("\n") for page in marked]
+    vocabulary = Vocabulary.of(marked)
+    lines = [mended(page, vocabulary).strip("\n").split("\n") for page in marked]
     paging = _paging(lines)
     lines = _without_page_numbers(lines, paging)
     lines = _without_page_numbers(_without_running_lines(lines), paging)  # some stand behind the head
-    lines = [[line.replace("\ufffe", "-") for line in page] for page in _mended_over_pages(lines, words)]
+    lines = [[line.replace("\ufffe", "-") for line in page] for page in mended_over_pages(lines, vocabulary)]
     width = _usual_width(lines)
     parts, offsets, length = list[str](), list[int](), 0
-    spaced, within = fenced([_spaced(page, width) for page in lines], blocks, partial(_mended_cell, words=words))
+    mend = partial(mended_cell, vocabulary=vocabulary)
+    spaced, within = fenced([_spaced(page, width) for page in lines], blocks, mend)
     for number, page in enumerate(spaced):
         if page and parts:
             parts.append("\n" if number in within or _runs_on(parts[-1], page, width) else "\n\n")
@@ -96,60 +91,9 @@ def _with_empty_pages(offsets: Sequence[int], filled: Sequence[bool], length: in
 def _marked(page: str) -> str:
     """Plain newlines, no control characters, and one mark for a hyphen at a line's end."""
     page = page.replace("\r\n", "\n").replace("\r", "\n").replace("\x02", "\ufffe")
-    page = _STAMP.sub("", _CONTROLS.sub("", page).replace(_FULL, ""))
+    page = _STAMP.sub("", CONTROLS.sub("", page).replace(FULL, ""))
     page = _HYPHEN_AND_NUMBER.sub("\ufffe\n", _LEADERS.sub(" … ", page.rstrip()))
-    return _TYPED_HYPHEN.sub("\ufffe", _LEADING_POINT.sub("", _BLANK_END.sub("\n", page)))
-
-
-def _words(pages: Sequence[str]) -> Counter[str]:
-    """How often the document writes a word, in lower case, where no line cuts it: alone, and with hyphens."""
-    whole = _BROKEN.sub(" ", "\n".join(pages)).lower()
-    return Counter(_WORD.findall(whole)) + Counter(_HYPHENATED.findall(whole))
-
-
-def _mended(page: str, words: Counter[str]) -> str:
-    def mend(broken: re.Match[str]) -> str:
-        left, right, rest = broken.groups()
-        heading = _MARKED.match(page, page.rfind("\n", 0, broken.start()) + 1)
-        behind = (" " if heading else f"{_FULL}\n") if broken[0].endswith(" ") else ""
-        chain = page[broken.start() - 1 : broken.start()] == "-"
-        return f"{left}{_hyphen(left, right, words, chain=chain)}{right}{rest}{behind}"
-
-    return _BROKEN.sub(mend, page)
-
-
-def _mended_cell(cell: str, words: Counter[str]) -> str:
-    """What a cell of a table says, with the words whole that its lines cut."""
-    whole = _mended(cell.replace("\x02", "\ufffe"), words).replace(_FULL, "").replace("\ufffe", "-")
-    return " ".join(_CONTROLS.sub("", whole).split())
-
-
-def _mended_over_pages(pages: Sequence[list[str]], words: Counter[str]) -> list[list[str]]:
-    """A word that a hyphen cuts at a page's end is whole on that page."""
-    mended = [list(page) for page in pages]
-    for page, following in pairwise(mended):
-        left = re.search(r"(\w++)[\ufffe-]\Z", page[-1])
-        right = _FIRST_WORD.match(following[0])
-        if left and right and right[1][0].islower() and not left[1][-1].isdigit():
-            a, b = left[1].lower(), right[1].lower()
-            alone = min(words[a], words[b]) > 1 and min(len(a), len(b)) > 2  # elsewhere, too
-            hyphen = "-" if words[f"{a}-{b}"] > words[a + b] or (alone and not words[a + b]) else ""
-            page[-1] = f"{page[-1][: left.end(1)]}{hyphen}{right[0].rstrip()}"
-            following[0] = following[0][right.end() :]
-    return mended
-
-
-def _hyphen(left: str, right: str, words: Counter[str], *, chain: bool) -> str:
-    """`-` where the hyphen is part of the word, else nothing; `chain`: one stands before it, as in "of-the-art"."""
-    a, b = left.lower(), right.lower()
-    if words[a + b] or words[f"{a}-{b}"]:
-        return "" if words[a + b] >= words[f"{a}-{b}"] else "-"
-    if not right[0].islower() or left[-1].isdigit():
-        return "-"
-    if chain and _LINK.fullmatch(a):  # another one may be a syllable: "well-estab" + "lished"
-        return "-"
-    known = a in words and b in words and len(b) > 2
-    return "-" if known and (chain or len(a) > 2) else ""
+    return cut_marked(_LEADING_POINT.sub("", _BLANK_END.sub("\n", page)))
 
 
 def _paging(pages: Sequence[Sequence[str]]) -> int | None:
@@ -307,7 +251,7 @@ def _spaced(lines: Sequence[str], width: float) -> str:
         ):
             parts.append("")
         parts.append(line)
-    return re.sub(r"\n{3,}", "\n\n", "\n".join(parts)).replace(_FULL, "").strip()
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(parts)).replace(FULL, "").strip()
 
 
 def _stands_out(line: str, after: str, width: float) -> bool:

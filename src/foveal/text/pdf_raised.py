@@ -25,6 +25,7 @@ LONG = 4
 """Digits of a number that is none of these behind a blank: a year in small letters."""
 
 _NUMBER = re.compile(r"[-+\u2212]?\d+", re.ASCII)
+_MARKS = re.compile(r"\d{1,3}(?:[,–-]\d{1,3})*(?!\w)", re.ASCII)
 _WORD = re.compile(r"[^\W\d_]{2,}")
 
 Look = Callable[[int], tuple[float, float, float]]
@@ -65,7 +66,29 @@ def goes_on(page: str, one: tuple[int, int], other: tuple[int, int], look: Look)
     first = last
     while first > start and look(first - 1)[:2] == (own, level):
         first -= 1
+    while first > start and page[first - 1] in "\r\n":  # pdfium cut before them, too
+        first -= 1
     return first > start and look(first - 1)[:2] == (size, base) and 0 < left - x <= size
+
+
+def begins_behind(page: str, one: tuple[int, int], other: tuple[int, int], look: Look) -> bool:
+    """Whether the other line begins with raised letters right behind the last one of the line.
+
+    pdfium ends a line before letters that stand high and are small, as those of notes in browsers' prints. Places are
+    as in `goes_on`.
+    """
+    last = one[0] + len(page[slice(*one)].rstrip()) - 1
+    first = other[0] + len(page[slice(*other)]) - len(page[slice(*other)].lstrip())
+    if last < one[0] or first >= other[1]:
+        return False
+    (size, base, x), (own, level, left) = look(last), look(first)
+    return own <= SMALL * size and ABOVE * size <= level - base <= size and 0 < left - x <= size
+
+
+def raised_first(text: str) -> str:
+    """A line that begins with raised letters, its first numbers written as such."""
+    found = _MARKS.match(text)
+    return _NUMBER.sub(lambda number: raised(number[0]), found[0]) + text[found.end() :] if found else text
 
 
 def _in_small_words(line: str, start: int, first: int, end: int, look: Look) -> bool:

@@ -110,10 +110,11 @@ class Grid:
 
     def span(self, piece: Piece) -> tuple[int, int]:
         """The first and the last column in which a piece stands."""
-        first = bisect_right(self.edges, piece.left + SLACK) - 1
-        last = bisect_right(self.edges, piece.right - SLACK) - 1
-        first = min(max(first, 0), self.width - 1)
-        return first, min(max(last, first), self.width - 1)
+        most = len(self.edges) - 2
+        first = bisect_right(self.edges, piece.words[0].left + SLACK) - 1
+        last = bisect_right(self.edges, piece.words[-1].right - SLACK) - 1
+        first = min(max(first, 0), most)
+        return first, min(max(last, first), most)
 
 
 def lines_of(rows: Iterable[Row], rules: Rules) -> tuple[Level, ...]:
@@ -262,10 +263,13 @@ def _cut(grid: Grid) -> Grid:
 def _cut_pieces(grid: Grid, line: Level) -> Iterator[Piece]:
     for piece in line.pieces:
         first, last = grid.span(piece)
+        if first == last or len(line.pieces) == 1:
+            yield piece
+            continue
         at = 0
         for n, (before, word) in enumerate(pairwise(piece.words), 1):
             over = any(before.right - SLACK <= edge <= word.left + SLACK for edge in grid.edges[first + 1 : last + 1])
-            if over and len(line.pieces) > 1 and word.left - before.right > BLANK / 2 * line.size:
+            if over and word.left - before.right > BLANK / 2 * line.size:
                 yield Piece(piece.words[at:n])
                 at = n
         yield Piece(piece.words[at:])

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 from foveal.text.pdf_columns import WIDE, Box
@@ -86,18 +87,18 @@ class Word:
     level: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Row:
     """A line as the PDF gives it: its words and the size of its first letter."""
 
     words: tuple[Word, ...]
     size: float
 
-    @property
+    @cached_property
     def left(self) -> float:
         return min(word.left for word in self.words)
 
-    @property
+    @cached_property
     def right(self) -> float:
         return max(word.right for word in self.words)
 
@@ -105,7 +106,7 @@ class Row:
     def level(self) -> float:
         return self.words[0].level
 
-    @property
+    @cached_property
     def low(self) -> float:
         """Of its lowest word: pdfium may give several rows as one line."""
         return min(word.level for word in self.words)
@@ -119,10 +120,11 @@ def likely(characters: str, places: Sequence[Place], letters: Letters) -> Iterat
         if seed < done:
             continue
         first = page.first(seed, done)
-        begin, done = page.begin(first, done), page.end(first)
-        numbers = range(page.numbers[begin], page.numbers[done - 1] + 1)
+        before, done = done, page.end(first)
         if sum(page.gapped(n) or page.is_high(n) for n in range(first, done)) < FEWEST:
             continue
+        begin = page.begin(first, before)
+        numbers = range(page.numbers[begin], page.numbers[done - 1] + 1)
         rows = [page.row(n) for n in range(begin, done)]
         if not _are_typed(characters, places, numbers, letters):
             yield numbers, rows

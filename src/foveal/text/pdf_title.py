@@ -13,7 +13,7 @@ from itertools import takewhile
 from typing import Any
 
 from foveal.text.pdf_bidi import in_reading_order
-from foveal.text.pdf_letters import boxes, look
+from foveal.text.pdf_letters import boxes, looks
 from foveal.text.plain import storable
 
 FIRST_CHARACTERS = 4000  # of the first page, searched for the title
@@ -63,7 +63,7 @@ def _sized_lines(text: Any) -> Iterator[tuple[str, float]]:
                 sizes[round(raw.FPDFText_GetFontSize(text, index), 1)] += 1
             continue
         if sizes:
-            read = in_reading_order(line, box_of, begin, look(text, begin)[0])
+            read = in_reading_order(line, box_of, begin, looks(text)(begin)[0])
             yield storable(" ".join(read.split())), sizes.most_common(1)[0][0]
         line, sizes, begin = "", Counter(), index + 1
 

@@ -51,8 +51,11 @@ class _Column:
 
 def in_vertical_lines(characters: str, origin_of: Callable[[int], Point]) -> list[list[int]] | None:
     """The places of each line's characters, in the order of reading; None where lines do not run from top to bottom."""
+    letters = 0 if characters.isascii() else len(_EAST_ASIAN.findall(characters))
+    if letters < LEAST:
+        return None
     shown = [found.start() for found in _SHOWN.finditer(characters)]
-    if len(_EAST_ASIAN.findall(characters)) < max(LEAST, SHARE * len(shown)):
+    if letters < SHARE * len(shown):
         return None
     if _step([origin_of(place) for place in shown[:LOOKED_AT]]) is None:
         return None
