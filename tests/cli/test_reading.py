@@ -224,7 +224,7 @@ def test_a_server_answers_from_what_was_read_here(place):
         options = ["--url", server.url("/v1"), "--answerer", "m"]
         found = printed(read(place, "--json", *options))
         shown = read(place, *options).stdout
-        asked = json.loads(server.requests[0].body)["messages"][-1]["content"]
+        asked = json.loads(server.requests[-1].body)["messages"][-1]["content"]
     assert asked.endswith(f"Question: {QUESTION}\n\nAnswer:")
     (cited,) = found["citations"]
     assert_cites(found, STORY)

@@ -46,5 +46,5 @@ class Quoter(Scripted):
 
     def reply(self, messages: Messages) -> str:
         super().reply(messages)
-        first = re.search(r"\[1\] (.+)", messages[-1]["content"])
-        return f"{re.split(r'(?<=[.!?]) ', first[1])[0]} [1]" if first else "not found"
+        first = re.search(r"\[1\] (.+?)(?=\n\n\[2\] |\n\nQuestion: )", messages[-1]["content"], re.DOTALL)
+        return f"{re.split(r'(?<=[.!?]) ', ' '.join(first[1].split()))[0]} [1]" if first else "not found"

@@ -17,7 +17,6 @@ from foveal.models.chat import Cancel
 from foveal.models.local_chat import LocalChat
 from foveal.reading.answering import (
     NOT_FOUND,
-    NOWHERE,
     AnswerSettings,
     Evidence,
     answered,
@@ -27,6 +26,7 @@ from foveal.reading.answering import (
     messages,
     settings_for,
 )
+from foveal.reading.answering_settings import NOWHERE, SERVED
 from foveal.reading.events import AnswerDelta
 from foveal.reading.memory import Excerpt, Kept
 from foveal.reading.sources import DocumentText, text_of
@@ -379,7 +379,10 @@ def test_a_reader_shows_the_head_of_a_table_too():
 
 def test_only_a_server_is_told_that_it_may_refuse(qwen):
     assert settings_for(LocalChat(qwen)) == AnswerSettings()
-    assert settings_for(Quoter()) == AnswerSettings(context=1024, best_first=False, nowhere=NOWHERE)
+    served = settings_for(Quoter())
+    assert (served.instruction, served.nowhere, served.titled, served.lines) == (SERVED, NOWHERE, True, True)
+    assert not served.best_first
+    assert 1024 <= served.context <= Quoter.context_tokens // 2
     assert settings_for(Quoter(), context=96).context == 96
 
 

@@ -14,6 +14,7 @@ from foveal.research.citations import (
     References,
     canonical,
     cited,
+    cited_as_asked,
     fitting,
     renumbered,
     resolved,
@@ -44,6 +45,16 @@ def test_one_address_for_one_source(written):
 @pytest.mark.parametrize("form", ["abs/2407.20183", "pdf/2407.20183v2", "html/2407.20183v1", "pdf/2407.20183.pdf"])
 def test_arxiv_is_one_paper(form):
     assert canonical(f"https://arxiv.org/{form}") == "arxiv:2407.20183"
+
+
+@pytest.mark.parametrize("mark", ["【0】", "【0†source】", " [0]", " [Source 0]", " (0)", "[^0]", " [[0]]"])
+def test_a_large_model_may_cite_in_its_own_way(mark):
+    """Nothing was cited then: the run had no sources, and its answer was not written."""
+    said = f"Sure! Here is the answer:\n\nThe mill is red{mark}."
+    assert cited_as_asked(said, {0: origin("https://example.org/a")}) in (
+        "The mill is red [[0]].",
+        "The mill is red[[0]].",
+    )
 
 
 def test_addresses_that_differ_stay_apart():

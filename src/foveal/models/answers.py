@@ -1,5 +1,5 @@
-"""What an answer holds besides the answer: reasoning before it, a Markdown fence around it; its length, and whether it
-fits a schema.
+"""What an answer holds besides the answer: reasoning before it, a Markdown fence or polite words around it; its length,
+and whether it fits a schema.
 """
 
 from __future__ import annotations
@@ -21,13 +21,24 @@ _PIECE = re.compile(r"[A-Za-z]{1,3}|\s+|.")
 _BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
 
 
+THOUGHTS = {
+    "<think>": "</think>",
+    "<thinking>": "</thinking>",
+    "<thought>": "</thought>",
+    "<reasoning>": "</reasoning>",
+    "◁think▷": "◁/think▷",
+}
+"""What opens reasoning at the beginning of an answer, and what closes it."""
+
+
 class Thoughts:
-    """Takes the pieces of an answer and gives them without a `<think>...</think>` at its beginning."""
+    """Takes the pieces of an answer and gives them without a `<think>...</think>`, or another of `THOUGHTS`, at its
+    beginning."""
 
     def __init__(self) -> None:
         self._held = ""
         self._answering = False
-        self._thought = False
+        self._close = ""  # of the thought that was begun
 
     def without(self, piece: str) -> str:
         """What of the text so far can be shown now and was not yet."""
@@ -35,37 +46,63 @@ class Thoughts:
             return piece
         self._held += piece
         text = self._held.lstrip()
-        if text.startswith("<think>"):
-            self._thought = True
-            _, closed, text = text.partition("</think>")
+        self._close = next((close for opened, close in THOUGHTS.items() if text.startswith(opened)), "")
+        if self._close:
+            _, closed, text = text.partition(self._close)
             text = text.lstrip()
             self._answering = bool(closed and text)
         else:
-            self._answering = bool(text) and not "<think>".startswith(text)
+            self._answering = bool(text) and not any(opened.startswith(text) for opened in THOUGHTS)
         if not self._answering:
             return ""
-        return text if self._thought else self._held
+        return text if self._close else self._held
 
     @property
     def open(self) -> bool:
         """Whether a thought was begun, and has not come to its end."""
-        return self._thought and "</think>" not in self._held
+        return bool(self._close) and self._close not in self._held
 
     def rest(self) -> str:
         """At the end: what was held because it might have become a thought."""
-        return "" if self._answering or self._thought else self._held
+        return "" if self._answering or self._close else self._held
 
 
 def without_thoughts(answer: str) -> str:
     """A whole answer without what stands before `</think>`, whether or not `<think>` opens it."""
-    return answer.rpartition("</think>")[2].lstrip() if "</think>" in answer else answer
+    if "</think>" in answer:
+        return answer.rpartition("</think>")[2].lstrip()
+    opened = next((one for one in THOUGHTS if answer.lstrip().startswith(one)), None)
+    return answer.partition(THOUGHTS[opened])[2].lstrip() if opened and THOUGHTS[opened] in answer else answer
 
 
 def json_in(answer: str) -> str:
-    """The JSON of an answer: without reasoning before it and without a Markdown fence around it."""
+    """The JSON of an answer: without reasoning before it, a Markdown fence around it, or words before and behind it.
+
+    All of the answer where it holds none: an error then shows what it is.
+    """
     text = without_thoughts(answer).strip()
-    fenced = re.fullmatch(r"```\w*\s*(.*?)\s*```", text, re.DOTALL)
-    return fenced[1] if fenced else text
+    if _is_json(text):
+        return text
+    fenced = [one.strip() for one in re.findall(r"```\w*\s*\n?(.*?)```", text, re.DOTALL)]
+    spoken = (_json_at(text, found.start()) for found in re.finditer(r"[{\[](?=\s*[\[{\"}\]\d])", text))
+    objects = (one for one in spoken if one.startswith("{"))
+    whole = re.fullmatch(r"```\w*\s*(.*?)\s*```", text, re.DOTALL)
+    return next(filter(_is_json, fenced), None) or next(objects, None) or (whole[1] if whole else text)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict | list)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _json_at(text: str, start: int) -> str:
+    """The JSON that begins at a place of a text; "" where none does."""
+    try:
+        return text[start : json.JSONDecoder().raw_decode(text, start)[1]]
+    except (ValueError, RecursionError):
+        return ""
 
 
 def in_words(talk: Sequence[dict[str, str]], schema: type[BaseModel]) -> list[dict[str, str]]:

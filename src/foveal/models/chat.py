@@ -89,10 +89,14 @@ class Cancel:
 
 @runtime_checkable
 class ChatModel(Protocol):
-    """A model that answers messages. `context_tokens` is what messages and answer may take together."""
+    """A model that answers messages."""
 
     name: str
-    context_tokens: int
+
+    @property
+    def context_tokens(self) -> int:
+        """What messages and answer may take together; of a server it may turn out to be less than was thought."""
+        ...
 
     def chat(self, messages: Messages, sampling: Sampling = GREEDY, *, cancel: Cancel | None = None) -> str:
         """The whole answer."""

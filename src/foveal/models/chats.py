@@ -32,10 +32,10 @@ def load_chat(
     begin alike). UnknownName, ModelUnavailable: a local model cannot be had. InputError: no such address or time.
     """
     if url:
-        from foveal.models.openai_chat import CONTEXT_TOKENS, SILENCE_S, OpenAIChat
+        from foveal.models.openai_chat import SILENCE_S, OpenAIChat
 
         silence_s = SILENCE_S if timeout_s is None else timeout_s
-        return OpenAIChat(name, url, api_key, context_tokens=context_tokens or CONTEXT_TOKENS, timeout_s=silence_s)
+        return OpenAIChat(name, url, api_key, context_tokens=context_tokens, timeout_s=silence_s)
     from foveal.models.local_chat import LocalChat
 
     model = load_language_model(name, dtype=dtype, cache=cache, on_progress=on_progress)

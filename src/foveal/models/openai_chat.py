@@ -2,35 +2,56 @@
 
     OpenAIChat("qwen2.5-7b-instruct", "http://127.0.0.1:8080/v1").chat([{"role": "user", "content": "..."}])
 
-Answers are always streamed, so a time-out means silence, not length. Reasoning is not part of an answer: neither
-what a server sends apart from it, nor a text up to `</think>` that stands before it. A model that spends all of an
-answer's tokens on it is asked again, with room for both.
+Answers are streamed where the server can, so a time-out means silence, not length; the first word may take longer, as
+a slow server reads all of a prompt before it. Reasoning is not part of an answer: neither what a server sends apart
+from it, nor a text up to `</think>` that stands before it. A model that spends all of an answer's tokens on it is asked
+again, with room for both. What a server refuses to be told is left out (chat_requests.py); how many tokens it reads is
+asked of its list of models, and learnt from its errors.
 """
 
 from __future__ import annotations
 
 import os
-import re
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from functools import cached_property
 from math import inf
+from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 
-from foveal.errors import FetchFailed, InputError
+from foveal.errors import FetchFailed, FovealError, InputError
 from foveal.models.answers import Thoughts, fitting, in_words, most_tokens, without_thoughts
 from foveal.models.characters import scalar
 from foveal.models.chat import GREEDY, Cancel, Messages, Sampling, SchemaT, checked, parsing
+from foveal.models.chat_address import address, key_of, shown, without_key
+from foveal.models.chat_dialect import Dialect
+from foveal.models.chat_listing import LISTED_AGAIN_S, UNASKED, listed, names_of
+from foveal.models.chat_pieces import bounded, counts_of, piece_of, require_said, says
+from foveal.models.chat_requests import (
+    COUNTED,
+    FORMAT,
+    LENGTH,
+    NEWER_LENGTH,
+    REFUSALS,
+    STREAM,
+    context_of,
+    without_empty,
+)
 from foveal.models.language import completion_prompt, turns_broken
-from foveal.models.remote import heard, retried
+from foveal.models.remote import Pace, heard, retried
 from foveal.settings import Settings
 
-CONTEXT_TOKENS = 8192
-"""Taken where a caller does not say what the served model can hold."""
+CONTEXT_TOKENS, MOST_CONTEXT = 8192, 32_768
+"""Taken where neither a caller nor the server says what the served model can hold; and the most that is taken of a
+server's word, as prompts that fill more cost more than they bring."""
 
 SILENCE_S = Settings.chat_timeout_s
 """Seconds, where a caller does not say."""
+
+FIRST = 5
+"""So many times longer may be the silence before the first word, in which a server reads the prompt, or others' are
+before ours."""
 
 AT_ONCE = 8
 """Conversations that `chat_many` has open at a time."""
@@ -38,25 +59,10 @@ AT_ONCE = 8
 THOUGHT_TOKENS = 4096
 """Room for reasoning, beside the answer's own, once a model was seen to need it; less where its context is small."""
 
-DRAWING = ("temperature", "top_p", "seed", "stop")
-"""What some models refuse to be told, OpenAI's reasoning ones most of it; they are then asked without."""
-
-COUNTED = "stream_options"
-"""What asks a server to count the tokens of a stream; older ones refuse it, and are then asked without."""
-
 Told = Callable[[tuple[int, int]], None]
 """Gets the tokens of a prompt and of its answer, reasoning among them, as the server counted them."""
 
-LENGTH, NEWER_LENGTH = "max_tokens", "max_completion_tokens"
-"""What the most tokens of an answer are called: by most servers, and by OpenAI's newer models, wherever they are."""
-
-FORMAT, WITHHELD = "response_format", "content_filter"
-NOT_FOUND = 404
-REFUSALS = (400, 422)
-"""What servers say of a field that they do not know: most the first, those that check by a schema the second."""
-
-MODELS_S, MODELS_SHOWN = 5.0, 20
-"""Seconds that a server has to list its models, and how many of them an error names."""
+WITHHELD, NOT_FOUND = "content_filter", 404
 
 LONGEST_TOKEN = 64
 """Characters; a server that sends more than max_tokens of these does not stop, and is left."""
@@ -71,39 +77,33 @@ class OpenAIChat:
         url: str,
         api_key: str | None = None,
         *,
-        context_tokens: int = CONTEXT_TOKENS,
+        context_tokens: int | None = None,
         timeout_s: float = SILENCE_S,
         retries: int = 3,
     ) -> None:
         """`url` ends before /chat/completions, mostly in /v1; nothing is sent yet.
 
         The key is `api_key` or FOVEAL_CHAT_KEY; OPENAI_API_KEY goes to OpenAI's own servers only. Servers on this
-        machine mostly need none. `timeout_s` is the longest silence in seconds, `retries` the tries after the first.
+        machine mostly need none. `context_tokens`: asked of the server, where nothing is said. `timeout_s` is the
+        longest silence in seconds (`FIRST` times that before the first word), `retries` the tries after the first.
         InputError: an address, a key or a time that is none.
         """
-        url = url.strip()
-        try:
-            parts = urlsplit(url)
-            host = (parts.scheme in ("http", "https") and parts.port != 0 and parts.hostname) or ""
-        except ValueError:  # a bracket without its other half, or a port that is no number
-            host = ""
-        if not (host and url.isprintable()):
-            shown = re.sub(r"(?s)^(\w*://)?.*@", r"\1…@", url)  # a password may be what makes it no address
-            raise InputError(f"The model server's address is {shown!r}; it needs the form http://127.0.0.1:8080/v1.")
+        url, host = address(url)
         if not 0 < timeout_s < inf:
             raise InputError(f"timeout_s is {timeout_s}; it needs seconds above 0, the longest silence of the server.")
         self.name = model
-        self.url = url
-        self.context_tokens = context_tokens
+        self.url = self._given = url
+        self._clients: dict[str, Any] = {}  # of each address
+        self._context, self._listed_at, self._listing = context_tokens, -inf, Lock()
         self.timeout_s = timeout_s
         self._retries = retries
         self._reasons = False
-        self._refused: set[str] = set()  # of DRAWING, and COUNTED
-        self._renamed = False  # whether max_tokens was refused for the name that newer models know
+        self._dialect = Dialect()
         self._words_only = False  # whether the server refused a schema that it was sent
+        self._pace = Pace()
         self._openai = host == "openai.com" or host.endswith(".openai.com")
         own = os.environ.get("OPENAI_API_KEY") if self._openai else None
-        self._key = _key(api_key, os.environ.get("FOVEAL_CHAT_KEY"), own)
+        self._key = key_of(api_key, os.environ.get("FOVEAL_CHAT_KEY"), own)
 
     def chat(
         self,
@@ -230,66 +230,115 @@ class OpenAIChat:
         return most_tokens(text)
 
     @property
+    def context_tokens(self) -> int:
+        """Tokens that messages and answer may take together: what a caller said, else what the server says, asked at
+        the first look; less, once it was learnt that the server holds less."""
+        context = self._context
+        if context is None:
+            with self._listing:
+                context = self._context or self._asked_context() or CONTEXT_TOKENS
+        return min(context, self._dialect.context or context)
+
+    def _asked_context(self) -> int | None:
+        """What the server's list says of its context; None: it cannot be asked now."""
+        if time.monotonic() - self._listed_at < LISTED_AGAIN_S:
+            return None
+        self._listed_at = time.monotonic()
+        told = None
+        for url in [] if self._openai else [self.url, *self._others(self.url)]:
+            models = listed(self._client_at(url), self.timeout_s)
+            if models is UNASKED:
+                return None
+            told = told or context_of(models, self.name)
+            if told:
+                break
+        self._context = min(told or CONTEXT_TOKENS, MOST_CONTEXT)
+        return self._context
+
+    @property
     def _length(self) -> str:
         """What the most tokens are called: OpenAI's newer models know only the first name."""
         return NEWER_LENGTH if self._openai else LENGTH
 
     @property
     def _place(self) -> str:
-        return f"{self.name} at {_shown(self.url)}"
+        return f"{self.name} at {shown(self.url)}"
 
-    @cached_property
+    @property
     def _client(self) -> Any:
-        from openai import OpenAI
+        return self._client_at(self.url)
 
-        return OpenAI(base_url=self.url, api_key=self._key, timeout=self.timeout_s, max_retries=0)
+    def _client_at(self, url: str) -> Any:
+        from openai import DefaultHttpxClient, OpenAI, Timeout
+
+        if url not in self._clients:
+            patience = Timeout(FIRST * self.timeout_s + 1, connect=self.timeout_s)  # `heard` looks first
+            http = DefaultHttpxClient(timeout=patience, event_hooks={"response": [bounded]})
+            made = OpenAI(base_url=url, api_key=self._key, timeout=patience, max_retries=0, http_client=http)
+            self._clients.setdefault(url, made)  # another thread may have been as quick
+        return self._clients[url]
+
+    def _others(self, url: str) -> list[str]:
+        """Where else a server is asked whose address is only a host's: with /v1 behind it, or without."""
+        parts = urlsplit(self._given)
+        if parts.path.strip("/") or parts.query or parts.fragment:
+            return []
+        behind = f"{self._given.rstrip('/')}/v1"
+        return [self._given if url == behind else behind]
 
     def _retried(self, run: Any, cancel: Cancel | None, *, retries: int | None = None) -> Any:
         tries = self._retries if retries is None else retries
-        return retried(run, retries=tries, name=self._place, silence_s=self.timeout_s, cancel=cancel)
+        name, silence_s = self._place, self.timeout_s
+        try:
+            return retried(run, retries=tries, name=name, silence_s=silence_s, cancel=cancel, pace=self._pace)
+        except FovealError as error:  # which may hold the words of the server, as pages show them
+            error.args = tuple(without_key(str(one), self._key) for one in error.args)
+            raise
 
     def _found(self, run: Any, cancel: Cancel | None) -> Any:
-        """`_retried`; where the server knows nothing of what is asked, the models that it has are named."""
-        try:
-            return self._retried(run, cancel)
-        except InputError as error:
-            if getattr(error.__cause__, "status_code", None) != NOT_FOUND:
-                raise
-            names = self._models()
-            has = f"It has: {', '.join(names)}. " if names else ""
-            raise InputError(
-                f"{_shown(self.url)} has no model {self.name!r}, or is no such address ({error.__cause__}). {has}The "
-                "address ends before /chat/completions, mostly in /v1."
-            ) from error.__cause__
-
-    def _models(self) -> list[str]:
-        """The first names of the server's own list; none where it has no such list."""
-        import openai
-
-        try:
-            told = self._client.with_options(timeout=MODELS_S).models.with_raw_response.list().http_response.json()
-        except (openai.OpenAIError, ValueError):
-            return []
-        listed = told.get("data") if isinstance(told, dict) else None
-        named = listed if isinstance(listed, list) else []
-        return [one["id"] for one in named if isinstance(one, dict) and isinstance(one.get("id"), str)][:MODELS_SHOWN]
+        """`_retried`; an address that is only a host's is tried with /v1 behind it, too, and kept where it answers;
+        where the server knows nothing of what is asked, the models that it has are named."""
+        missing: dict[str, BaseException | None] = {}
+        first = self.url  # other threads may move it meanwhile
+        for url in (first, *self._others(first)):
+            if url != first:
+                self.url = url
+            try:
+                return self._retried(run, cancel)
+            except InputError as error:
+                if not _is_missing(error):
+                    raise
+                missing[url] = error.__cause__
+        self.url = first
+        names: list[str] = []
+        for url in sorted(missing, key=lambda one: one == self._given):  # last, and told if none has a list
+            if names := names_of(listed(self._client_at(url), self.timeout_s)):
+                break
+        has = f"It has: {', '.join(names)}. " if names else ""
+        said = without_key(f"{missing[url]!s:.300}", self._key)
+        raise InputError(
+            f"{shown(url)} has no model {self.name!r}, or is no such address ({said}). {has}The address ends before "
+            "/chat/completions, mostly in /v1."
+        ) from missing[url]
 
     def _request(self, messages: Messages, sampling: Sampling) -> dict[str, Any]:
+        turns = [turn | {"content": turns_broken(turn["content"])} for turn in checked(messages)]
         request: dict[str, Any] = {
             "model": self.name,
-            "messages": [turn | {"content": turns_broken(turn["content"])} for turn in checked(messages)],
+            "messages": without_empty(turns),
             self._length: sampling.max_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "seed": sampling.seed,
+            STREAM: True,
         }
         return request | ({"stop": list(sampling.stop)} if sampling.stop else {})
 
     def _pieces(self, request: dict[str, Any], cancel: Cancel | None, told: Told | None = None) -> Iterator[str]:
         """The answer's text as it comes, without reasoning, for which there is room where the model needs it.
 
-        ConnectionError: it ended before the model was done. FetchFailed: it reasons until no token is left, or the
-        answer is withheld.
+        ConnectionError: it ended before the model was done, or said nothing. FetchFailed: it reasons until no token is
+        left, it refuses, or the answer is withheld.
         """
         thinks = self._reasons
         said = yield from self._answer(request, self._room(request) if thinks else 0, cancel, told)
@@ -308,25 +357,31 @@ class OpenAIChat:
         """One answer, with so many tokens more; False where they were spent before a word of it came."""
         most = request[self._length] + room
         finish: str | None = None
-        sent, shown = 0, False
+        sent, said, refusal = 0, False, ""
         thoughts = Thoughts()
         counts: tuple[int, int] | None = None
         asked = request | {self._length: most} | ({COUNTED: {"include_usage": True}} if told else {})
-        for chunk in heard(lambda: self._chunks(asked), silence_s=self.timeout_s, cancel=cancel):
-            text, done = _part(chunk)
-            finish = done or finish
-            counts = _counts(chunk) or counts  # some tell with each chunk how many there are by then
-            sent += max(1, len(text))  # reasoning that is sent apart, and nothing at all, come to an end, too
+        patience = {"silence_s": self.timeout_s, "first_s": FIRST * self.timeout_s}
+        for chunk in heard(
+            lambda: self._dialect.chunks(self._client, asked, self._place, cancel),
+            begun=says,
+            cancel=cancel,
+            **patience,
+        ):
+            piece = piece_of(chunk)
+            finish, refusal = piece.finish or finish, refusal + piece.refusal
+            counts = counts_of(chunk) or counts  # some tell with each chunk how many there are by then
+            sent += max(1, len(piece.text))  # reasoning that is sent apart, and nothing at all, come to an end, too
             if sent > LONGEST_TOKEN * most:
                 raise FetchFailed(
                     f"{self._place} sent more than the {LONGEST_TOKEN * most} characters that max_tokens allows."
                 )
-            if piece := thoughts.without(text):
-                shown = True
-                yield piece
-        if piece := thoughts.rest():
-            shown = True
-            yield piece
+            if text := thoughts.without(piece.text):
+                said = said or bool(text.strip())
+                yield text
+        if text := thoughts.rest():
+            said = said or bool(text.strip())
+            yield text
         if told and counts:
             told(counts)
         if finish is None:
@@ -336,81 +391,32 @@ class OpenAIChat:
                 f"{self._place} withheld its answer, or the rest of it ({WITHHELD}): something in the question, in "
                 "what it was shown or in what it said is not let through there. Ask another model."
             )
-        return shown or finish != "length"
+        if said or finish == "length":
+            return said
+        if refusal or finish != "stop" or "stop" not in request:  # an answer may begin with what ends it
+            require_said(self._place, finish, refusal)
+        return True
 
     def _room(self, request: dict[str, Any]) -> int:
         """Tokens that may be spent on reasoning, as far as the context allows."""
         prompt = sum(most_tokens(message["content"]) for message in request["messages"])
         return max(0, min(THOUGHT_TOKENS, self.context_tokens - prompt - int(request[self._length])))
 
-    def _chunks(self, request: dict[str, Any]) -> Generator[Any, None, None]:
-        import openai
 
-        asked = {name: value for name, value in request.items() if name not in self._refused}
-        if self._renamed and LENGTH in asked:
-            asked[NEWER_LENGTH] = asked.pop(LENGTH)
-        try:
-            chunks = self._client.chat.completions.create(**asked, stream=True)
-        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-            if error.param == LENGTH and LENGTH in asked and NEWER_LENGTH in str(error):
-                self._renamed = True
-            elif COUNTED in asked and COUNTED in f"{error.param} {error.response.text}":
-                self._refused.add(COUNTED)
-            elif error.param in DRAWING and error.param in asked:
-                self._refused.add(error.param)
-            else:
-                raise
-            yield from self._chunks(request)
-            return
-        with chunks:
-            yield from chunks
-
-
-def _key(*given: str | None) -> str:
-    """The first key that is one, "none" where none is, as a header takes it: a file or a shell leaves a line end.
-
-    InputError: it holds what no header takes. It is not shown: errors are read by others, too.
-    """
-    key = next(filter(None, ((one or "").strip() for one in given)), "none")
-    if not (key.isascii() and key.isprintable()):
-        raise InputError(
-            f"The key of the model server holds what no key has: of its {len(key)} characters not all are printable "
-            "ASCII. Copy it anew, to wherever it came from: api_key, FOVEAL_CHAT_KEY or OPENAI_API_KEY."
-        )
-    return key
-
-
-def _shown(url: str) -> str:
-    """An address without the name and password that may stand in it."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-
-
-def _part(chunk: Any) -> tuple[str, str | None]:
-    """A chunk's text, and why the model is done, if it is; one without choices (of usage, or garbage) has neither.
-
-    Half of a surrogate pair, which JSON may escape, is U+FFFD: nobody could write it.
-    """
-    choices = getattr(chunk, "choices", None)
-    first = choices[0] if isinstance(choices, list) and choices else None
-    text, finish = getattr(getattr(first, "delta", None), "content", None), getattr(first, "finish_reason", None)
-    return scalar(text) if isinstance(text, str) else "", None if finish is None else str(finish)
-
-
-def _counts(chunk: Any) -> tuple[int, int] | None:
-    """Tokens of prompt and answer, where a chunk tells them."""
-    usage = getattr(chunk, "usage", None)
-    found = getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None)
-    prompt, answer = (one if isinstance(one, int) and one >= 0 else None for one in found)
-    return None if prompt is None or answer is None else (prompt, answer)
+def _is_missing(error: InputError) -> bool:
+    return getattr(error.__cause__, "status_code", None) == NOT_FOUND
 
 
 def _refuses_format(error: BaseException | None) -> bool:
-    """Whether a server takes no schema at all; what it says of this one ("Invalid schema for …") is another matter."""
+    """Whether a server takes no schema, or not all that this one says, as bounds of a text's length."""
     if getattr(error, "status_code", None) not in REFUSALS:
         return False
-    said = f"{getattr(error, 'param', '')} {error}".casefold()
-    return FORMAT in said and "invalid schema" not in said
+    said = f"{getattr(error, 'param', '')} {error} {_body(error)}".casefold()
+    return any(name in said for name in (FORMAT, "json_schema", "grammar", "schema"))
+
+
+def _body(error: BaseException | None) -> str:
+    return str(getattr(getattr(error, "response", None), "text", ""))
 
 
 def iter_one(call: Callable[[], Any]) -> Generator[Any, None, None]:

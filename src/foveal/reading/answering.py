@@ -19,9 +19,13 @@ from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from foveal.errors import InputError
 from foveal.models.characters import scalar
-from foveal.models.chat import Cancel, ChatModel, Messages, Sampling, is_local
+from foveal.models.chat import Cancel, ChatModel, Messages, Sampling
+from foveal.models.chat_requests import ContextExceeded
+from foveal.reading.answering_refusals import refuses
+from foveal.reading.answering_settings import AnswerSettings as AnswerSettings
+from foveal.reading.answering_settings import settings_for as settings_for
+from foveal.reading.cited_forms import plain_marks, without_preface
 from foveal.reading.events import AnswerDelta, Reading
 from foveal.reading.grounding import NO_ROWS, Grounding, grounding, one_line
 from foveal.reading.memory import Excerpt, Kept, excerpts, in_order, shown_of
@@ -37,66 +41,18 @@ if TYPE_CHECKING:
     from foveal.attention.retrieval_heads import HeadScores
 
 NOT_FOUND = "Nothing in the text answers this."
-INSTRUCTION = "Read the excerpts and answer the question. Be very concise in your answer."
 ROUND = 32
 """Characters of a repetition that is no number and no line of a table any more."""
-NOWHERE = "If the excerpts do not hold the answer, say: not found."
 
-_CITED = re.compile(r"\s*\[(\d{1,3}(?:\s*(?:[,;&–-]|and|to)\s*\d{1,3})*)\]")
+_CITED = re.compile(r"\s*\[(\d{1,3}(?:\s*(?:[,;&–-]|and|to)\s*\d{1,3})*)\](?:[ \t]+(?=[.,](?:\s|$)))?")
 _GLUED = re.compile(r"(?P<before>(?<!\w)\w++|[\])])?\[(?P<inside>\d{1,3}(?:\s*(?:[,;&–-]|and|to)\s*\d{1,3})*)\]")
+_BLANKS = re.compile(r"\n(?:[ \t]*\r?\n){2,}")
 _OPEN, _CLOSE = "\ue000", "\ue001"  # of the private use area: in no text that is read as such
 _RANGE = re.compile(r"(\d+)\s*(?:[–-]|to)\s*(\d+)|(\d+)")
 _ROUND = re.compile(r"(.{1,40}?)\1{7,}$", re.DOTALL)
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 _WORD = re.compile(r"\w+")
 _ASKED = re.compile(r"(?<![^.!?…“”„«»\"])[^.!?…“”„«»\"]*[?？]")
-_SAYS = (
-    r"say|state|mention|contain|provide|specify|hold|tell|give|include|answer|explain|describe|reveal|indicate|discuss"
-    r"|address|have|offer"
-)
-_GIVEN, _REST = r"(?:texts?|excerpts?|passages?|contexts?|documents?|sources?)", r"(?:(?!\bbut\b)[^.;])*"
-_THEM = rf"(?:\w+ ){{0,3}}(?:{_GIVEN}|articles?|papers?|pages?|books?|reports?|stor(?:y|ies)|information)\b"
-_IN_THEM = rf"(?: (?:here|anywhere))?(?: (?:in|by|within|from) {_THEM}{_REST})?"
-_REFUSAL = re.compile(
-    r"(?:(?:i['’]?m |i am )?sorry[,.;]? (?:but )?)?(?:"
-    rf"not found(?:{_IN_THEM}\s*(?:[^\w\s]|\n|$)| (?:as|because|since the|in \[))"
-    rf"|(?:the )?(?:text|excerpts?|passages?|context)s? (?:do(?:es)? not|(?:don|doesn)['’]t) (?:\w+ ){{0,2}}(?:{_SAYS})"
-    r"|(?:the )?answer (?:is|was) not (?:in|found|given|stated|mentioned|provided|there|known|specified|contained)\b"
-    rf"|(?:it is )?not (?:mentioned|specified|provided|stated|given){_IN_THEM}[.!]?\s*$"
-    rf"|(?:there (?:is|was) )?no (?:mention|information|indication)\b{_REST} (?:in|by|within) (?:\w+ ){{0,3}}{_GIVEN}\b"
-    r"|(?:there is )?no information(?: (?:is )?(?:available|given|provided))?"
-    r"(?: (?:about|of|on|regarding|as to)(?:(?! (?:but|was|were) )[^.;\[])*)?\s*(?:[.;!]|$)"
-    r"|i (?:do not|don['’]t) know"
-    r"|nicht gefunden\b|(?:der|im|den) (?:text|auszüge)n? (?:\w+ )?(?:nicht|keine?)\b|ich weiß (?:es )?nicht"
-    r"|(?:non|pas) trouvée?\b|(?:le texte|les extraits?) (?:ne|n['’])|je ne sais pas"
-    r"|no (?:se )?(?:encontr|menciona|especifica)\w*|(?:el texto|los (?:extractos|fragmentos)) no\b|no lo sé"
-    r"|未(?:能)?(?:找到|提及|提到|提供|说明)|没有(?:找到|提及|提到|说明)|(?:文中|文章|文本|摘录)(?:中)?(?:没有|并?未)|不知道"
-    r"|見つかりません|記載(?:が|は)?(?:ありません|ない))",
-    re.IGNORECASE,
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class AnswerSettings:
-    """How an answer is made from excerpts."""
-
-    max_tokens: int = 128  # of the answer
-    context: int = 256  # most tokens of excerpts that the model is shown, the best that fit
-    best_first: bool = True  # the best excerpt first: small models answer from what comes first; else as in the text
-    instruction: str = INSTRUCTION
-    nowhere: str = ""  # NOWHERE for a model that refuses where it must; a small one then refuses all but the literal
-    supported: float = 0.5  # share of a sentence's own words that an excerpt must hold, 0 to 1
-
-    def __post_init__(self) -> None:
-        """InputError: a value out of its range."""
-        if self.max_tokens < 1 or self.context < 32 or not 0 < self.supported <= 1:
-            raise InputError("An answer needs 1 token, 32 tokens of excerpts, and a support above 0, at most 1.")
-
-
-def settings_for(model: ChatModel, context: int = 1024) -> AnswerSettings:
-    """What suits `model`: a server's is shown up to `context` tokens and may refuse; this machine's is small."""
-    local = is_local(model)
-    return AnswerSettings() if local else AnswerSettings(context=context, best_first=False, nowhere=NOWHERE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,24 +179,44 @@ def drafted(
 
     `heads`: the copy scores of a model of this machine; with them the answer is traced to what it was copied from.
     """
-    pieces = []
     sampling = Sampling(max_tokens=settings.max_tokens)
-    asked = messages(question, evidence, settings)
-    for piece in model.stream(asked, sampling, cancel=cancel):
-        pieces.append(piece)
-        yield AnswerDelta(piece)
-        if len(pieces) % 16 == 0 and goes_round("".join(pieces)):
+    while True:
+        asked = messages(question, evidence, settings)
+        try:
+            answer = yield from _said(model.stream(asked, sampling, cancel=cancel))
             break
-    answer = "".join(pieces)
+        except ContextExceeded:  # the server reads less than was known
+            if len(evidence) < 2:
+                raise
+            evidence = _better_half(evidence)
     if round_ := goes_round(answer):
         end = round_.end(1)
         answer = answer[: end + (answer[end : end + 1] in tuple(".!?。"))].rstrip(",;:- ")
     local = getattr(model, "language_model", None)
     ground = None
+    if local is None:
+        answer = as_asked(answer, evidence)
     if heads is not None and local is not None and not any(one.told for one in evidence):
         shown = [_unnumbered(one.excerpt.text) for one in evidence]
         ground = grounding(local, local.render(asked), answer, shown, heads, [one.rows for one in evidence])
     return checked(answer, question, evidence, settings, ground)
+
+
+def _said(pieces: Iterator[str]) -> Generator[AnswerDelta, None, str]:
+    """The words of an answer as they come; all of them, up to where they go round, is the value returned."""
+    said: list[str] = []
+    for piece in pieces:
+        said.append(piece)
+        yield AnswerDelta(piece)
+        if len(said) % 16 == 0 and goes_round("".join(said)):
+            break
+    return "".join(said)
+
+
+def _better_half(evidence: Sequence[Evidence]) -> list[Evidence]:
+    """Half of the excerpts, those with the best scores, in their order."""
+    best = sorted(range(len(evidence)), key=lambda place: -evidence[place].excerpt.score)[: len(evidence) // 2]
+    return [evidence[place] for place in sorted(best)]
 
 
 def goes_round(answer: str) -> re.Match[str] | None:
@@ -251,24 +227,27 @@ def goes_round(answer: str) -> re.Match[str] | None:
 
 def messages(question: str, evidence: Sequence[Evidence], settings: AnswerSettings) -> Messages:
     """What the model is asked: instruction, numbered excerpts below what stands above them, question."""
-    numbered = "\n\n".join(f"[{number}] {lines}" for number, lines in enumerate(_shown_lines(evidence), start=1))
+    numbered = "\n\n".join(f"[{number}] {lines}" for number, lines in enumerate(_shown_lines(evidence, settings), 1))
     instruction = " ".join(part for part in (settings.instruction, settings.nowhere) if part)
     content = f"{instruction}\n\n{numbered}\n\nQuestion: {_unnumbered(question.strip())}\n\nAnswer:"
     return [{"role": "system", "content": ""}, {"role": "user", "content": scalar(content)}]
 
 
-def _shown_lines(evidence: Sequence[Evidence]) -> Iterator[str]:
-    """Each excerpt in one line, but for rows; above it its headings and, once, the head of its table."""
+def _shown_lines(evidence: Sequence[Evidence], settings: AnswerSettings) -> Iterator[str]:
+    """Each excerpt in one line, or in its own; above it title and headings and, once, the head of its table."""
     heads = {""}
+    several = settings.titled and len({one.document_id for one in evidence}) > 1
     for one in evidence:
-        lines = [one.heading] if one.heading else []
+        above = " > ".join(filter(None, (" ".join(one.title.split()) if several else "", one.heading)))
+        lines = [above] if above else []
         if one.told:
             lines.append(one.told)
         elif one.head not in heads:
             heads.add(one.head)
             lines.append(one.head)
-        text = [] if one.told else [one_line(_unnumbered(one.excerpt.text), one.rows)[0]]
-        yield "\n".join([*map(_unnumbered, lines), *text])
+        text = _unnumbered(one.excerpt.text)
+        body = _BLANKS.sub("\n\n", text.strip("\r\n")) if settings.lines else one_line(text, one.rows)[0]
+        yield "\n".join([*map(_unnumbered, lines), *([] if one.told else [body])])
 
 
 def _unnumbered(text: str) -> str:
@@ -295,8 +274,7 @@ def checked(
     given = (question, *(part for one in evidence for part in (one.heading, one.head, one.excerpt.text)))
     verbatim = {one.group() for text in given for one in _GLUED.finditer(text) if one["before"]}
     answer = _GLUED.sub(lambda found: _hidden(found, verbatim, len(evidence)), answer)
-    refused = _REFUSAL.match(answer) and len(answer) < 160
-    if refused or not _CITED.sub("", answer).strip() or _is_asked_again(answer, question):
+    if refuses(answer) or not _CITED.sub("", answer).strip() or _is_asked_again(answer, question):
         return Drafted(NOT_FOUND, (), (), found=False)
     citations: list[Citation] = []
     unsupported: list[str] = []
@@ -311,6 +289,12 @@ def checked(
         parts.append(_with_citation(said, support, citations))
     grounded = ground.grounded if ground else None
     return Drafted(_shown("".join(parts).strip()), tuple(citations), tuple(map(_shown, unsupported)), True, grounded)
+
+
+def as_asked(answer: str, evidence: Sequence[Evidence]) -> str:
+    """An answer without polite words before it, with its citations in the form that was asked for."""
+    texts = (_unnumbered(one.excerpt.text) for one in evidence)
+    return plain_marks(without_preface(answer), range(1, len(evidence) + 1), texts=texts)
 
 
 def _is_asked_again(answer: str, question: str) -> bool:

@@ -236,7 +236,8 @@ class Asker:
         left = self.settings.answer.context
         taken: list[Evidence] = []
         for one in passages:
-            shown = (one.heading, one.told) if one.told else (one.heading, one.head, one.excerpt.text)
+            above = (one.title, one.heading) if self.settings.answer.titled else (one.heading,)
+            shown = (*above, one.told) if one.told else (*above, one.head, one.excerpt.text)
             left -= self._answerer.count_tokens("\n".join(filter(None, shown)))
             if left < 0 and taken:
                 break

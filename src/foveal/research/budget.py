@@ -135,9 +135,13 @@ class Metered:
         self.cancel = cancel
         self.meter = meter
         self.name = model.name
-        self.context_tokens = model.context_tokens
         self.language_model = getattr(model, "language_model", None)
         self._turn: AbstractContextManager[Any] = nullcontext() if self.language_model is None else Lock()
+
+    @property
+    def context_tokens(self) -> int:
+        """What its model reads, which for one behind a server may turn out to be less than was thought."""
+        return self.model.context_tokens
 
     def chat(self, messages: Messages, sampling: Sampling = GREEDY, *, cancel: Cancel | None = None) -> str:
         """The whole answer."""

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from foveal.reading.cited_forms import plain_marks, without_preface
 from foveal.research.anchors import names_of
 from foveal.retrieval.terms import terms
 from foveal.text.arxiv import arxiv_address
@@ -147,6 +148,12 @@ def traced(answer: str, origins: Mapping[int, Origin], *, question: str = "", qu
         share, _, number = best if best[0] >= BORNE_OUT else max(shares.values(), default=best)
         parts.append(f"{body} [[{-number}]]{said[len(body) :]}" if share >= BORNE_OUT else said)
     return "".join(parts)
+
+
+def cited_as_asked(answer: str, origins: Mapping[int, Origin]) -> str:
+    """An answer of a large model: without polite words before it, and with marks in the place of other citations."""
+    texts = (one.text for origin in origins.values() for one in origin.passages)
+    return plain_marks(without_preface(answer), origins, form="[[{}]]", texts=texts)
 
 
 def says_something(answer: str) -> bool:

@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from foveal.errors import Cancelled, FetchFailed, FovealError, InputError
 from foveal.models.chat import Cancel, ChatModel, Sampling
 from foveal.research.budget import Meter
-from foveal.research.citations import Origin, cut_short, says_something, traced
+from foveal.research.citations import Origin, cited_as_asked, cut_short, says_something, traced
 from foveal.research.graph import same_question
 from foveal.research.pages import PageReader
 from foveal.research.prompts import (
@@ -227,7 +227,7 @@ class Searcher:
                 raise
             return Summary(answer, origins, cut=True)
         answer = "".join(pieces).strip()
-        answer = unbracketed(answer) if self.settings.plain else answer
+        answer = unbracketed(answer) if self.settings.plain else cited_as_asked(answer, origins)
         if not says_something(answer):
             return Summary("", error="The model wrote no answer to this from what was read.")
         return Summary(traced(answer, origins), origins)

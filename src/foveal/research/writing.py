@@ -13,7 +13,7 @@ from foveal.errors import Cancelled, FetchFailed, InputError
 from foveal.models.chat import Cancel, ChatModel, Sampling
 from foveal.research.answers import partial_answer
 from foveal.research.board import Board, today
-from foveal.research.citations import Marks, Origin, cited, resolved, said_by, says_something, traced
+from foveal.research.citations import Marks, Origin, cited, cited_as_asked, resolved, said_by, says_something, traced
 from foveal.research.prompts import plain_writer_messages, unbracketed, without_marks, writer_messages
 from foveal.research.state import RunState
 from foveal.types import Passage, Span
@@ -70,7 +70,8 @@ class Writer:
             self.begun = True
             self._say(marks.add(piece))
         self._say(marks.rest())
-        shown, more = resolved(self.board.state.answer, known)
+        said = self.board.state.answer
+        shown, more = resolved(said if self.plain else cited_as_asked(said, _origins(seen, known)), known)
         self.bad += marks.bad + more
         told = {number: " ".join(one["quote"] for one in seen.quotes(number)) for number in known}
         shown = unbracketed(shown) if self.plain else shown

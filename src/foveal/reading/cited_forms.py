@@ -1,0 +1,115 @@
+"""Citations as large models write them, whatever they were told, made the one form that is read.
+
+    plain_marks("It keeps the key【1†source】, see (excerpt 2).", range(1, 3))      # "It keeps the key [1], see [2]."
+
+Sure forms are taken wherever they stand and are no copies of what was shown: [1] in
+lenticular or double brackets, [^1], [Source 1], (excerpts 1 and 2), <sup>1</sup>, [1](address).
+(1) and ¹ may be anything: they are taken only in an answer without a sure form, where each of them is the number of a
+source, stands behind a statement, and is not copied from a source.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Iterable
+
+_LIST = r"\d{1,3}(?:\s*(?:[,;&–-]|and|und|et|y|to)\s*\d{1,3})*"
+_LABEL = r"(?:excerpt|passage|source|citation|reference|ref|auszug|quelle|extrait|fuente)s?\.?"
+_SURE = re.compile(
+    rf"""
+    (?:(?<![\w\])])|(?<=\w)(?=[^\n\]]{{1,80}}\]\](?:[.,;:!?。]|\s*$)))\[\[\s*(?:{_LABEL}\s*)?\#?({_LIST})\s*\]\](?!\])
+    | [【〔［]\s*(?:{_LABEL}\s*)?[\#^]?({_LIST})(?:\s*[†‡|][^】〕］\n]{{0,80}})?[】〕］]
+    | \[\s*(?:{_LABEL}\s*\#?|[\#^])\s*({_LIST})(?:\s*†[^\]\n]{{0,80}})?\s*\]
+    | \[({_LIST})†[^\]\n]{{0,80}}\]
+    | \[({_LIST})\]\([^()\s]{{1,300}}\)
+    | \(\s*(?:see\s+)?{_LABEL}\s*\#?({_LIST})\s*\)
+    | (?:(?<=[^\W\d_]{{3}})|(?<=[\s.!?,;:)”"’']))<sup>\s*\[?({_LIST})\]?\s*</sup>
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_SINGLE = re.compile(rf"(?<![\[\w])\[({_LIST})\](?![\](])|(?<=\w)\[({_LIST})\](?=[.,;:!?]|$)")
+_ROUND = re.compile(
+    r"(?:(?<=\S)\s+|(?<=[^\sA-Za-z0-9_\])}]))\((\d{1,3}(?:\s*[,;]\s*\d{1,3})*)\)(?=\s*(?:[.,;:!?。，、]|\n|$))"
+)
+_RAISED = re.compile(
+    r"(?:(?<=[^\W\d_]{3})|(?<=[.!?,;:)”\"’]))([⁰¹²³⁴-⁹]{1,2}(?:[,˒·][⁰¹²³⁴-⁹]{1,2})*)(?=[\s.,;:!?)]|$)"
+)
+_CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]+`)", re.DOTALL)
+_LABELLED = re.compile(  # what a number behind it belongs to: section (2), square metres, sin²
+    r"(?:section|equation|eq\.?|step|part|figure|table|item|article|rule|place|line|first|second|third|one|two|three"
+    r"|met(?:er|re)s?|inch(?:es)?|feet|foot|miles?|yards?|hectares?|sinh?|cosh?|tanh?|log|exp)\s*\Z",
+    re.IGNORECASE,
+)
+_DIGITS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹˒·", "0123456789,,")
+_RANGE = re.compile(r"(\d+)\s*(?:[–-]|to)\s*(\d+)|(\d+)")
+_PREFACE = re.compile(
+    r"""\s*(?:
+    (?:sure|certainly|of\ course|absolutely|gladly|okay|ok)(?:\ thing)?(?:[!.]|,(?=\s+here))\s+(?=\S)
+    )?(?:
+    (?:here\ is|here['’]s|below\ is)\ (?:the|an|my|your|what)\ (?:\w+\ ){0,3}?(?:answer|response|reply|excerpts?\ say)\b
+    [^\n:.!?]{0,80}:\s*(?=\S)
+    )?(?:
+    (?:\#{1,4}\ +)?(?:\*\*|__)?(?:(?:short|final|concise|direct)\ )?(?:answer|antwort|réponse|respuesta|回答|答案)
+    (?:\*\*|__)?\s*[::](?:\*\*|__)?\s*(?=\S)
+    | \#{1,4}\ +(?:(?:short|final)\ )?answer\s*\n\s*(?=\S)
+    )?""",
+    re.VERBOSE | re.IGNORECASE,
+)
+
+
+def plain_marks(answer: str, known: Container[int], *, form: str = "[{}]", texts: Iterable[str] = ()) -> str:
+    """The answer with its citations as `form`, that of the prompt: "[{}]", or "[[{}]]".
+
+    `known`: numbers that are sources; `texts`: what was shown, of which something like a citation may be a copy.
+    """
+    shown, doubled = "\n".join(texts), form.startswith("[[")
+
+    def sure(found: re.Match[str]) -> str:
+        kept = found[0] in shown or (doubled and found[0].startswith("[[") and not re.search(r"[A-Za-z#–-]", found[0]))
+        return found[0] if kept else _as(found, form)
+
+    parts = _CODE.split(answer)
+    parts[::2] = [_SURE.sub(sure, part) for part in parts[::2]]
+    answer = "".join(parts)
+    if ("[[" in answer) if doubled else _SINGLE.search(answer):
+        return answer
+    for pattern in [_SINGLE, _ROUND, _RAISED] if doubled else [_ROUND, _RAISED]:
+        written = list(pattern.finditer(answer))
+        if pattern is not _SINGLE and any(_is_labelled(found) for found in written):
+            continue
+        numbers = [number for found in written for number in numbers_in(_inside(found))]
+        copied = pattern is not _SINGLE and any(_inside(found) and found[0].strip() in shown for found in written)
+        if numbers and not copied and all(number in known for number in numbers):
+            return pattern.sub(lambda found: _as(found, form), answer)
+    return answer
+
+
+def numbers_in(inside: str) -> list[int]:
+    """The numbers of a list of them: "1, 3", "1-3"; of a range that is none, both its ends."""
+    found: list[int] = []
+    for first, last, alone in _RANGE.findall(inside):
+        wide = range(int(first), int(last) + 1) if first else ()
+        found += [int(alone)] if alone else list(wide) if 0 < len(wide) <= 20 else [int(first), int(last)]
+    return list(dict.fromkeys(found))
+
+
+def without_preface(answer: str) -> str:
+    """The answer without polite words before it ("Sure! Here is the answer:") and without "Answer:"."""
+    return answer[_PREFACE.match(answer).end() :]  # type: ignore[union-attr]  # it matches nothing, too
+
+
+def _is_labelled(found: re.Match[str]) -> bool:
+    """Whether a number belongs to the word before it."""
+    return _LABELLED.search(found.string[max(0, found.start() - 12) : found.start()]) is not None
+
+
+def _inside(found: re.Match[str]) -> str:
+    return next(filter(None, found.groups()), "").translate(_DIGITS)
+
+
+def _as(found: re.Match[str], form: str) -> str:
+    """A citation in another form, a blank before it where a word is."""
+    before = found.string[found.start() - 1 : found.start()] if found.start() else " "
+    lead = re.match(r"\s*", found[0])
+    blank = (lead[0] if lead else "") or ("" if before.isspace() or before == "(" else " ")
+    return blank + form.format(", ".join(map(str, numbers_in(_inside(found)))))

@@ -1,0 +1,174 @@
+"""Citations in the forms that large models write, and what only looks like one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from reading.speakers import Scripted
+
+from foveal.models.chat import Messages
+from foveal.models.chat_requests import ContextExceeded
+from foveal.reading.answering import AnswerSettings, Evidence, drafted, messages, settings_for
+from foveal.reading.answering_refusals import refuses
+from foveal.reading.cited_forms import plain_marks, without_preface
+from foveal.reading.memory import Excerpt
+
+FORMS = ("x【1】.", "x【1†source】.", "x [[1]].", "x[^1].", "x [Source 1].", "x (excerpt 1).", "x (1).", "xyz¹.",
+         "x <sup>1</sup>.", "x [1](https://a.example/b).")  # fmt: skip
+
+
+@pytest.mark.parametrize("answer", FORMS)
+def test_each_form_is_a_citation(answer):
+    plain = plain_marks(answer, range(1, 3))
+    assert plain in ("x [1].", "xyz [1].")
+    assert plain_marks(answer, range(1, 3), form="[[{}]]") == plain.replace("[1]", "[[1]]")
+
+
+def test_lists_and_ranges_are_kept():
+    assert plain_marks("x【1, 3】. y (excerpts 1 and 2).", range(1, 4)) == "x [1, 3]. y [1, 2]."
+    assert plain_marks("x [0]. y [1-3].", range(4), form="[[{}]]") == "x [[0]]. y [[1, 2, 3]]."
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "It holds 5 km² and m².",
+        "It was built in (1811).",
+        "x [1]. He has two (2).",
+        "a[0] is the first.",
+        "x (4).",
+        "It calls f(1).",
+        "df[[1, 2]] = 0",
+        "At 【12:30】.",
+        "See section (2).",
+        "It is sin².",
+        "`[^1]` and `a【1】`",
+        "10<sup>3</sup> m",
+    ],
+)
+def test_what_may_be_something_else_stays(answer):
+    assert plain_marks(answer, range(1, 4)) == answer
+
+
+def test_what_was_shown_is_no_citation():
+    assert plain_marks("It says so (1).", range(1, 4), texts=["as is known (1)."]) == "It says so (1)."
+    assert plain_marks("See [^1].", range(1, 4), texts=["See [^1]."]) == "See [^1]."
+
+
+def test_marks_as_they_were_asked_for_leave_others_alone():
+    assert plain_marks("x [[0]]. y [1].", range(3), form="[[{}]]") == "x [[0]]. y [1]."
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["Sure! Here is the answer:\n\nIt is.", "**Answer:** It is.", "Certainly! It is.", "## Answer\n\nIt is.", "It is."],
+)
+def test_polite_words_are_no_part_of_an_answer(answer):
+    assert without_preface(answer) == "It is."
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "Sure.",
+        "Here is the answer:",
+        "Here is a mill.",
+        "The answer is no.",
+        "Sure, Inc. sold it.",
+        "Here are three mills: a.",
+    ],
+)
+def test_an_answer_that_only_begins_alike_stays(answer):
+    assert without_preface(answer) == answer
+
+
+GIVEN = [
+    Evidence(name, Excerpt(0, len(text), text, 1.0, 0), f"Title {name}")
+    for name, text in {"a": "Orsin Vale keeps the mill.", "b": "def f():\n    return [1]"}.items()
+]
+
+
+def test_a_variant_is_checked_as_the_form_that_was_asked_for():
+    """It stood in the answer, was no citation, and all was reported as not borne out."""
+    model = Scripted("Sure! Here is the answer:\n\nOrsin Vale keeps it【1†source】.")
+    *_, found = whole(drafted(model, "Who?", GIVEN, AnswerSettings()))
+    assert (found.text, found.unsupported) == ("Orsin Vale keeps it. [1]", ())
+    assert [one.quote for one in found.citations] == ["Orsin Vale keeps the mill."]
+
+
+def whole(words):
+    """All that a generator yields, and what it returns."""
+    returned = yield from words
+    yield returned
+
+
+@pytest.mark.parametrize("mark", ["[1] .", "【1】 ."])
+def test_no_blank_is_left_before_a_full_stop(mark):
+    *_, found = whole(drafted(Scripted(f"Orsin Vale keeps it {mark}"), "Who?", GIVEN, AnswerSettings()))
+    assert found.text == "Orsin Vale keeps it. [1]"
+
+
+class Served:
+    name, context_tokens = "served", 2000
+
+
+def test_a_served_model_is_shown_titles_and_lines_within_half_of_what_it_reads():
+    settings = settings_for(Served())  # type: ignore[arg-type]
+    assert settings.context == 1000
+    asked = messages("Who?", GIVEN, settings)[-1]["content"]
+    assert "[1] Title a\nOrsin Vale keeps the mill.\n\n[2] Title b\ndef f():\n    return (1)\n\nQuestion: Who?" in asked
+    assert "Title" not in messages("Who?", GIVEN[:1], settings)[-1]["content"]
+    assert "Title" not in messages("Who?", GIVEN, AnswerSettings())[-1]["content"]
+
+
+class Narrow(Scripted):
+    """Reads one excerpt at most, as its server finds out."""
+
+    def reply(self, messages: Messages) -> str:
+        super().reply(messages)
+        if "[2] " in messages[-1]["content"]:
+            raise ContextExceeded("Too long.", 64)
+        return self.answer
+
+
+def test_where_the_passages_are_too_many_the_better_half_is_shown():
+    better = replace(GIVEN[1], excerpt=replace(GIVEN[1].excerpt, score=2.0))
+    model = Narrow("It returns a list [1].")
+    list(drafted(model, "What does f return?", [GIVEN[0], better], AnswerSettings(lines=True)))
+    assert "[1] def f():" in model.asked[-1][-1]["content"]
+    assert len(model.asked) == 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "The provided excerpts do not mention X.",
+        "Based on the excerpts, the answer is not found.",
+        "I couldn't find information about X in the excerpts.",
+        "None of the excerpts mention X.",
+        "**Not found.**",
+        "Unfortunately, the excerpts do not say.",
+        "I'm sorry, but I can't help with that.",
+        "The question cannot be answered from the excerpts.",
+    ],
+)
+def test_the_refusals_of_large_models(answer):
+    assert refuses(answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "I cannot find fault, the judge said [1].",
+        "None of the mills of Orsin stood.",
+        "I can't help falling in love.",
+        "The source code does not include tests [1].",
+        "I could not find it in the excerpts, but the mill is red [1].",
+        "Some texts do not have vowels [1].",
+        "Based on the excerpts, Orsin Vale is the keeper [1].",
+        "Unfortunately, the mill burnt down [1].",
+    ],
+)
+def test_answers_that_sound_like_refusals(answer):
+    assert not refuses(answer)
