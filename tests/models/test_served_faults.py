@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ssl
 import threading
 import time
@@ -281,3 +282,12 @@ def test_a_limit_is_waited_for_longer_than_a_failure():
         return pause(openai.APIStatusError("no", response=response, body=None), 0) or 0.0
 
     assert waits(429) > 2 * waits(500) > 0  # 4 times, each a quarter more or less
+
+
+def test_who_is_no_longer_asked_holds_no_connection() -> None:
+    chat = OpenAIChat("m", "http://127.0.0.1:9/v1")
+    http = chat._client._client
+    assert not http.is_closed
+    del chat
+    gc.collect()
+    assert http.is_closed

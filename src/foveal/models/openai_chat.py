@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import time
+import weakref
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from math import inf
@@ -274,6 +275,7 @@ class OpenAIChat:
         if url not in self._clients:
             patience = Timeout(FIRST * self.timeout_s + 1, connect=self.timeout_s)  # `heard` looks first
             http = DefaultHttpxClient(timeout=patience, event_hooks={"response": [bounded]})
+            weakref.finalize(self, http.close)  # openai closes only clients that it made itself
             made = OpenAI(base_url=url, api_key=self._key, timeout=patience, max_retries=0, http_client=http)
             self._clients.setdefault(url, made)  # another thread may have been as quick
         return self._clients[url]
