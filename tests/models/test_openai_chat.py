@@ -6,18 +6,17 @@ import json
 import math
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 
 import httpx
 import openai
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
-from servers import Call, Route, Server, broken, dead_url, in_turn, page, serving, silent
+from servers import Call, Route, Server, broken, dead_url, in_turn, page, silent
 
 from foveal.cli.asking import server as served
 from foveal.errors import Cancelled, FetchFailed, InputError
-from foveal.models import Cancel, ChatModel, Sampling, load_chat, load_language_model, remote
+from foveal.models import Cancel, ChatModel, Sampling, load_chat, load_language_model
 from foveal.models.answers import Thoughts, json_in, most_tokens, without_thoughts
 from foveal.models.chat import PARSE_TOKENS
 from foveal.models.openai_chat import THOUGHT_TOKENS, OpenAIChat
@@ -59,22 +58,7 @@ def failing(status: int, **headers: str) -> Route:
     return page(json.dumps({"error": {"message": "not now"}}), "application/json", status=status, **headers)
 
 
-@pytest.fixture(autouse=True)
-def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("FOVEAL_CHAT_KEY", "OPENAI_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(remote, "FIRST_WAIT_S", 0.01)
-
-
-@pytest.fixture
-def routes() -> dict[str, Route]:
-    return {}
-
-
-@pytest.fixture
-def server(routes) -> Iterator[Server]:
-    with serving(routes) as one:
-        yield one
+pytestmark = pytest.mark.usefixtures("no_keys")
 
 
 def chat(server: Server, **settings) -> OpenAIChat:

@@ -6,7 +6,6 @@ import gc
 import ssl
 import threading
 import time
-from collections.abc import Iterator
 
 import httpx
 import openai
@@ -16,7 +15,7 @@ from models.test_served_variations import TOO_LONG, told, unless
 from servers import Call, Route, Server, broken, in_turn, page, redirect, serving
 
 from foveal.errors import Cancelled, FetchFailed, InputError
-from foveal.models import Cancel, Sampling, chat_pieces, openai_chat, remote
+from foveal.models import Cancel, Sampling, chat_pieces, openai_chat
 from foveal.models.chat_dialect import MOST_REFUSALS
 from foveal.models.chat_requests import ContextExceeded, context_limit, refused_by
 from foveal.models.openai_chat import CONTEXT_TOKENS, OpenAIChat
@@ -26,22 +25,7 @@ KEY = "sk-very-secret-0123"
 LISTED = told(200, {"object": "list", "data": [{"id": "small", "max_model_len": 4096}]})
 
 
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("FOVEAL_CHAT_KEY", "OPENAI_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(remote, "FIRST_WAIT_S", 0.01)
-
-
-@pytest.fixture
-def routes() -> dict[str, Route]:
-    return {}
-
-
-@pytest.fixture
-def server(routes) -> Iterator[Server]:
-    with serving(routes) as one:
-        yield one
+pytestmark = pytest.mark.usefixtures("no_keys")
 
 
 def chat(server: Server, **settings) -> OpenAIChat:

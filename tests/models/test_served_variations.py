@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 from models.test_openai_chat import ASK, PATH, answering, event, events, failing, sent
 from pydantic import BaseModel, ConfigDict
-from servers import Call, Route, Server, in_turn, page, serving
+from servers import Call, Route, Server, in_turn, page
 
 from foveal.errors import FetchFailed, InputError
-from foveal.models import Sampling, remote
+from foveal.models import Sampling
 from foveal.models.answers import json_in
 from foveal.models.chat_requests import ContextExceeded, context_limit, prompt_tokens, refused_by
 from foveal.models.openai_chat import CONTEXT_TOKENS, MOST_CONTEXT, OpenAIChat
@@ -26,22 +25,7 @@ class Query(BaseModel):
     query: str
 
 
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("FOVEAL_CHAT_KEY", "OPENAI_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(remote, "FIRST_WAIT_S", 0.01)
-
-
-@pytest.fixture
-def routes() -> dict[str, Route]:
-    return {}
-
-
-@pytest.fixture
-def server(routes) -> Iterator[Server]:
-    with serving(routes) as one:
-        yield one
+pytestmark = pytest.mark.usefixtures("no_keys")
 
 
 def chat(server: Server, **settings) -> OpenAIChat:
