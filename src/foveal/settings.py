@@ -52,6 +52,7 @@ class Settings:
     max_file_mb: int = 256  # a larger file or page is refused
     ocr: str = "auto"  # text recognition, where it is installed: of scans and of pictures that are named; "all"; "off"
     chat_timeout_s: int = 60  # longest silence of a server whose model answers, in seconds
+    chat_context: int = field(default=0, metadata={"least": 0})  # tokens that such a server reads; 0: it is asked
     database: str = "sqlite"  # papers, people, runs: `foveal.db` in the home, or the URL of a PostgreSQL
     library_at: str = "home"  # the library's tables: library/ in the home, or the URI of an object store
     allow_private_addresses: bool = False  # fetch from this machine and the local network, too

@@ -21,6 +21,7 @@ from foveal.models.answers import Thoughts, json_in, most_tokens, without_though
 from foveal.models.chat import PARSE_TOKENS
 from foveal.models.openai_chat import THOUGHT_TOKENS, OpenAIChat
 from foveal.models.remote import translated
+from foveal.web.models import LocalModels
 
 ASK = [{"role": "user", "content": "Where is sight sharpest?"}]
 PATH = "/v1/chat/completions"
@@ -281,6 +282,15 @@ def test_the_time_that_a_server_has_is_the_settings_or_the_callers(own_settings)
     for wrong in (0, -1, float("nan"), float("inf")):
         with pytest.raises(InputError, match="timeout_s is"):
             load_chat("tiny", url=at, timeout_s=wrong)
+
+
+def test_what_a_server_reads_is_the_settings_where_it_does_not_say(own_settings):
+    """A server of 131,072 tokens that says nothing was taken for one of 8,192, and no command could say it."""
+    at = "http://127.0.0.1:9/v1"
+    wide = served(at, "tiny", replace(own_settings, chat_context=131_072))
+    asked = LocalModels(url=at, answerer="tiny", served=replace(own_settings, chat_context=512)).chat()
+    assert wide is not None
+    assert (wide.context_tokens, asked.context_tokens) == (131_072, 512)
 
 
 def test_an_address_that_takes_no_connection_is_told_from_a_silent_model():

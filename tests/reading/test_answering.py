@@ -539,6 +539,15 @@ def test_each_number_of_an_answer_without_blanks_is_a_link():
     assert "".join(text for text, _ in pieces(found.text, 3)).count("[") == 0
 
 
+def test_a_number_that_is_a_word_is_a_link_and_keeps_its_blank():
+    told = "According to [1], it is oak. [2] Both [1] and [2] say so\n[2] adds more [3] b[1]."
+    shown = list(pieces(told, 2))
+    assert [number for _, number in shown if number] == [1, 2, 1, 2, 2]
+    assert "".join(text if number is None else f"<{number}>" for text, number in shown) == (
+        "According to <1>, it is oak.<2> Both <1> and <2> say so\n<2> adds more [3] b[1]."
+    )
+
+
 @pytest.mark.parametrize("score", [1.0, 600.0])
 def test_a_high_score_bears_nothing_out(score):
     """Scores come in any unit: they break ties, no more."""

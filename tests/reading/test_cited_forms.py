@@ -11,7 +11,7 @@ from foveal.models.chat import Messages
 from foveal.models.chat_requests import ContextExceeded
 from foveal.reading.answering import AnswerSettings, Evidence, drafted, messages, settings_for
 from foveal.reading.answering_refusals import refuses
-from foveal.reading.cited_forms import plain_marks, without_preface
+from foveal.reading.cited_forms import plain_marks, without_footnotes, without_preface
 from foveal.reading.memory import Excerpt
 
 FORMS = ("x【1】.", "x【1†source】.", "x [[1]].", "x[^1].", "x [Source 1].", "x (excerpt 1).", "x (1).", "xyz¹.",
@@ -27,6 +27,7 @@ def test_each_form_is_a_citation(answer):
 
 def test_lists_and_ranges_are_kept():
     assert plain_marks("x【1, 3】. y (excerpts 1 and 2).", range(1, 4)) == "x [1, 3]. y [1, 2]."
+    assert plain_marks("x (Excerpt 1, Excerpt 2). y [Source 1; source 3].", range(1, 4)) == "x [1, 2]. y [1, 3]."
     assert plain_marks("x [0]. y [1-3].", range(4), form="[[{}]]") == "x [[0]]. y [[1, 2, 3]]."
 
 
@@ -83,6 +84,35 @@ def test_an_answer_that_only_begins_alike_stays(answer):
     assert without_preface(answer) == answer
 
 
+@pytest.mark.parametrize(
+    "notes",
+    [
+        "\n\n[1]: Excerpt 1\n[2]: The mill",
+        "\n\nSources:\n- [1] The mill\n- [2] The dam",
+        "\n\n**Sources:** [1], [3]",
+        "\nSource: Excerpt 1",
+        "\n\n## References\n1. The mill\n2. The dam\n",
+        "\n\nReferences\n\n[1] The mill\n\n[2] The dam",
+    ],
+)
+def test_footnotes_are_no_part_of_an_answer(notes):
+    """Each line was told as a sentence that nothing bears out, under numbers that the answer no longer has."""
+    assert without_footnotes(f"It is red [1].{notes}") == "It is red [1]."
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "Sources:\n1. Lake A\n2. Lake B",
+        "It has two.\nSources:\n1. Lake A [1]\n2. Lake B [2]",
+        "It has more.\n\nSources of it:\n1. Lake A",
+        "It has:\n[1] and [2] differ.",
+    ],
+)
+def test_a_list_that_is_the_answer_stays(answer):
+    assert without_footnotes(answer) == answer
+
+
 GIVEN = [
     Evidence(name, Excerpt(0, len(text), text, 1.0, 0), f"Title {name}")
     for name, text in {"a": "Orsin Vale keeps the mill.", "b": "def f():\n    return [1]"}.items()
@@ -107,6 +137,35 @@ def whole(words):
 def test_no_blank_is_left_before_a_full_stop(mark):
     *_, found = whole(drafted(Scripted(f"Orsin Vale keeps it {mark}"), "Who?", GIVEN, AnswerSettings()))
     assert found.text == "Orsin Vale keeps it. [1]"
+
+
+MILLS = [
+    Evidence(name, Excerpt(0, len(text), text, 1.0, 0), f"Title {name}")
+    for name, text in {
+        "a": "The dam was built of oak.",
+        "b": "Orsin Vale keeps the mill.",
+        "c": "The keeper of the mill is Orsin Vale.",
+    }.items()
+]
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("According to [2], Orsin Vale keeps the mill.", "According to [1], Orsin Vale keeps the mill."),
+        ("[2] states that Orsin Vale keeps it.", "[1] states that Orsin Vale keeps it."),
+        ("As [2] and [3] say, Orsin Vale keeps the mill.", "As [1] and [2] say, Orsin Vale keeps the mill."),
+        ("It is oak [1]. [2] says that Orsin Vale keeps it.", "It is oak. [1] [2] says that Orsin Vale keeps it."),
+        ("Orsin Vale keeps it, as is said in [2].", "Orsin Vale keeps it, as is said in [1]."),
+        ("According to [2], Ada keeps the windmill.", "According to [?], Ada keeps the windmill."),
+        ("Orsin Vale keeps it [2][3].", "Orsin Vale keeps it. [1]"),
+    ],
+)
+def test_a_number_that_is_a_word_of_its_sentence_is_changed_in_its_place(said, shown):
+    """It was taken out, as one behind a sentence is: "According to, Orsin Vale keeps the mill. [1]"."""
+    *_, found = whole(drafted(Scripted(said), "Who?", MILLS, AnswerSettings()))
+    assert found.text == shown
+    assert bool(found.unsupported) == ("[?]" in shown)
 
 
 class Served:

@@ -202,11 +202,11 @@ def calibrated(attention: str, chat: ChatModel | None, model: LanguageModel | No
 
 def server(url: str | None, answerer: str | None, settings: Settings) -> ChatModel | None:
     """The model behind a server, where one is named; it may be silent as long as the settings say."""
-    from foveal.models import load_chat
+    from foveal.models.chats import load_chat, served_as
 
     if bool(url) != bool(answerer):
         raise typer.BadParameter("--url and --answerer go together: the server's address and the model to ask there.")
-    return load_chat(answerer, url=url, timeout_s=settings.chat_timeout_s) if url and answerer else None
+    return load_chat(answerer, url=url, **served_as(settings)) if url and answerer else None
 
 
 def language_model(name: str, settings: Settings, *, at_once: bool = False) -> LanguageModel:

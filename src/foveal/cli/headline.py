@@ -401,9 +401,9 @@ def _writer(name: str, url: str | None, settings: Settings) -> Writer:
     from foveal.papers.headline_writer import ChatWriter, load_writer
 
     if url:
-        from foveal.models import load_chat
+        from foveal.models.chats import load_chat, served_as
 
-        return ChatWriter(load_chat(name, url=url, timeout_s=settings.chat_timeout_s))
+        return ChatWriter(load_chat(name, url=url, **served_as(settings)))
     with _loading():
         found = load_writer(name, settings)
     if found.licence:

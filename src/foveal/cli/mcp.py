@@ -52,7 +52,7 @@ def mcp(
     from foveal.web.models import LocalModels
 
     settings = Settings.load(home)
-    models = LocalModels(model, cache=settings.cache, url=url, answerer=answerer, timeout_s=settings.chat_timeout_s)
+    models = LocalModels(model, cache=settings.cache, url=url, answerer=answerer, served=settings)
     place = HomePlace(settings, models, Allowed.of(folder or [], web=web))
     ended = serve(Calls(place, allow_changes))
     place.close()

@@ -148,7 +148,7 @@ def serve(
     given: dict[str, Any] = {"attention": attention, "window": window}
     web = replace(web, **{name: one for name, one in given.items() if one is not None})
     models: Models = LocalModels(
-        cache=settings.cache, url=answerer_url, answerer=answerer, timeout_s=settings.chat_timeout_s,
+        cache=settings.cache, url=answerer_url, answerer=answerer, served=settings,
         kept_mb=web.memory_mb,
     )  # fmt: skip
     with (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from foveal.models.chat import ChatModel
 from foveal.models.folders import Progress
@@ -11,6 +11,12 @@ from foveal.models.language import DEFAULT, load_language_model
 
 if TYPE_CHECKING:
     from foveal.models.prefix_cache import PrefixCache
+    from foveal.settings import Settings
+
+
+def served_as(settings: Settings) -> dict[str, Any]:
+    """What a person chose for models behind a server, as `load_chat` takes it."""
+    return {"timeout_s": settings.chat_timeout_s, "context_tokens": settings.chat_context or None}
 
 
 def load_chat(

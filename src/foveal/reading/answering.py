@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING
 from foveal.models.characters import scalar
 from foveal.models.chat import Cancel, ChatModel, Messages, Sampling
 from foveal.models.chat_requests import ContextExceeded
+from foveal.reading.answer_marks import CITED, INSIDE, cited, claim_of, is_word, is_worded, remarked, unmarked
 from foveal.reading.answering_refusals import refuses
 from foveal.reading.answering_settings import AnswerSettings as AnswerSettings
 from foveal.reading.answering_settings import settings_for as settings_for
-from foveal.reading.cited_forms import plain_marks, without_preface
+from foveal.reading.cited_forms import numbers_in, plain_marks, without_footnotes, without_preface
 from foveal.reading.events import AnswerDelta, Reading
 from foveal.reading.grounding import NO_ROWS, Grounding, grounding, one_line
 from foveal.reading.memory import Excerpt, Kept, excerpts, in_order, shown_of
@@ -44,11 +45,9 @@ NOT_FOUND = "Nothing in the text answers this."
 ROUND = 32
 """Characters of a repetition that is no number and no line of a table any more."""
 
-_CITED = re.compile(r"\s*\[(\d{1,3}(?:\s*(?:[,;&–-]|and|to)\s*\d{1,3})*)\](?:[ \t]+(?=[.,](?:\s|$)))?")
-_GLUED = re.compile(r"(?P<before>(?<!\w)\w++|[\])])?\[(?P<inside>\d{1,3}(?:\s*(?:[,;&–-]|and|to)\s*\d{1,3})*)\]")
+_GLUED = re.compile(rf"(?P<before>(?<!\w)\w++|[\])])?\[(?P<inside>{INSIDE})\]")
 _BLANKS = re.compile(r"\n(?:[ \t]*\r?\n){2,}")
 _OPEN, _CLOSE = "\ue000", "\ue001"  # of the private use area: in no text that is read as such
-_RANGE = re.compile(r"(\d+)\s*(?:[–-]|to)\s*(\d+)|(\d+)")
 _ROUND = re.compile(r"(.{1,40}?)\1{7,}$", re.DOTALL)
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 _WORD = re.compile(r"\w+")
@@ -274,34 +273,38 @@ def checked(
     given = (question, *(part for one in evidence for part in (one.heading, one.head, one.excerpt.text)))
     verbatim = {one.group() for text in given for one in _GLUED.finditer(text) if one["before"]}
     answer = _GLUED.sub(lambda found: _hidden(found, verbatim, len(evidence)), answer)
-    if refuses(answer) or not _CITED.sub("", answer).strip() or _is_asked_again(answer, question):
+    if refuses(answer) or not unmarked(answer).strip() or _is_asked_again(answer, question):
         return Drafted(NOT_FOUND, (), (), found=False)
     citations: list[Citation] = []
     unsupported: list[str] = []
     parts: list[str] = []
     for sentence in _sentences(answer):
-        said = _CITED.sub("", sentence)
+        claim = claim_of(sentence)
         copied = partial(ground.votes, (place, place + len(sentence))) if ground else None
         place += len(sentence)
-        support = _support(said, _cited(sentence, len(evidence)), question, evidence, settings, copied)
-        if support is None and _says_something(said):
-            unsupported.append(said.strip())
-        parts.append(_with_citation(said, support, citations))
+        bears = partial(_bears, claim, question, evidence, settings, copied=copied)
+        asked = cited(sentence, len(evidence))
+        each = [bears([one]) for one in asked] if is_worded(sentence) else []
+        support = list(filter(None, each)) or [one for one in [bears(asked) or bears(range(len(evidence)))] if one]
+        if not support and _says_something(claim):
+            unsupported.append(remarked(sentence, []).strip())
+        citations += [one for one in dict.fromkeys(support) if one not in citations]
+        parts.append(remarked(sentence, list(dict.fromkeys(citations.index(one) + 1 for one in support))))
     grounded = ground.grounded if ground else None
     return Drafted(_shown("".join(parts).strip()), tuple(citations), tuple(map(_shown, unsupported)), True, grounded)
 
 
 def as_asked(answer: str, evidence: Sequence[Evidence]) -> str:
-    """An answer without polite words before it, with its citations in the form that was asked for."""
+    """An answer without polite words before it and footnotes behind it, its citations as they were asked for."""
     texts = (_unnumbered(one.excerpt.text) for one in evidence)
-    return plain_marks(without_preface(answer), range(1, len(evidence) + 1), texts=texts)
+    return without_footnotes(plain_marks(without_preface(answer), range(1, len(evidence) + 1), texts=texts))
 
 
 def _is_asked_again(answer: str, question: str) -> bool:
     """Whether the answer is the question, word for word, as a small model gives it back."""
     if not question.rstrip().endswith(("?", "？")):
         return False
-    said, asked = (_WORD.findall(text.casefold()) for text in (_CITED.sub("", answer), question))
+    said, asked = (_WORD.findall(text.casefold()) for text in (unmarked(answer), question))
     return said == asked
 
 
@@ -311,7 +314,7 @@ def _hidden(found: re.Match[str], verbatim: Collection[str], count: int) -> str:
     So are numbers that no excerpt has, right behind a word.
     """
     whole = found.group()
-    numbers = list(_numbers(found["inside"], count))
+    numbers = numbers_in(found["inside"])
     theirs = whole in verbatim or (found["before"] and not any(1 <= number <= count for number in numbers))
     return whole.replace("[", _OPEN).replace("]", _CLOSE) if theirs else whole
 
@@ -320,39 +323,26 @@ def _shown(text: str) -> str:
     return text.replace(_OPEN, "[").replace(_CLOSE, "]")
 
 
-def _with_citation(said: str, support: Citation | None, citations: list[Citation]) -> str:
-    if support is None:
-        return said
-    if support not in citations:
-        citations.append(support)
-    body = said.rstrip()
-    behind = said[len(body) :] or " "  # where no blank parts sentences, as in Chinese, a number still ends at one
-    return f"{body} [{citations.index(support) + 1}]{behind}"
-
-
 Votes = Callable[[int, tuple[int, int]], float]
 """(excerpt, characters of it) -> how much of a sentence of the answer was copied from there."""
 
 
-def _support(
+def _bears(
     said: str,
-    cited: Sequence[int],
     question: str,
     evidence: Sequence[Evidence],
     settings: AnswerSettings,
+    numbers: Sequence[int],
     copied: Votes | None = None,
 ) -> Citation | None:
-    """The sentence that bears `said` out: among the excerpts that it cites, else among all."""
-    for numbers in (cited, range(len(evidence))):
-        places = (
-            one
-            for number in numbers
-            for one in _places(said, question, evidence[number], partial(copied, number) if copied else None)
-        )
-        found = max(places, key=lambda one: one[0], default=None)
-        if found and found[0][0] >= settings.supported:
-            return found[1]
-    return None
+    """The sentence of the excerpts `numbers` that bears `said` out."""
+    places = (
+        one
+        for number in numbers
+        for one in _places(said, question, evidence[number], partial(copied, number) if copied else None)
+    )
+    found = max(places, key=lambda one: one[0], default=None)
+    return found[1] if found and found[0][0] >= settings.supported else None
 
 
 def _places(
@@ -410,24 +400,13 @@ def _sentences(answer: str) -> list[str]:
     pieces: list[str] = []
     for start, end in sentences(answer):
         piece = answer[start:end]
-        leading = _CITED.match(piece) if pieces else None
-        if leading:
+        leading = CITED.match(piece) if pieces else None
+        if leading and not is_word(piece, leading):
             pieces[-1] += piece[: leading.end()]
             piece = piece[leading.end() :]
         if piece:
             pieces.append(piece)
     return pieces
-
-
-def _cited(sentence: str, count: int) -> list[int]:
-    """The excerpts that a sentence cites, counted from 0: "[2]", "[1, 3]", "[1-3]"; others than there are, left out."""
-    numbers = [number for inside in _CITED.findall(sentence) for number in _numbers(inside, count)]
-    return [number - 1 for number in numbers if 1 <= number <= count]
-
-
-def _numbers(inside: str, count: int) -> Iterator[int]:
-    for first, last, alone in _RANGE.findall(inside):
-        yield from range(int(first), min(int(last), count) + 1) if first else (int(alone),)
 
 
 def _says_something(said: str) -> bool:

@@ -14,7 +14,7 @@ It sees pages and never the graph; the planner sees the graph and never a page. 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass, field
@@ -24,10 +24,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from foveal.errors import Cancelled, FetchFailed, FovealError, InputError
 from foveal.models.chat import Cancel, ChatModel, Sampling
+from foveal.models.chat_requests import ContextExceeded
 from foveal.research.budget import Meter
 from foveal.research.citations import Origin, cited_as_asked, cut_short, says_something, traced
 from foveal.research.graph import same_question
-from foveal.research.pages import PageReader
+from foveal.research.pages import BestPassages, PageReader
 from foveal.research.prompts import (
     Problem,
     Shown,
@@ -44,8 +45,13 @@ from foveal.types import Document, Passage, Span
 TICK_S = 0.05
 FALLBACK_PAGES = 2
 """Pages that are read where the model selects none that is there."""
+LEAST_SHOWN = 48
+"""Tokens of a page, or fewer, that say nothing any more."""
 
 logger = logging.getLogger("foveal.research.searcher")
+Read = tuple[Document, list[Passage]]
+"""A page and what is shown of it."""
+
 T = TypeVar("T")
 _Query = Annotated[str, Field(min_length=1, max_length=200)]
 _Index = Annotated[int, Field(ge=0, le=999)]
@@ -217,10 +223,17 @@ class Searcher:
         # Where no page could be had, the snippets are all there is. What was not shown cannot be cited.
         indices = [index for index in selected if index in read] or list(range(len(found)))
         origins = {index: _origin(found[index], read.get(index)) for index in indices}
-        shown = [(index, one.url, one.title, one.passages) for index, one in origins.items()]
         pieces: list[str] = []
         try:
-            self._write(problem, shown, pieces, tell, cancel)
+            while True:
+                try:
+                    self._write(problem, _shown(origins), pieces, tell, cancel)
+                    break
+                except ContextExceeded:  # the server reads less than was known
+                    read = self._less(problem, read)
+                    if not read:
+                        raise
+                    origins |= {index: _origin(found[index], read[index]) for index in read}
         except Cancelled:
             answer = cut_short("".join(pieces), problem.question, origins)
             if not (read and says_something(answer)):
@@ -250,11 +263,11 @@ class Searcher:
 
     def _read(
         self, problem: Problem, found: Sequence[Found], selected: Sequence[int], tell: Tell, cancel: Cancel
-    ) -> dict[int, tuple[Document, list[Passage]]]:
+    ) -> dict[int, Read]:
         """Index -> page and what is shown of it, for the pages that could be had and that the budget allows."""
         allowed = selected[: self.meter.pages(len(selected))]
         asked = {index: self.io.submit(self._page, problem, found[index], len(allowed), cancel) for index in allowed}
-        read: dict[int, tuple[Document, list[Passage]]] = {}
+        read: dict[int, Read] = {}
         try:
             for index, one in asked.items():
                 place = {"index": index, "url": found[index].url}
@@ -273,7 +286,7 @@ class Searcher:
             self.meter.give_back(len(allowed) - len(read))
         return read
 
-    def _page(self, problem: Problem, found: Found, pages: int, cancel: Cancel) -> tuple[Document, list[Passage]]:
+    def _page(self, problem: Problem, found: Found, pages: int, cancel: Cancel) -> Read:
         page = self.source.read(found, cancel=cancel)
         own = self.model.context_tokens - self.settings.answer_tokens - self.model.count_tokens(problem.text()) - 400
         tokens = max(64, min(self.settings.page_tokens, own // max(1, pages) - 100))
@@ -282,6 +295,17 @@ class Searcher:
         if not passages:
             raise InputError(f"{found.url} holds nothing that can be shown.")
         return page, passages
+
+    def _less(self, problem: Problem, read: Mapping[int, Read]) -> dict[int, Read]:
+        """Half as much of each page, by words alone; nothing where that would say nothing."""
+        count = self.model.count_tokens
+        shorter: dict[int, Read] = {}
+        for index, (page, passages) in read.items():
+            half = sum(count(one.text) for one in passages) // 2
+            if half >= LEAST_SHOWN:
+                question = f"{problem.question} {problem.root}"
+                shorter[index] = page, BestPassages().read(page, question, tokens=half, count=count)
+        return {**read, **shorter} if shorter else {}
 
     def _write(self, problem: Problem, shown: Sequence[Shown], pieces: list[str], tell: Tell, cancel: Cancel) -> None:
         """Write the summary into `pieces`."""
@@ -306,6 +330,10 @@ def waited(future: Future[T], cancel: Cancel) -> T:
                 return give()
 
 
+def _shown(origins: Mapping[int, Origin]) -> list[Shown]:
+    return [(index, one.url, one.title, one.passages) for index, one in origins.items()]
+
+
 def _told(page: Document, passages: Sequence[Passage]) -> dict[str, Any]:
     shown = "\n".join(one.text for one in passages)
     return {
@@ -318,7 +346,7 @@ def _told(page: Document, passages: Sequence[Passage]) -> dict[str, Any]:
     }
 
 
-def _origin(found: Found, read: tuple[Document, list[Passage]] | None) -> Origin:
+def _origin(found: Found, read: Read | None) -> Origin:
     page, passages = read or _snippet(found)
     url = page.url or found.url
     stated = str(page.metadata.get("canonical") or "")
@@ -333,7 +361,7 @@ def _origin(found: Found, read: tuple[Document, list[Passage]] | None) -> Origin
     )
 
 
-def _snippet(found: Found) -> tuple[Document, list[Passage]]:
+def _snippet(found: Found) -> Read:
     """A hit's snippet as a text of its own: what is shown and cited where no page could be read."""
     text = found.snippet or found.title
     page = Document.of(found.url, text, found.title, url=found.url)

@@ -13,8 +13,10 @@ from foveal.text.table_heads import BETWEEN
 from foveal.types import Citation, Span, page_at
 from foveal.web.document_text import Place, place_address
 
-_NUMBER = re.compile(r" \[(\d{1,3})\](?=\s|$)")  # as `reading.answering` writes them; a text's own "a[1]" is none
-
+_NUMBER = re.compile(  # as `reading.answering` writes them; a text's own "a[1]" is none
+    r"(?:(?<=[.!?…。！？”\"'’»)\]]) | (?=\[\d{1,3}\]\s*(?:\n|\Z))|(?<!\S))\[(\d{1,3})\](?=[\s,.;:!?)]|\Z)"
+)
+"""The blank before one goes where it stands behind a sentence, and stays where it is a word of it."""
 
 _CODE = re.compile(r"`([^`\n]+)`")
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from foveal.models.chat import ChatModel
     from foveal.models.language import LanguageModel
     from foveal.models.prefix_cache import PrefixCache
+    from foveal.settings import Settings
 
 DEFAULT = "qwen2.5-coder-0.5b"
 
@@ -54,7 +55,7 @@ class LocalModels:
     cache: Path | None = None
     url: str | None = None  # OpenAI-compatible, as http://127.0.0.1:8080/v1
     answerer: str | None = None
-    timeout_s: float | None = None  # longest silence of that server, in seconds; None: as load_chat
+    served: Settings | None = None  # how long that server may be silent and what it reads; None: as load_chat
     kept_mb: int = 512  # of what a local model has read, kept for prompts that begin alike
     kept: PrefixCache | None = field(default=None, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -67,7 +68,7 @@ class LocalModels:
 
     def chat(self) -> ChatModel:
         """The one chat model, loaded at the first call."""
-        from foveal.models import load_chat
+        from foveal.models.chats import load_chat, served_as
 
         with self._lock:
             if self._chat is None:
@@ -75,9 +76,8 @@ class LocalModels:
                     from foveal.models.prefix_cache import PrefixCache
 
                     self.kept = self.kept or PrefixCache(self.kept_mb * 2**20)
-                self._chat = load_chat(
-                    self.name, url=self.url, timeout_s=self.timeout_s, cache=self.cache, kept=self.kept
-                )
+                how = served_as(self.served) if self.served else {}
+                self._chat = load_chat(self.name, url=self.url, cache=self.cache, kept=self.kept, **how)
             return self._chat
 
     def reader(self) -> LanguageModel | None:
