@@ -320,7 +320,7 @@ def _attached_to(module: nn.Module, mask: Mask) -> Attached | None:
     thread does that (on a GPU it is one of PyTorch's own, without any context of ours)."""
     under = [one for held in mask.under if (one := held()) is not None]
     found = next((one for one in reversed(under or _ACTIVE.get()) if id(module) in one.modules), None)
-    if found is None:
+    if found is None and hasattr(module, "layer_idx"):  # else it is no decoder's, as a tower of pictures
         _say_once()
     return found
 
