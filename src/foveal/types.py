@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 Scalar = str | int | float | bool
 """A value of a document's metadata."""
+
+PRINTED_PAGES = "printed_pages"
+"""In a document's metadata, where its pages have other numbers printed on them than their own."""
 
 
 def document_id(address: str) -> str:
@@ -48,11 +51,29 @@ class Span:
         return self.end - self.start
 
 
+class Pages(tuple[int, ...]):
+    """The character at which each page begins, and what is printed on them (text/printed_pages.py)."""
+
+    printed: str
+
+    def __new__(cls, starts: Iterable[int] = (), printed: str = "") -> Pages:
+        """`printed` in runs: "1=i; 13=1"; "" where it is the page's own number."""
+        made = super().__new__(cls, starts)
+        made.printed = printed
+        return made
+
+    @classmethod
+    def of(cls, starts: Iterable[int], metadata: Mapping[str, object]) -> Pages:
+        """Those of a text whose metadata may say what is printed on them."""
+        return cls(starts, str(metadata.get(PRINTED_PAGES) or ""))
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """A text with its address and origin.
 
-    `pages` holds the character offset at which each page begins (empty where the source has no pages);
+    `pages` holds the character offset at which each page begins (empty where the source has no pages), and knows what
+    is printed on them where `metadata` says so;
     `published_at` is an aware datetime; `metadata` holds plain values only.
     """
 
@@ -64,6 +85,10 @@ class Document:
     published_at: datetime | None = None
     pages: tuple[int, ...] = ()
     metadata: Mapping[str, Scalar] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.metadata.get(PRINTED_PAGES):
+            object.__setattr__(self, "pages", Pages.of(self.pages, self.metadata))
 
     @classmethod
     def of(cls, address: str, text: str, title: str, **origin: object) -> Document:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from unittest.mock import patch
 
 import pytest
+from fpdf import FPDF
 
 from foveal.cli import main, output
 from foveal.cli.hits import hit_text
@@ -366,6 +367,26 @@ def test_a_part_is_named_once(home):
     one = json.loads(run("list", "--json", home=home).stdout)[0]["id"]
     assert "--span and --page" in run("show", one, "--span", "0:3", "--page", "1", home=home, status=2).stderr
     assert "a document with pages" in run("show", one, "--page", "3", home=home, status=2).stderr
+
+
+def test_a_page_is_shown_by_what_is_printed_on_it(tmp_path):
+    pdf = FPDF()
+    pdf.set_font("helvetica", size=11)
+    for number, said in enumerate(("Preface of mills.", "The keeper is Orsin Vale.", "The dam is of oak.")):
+        pdf.add_page(**({"label_style": "D", "label_start": 1} if number == 1 else {"label_prefix": "x"}))
+        pdf.cell(text=said)
+    (tmp_path / "mills.pdf").write_bytes(pdf.output())
+    home = tmp_path / "home"
+    run("add", str(tmp_path / "mills.pdf"), home=home)
+    show = ("show", str(tmp_path / "mills.pdf"))
+    assert "Orsin Vale" in run(*show, "--printed", "1", home=home).stdout
+    assert "Preface" in run(*show, "--page", "1", home=home).stdout
+    for wrong in (["--printed", "77"], ["--printed", "1", "--page", "1"]):
+        assert "--printed" in run(*show, *wrong, home=home, status=2).stderr
+    found = ("search", "keeper", "--retriever", "lexical", "-k", "1")
+    assert "page 1 (printed x)" in run(*found, home=home).stdout
+    hit = json.loads(run(*found, "--json", home=home).stdout)["hits"][0]
+    assert (hit["page"], hit["printed_page"]) == (1, "x")
 
 
 def test_what_is_only_for_a_ranker_needs_one(home):

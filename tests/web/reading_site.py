@@ -142,12 +142,12 @@ def text_of(page: str) -> str:
     return " ".join(unescape(re.sub(r"<[^>]*>", " ", main)).split())
 
 
-def pdf(*pages: str, title: str = "Tide mills") -> bytes:
-    """A PDF with a page for each text."""
+def pdf(*pages: str, title: str = "Tide mills", first: int = 1) -> bytes:
+    """A PDF with a page for each text; `first` is printed on the first one."""
     made = FPDF()
     made.set_title(title)
     made.set_font("helvetica", size=12)
-    for text in pages:
-        made.add_page()
+    for number, text in enumerate(pages):
+        made.add_page(**({} if number or first == 1 else {"label_style": "D", "label_start": first}))
         made.multi_cell(0, 7, text)
     return bytes(made.output())

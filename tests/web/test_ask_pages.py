@@ -52,6 +52,23 @@ def test_a_citation_of_a_pdf_names_its_page(tmp_path: Path):
         assert "Tide mills · page 2" in text_of(asked(visitor))
 
 
+def test_a_page_is_told_by_what_is_printed_on_it_too(tmp_path: Path):
+    with visiting(made_app(tmp_path, OwnModels(Scripted("Orsin Vale keeps it.")))) as visitor:
+        visitor.add(("tides.pdf", pdf("Water comes twice a day.", f"{FACT} He has two cats.", first=1023)))
+        answer = visitor.post("/ask", question=QUESTION)
+        page = visitor.waited(answer)
+        assert "Tide mills · page 2 (printed 1024)" in text_of(page)
+        (bib,) = re.findall(r'href="(/ask/[^"]+/sources\.bib)"', page)
+        assert "page 2 (printed 1024) (characters" in visitor.client.get(bib).text
+        document = visitor.client.app.state.site.library.documents()[0].id
+        shown = visitor.client.get(f"/library/{document}").text
+        assert "page 2 (printed 1024)" in text_of(shown)
+        assert "Printed page" in shown
+        found = visitor.client.get(f"/library/{document}?printed=1024", follow_redirects=False)
+        assert found.headers["location"].endswith("#page-2")
+        assert visitor.client.get(f"/library/{document}?printed=7").status_code == 400
+
+
 def test_the_sources_of_an_answer_can_be_taken_along(tmp_path: Path):
     with visiting(made_app(tmp_path, OwnModels(Scripted("Orsin Vale keeps it.")))) as visitor:
         visitor.add(("tides.pdf", pdf("Water comes twice a day.", f"{FACT} He has two cats.")))

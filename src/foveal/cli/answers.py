@@ -36,6 +36,7 @@ class Place:
 
     page: int | None = None
     heading: str | None = None
+    printed: str = ""  # on that page, where it is another number
 
 
 @dataclass
@@ -151,10 +152,15 @@ def answer_text(answer: Reading | Asked, places: Sequence[Place]) -> Text:
 def _where(citation: Citation, place: Place) -> str:
     """A citation's document, page, heading and characters, as far as they are known."""
     heading = place.heading if place.heading != citation.title else None
-    page = f"page {place.page}" if place.page else None
     span = citation.span
-    known = (citation.title, heading, page, f"{span.document_id[:8]} {span.start}:{span.end}")
+    known = (citation.title, heading, page_said(place), f"{span.document_id[:8]} {span.start}:{span.end}")
     return " · ".join(part for part in known if part)
+
+
+def page_said(place: Place) -> str | None:
+    """ "page 3 (printed 1)"; None where there are no pages."""
+    printed = f" (printed {place.printed})" if place.printed else ""
+    return f"page {place.page}{printed}" if place.page else None
 
 
 def answer_json(answer: Reading | Asked, places: Sequence[Place]) -> dict[str, Any]:
@@ -178,6 +184,7 @@ def citation_json(citation: Citation, place: Place) -> dict[str, Any]:
         "url": citation.url,
         "revision": citation.revision,
         "page": place.page,
+        "printed_page": place.printed or None,
         "heading": place.heading,
         "span": span_json(citation.span.document_id, citation.span.start, citation.span.end),
     }

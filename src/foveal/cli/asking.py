@@ -162,6 +162,7 @@ def _local_chat(local: LanguageModel | None) -> ChatModel | None:
 
 def places_of(library: Library, answer: Asked, hits: Sequence[Hit]) -> list[Place]:
     """Page of each citation, and the heading of the passage that it was found by."""
+    from foveal.text.printed_pages import printed_at
     from foveal.types import page_at
 
     entries = library.entries([one.span.document_id for one in answer.citations])
@@ -170,7 +171,8 @@ def places_of(library: Library, answer: Asked, hits: Sequence[Hit]) -> list[Plac
         entry = entries.get(span.document_id)
         own = (hit.passage for hit in hits if hit.passage.span.document_id == span.document_id)
         heading = next((one.heading for one in own if one.span.start <= span.start < one.span.end), None)
-        places.append(Place(page_at(entry.pages, span.start) if entry else None, heading))
+        pages = entry.pages if entry else ()
+        places.append(Place(page_at(pages, span.start), heading, printed_at(pages, span.start)))
     return places
 
 

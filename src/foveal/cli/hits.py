@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from foveal.cli.output import results, shortened
 from foveal.retrieval.asked_words import asked_found, asked_places
+from foveal.text.printed_pages import pages_said, printed_at
 from foveal.text.units import sentences
-from foveal.types import page_at
+from foveal.types import Span, page_at
 
 if TYPE_CHECKING:
     from rich.text import Text
 
     from foveal.ranking.explanation import Explanation
     from foveal.retrieval.rows import Entry
-    from foveal.types import Hit, Span
+    from foveal.types import Hit
 
 AUTHOR = 60
 """Characters of an author beside a passage."""
@@ -46,6 +47,7 @@ def hit_json(hit: Hit, entries: Mapping[str, Entry]) -> dict[str, Any]:
         "revision": hit.revision,
         "heading": hit.passage.heading,
         "page": page_at(entry.pages, span.start),
+        "printed_page": printed_at(entry.pages, span.start) or None,
         "span": _span_json(span),
         "quote": hit.passage.text,
         "via": [{"title": one.title, "span": _span_json(place)} for place, one in way_to(hit, entries)],
@@ -111,10 +113,10 @@ def hit_text(
     end, behind = _end(hit.passage.text, lines[last][0]) if last < len(lines) else (len(span), "")
     shown = [(begin + at, line) for at, line in cut(hit.passage.text[begin:end])]
     start = span.start + begin
-    page = page_at(entry.pages, start)
     author = shortened(str(entry.metadata.get("author") or ""), AUTHOR)
     day = entry.published_at.date().isoformat() if entry.published_at else ""
-    known = (f"{span.document_id[:8]} {start}:{span.start + end}", f"page {page}" if page else "", author, day)
+    page = pages_said(entry.pages, Span(span.document_id, start, start))
+    known = (f"{span.document_id[:8]} {start}:{span.start + end}", page, author, day)
     place = " · ".join(part for part in known if part)
     path = (hit.passage.heading or "").removeprefix(entry.title).removeprefix(" > ")
     text = Text.assemble(

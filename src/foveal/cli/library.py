@@ -14,8 +14,7 @@ import typer
 
 from foveal.cli.adding_shown import how_far
 from foveal.cli.classes import ClassifierName, show_document_classes
-from foveal.cli.hits import hit_json as hit_json
-from foveal.cli.hits import hit_text as hit_text
+from foveal.cli.hits import hit_json, hit_text
 from foveal.cli.output import (
     AsJson,
     Home,
@@ -27,6 +26,7 @@ from foveal.cli.output import (
     results,
     size,
 )
+from foveal.cli.parts import part_of
 from foveal.cli.pictures import drawable
 from foveal.cli.scaling import OnRay, RayAddress, on_cluster
 from foveal.registry import RANKERS, RETRIEVERS, SEGMENTERS
@@ -309,7 +309,8 @@ def _draw(explanation: Explanation, path: Path) -> None:
 def show(
     document: Annotated[str, typer.Argument(help="A document's id (or its beginning), path or URL.")],
     span: Annotated[str | None, typer.Option(help="Characters START:END only, as a search shows them.")] = None,
-    page: Annotated[int | None, typer.Option(min=1, help="This page only.")] = None,
+    page: Annotated[int | None, typer.Option(min=1, help="This page only, as the file counts them.")] = None,
+    printed: Annotated[str | None, typer.Option(help='The page with this number printed on it, as "xi" or 11.')] = None,
     revision: Annotated[str | None, typer.Option(help="A replaced text, by its hash (--json lists them).")] = None,
     classifier: ClassifierName = None,
     home: Home = None,
@@ -318,10 +319,10 @@ def show(
     """Show a document's text, or a part of it; with --classifier the class of it and of its passages."""
     library = open_library(home)
     found = library.get(document, revision=revision)
-    start, end = _part(span, page, found.pages, len(found.text))
+    start, end = part_of(span, page, printed, found.pages, len(found.text))
     if classifier:
         places = [(a, b) for a, b, _ in library.store.places(found.id)] if revision is None else []
-        whole = span is None and page is None
+        whole = span is None and page is None and printed is None
         show_document_classes(classifier, found, (start, end), places if whole else [], library, as_json=as_json)
         return
     if as_json:
@@ -431,20 +432,3 @@ def _add_json(report: AddReport) -> dict[str, Any]:
         "removed": report.removed, "skipped": skipped,
         "passages": report.passages, "characters": report.characters, "seconds": seconds,
     }  # fmt: skip
-
-
-def _part(span: str | None, page: int | None, pages: tuple[int, ...], length: int) -> tuple[int, int]:
-    if span is not None and page is not None:
-        raise typer.BadParameter("--span and --page each name a part; give one of them.")
-    if span is not None:
-        found = re.fullmatch(r"(\d+):(\d+)", span)
-        if not found or not int(found[1]) <= int(found[2]) <= length:
-            raise typer.BadParameter(f"--span got {span!r}; it needs START:END with both from 0 to {length}.")
-        return int(found[1]), int(found[2])
-    if page:
-        if not pages:
-            raise typer.BadParameter("--page is for a document with pages, which this is not; give --span START:END.")
-        if page > len(pages):
-            raise typer.BadParameter(f"--page got {page}; the document has {len(pages)} pages.")
-        return pages[page - 1], pages[page] if page < len(pages) else length
-    return 0, length

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foveal.cli.answers import Place, answer_json, answer_text, headings_of, passage_json
+from foveal.cli.answers import Place, answer_json, answer_text, headings_of, page_said, passage_json
 from foveal.cli.citing import write_sources
 from foveal.cli.output import notes, print_json, results, shortened
 
@@ -59,7 +59,7 @@ def _print_nearest(text: Readable, reading: Reading) -> None:
     console = results()
     console.print("What comes nearest:", style="dim")
     for one, place in zip(best, _places(text, [one.start for one in best]), strict=True):
-        where = [f"page {place.page}" if place.page else None, place.heading, f"{one.start}:{one.end}"]
+        where = [page_said(place), place.heading, f"{one.start}:{one.end}"]
         quote = shortened(one.text, QUOTED)
         console.print(Text.assemble("  “", quote, "”\n    ", (" · ".join(part for part in where if part), "dim")))
 
@@ -72,7 +72,7 @@ def _print_passages(text: Readable, readings: Sequence[Reading]) -> None:
         console.print(f"? {reading.question}", style="bold green", markup=False)
         places = _places(text, [one.start for one in reading.excerpts])
         for one, place in zip(reading.excerpts, places, strict=True):
-            where = [f"page {place.page}" if place.page else None, place.heading, f"{one.start}:{one.end}"]
+            where = [page_said(place), place.heading, f"{one.start}:{one.end}"]
             said = " · ".join(part for part in (*where, f"{one.score:.3f}") if part)
             console.print(Text.assemble((said, "dim"), "\n", one.text, "\n"))
         if not reading.excerpts:
@@ -106,7 +106,10 @@ def _cited_places(text: Readable, reading: Reading) -> list[Place]:
 def _places(text: Readable, offsets: Sequence[int]) -> list[Place]:
     """Page and heading of each character; a text that is not held has neither."""
     from foveal.reading import DocumentText
+    from foveal.text.printed_pages import printed_at
 
     held = text.document if isinstance(text, DocumentText) and offsets else None
     headings = headings_of(held, offsets) if held else [None] * len(offsets)
-    return [Place(text.page(offset), heading) for offset, heading in zip(offsets, headings, strict=True)]
+    pages = text.document.pages if isinstance(text, DocumentText) else ()
+    places = zip(offsets, headings, strict=True)
+    return [Place(text.page(offset), heading, printed_at(pages, offset)) for offset, heading in places]

@@ -13,8 +13,9 @@ from pathlib import PurePosixPath
 from urllib.parse import unquote
 
 from foveal.retrieval.rows import Entry
+from foveal.text.printed_pages import pages_said
 from foveal.text.references import Reference
-from foveal.types import Document, Span, page_at
+from foveal.types import Document, Span
 
 Place = tuple[Span, str | None, str, str | None]
 """Where a citation stands, the revision of the text that it is of, and the document's title and address."""
@@ -85,8 +86,5 @@ def sources_of(
 
 def _said(span: Span, pages: tuple[int, ...]) -> str:
     """A place in words: "page 3 (characters 120 to 180)"."""
-    first, last = page_at(pages, span.start), page_at(pages, max(span.start, span.end - 1))
-    characters = f"characters {span.start} to {span.end}"
-    if first is None:
-        return characters
-    return f"{f'page {first}' if first == last else f'pages {first} to {last}'} ({characters})"
+    characters, said = f"characters {span.start} to {span.end}", pages_said(pages, span)
+    return f"{said} ({characters})" if said else characters

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from foveal import faults
 from foveal.errors import LibraryCorrupt
 from foveal.text.markdown import behind_front_matter
-from foveal.types import Document, Hit, Passage, Scalar, Span, revision_of
+from foveal.types import PRINTED_PAGES, Document, Hit, Pages, Passage, Scalar, Span, revision_of
 
 PLACES = ["document_id", "edition", "start", "end", "heading"]
 """Columns of a passage that say where it is."""
@@ -44,6 +44,10 @@ class Entry:
     characters: int
     passages: int
     added_at: datetime
+
+    def __post_init__(self) -> None:
+        if self.metadata.get(PRINTED_PAGES):
+            object.__setattr__(self, "pages", Pages.of(self.pages, self.metadata))
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from foveal.text.programs import CODE
 from foveal.text.recognition import RecognitionSettings
 from foveal.text.records import records
 from foveal.text.sources import DEFAULTS, LoadSettings, OnPart, Part, Skipped, Source, untold
-from foveal.types import Document, Scalar
+from foveal.types import PRINTED_PAGES, Document, Scalar
 
 __all__ = ["LoadSettings", "Skipped", "Source", "discover", "documents_of", "load", "read_document", "readable"]
 
@@ -104,7 +104,7 @@ def readable(source: Source, settings: LoadSettings = DEFAULTS, on_part: OnPart 
         raise
     except FovealError as error:
         yield Skipped(source.address, str(error))
-    except Exception as error:
+    except Exception as error:  # a parser may stumble in any way, and the sources behind this one are to be read
         logger.exception("%s could not be read", source.address)
         reason = f"{source.address} could not be read, by a fault of ours ({type(error).__name__}: {error})."
         yield Skipped(source.address, f"{reason} The log says where; please report it.")
@@ -313,7 +313,8 @@ def _from_pdf(raw: _Raw) -> Document:
         on_scan=_told(raw.source, "scanned pages", raw.on_part),
     )
     created = pdf.created.isoformat() if pdf.created else None
-    counted = {"unread_pages": pdf.unread, "recognised_pages": pdf.recognised}
+    counted: dict[str, Scalar] = {"unread_pages": pdf.unread, "recognised_pages": pdf.recognised}
+    counted[PRINTED_PAGES] = pdf.printed
     return _made(
         raw, pdf.text, pdf.title or raw.stem, author=pdf.author, created=created, pages=pdf.pages, counted=counted
     )
@@ -353,7 +354,7 @@ def _made(
     created: str | None = None,
     licence: str | None = None,
     stated: Mapping[str, str] | None = None,
-    counted: Mapping[str, int] | None = None,
+    counted: Mapping[str, Scalar] | None = None,
     **origin: object,
 ) -> Document:
     metadata: dict[str, Scalar | None] = {

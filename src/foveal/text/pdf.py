@@ -48,6 +48,7 @@ from foveal.text.pdf_tables import tables_in, without_tables
 from foveal.text.pdf_title import first_line, largest_line, largest_of, sane
 from foveal.text.pdf_vertical import in_vertical_lines
 from foveal.text.plain import storable
+from foveal.text.printed_pages import kept, printed_on
 from foveal.text.recognition import INSTALL, RecognitionSettings
 
 Told = Callable[[int, int], None]
@@ -87,6 +88,7 @@ class PdfText:
     created: datetime | None
     unread: int  # pages that are pictures without text, or damaged
     recognised: int = 0  # pages that are pictures, and were read
+    printed: str = ""  # what is printed on them, as printed_pages.py has it
 
 
 def read_pdf(
@@ -110,6 +112,7 @@ def read_pdf(
         for page in _pages(pdf, name, max_characters, pictures, damaged):
             lines.append(page)
             on_page(len(lines), len(pdf))
+        labels = [pdf.get_page_label(number) for number in range(len(lines))]
         outline, largest = list(_outline(pdf)), largest_of(pdf) if lines else None
         properties = {key: storable(pdf.get_metadata_value(key)).strip() for key in ("Title", "Author", "CreationDate")}
     pictures, read, failed = _unread(lines, pictures), list[int](), list[int]()
@@ -120,7 +123,8 @@ def read_pdf(
             largest = largest_line([(line.text, line.size) for line in lines[0] if not line.table])
     plain, codes = without_code(lines)
     plain, tables = without_tables(plain, len(codes))
-    text, offsets = joined(marked(flowing(plain), outline), [*codes, *tables])
+    shown = marked(flowing(plain), outline)
+    text, offsets = joined(shown, [*codes, *tables])
     missed = [number for number in pictures if number not in read]
     if not text.strip():
         raise UnreadableSource(f"{name} is a PDF of {_count(len(lines))} without text. {_advice(recognition)}")
@@ -144,7 +148,8 @@ def read_pdf(
         )
     title = sane(properties["Title"]) or largest or first_line(text)
     created, unread = pdf_date(properties["CreationDate"]), len({*missed, *damaged})
-    return PdfText(text, offsets, title, properties["Author"] or None, created, unread, len(read))
+    printed = kept(labels) or printed_on(shown)
+    return PdfText(text, offsets, title, properties["Author"] or None, created, unread, len(read), printed)
 
 
 def _count(pages: int) -> str:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from foveal.text.printed_pages import pages_said
 from foveal.text.table_cells import CELLS_APART
 from foveal.text.table_heads import BETWEEN
-from foveal.types import Citation, Span, page_at
+from foveal.types import Citation, Span
 from foveal.web.document_text import Place, place_address
 
 _NUMBER = re.compile(  # as `reading.answering` writes them; a text's own "a[1]" is none
@@ -67,15 +68,7 @@ def heading_at(places: Sequence[Place], offset: int) -> str | None:
 def where_of(pages: Sequence[int], heading: str | None, title: str, span: Span) -> str:
     """A place in words: "page 3 · Methods > Data"; columns of a table with dots between them, too."""
     below = (heading or "").removeprefix(title).removeprefix(" > ").replace(BETWEEN, CELLS_APART)
-    return " · ".join(part for part in (pages_of(pages, span), below) if part)
-
-
-def pages_of(pages: Sequence[int], span: Span) -> str:
-    """ "page 3", "pages 3 to 7"; "" where a text has no pages."""
-    first, last = page_at(pages, span.start), page_at(pages, max(span.start, span.end - 1))
-    if first is None:
-        return ""
-    return f"page {first}" if first == last else f"pages {first} to {last}"
+    return " · ".join(part for part in (pages_said(pages, span), below) if part)
 
 
 def author_of(metadata: Mapping[str, object], most: int = 120) -> str:

@@ -16,8 +16,9 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from foveal.errors import InputError
+from foveal.text.printed_pages import page_called, pages_said
 from foveal.types import Document, Span
-from foveal.web.answers import author_of, pages_of
+from foveal.web.answers import author_of
 from foveal.web.document_outline import code_of, contents_of, headings_of, shown_of, tables_of
 from foveal.web.document_pieces import pieces_of
 from foveal.web.document_text import Place, blocks_of, borders, part_of, place_address
@@ -36,6 +37,7 @@ def document_page(
     span: str = "",
     revision: str = "",
     number_of_page: Annotated[str, Query(alias="page")] = "",
+    printed: str = "",
     detail: str = "",
 ) -> Response:
     """A part of a document."""
@@ -46,8 +48,10 @@ def document_page(
     places = site.library.store.places(entry.id) if newest else []
     marked = _marked(span, document)
     cut = borders(document.text, _preferred(document, places))
-    if number_of_page:
-        return _to_page(document, cut, number_of_page, "" if newest else document.revision[:16])
+    if number_of_page or printed:
+        found = page_called(document.pages, printed) if printed else _numbered(document, number_of_page)
+        of = "" if newest else document.revision[:16]
+        return _to_page(document, cut, found, printed or number_of_page, of)
     number = part_of(cut, marked.start) if marked else max(1, min(part, len(cut) - 1))
     start, end = cut[number - 1], cut[number]
     headings = headings_of(document)
@@ -82,9 +86,9 @@ def document_page(
         "parts": len(cut) - 1,
         "marked": marked,
         "span": span,
-        "marked_page": pages_of(document.pages, marked) if marked else "",
+        "marked_page": pages_said(document.pages, marked) if marked else "",
         "goes_on": marked and marked.end > end,
-        "pages": pages_of(document.pages, Span(document.id, start, end)),
+        "pages": pages_said(document.pages, Span(document.id, start, end)),
         "here": place_address(document.id, marked.start, marked.end, document.revision) if marked else "",
     }
     return page(request, "library/document.html", values)
@@ -103,13 +107,17 @@ def _marked(span: str, document: Document) -> Span | None:
     return Span(document.id, int(found[1]), int(found[2]))
 
 
-def _to_page(document: Document, cut: list[int], asked: str, revision: str) -> Response:
+def _numbered(document: Document, asked: str) -> int | None:
+    return int(asked) if re.fullmatch(r"\d{1,7}", asked) and 1 <= int(asked) <= len(document.pages) else None
+
+
+def _to_page(document: Document, cut: list[int], found: int | None, asked: str, revision: str) -> Response:
     """To the part that holds a page, at the page. InputError: the document has no such page."""
     pages = document.pages
-    if not re.fullmatch(r"\d{1,7}", asked) or not 1 <= int(asked) <= len(pages):
+    if found is None:
         has = f"It has {len(pages):,} of them." if pages else "It has none."
         raise InputError(f"{asked[:60]!r} is no page of this document. {has}")
-    offset = pages[int(asked) - 1]
+    offset = pages[found - 1]
     number = bisect_right(pages, offset)  # an empty page begins where the next one does, which is the one shown
     of = f"&revision={revision}" if revision else ""
     return RedirectResponse(f"/library/{document.id}?part={part_of(cut, offset)}{of}#page-{number}", 303)

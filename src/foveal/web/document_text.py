@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from foveal.text.code_blocks import Code
 from foveal.text.headings import Heading
+from foveal.text.printed_pages import printed_on_page
 from foveal.text.table_cells import Cell, Grid
 from foveal.types import Document
 
@@ -43,6 +44,7 @@ class Slice:
     start: int
     lines: tuple[str, ...]  # joined by nothing, they are the characters; a line break is shown between them
     page: int | None = None  # the page that begins here, from 1
+    printed: str = ""  # the number on it, where it is another
     heading: int | None = None  # the level of the heading that this is
     anchor: int | None = None  # where the heading that this is (a part of) begins, on its first slice
     marked: bool = False
@@ -245,6 +247,7 @@ def _slices(
             one,
             (whole if kind else lines).of(one, after),
             page=pages.get(one),
+            printed=printed_on_page(document.pages, pages[one]) if one in pages else "",
             heading=min(heading.level, 4) if heading else None,
             anchor=heading.start if heading and heading.start == one else None,
             marked=marked[0] <= one < marked[1],
