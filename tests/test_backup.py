@@ -427,3 +427,24 @@ def test_the_commands(settings: Settings, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "files" in done.stdout
     is_whole(tmp_path / "new", settings.cache)
+
+
+def test_what_is_left_of_another_backup_and_cannot_be_removed_gets_into_no_home(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup(settings, tmp_path / "copy")
+    left = tmp_path / "new" / RESTORING / "files" / "of another"
+    left.mkdir(parents=True)
+    removed = shutil.rmtree
+
+    def refused(path: Path, ignore_errors: bool = False) -> None:
+        if not ignore_errors:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(shutil, "rmtree", refused)
+    with pytest.raises(InputError, match="Permission denied"):
+        restore(tmp_path / "copy", tmp_path / "new")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == [RESTORING]
+    monkeypatch.setattr(shutil, "rmtree", removed)
+    restore(tmp_path / "copy", tmp_path / "new")
+    is_whole(tmp_path / "new", settings.cache)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from foveal.cli.library import hit_text
+from foveal.cli.hits import hit_text
 from foveal.library import Library
 
 QUERY = "how does a class decide what happens when an attribute is missing"

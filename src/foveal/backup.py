@@ -135,9 +135,10 @@ def _filled(folder: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        with suppress(OSError):  # what cannot be deleted is no backup, and the error says more
-            for path in folder.iterdir():
+        for path in folder.iterdir():
+            with suppress(OSError):  # what cannot be deleted is no backup, and the error says more
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
+        with suppress(OSError):
             if not was_there:
                 folder.rmdir()
         raise
@@ -174,7 +175,8 @@ def _copied(folder: Path, made: Path, manifest: Mapping[str, tuple[int, str]]) -
     """Copy all files of a backup; its manifest comes last, and says that they are whole."""
     try:
         (made / MANIFEST).unlink(missing_ok=True)  # of another backup it may be, whose files go now
-        shutil.rmtree(made / FILES, ignore_errors=True)
+        if (made / FILES).exists():  # where it cannot be removed nothing is put back: it would be moved with the rest
+            shutil.rmtree(made / FILES)
         for name in manifest:
             _copy(folder / name, made / FILES / name)
         _forced(made / FILES, manifest)

@@ -16,6 +16,7 @@ FovealError
 ├── Cancelled                      the caller stopped a call
 ├── DatabaseError                  the SQL database cannot be used as asked
 └── LibraryError                   the library's files
+    ├── NoLibrary                  there is none yet
     ├── LibraryBusy                another process is writing to it
     ├── LibraryCorrupt             files are missing or damaged
     ├── LibraryTooNew              a newer Foveal wrote it
@@ -95,6 +96,10 @@ class DatabaseError(FovealError):
 
 class LibraryError(FovealError):
     """The library's files cannot be used as asked."""
+
+
+class NoLibrary(LibraryError):
+    """There is no library yet, or nothing in it: who only looks finds nothing."""
 
 
 class LibraryBusy(LibraryError):

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foveal import given
-from foveal.errors import InputError, LibraryError, UnknownDocument
+from foveal.errors import InputError, LibraryError, NoLibrary, UnknownDocument
 from foveal.models.characters import is_read, one_text, scalar
 from foveal.models.hub import require_known, whole_name
 from foveal.ranking.chosen import Usual, by_now
@@ -81,14 +81,14 @@ class Library:
         the tables stays on this machine (see `settings.py`).
 
         A new one gets `encoder` (a name of `foveal models`, a folder, a hub id, or "none" for search by words only)
-        and `segmenter` (a name of `registry.SEGMENTERS`). LibraryError: not there and not to be made, damaged, too
-        new, or made with another encoder or segmenter than the one given.
+        and `segmenter` (a name of `registry.SEGMENTERS`). NoLibrary: not there and not to be made. LibraryError:
+        damaged, too new, or made with another encoder or segmenter than the one given.
         """
         chosen = settings or Settings.load(home)
         uri = chosen.library_uri
         if not tables.exists(uri):
             if not create:
-                raise LibraryError(f"There is no library in {chosen.place} yet. Make one: foveal add FILE_OR_FOLDER")
+                raise NoLibrary(f"There is no library in {chosen.place} yet. Make one: foveal add FILE_OR_FOLDER")
             create_library(chosen, encoder or chosen.encoder, segmenter or chosen.segmenter)
         library = cls(Store.open(uri), chosen)
         if create and not library._agrees(encoder, segmenter) and is_empty(library.store):
@@ -276,7 +276,7 @@ class Library:
 
         `model` answers: a name (see `load_chat`) or a chat model. `reader` reads around the passages, if the settings
         say so (default: `model` where it is local). The last event is `Asked`; that the library does not hold the
-        answer is one, too. InputError: an empty question. LibraryError: an empty library.
+        answer is one, too. InputError: an empty question. NoLibrary: an empty library.
         """
         from foveal.models import load_chat
         from foveal.models.language import DEFAULT
@@ -287,7 +287,7 @@ class Library:
         if not one_text(question, "A question").strip():
             raise InputError("The question is empty. Ask something that the library may answer.")
         if not self.store.counts()["documents"]:
-            raise LibraryError(f"The library in {self.settings.place} is empty. Fill it: foveal add FILE_OR_FOLDER")
+            raise NoLibrary(f"The library in {self.settings.place} is empty. Fill it: foveal add FILE_OR_FOLDER")
         hits = self.search(question, k, retriever=retriever, rank=rank, where=where)
         yield Searched(tuple(hits))
         if not hits:

@@ -643,9 +643,9 @@ def test_a_block_may_end_in_another_thread(model):
 
 def test_a_thread_takes_the_method_along_where_its_context_is_copied(model, caplog):
     """A plain thread attends densely, and that is said; a reader's thread must not meet another's recorder."""
-    from foveal.attention.attach import _say_once
+    from foveal.attention.remarks import warn_once
 
-    _say_once.cache_clear()
+    warn_once.cache_clear()
     with attach(model, nothing := Nothing()):
         with in_threads(lambda: logits(model, input_ids=tokens())):
             pass

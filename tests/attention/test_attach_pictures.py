@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from foveal.attention import BlockTopK, Streaming, attach
-from foveal.attention.attach import _say_once
+from foveal.attention.remarks import warn_once
 
 TEXT = {
     "vocab_size": 300, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -99,7 +99,7 @@ def built(make):
 def test_the_words_around_a_picture_are_done_by_the_method(make, caplog):
     model, given = built(make)
     expected = model(**given).logits
-    _say_once.cache_clear()
+    warn_once.cache_clear()
     with attach(model, Streaming(sinks=128, recent=4096)) as attached:
         found = model(**given).logits
     assert attached.report.looks

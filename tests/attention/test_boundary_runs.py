@@ -12,7 +12,7 @@ from tiny import tiny
 from transformers import LlamaConfig
 from typer.testing import CliRunner
 
-from foveal.attention import DHSA, attach, boundary_runs, own_boundaries
+from foveal.attention import DHSA, attach, boundary_runs
 from foveal.attention.boundaries import BoundaryPredictor, Origin
 from foveal.attention.boundary_chunks import segment
 from foveal.attention.boundary_runs import (
@@ -27,6 +27,7 @@ from foveal.attention.boundary_runs import (
 from foveal.attention.boundary_training import Recipe, TokenText, capture, measure, sample_of
 from foveal.attention.own_boundaries import FILE, own_predictor
 from foveal.attention.profiles import architecture_of
+from foveal.attention.remarks import warn_once
 from foveal.cli.main import app
 from foveal.errors import InputError
 from foveal.training.loop import LoopSettings
@@ -193,7 +194,7 @@ def test_dhsa_and_segments_take_ones_own_predictor(loaded, tmp_path, monkeypatch
     predictor = written(tmp_path, config, "mine", 1)
     (tmp_path / "models" / "broken").mkdir()
     (tmp_path / "models" / "broken" / FILE).write_bytes(b"nothing")
-    own_boundaries._say_once.cache_clear()
+    warn_once.cache_clear()
     with attach(loaded.model, DHSA(budget=256)) as attached:
         found = loaded.model(input_ids=ids).logits
     assert attached.report.looks

@@ -13,11 +13,12 @@ from tiny import CACHE
 from torch import Tensor
 from transformers import DynamicCache
 
-from foveal.attention import DHSA, attach, dhsa
+from foveal.attention import DHSA, attach
 from foveal.attention.boundaries import BoundaryPredictor
 from foveal.attention.dhsa_step import MARKS, Held, Spans, looked_at
 from foveal.attention.masks import Mask
 from foveal.attention.prefill import prefill
+from foveal.attention.remarks import warn_once
 from foveal.errors import InputError
 from foveal.models.key_values import KeyValues, cache_of
 
@@ -320,7 +321,7 @@ def test_conversations_that_take_turns_are_not_cut_anew():
 def test_a_step_that_cannot_go_by_its_budget_is_dense_and_says_so_once(attention_models, caplog, case, told):
     model, ids = attention_models["qwen"].model, tokens(150, rows=2 if case == "batch" else 1)
     method = small(boundaries="oracle" if case == "oracle" else "fixed")
-    dhsa._say_once.cache_clear()
+    warn_once.cache_clear()
     found = []
     for own in (method, None):
         layers = [KeyValues() for _ in range(model.config.num_hidden_layers)]
@@ -335,7 +336,7 @@ def test_a_step_that_cannot_go_by_its_budget_is_dense_and_says_so_once(attention
 
 
 def test_a_padded_batch_says_that_it_is_decoded_densely(model, caplog):
-    dhsa._say_once.cache_clear()
+    warn_once.cache_clear()
     real = torch.ones(2, 150, dtype=torch.long)
     real[0, :30] = 0
     with attach(model, small()):

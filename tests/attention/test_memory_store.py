@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import json
 import os
 import shutil
@@ -549,3 +550,36 @@ def test_a_text_is_forgotten(qwen, tmp_path):
     assert not (tmp_path / "text").exists()
     with pytest.raises(InputError, match="No text is kept"):
         forget(tmp_path / "text")
+
+
+def test_what_was_read_of_a_text_stays_where_its_plan_cannot_be_read_just_now(qwen, tmp_path):
+    def stop(done: int, _: int) -> None:
+        if done == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        keep(qwen, IDS, tmp_path / "text", METHOD, on_progress=stop)
+    making = tmp_path / "text.partial"
+    (making / "plan.json").rename(tmp_path / "plan.json")
+    (making / "plan.json").symlink_to("/proc/self/mem")  # there, and its reading is an error of the machine (EIO)
+    before = {path.name for path in making.iterdir()}
+    assert len(before) > 1
+    with pytest.raises(OSError, match="Input/output error"):
+        keep(qwen, IDS, tmp_path / "text", METHOD)
+    assert {path.name for path in making.iterdir()} == before
+
+
+def test_a_text_that_cannot_be_removed_is_not_called_forgotten(qwen, tmp_path, monkeypatch):
+    keep(qwen, IDS, tmp_path / "text", METHOD)
+    removed = shutil.rmtree
+
+    def refused(path, ignore_errors=False, **_):
+        if not ignore_errors:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(shutil, "rmtree", refused)
+    with pytest.raises(PermissionError):
+        forget(tmp_path / "text")
+    monkeypatch.setattr(shutil, "rmtree", removed)
+    forget(tmp_path / "text")
+    assert list(tmp_path.iterdir()) == []

@@ -14,26 +14,17 @@ from foveal.attention.landmark_training import DecoderSize, own_decoder
 from foveal.bench import heads_landmark_records as bench_records
 from foveal.bench import trained_arms
 from foveal.bench.heads_landmark import _other_ways, novels, opened_rows, perplexity
-from foveal.bench.heads_landmark_arms import (
-    ASK,
-    RECORD,
-    FullAttention,
-    Novels,
-    Records,
-    Scale,
-    Segments,
-    TransformerXL,
-    asked_texts,
-)
+from foveal.bench.heads_landmark_arms import FullAttention, Novels, Scale, Segments, TransformerXL
 from foveal.bench.heads_landmark_exact import exact
+from foveal.bench.heads_landmark_questions import ASK, RECORD, Records, RecordScale, asked_texts
 from foveal.bench.heads_landmark_variants import context_miss, variants
 from foveal.bench.settings import BenchSettings
 
 SIZE = DecoderSize(layers=1, width=16, heads=2, vocabulary=300)
 TINY = Scale(
     landmarks=LandmarkSettings(block=4, train_length=48), size=SIZE, steps=2, windows=2, held=800,
-    few=LandmarkSettings(block=4, train_length=64), small=SIZE, record_steps=2, record_windows=2,
 )  # fmt: skip
+FEW = RecordScale(landmarks=LandmarkSettings(block=4, train_length=64), size=SIZE, steps=2, windows=2)
 
 
 @pytest.mark.slow
@@ -80,6 +71,10 @@ def test_each_question_is_about_a_record_that_stands_before_it():
         assert text.count(text[-1]) == 2  # said once, asked once
     assert places.max() > 250
     assert places.min() < 50
+    assert len({place % 3 for place in places.tolist()}) == 3
+    assert [len(ids) - 2 - ids.index(ASK) for ids in texts.tolist()] == [0] * 12
+    kinds = {number % 3 for number, symbol in enumerate(rows[0].tolist()) if symbol in (RECORD, ASK)}
+    assert len(kinds) > 1  # what is asked can be told by no remainder of its distance
 
 
 def _books(folder: Path) -> Path:
@@ -115,7 +110,7 @@ def test_the_context_miss_token_is_trained_once_and_read_at_every_cutoff(tmp_pat
 
 
 def test_records_that_a_quick_run_leaves_out_are_told(tmp_path):
-    (row,) = bench_records.records(BenchSettings(data=tmp_path, cache=tmp_path, quick=True), TINY)
+    (row,) = bench_records.records(BenchSettings(data=tmp_path, cache=tmp_path, quick=True), FEW)
     assert (row.system, row.ok) == ("records", None)  # no arm yet
     assert row.note.startswith("not run: a full run trains")
     assert row.as_json()["value"] is None
@@ -123,7 +118,7 @@ def test_records_that_a_quick_run_leaves_out_are_told(tmp_path):
 
 @pytest.mark.parametrize("other", ["code", "seed", "steps"])
 def test_a_quick_run_trains_no_records_where_those_kept_are_others(tmp_path, monkeypatch, other):
-    settings, scale = BenchSettings(data=tmp_path, cache=tmp_path, quick=True), TINY
+    settings, scale = BenchSettings(data=tmp_path, cache=tmp_path, quick=True), FEW
     bench_records.record_model(settings, scale)
     assert bench_records.is_trained(settings, scale)
     if other == "code":
@@ -131,7 +126,7 @@ def test_a_quick_run_trains_no_records_where_those_kept_are_others(tmp_path, mon
     elif other == "seed":
         settings = replace(settings, seed=1)
     else:
-        scale = replace(scale, record_steps=scale.record_steps + 1)
+        scale = replace(scale, steps=scale.steps + 1)
     (row,) = bench_records.records(settings, scale)
     assert row.note.startswith("not run: a full run trains")
     assert len(list((tmp_path / "landmark").glob("records-*"))) == 1
@@ -140,7 +135,7 @@ def test_a_quick_run_trains_no_records_where_those_kept_are_others(tmp_path, mon
 @pytest.mark.slow
 def test_records_are_asked_and_places_of_landmarks_matter(tmp_path):
     settings = BenchSettings(data=tmp_path, cache=tmp_path, quick=True)
-    model = bench_records.record_model(settings, TINY)
+    model = bench_records.record_model(settings, FEW)
     got = bench_records.asked(model, 150, 8, 0, ReadSettings(top_k=4))
     assert got.hits.shape == got.fake.shape == (1, 2)
     assert 0 <= got.right <= 1
@@ -192,7 +187,7 @@ def test_blocks_that_are_shut_must_be_missed(tmp_path):
 @pytest.mark.slow
 def test_fewer_blocks_and_one_choice_for_all_tokens_must_be_worse(tmp_path):
     """The full run asks for the order itself, the quick one leaves some room."""
-    model = bench_records.record_model(BenchSettings(data=tmp_path, cache=tmp_path, quick=True), TINY)
+    model = bench_records.record_model(BenchSettings(data=tmp_path, cache=tmp_path, quick=True), FEW)
     held = torch.randint(30, (400,), generator=torch.Generator().manual_seed(0))
     for quick, bar in ((True, "≥ 0.998"), (False, "≥ 1")):
         rows = list(_other_ways(model, held, [48, 100, 200], {200: 30.0}, quick=quick))

@@ -269,7 +269,7 @@ def test_each_methods_bridge_is_measured_on_limit_by_one_side_and_by_both(data, 
     data.settings = replace(data.settings, data=tmp_path)
     seen = {}
     monkeypatch.setattr(
-        lexsembridge_parts, "_limit_values",
+        lexsembridge_parts, "limit_values",
         lambda _, system, run, note: iter(seen.update({system: (run, note)}) or ()),
     )  # fmt: skip
     assert list(lexsembridge_parts.limit_bridges(data)) == []

@@ -432,8 +432,7 @@ def test_full_attention_has_the_layer_that_suits_it(settings, monkeypatch):
             for one in task.asked
         }
 
-    for module in (observed, quality_module):
-        monkeypatch.setattr(module, "signals", signals)
+    monkeypatch.setattr(observed, "signals", signals)
     trained = quality_module.Trained.of(Arms(settings))
     assert (trained.layer, trained["BlockRank"].layer, trained["full attention"].layer) == (0, 0, 2)
     used = []

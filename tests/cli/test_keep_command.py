@@ -14,7 +14,7 @@ from foveal.attention.memory_store import load
 from foveal.cli.prefill import by_home
 from foveal.models import language, load_language_model
 from foveal.reading import DocumentText
-from foveal.reading.answering import AnswerSettings
+from foveal.reading.answering_settings import AnswerSettings
 from foveal.reading.kept import KeptText
 from foveal.text.loading import read_document
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from foveal.errors import InputError
-from foveal.evaluation.output_error import output_error
+from foveal.evaluation.output_error import far_apart, output_error
 
 
 def test_it_is_the_length_of_the_difference_over_the_length_of_the_exact_one():
@@ -24,3 +24,9 @@ def test_it_is_the_length_of_the_difference_over_the_length_of_the_exact_one():
 def test_other_shapes_are_refused():
     with pytest.raises(InputError, match="cannot be compared"):
         output_error(torch.zeros(1, 2, 3, 4), torch.zeros(1, 2, 4, 4))
+
+
+def test_the_largest_difference_is_of_two_numbers_at_one_place():
+    got, right = torch.tensor([1.0, -2.0, 0.5], requires_grad=True), torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64)
+    assert far_apart(got, right) == 3.0
+    assert far_apart(got, got) == 0.0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from foveal.evaluation.tables import Row, largest, least, shown, table
+from foveal.evaluation.tables import Row, all_hold, largest, least, mean, shown, table
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,19 @@ def test_an_error_that_is_no_number_is_the_largest(errors):
     assert largest(0.1, -1.0, 0.2) == 0.2
     assert math.isnan(least(*errors))
     assert least(0.1, -1.0, 0.2) == -1.0
+
+
+def test_the_mean_of_none_is_no_number_and_meets_no_bar():
+    assert mean([True, False, True, True]) == 0.75
+    assert math.isnan(mean([]))
+    assert Row.of("ours", "share", mean([]), at_least=0.0, at_most=1.0).ok is False
+
+
+def test_where_all_are_asked_to_hold_one_that_does_not_falls_short_and_so_does_none():
+    row = all_hold("ours", "cites", [True, True, False, True])
+    assert (row.value, row.ok, row.note) == (0.75, False, "3 of 4")
+    assert all_hold("ours", "cites", [True]).ok is True
+    assert all_hold("ours", "cites", []).ok is False
 
 
 def test_a_row_is_plain_json():

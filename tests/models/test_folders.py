@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -67,3 +70,16 @@ def test_a_fingerprint_is_read_again_only_where_a_file_changed(tmp_path):
         assert kept.read_text() == first
     (folder / "config.json").write_text('{"a": 1}')
     assert kept_fingerprint(folder, cache) not in ("0" * 64, first)
+
+
+def test_what_a_full_disk_does_not_take_leaves_no_file(tmp_path, monkeypatch):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "weights.safetensors").write_bytes(b"1")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    monkeypatch.setattr(Path, "replace", full)
+    assert kept_fingerprint(tmp_path / "model", tmp_path / "cache") == fingerprint(tmp_path / "model")
+    assert list((tmp_path / "cache" / "fingerprints").iterdir()) == []

@@ -268,7 +268,7 @@ def test_wrong_input_is_refused(judge):
         JudgeSettings(kind="encoder")
     with pytest.raises(InputError, match="language model"):
         JudgeSettings(kind="pmi")
-    with pytest.raises(InputError, match="fewer than two articles"):
+    with pytest.raises(InputError, match="fewer than two different articles"):
         HeadlineJudge().fit(HeadlineSet("x", pairs(1).pairs))
     unknown = HeadlineSet("x", tuple(replace(one, label="GOOD") for one in pairs(3).pairs))
     with pytest.raises(InputError, match=r"no label 'GOOD'. There are: HREL"):

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,13 +73,6 @@ def test_the_rule_takes_the_sentence_that_says_what_was_done():
     assert "Code is" not in central_sentence(ABSTRACT)
     assert central_sentence("", TITLE) == ""
     assert central_sentence(" . ", TITLE) == ""
-
-
-def test_with_vectors_the_sentence_nearest_to_all_is_taken():
-    text = "One thing stands here. Another thing stands there. A third is apart."
-    vectors = {"One": (1.0, 0.1), "Another": (1.0, 0.0), "A": (0.0, 1.0)}
-    encode = lambda texts: np.array([vectors[one.split()[0]] for one in texts])  # noqa: E731
-    assert central_sentence(text, encode=encode) == "One thing stands here."
 
 
 def test_keyphrases_are_what_the_paper_is_about():

@@ -16,7 +16,7 @@ from retrieval.shelf import ByTruth, Words, hit
 from tiny import tiny
 from typer.testing import CliRunner
 
-from foveal.cli.library import hit_text
+from foveal.cli.hits import hit_text
 from foveal.cli.main import app
 from foveal.errors import InputError
 from foveal.library import Library

@@ -15,18 +15,8 @@ from foveal.attention.retrieval_heads import HeadScores
 from foveal.errors import Cancelled, InputError
 from foveal.models.chat import Cancel
 from foveal.models.local_chat import LocalChat
-from foveal.reading.answering import (
-    NOT_FOUND,
-    AnswerSettings,
-    Evidence,
-    answered,
-    checked,
-    drafted,
-    evidence_of,
-    messages,
-    settings_for,
-)
-from foveal.reading.answering_settings import NOWHERE, SERVED
+from foveal.reading.answering import NOT_FOUND, Evidence, answered, checked, drafted, evidence_of, messages
+from foveal.reading.answering_settings import NOWHERE, SERVED, AnswerSettings, settings_for
 from foveal.reading.events import AnswerDelta
 from foveal.reading.memory import Excerpt, Kept
 from foveal.reading.sources import DocumentText, text_of

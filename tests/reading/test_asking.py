@@ -17,7 +17,8 @@ from foveal.errors import Cancelled, InputError, LibraryCorrupt, LibraryError, U
 from foveal.library import Library
 from foveal.models.chat import Cancel
 from foveal.models.local_chat import LocalChat
-from foveal.reading.answering import AnswerSettings, evidence_of
+from foveal.reading.answering import evidence_of
+from foveal.reading.answering_settings import AnswerSettings
 from foveal.reading.asking import NOT_IN_LIBRARY, Asked, Asker, AskSettings, Chosen, Searched, compared, opened
 from foveal.reading.events import AnswerDelta
 from foveal.reading.likeness import LIKE, held_share, likeness

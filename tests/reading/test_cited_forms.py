@@ -9,8 +9,9 @@ from reading.speakers import Scripted
 
 from foveal.models.chat import Messages
 from foveal.models.chat_requests import ContextExceeded
-from foveal.reading.answering import AnswerSettings, Evidence, drafted, messages, settings_for
+from foveal.reading.answering import Evidence, drafted, messages
 from foveal.reading.answering_refusals import refuses
+from foveal.reading.answering_settings import AnswerSettings, settings_for
 from foveal.reading.cited_forms import plain_marks, without_footnotes, without_preface
 from foveal.reading.memory import Excerpt
 

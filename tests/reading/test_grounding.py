@@ -10,7 +10,8 @@ from tiny import HEADS
 
 from foveal.attention.retrieval_heads import HeadScores
 from foveal.models.local_chat import LocalChat
-from foveal.reading.answering import AnswerSettings, Evidence, checked, drafted, messages
+from foveal.reading.answering import Evidence, checked, drafted, messages
+from foveal.reading.answering_settings import AnswerSettings
 from foveal.reading.grounding import Copied, Grounding, _copied, grounding, one_line
 from foveal.reading.memory import Excerpt
 

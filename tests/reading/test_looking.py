@@ -14,9 +14,9 @@ import torch
 from tiny import FULL, LAYERS
 
 from foveal.attention.profiles import Profile
+from foveal.attention.remarks import warn_once
 from foveal.errors import ModelUnavailable
 from foveal.models.byte_products import pays
-from foveal.reading import looking as look_module
 from foveal.reading.looking import USUAL, Looking, by_sentence
 from foveal.reading.prompts import NO_QUESTION
 from foveal.reading.sentences import Sentence, blocks_of, packed, read_sentences
@@ -140,7 +140,7 @@ def test_any_other_forward_gives_the_same(either):
 
 
 def test_a_method_that_has_nothing_to_choose_in_windows_so_short_says_so_once(qwen, caplog):
-    look_module._say_once.cache_clear()
+    warn_once.cache_clear()
     usual, named = (Looking(qwen, looking(qwen).profile, attention=name) for name in ("auto", "flexprefill"))
     for look in (usual, named, named):
         look.scores(windows(look), QUESTIONS[:1])
@@ -150,7 +150,7 @@ def test_a_method_that_has_nothing_to_choose_in_windows_so_short_says_so_once(qw
 
 
 def test_a_text_whose_last_window_is_too_short_for_the_method_is_not_told_of(qwen, caplog):
-    look_module._say_once.cache_clear()
+    warn_once.cache_clear()
     look = Looking(qwen, looking(qwen).profile, attention="streaming")
     ids = tuple(qwen.encode("It rained by the mill. ")) * 60
     for count in (300, 40):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from honest import document
 
-from foveal.reading.answering import AnswerSettings, checked, evidence_of, messages
+from foveal.reading.answering import checked, evidence_of, messages
+from foveal.reading.answering_settings import AnswerSettings
 from foveal.reading.memory import Excerpt
 from foveal.reading.named_rows import NAMED, with_named_rows
 from foveal.text.segmentation import HeadingSegmenter

@@ -15,6 +15,7 @@ from tiny import tiny
 from foveal.bench.report_memory import Clock, growth, last_messages, live, share_right
 from foveal.bench.report_memory_world import World
 from foveal.errors import InputError
+from foveal.evaluation.bm25 import K1, B
 from foveal.models.chat import GREEDY
 from foveal.models.grammar import checked_schema
 from foveal.models.local_chat import LocalChat
@@ -35,7 +36,6 @@ from foveal.research.memory_lookup import (
     recency,
 )
 from foveal.research.memory_updating import Choosing, applied, by_rule
-from foveal.research.pages import K1, B
 
 MAY, JUNE, JULY = (datetime(2021, month, 1, tzinfo=UTC) for month in (5, 6, 7))
 

@@ -187,3 +187,12 @@ def test_a_larger_library_has_its_index_before_it_is_asked(tmp_path, monkeypatch
     passages = tables.connect(store.uri).open_table(store.settings[tables.PASSAGES])
     assert tables.has_index(passages, "vector")
     assert not store.stale()
+
+
+@pytest.mark.parametrize("visit", [1, 2])
+def test_stopped_just_behind_a_writing_nothing_is_written_twice(store, visit):
+    """Counted twice, passages would pass for others, which then never got a vector."""
+    with faults.injected({"store.passages-written": f"interrupt@{visit}"}), pytest.raises(KeyboardInterrupt):
+        encode_anew(store, Counted(), "new")
+    encode_anew(store, Counted(), "new")
+    assert_encoded_by(Store.open(store.uri), NEW)

@@ -346,3 +346,28 @@ def test_a_site_offers_the_indexes_that_were_made(shelf, monkeypatch, tmp_path):
     shelf.models["late"] = type(shelf.models["late"])(salt="own choice")
     bring_up_to_date(shelf, "late")
     assert "late" in retrievers(home)
+
+
+def test_segments_whose_list_cannot_be_read_just_now_are_kept(shelf, monkeypatch):
+    """Deleted, hours of making an index anew would be gone by a moment's error of the disk."""
+    bring_up_to_date(shelf, "late")
+    monkeypatch.setattr(passage_making, "AT_ONCE", 7)
+    folder = shelf.asked("late").folder
+
+    def stop(done, of):
+        if done == 7 and of == 18:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        bring_up_to_date(shelf, "late", anew=True, on_progress=stop)
+    (folder / NEXT).rename(folder / "kept")
+    (folder / NEXT).symlink_to("/proc/self/mem")  # there, and its reading is an error of the machine (EIO)
+    before = set(snapshots(folder))
+    put(shelf.store, [document("kiwis", KIWI)])
+    assert shelf.find("hairy kiwis", "late", 1) == [KIWI]  # writes what is new
+    assert before <= set(snapshots(folder))
+    (folder / "kept").replace(folder / NEXT)
+    shelf.models["late"].read.clear()
+    assert len(bring_up_to_date(shelf, "late")) == 19
+    assert len(shelf.models["late"].read) == 12  # the first seven were kept
+    assert not (folder / NEXT).exists()

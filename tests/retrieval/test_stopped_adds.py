@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from honest import HashedWords, Lines, document
 
+from foveal import faults
 from foveal.retrieval import indexing, tables
 from foveal.retrieval.indexing import Indexed, Indexer
 from foveal.retrieval.store import Store
@@ -142,3 +143,12 @@ def test_a_slow_machine_writes_before_the_batch_is_full(store, monkeypatch):
     assert {4, 8, 12, 16, 20, 24} < set(stored)
     assert store.counts()["passages"] == 30
     assert len(store.lexical("every", 50)) == 30
+
+
+def test_stopped_just_behind_a_writing_nothing_is_written_twice(store, monkeypatch):
+    monkeypatch.setattr(indexing, "UNWRITTEN_S", -1.0)  # each piece is written by itself
+    with faults.injected({"store.passages-written": "interrupt"}), pytest.raises(KeyboardInterrupt):
+        put(store, [LONG], Counting())
+    assert store.counts()["passages"] == 4
+    assert put(store, [LONG], again := Counting()).resumed == 4
+    assert len(again.texts) == 26

@@ -678,3 +678,22 @@ def test_a_library_that_is_just_being_made_is_none_yet(tmp_path):
     assert not tables.exists(str(folder))
     tables.create(str(folder), {"encoder": "none", "segmenter": "lines"}, None)
     assert tables.exists(str(folder))
+
+
+def test_its_size_is_told_while_another_process_takes_folders_away(tmp_path, monkeypatch):
+    store = make(tmp_path / "library")
+    beside = [tmp_path / "library" / f"beside-{name}" for name in "abc"]  # as compaction takes an index's folders
+    for one in beside:
+        one.mkdir()
+        (one / "part").write_text("12345")
+    stat = Path.stat
+
+    def going(path, **how):
+        for one in beside if path.name == "part" else ():
+            if one != path.parent:
+                shutil.rmtree(one, ignore_errors=True)
+        return stat(path, **how)
+
+    before = store.bytes()
+    monkeypatch.setattr(Path, "stat", going)
+    assert store.bytes() == before - 10

@@ -118,3 +118,19 @@ def test_rays_own_errors_become_ours_and_are_told_apart():
         with pytest.raises(LibraryError, match=type(error).__name__) as found, our_errors():
             raise error
         assert "10.0.0.1" not in str(found.value)
+
+
+class GoneRay(OneProcessRay):
+    """A cluster that is lost: of nothing it can be told that it is not wanted any more."""
+
+    def cancel(self, ref) -> None:
+        super().cancel(ref)
+        raise NodeDiedError("10.0.0.1")
+
+
+def test_where_nothing_can_be_cancelled_any_more_the_first_error_is_told_and_all_are_tried(caplog):
+    tasks = Tasks(ray := GoneRay(), doubled)
+    begun = [tasks.begin(number) for number in range(3)]
+    tasks.stop()
+    assert set(ray.cancelled) == {one.ref for one in begun}
+    assert "could not be cancelled (NodeDiedError)" in caplog.text

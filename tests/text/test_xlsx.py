@@ -354,3 +354,12 @@ def test_damage_within_the_files_of_a_workbook_is_read_or_refused(data):
         return bytes(damaged[: data.draw(st.sampled_from([len(damaged), data.draw(st.integers(0, len(damaged)))]))])
 
     tried(changed(SMALL, change))
+
+
+def test_a_sheet_that_is_cut_short_is_read_up_to_there_and_told_of(caplog):
+    row = '<row><c t="inlineStr"><is><t>{}</t></is></c></row>'
+    whole = f'<worksheet xmlns="{MAIN}"><sheetData>{row.format("first")}{row.format("second")}</sheetData></worksheet>'
+    assert "second" in read(made(sheet=whole)).text
+    assert not caplog.text
+    assert "first" in read(made(sheet=whole[: whole.index("second")])).text
+    assert "a.xlsx is damaged in xl/worksheets/sheet1.xml" in caplog.text

@@ -34,12 +34,11 @@ from foveal.training.joint_losses import (
     hamming_margin_loss,
     nearest_codes,
     own_scores,
-    pairwise_log_loss,
     sinkhorn,
     soft_signs,
-    softmax_loss,
     straight_through,
 )
+from foveal.training.list_losses import localised_softmax, ranknet
 
 D, N, PARTS, CENTROIDS = 16, 400, 4, 16
 
@@ -100,10 +99,10 @@ def test_losses_are_their_definitions():
     """I7."""
     scores = torch.tensor([[1.0, 0.5, 2.0], [0.0, -1.0, 0.25]], dtype=torch.float64)
     pairs = [(1.0, 0.5), (1.0, 2.0), (0.0, -1.0), (0.0, 0.25)]
-    assert float(pairwise_log_loss(scores)) == pytest.approx(
+    assert float(ranknet(scores)) == pytest.approx(
         sum(math.log(1 + math.exp(wrong - right)) for right, wrong in pairs) / 4
     )
-    assert float(softmax_loss(scores)) == pytest.approx(
+    assert float(localised_softmax(scores)) == pytest.approx(
         sum(-math.log(math.exp(row[0]) / sum(map(math.exp, row))) for row in scores.tolist()) / 2
     )
     queries = torch.tensor([[1.0, -1.0], [0.5, 1.0]])
@@ -271,7 +270,7 @@ def test_jpq_gradients_are_exact():
     codes = torch.tensor([[[0, 1], [2, 2]], [[1, 1], [0, 2]]])
 
     def loss(asked, known):
-        return pairwise_log_loss(own_scores(asked, decode(known, codes)))
+        return ranknet(own_scores(asked, decode(known, codes)))
 
     assert torch.autograd.gradcheck(loss, (queries, centroids))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 
 from foveal.cli.main import app
 from foveal.cli.training import told
-from foveal.errors import InputError
+from foveal.errors import InputError, LibraryCorrupt
 from foveal.library import Library
 from foveal.settings import Settings
 from foveal.training import checkpoints
@@ -158,3 +159,11 @@ def test_a_model_that_trains_or_is_searched_with_stays(home, monkeypatch):
 def made_with(encoder: Path) -> SimpleNamespace:
     """A library of which only the encoder is known."""
     return SimpleNamespace(store=SimpleNamespace(settings={"encoder": str(encoder)}))
+
+
+def test_no_model_is_removed_where_the_library_that_may_need_it_cannot_be_looked_at(home):
+    Library.open(settings=Settings(home=home, cache=home / "cache", encoder="none"))
+    shutil.rmtree(home / "library" / "documents.lance")
+    asked = CliRunner().invoke(app, ["train", "remove", "better", "--home", str(home)])
+    assert isinstance(asked.exception, LibraryCorrupt)
+    assert (home / "models" / "better").is_dir()

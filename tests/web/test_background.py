@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from foveal.errors import DatabaseError, InputError
+from foveal.errors import Cancelled, DatabaseError, InputError
 from foveal.papers import schedule
 from foveal.papers.mail import morning
 from foveal.web import background
@@ -83,3 +83,14 @@ def test_sources_that_are_set_up_wrong_are_told_of_once(part: Failing, monkeypat
     monkeypatch.setattr(schedule, "Schedule", lambda *_: (_ for _ in ()).throw(InputError("sources has no such name")))
     Background(SimpleNamespace(settings=None, database=None)).read_sources()  # type: ignore[arg-type]
     assert [one.getMessage() for one in caplog.records] == ["the schedule of papers waits: sources has no such name"]
+
+
+def test_a_look_that_is_called_off_ends_no_other_while_the_site_goes_on(
+    part: Failing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who began it may have stopped that one research."""
+    monkeypatch.setattr(f"{__name__}.ERRORS", (Cancelled("The run was stopped."),) * 2)
+    site = SimpleNamespace(mail=None, database=SimpleNamespace(reading=part.look, writing=part.look))
+    part.beside = Background(site)  # type: ignore[arg-type]
+    part.beside.watch_questions()
+    assert part.looks == 3

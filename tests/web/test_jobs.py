@@ -18,7 +18,8 @@ from fastapi import HTTPException
 from reading_site import STORY, Held, OwnModels, made_app, served, visiting, wait_for
 
 from foveal.errors import FetchFailed, InputError
-from foveal.web.jobs import Job, Jobs, JobSettings
+from foveal.web.job import Job, JobSettings
+from foveal.web.jobs import Jobs
 
 
 @dataclass

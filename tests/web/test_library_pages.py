@@ -27,7 +27,7 @@ from foveal.text.discovery import KINDS
 from foveal.text.files import file_address
 from foveal.types import Document
 from foveal.web import library_pages
-from foveal.web.jobs import Job, JobSettings
+from foveal.web.job import Job, JobSettings
 from foveal.web.library_adding import AddWork
 from foveal.web.passage_marks import marked_words
 from foveal.web.uploads import ACCEPT, LONGEST_NAME, TAKEN, addresses_in, file_given, pasted_given, safe_name

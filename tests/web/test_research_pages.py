@@ -15,7 +15,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from lxml import html
-from reading_site import Visitor, served, wait_for
+from reading_site import OwnModels, Visitor, served, wait_for
 from research_site import FACTS, QUESTION, TWO_HOPS, Held, ended, key_of, research_app, sent, words_of
 from sqlalchemy import update
 
@@ -513,6 +513,25 @@ def test_a_site_without_a_model_says_what_is_missing(tmp_path: Path, monkeypatch
         page = words_of(ended(client, key))
         assert "Broken off by an error." in page
         assert "qwen2.5-coder-0.5b" in page
+    app.state.site.close()
+
+
+def test_a_run_that_cannot_begin_for_no_known_reason_says_so_and_names_no_path(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(OwnModels):
+        def chat(self) -> Any:
+            raise RuntimeError("/srv/private/weights are no weights")
+
+    app = research_app(tmp_path)
+    app.state.site.models = Broken()
+    with TestClient(app, base_url="http://localhost") as client:
+        key = key_of(Visitor(client).post("/research", question="q", source="library"))
+        page = words_of(ended(client, key))
+        assert "Broken off by an error." in page
+        assert "The run broke (RuntimeError). The log says more." in page
+        assert "/srv/private" not in page
+    assert "/srv/private/weights" in caplog.text
     app.state.site.close()
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from foveal.agents import asked, shapes
 from foveal.agents.place import Call, Place
-from foveal.errors import InputError, LibraryError, ModelUnavailable
+from foveal.errors import InputError, ModelUnavailable, NoLibrary
 from foveal.web.answers import heading_at
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ EFFORTS: Mapping[str, Mapping[str, Any]] = {"quick": {"effort": 0.1}, "normal": 
 
 def ask(place: Place, given: asked.Ask, call: Call) -> shapes.Answer:
     """An answer from the library."""
-    from foveal.reading.answering import settings_for
+    from foveal.reading.answering_settings import settings_for
     from foveal.reading.asking import Asked, AskSettings, Chosen, Searched
     from foveal.web.offered import check_retriever
 
@@ -155,7 +155,7 @@ def _reader(place: Place, effort: str) -> InfiniRetri:
             "Ask the library instead."
         )
     from foveal.reading import InfiniRetri, ReadSettings
-    from foveal.reading.answering import settings_for
+    from foveal.reading.answering_settings import settings_for
 
     how: dict[str, Any] = {"attention": place.attention, "window": place.window, **EFFORTS[effort]}
     chosen = ReadSettings(answer=settings_for(chat), **how)
@@ -186,7 +186,7 @@ def _held(place: Place, ids: Sequence[str]) -> Mapping[str, Entry]:
     """Those of the documents that the library holds."""
     try:
         return place.library.entries(ids)
-    except LibraryError:  # there is none
+    except NoLibrary:
         return {}
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from foveal.agents import asked, shapes
 from foveal.agents.allowed import Allowed
 from foveal.agents.place import Call
-from foveal.errors import InputError, LibraryBusy, LibraryError, UnknownDocument
+from foveal.errors import InputError, LibraryBusy, NoLibrary, UnknownDocument
 from foveal.web.answers import where_of
 from foveal.web.library_shapes import Span, Way
 from foveal.web.models import Models, Rankers, RankersByName
@@ -51,7 +51,7 @@ class HomePlace:
 
     @property
     def library(self) -> Library:
-        """LibraryError: there is none yet."""
+        """NoLibrary: there is none yet."""
         return self._opened(create=False)
 
     @property
@@ -148,6 +148,7 @@ class HomePlace:
 
     def add(self, asked: asked.Add, call: Call) -> shapes.Added:
         """Add to the library, which is made where there is none. InputError: a source that was not allowed."""
+        from foveal.retrieval.sent_files import documents_at
         from foveal.web.uploads import file_given, forget, safe_name
 
         kept = None
@@ -159,9 +160,11 @@ class HomePlace:
         if not given:
             raise InputError("What was named holds no file that may be added.")
         library = self._opened(create=True)
-        report = library.add(given, on_progress=lambda now: _advance(call, now))
-        if kept and not (report.added or report.updated or report.unchanged):
-            forget(kept)
+        try:
+            report = library.add(given, on_progress=lambda now: _advance(call, now))
+        finally:
+            if kept and not documents_at(library.store, kept.address):
+                forget(kept)
         return _added(report, library)
 
     def remove(self, which: str) -> shapes.Removed:
@@ -179,7 +182,7 @@ class HomePlace:
         """What the library holds of that name."""
         try:
             return self.library.find(source)
-        except (UnknownDocument, LibraryError):  # there is no library, or it holds nothing of it
+        except (UnknownDocument, NoLibrary):
             return []
 
     def _opened(self, *, create: bool) -> Library:

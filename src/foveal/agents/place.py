@@ -76,7 +76,7 @@ class Place(Protocol):
 
     @property
     def library(self) -> Library:
-        """LibraryError: there is none yet."""
+        """NoLibrary: there is none yet."""
         ...
 
     @property

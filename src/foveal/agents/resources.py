@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from foveal.agents import asked, library_tools, paper_tools, shapes
 from foveal.agents.place import Call, Place
-from foveal.errors import InputError, LibraryError
+from foveal.errors import InputError, NoLibrary
 
 if TYPE_CHECKING:
     from mcp.types import Resource, ResourceTemplate
@@ -51,7 +51,7 @@ def listed(place: Place, cursor: str | None, call: Call) -> Listed:
         raise InputError(f"The cursor {cursor[:40]!r} is none that was given here. Leave it out to begin anew.")
     try:
         found = library_tools.documents(place, asked.Documents(p=int(cursor or 1), limit=LISTED), call)
-    except LibraryError:  # there is none yet: clients ask for a list before anybody asks for anything
+    except NoLibrary:  # there is none yet: clients ask for a list before anybody asks for anything
         return Listed([], None)
     shown = [
         Resource(

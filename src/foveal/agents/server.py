@@ -104,7 +104,7 @@ def make_server(desk: Desk) -> Server[Any]:
             return _failed(_wrong(tool, error))
         except FovealError as error:
             return _failed(desk.told(error))
-        except Exception as error:
+        except Exception as error:  # whatever it is, of this call alone
             logger.exception("the tool %s failed", tool.name)
             return _failed(UNFORESEEN.format(type(error).__name__))
         text = types.TextContent(type="text", text=made.model_dump_json())
@@ -146,7 +146,7 @@ async def _looked(desk: Desk, ctx: Context, work: Callable[[Place, Call], T]) ->
         raise MCPError(types.INVALID_PARAMS, desk.told(error)) from error
     except MCPError:
         raise
-    except Exception as error:
+    except Exception as error:  # likewise
         logger.exception("a resource could not be read")
         raise MCPError(types.INTERNAL_ERROR, UNFORESEEN.format(type(error).__name__)) from error
 

@@ -25,7 +25,7 @@ from foveal.agents import asked, shapes
 from foveal.agents.place import Call
 from foveal.agents.threads import Report, Threads
 from foveal.agents.tools import MODEL, Tool, offered
-from foveal.errors import FovealError, InputError, LibraryError, NotAllowed, UnknownDocument
+from foveal.errors import FovealError, InputError, NoLibrary, NotAllowed, UnknownDocument
 from foveal.web.admission import Gate, Refused
 from foveal.web.documents import entry_of, may_remove, taken_out
 from foveal.web.job import Job
@@ -84,9 +84,9 @@ class SitePlace:
 
     @property
     def library(self) -> Library:
-        """LibraryError: nothing was added yet."""
+        """NoLibrary: nothing was added yet."""
         if not self.site.has_library:
-            raise LibraryError("The library of this site is empty.")
+            raise NoLibrary("The library of this site is empty.")
         return self.site.library
 
     @property

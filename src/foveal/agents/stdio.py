@@ -77,9 +77,12 @@ class _Lines:
         loop, lines = asyncio.get_running_loop(), asyncio.Queue[str]()
 
         def read() -> None:
-            with suppress(RuntimeError, ValueError, OSError):  # the loop, or the stream, is closed
-                for line in self._stream:
-                    loop.call_soon_threadsafe(lines.put_nowait, whole(line))
+            with suppress(RuntimeError):  # the loop has ended: nobody waits any more
+                try:
+                    for line in self._stream:
+                        loop.call_soon_threadsafe(lines.put_nowait, whole(line))
+                except (OSError, ValueError) as error:  # its terminal is gone, it is closed
+                    logger.error("the input cannot be read any more, which ends this: %s", error)
                 loop.call_soon_threadsafe(lines.put_nowait, "")
 
         threading.Thread(target=read, name="standard input", daemon=True).start()

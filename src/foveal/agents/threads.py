@@ -111,9 +111,9 @@ class Threads:
             post(end)
 
         thread = threading.Thread(target=done, name="agent call", daemon=True)
-        with self._lock:
+        with self._lock:  # it takes itself out again
+            thread.start()
             self._running[thread] = call.cancel
-        thread.start()
 
 
 @dataclass

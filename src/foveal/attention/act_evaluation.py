@@ -40,6 +40,7 @@ from foveal.models.decoding import State, tokens
 from foveal.models.key_values import KeyValues, rewind
 from foveal.models.language import LanguageModel
 from foveal.models.lean import supports
+from foveal.training.examples import in_parts
 
 SCORINGS = ("whole", "compat", "greedy")
 AT_ONCE = 1024
@@ -203,7 +204,7 @@ def _together(model: LanguageModel, examples: Sequence[Labelled]) -> list[list[i
     made = []
     for (length, _), places in sorted(groups.items()):
         size = max(1, AT_ONCE // max(1, length))
-        made += [places[start : start + size] for start in range(0, len(places), size)]
+        made += in_parts(places, size)
     return made
 
 

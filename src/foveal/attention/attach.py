@@ -20,7 +20,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 from weakref import finalize, ref
@@ -48,6 +47,7 @@ from foveal.attention.masks import Mask, mask_function
 from foveal.attention.owned_layers import layer_of
 from foveal.attention.places import note_places
 from foveal.attention.recorder import Recorder, check_rows
+from foveal.attention.remarks import warn_once
 from foveal.attention.report import Report
 from foveal.attention.rotation import Rotation, Rotations, rotations_of, unturned
 from foveal.errors import InputError
@@ -321,16 +321,12 @@ def _attached_to(module: nn.Module, mask: Mask) -> Attached | None:
     under = [one for held in mask.under if (one := held()) is not None]
     found = next((one for one in reversed(under or _ACTIVE.get()) if id(module) in one.modules), None)
     if found is None and hasattr(module, "layer_idx"):  # else it is no decoder's, as a tower of pictures
-        _say_once()
+        warn_once(
+            log,
+            "A model is attached in one thread and runs in another, which attends densely: each thread has its own. "
+            "Start the other one by contextvars.copy_context().run to take the method along (docs/attention.md).",
+        )
     return found
-
-
-@cache
-def _say_once() -> None:
-    log.warning(
-        "A model is attached in one thread and runs in another, which attends densely: each thread has its own. Start "
-        "the other one by contextvars.copy_context().run to take the method along (docs/attention.md)."
-    )
 
 
 def _called(*given: Any, **options: Any) -> tuple[Tensor, None]:

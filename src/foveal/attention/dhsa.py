@@ -50,6 +50,7 @@ from foveal.attention.method import BlockMethod
 from foveal.attention.nearest_attention import Runs, nearest_attention
 from foveal.attention.own_boundaries import own_predictor
 from foveal.attention.profiles import architecture_of
+from foveal.attention.remarks import warn_once
 from foveal.errors import InputError
 
 if TYPE_CHECKING:
@@ -243,9 +244,9 @@ class DHSA(BlockMethod):
         keys, mask = key.shape[2], context.mask.read
         if self.sparse_decode and query.shape[2] == 1 and not mask.slides and self.budget_for(keys) < keys:
             if len(query) > 1 or mask.real is not None:
-                _say_once("it decodes one text at a time, and this is a batch, or padded")
+                _say("it decodes one text at a time, and this is a batch, or padded")
             elif not mask.by_position:
-                _say_once("its mask is the caller's own")
+                _say("its mask is the caller's own")
         return super().attend(query, key, value, context)
 
     def decode(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor | None:
@@ -275,12 +276,12 @@ class DHSA(BlockMethod):
         None: they cannot be made, or not be kept; it is said.
         """
         if context.memory is None:
-            _say_once("nothing is kept from one step to the next: use it inside of attach(…)")
+            _say("nothing is kept from one step to the next: use it inside of attach(…)")
             return None
         known: tuple[Held, ...] = context.memory.get(context.layer, ())
         found = known_by(known, key)
         if found is None and self.boundaries == "oracle":
-            _say_once("oracle boundaries need the prompt's queries, and it was read elsewhere")
+            _say("oracle boundaries need the prompt's queries, and it was read elsewhere")
         elif found is None:
             before = key[:, :, :-1]  # the newest key is the query's own
             (bounds,) = self._bounds(query, before, context)
@@ -291,9 +292,8 @@ class DHSA(BlockMethod):
         return found
 
 
-@cache
-def _say_once(why: str) -> None:
-    log.warning("DHSA decodes over all keys, not over its budget: %s (docs/dhsa.md).", why)
+def _say(why: str) -> None:
+    warn_once(log, "DHSA decodes over all keys, not over its budget: %s (docs/dhsa.md).", why)
 
 
 def predictor_for(config: Any) -> BoundaryPredictor:

@@ -30,7 +30,7 @@ from foveal.attention.attach import attach
 from foveal.attention.estimates import capped
 from foveal.attention.head_detection import prompt_parts
 from foveal.attention.memory_decoding import MethodDecoder
-from foveal.attention.profiles import architecture_of, kv_heads, whole_layers
+from foveal.attention.profiles import architecture_of, kv_heads, require_whole_layers
 from foveal.attention.retrieval_heads import HeadScores
 from foveal.attention.shared_prefix import require_side_by_side
 from foveal.errors import InputError
@@ -142,9 +142,7 @@ def train_gates(
     """
     settings = settings or GateSettings()
     config = model.model.config.get_text_config()
-    layers = whole_layers(config)
-    if not layers:
-        raise InputError(f"Every layer of {model.name} slides over the text: no head ever needs all of it.")
+    layers = require_whole_layers(model, "no head ever needs all of it")
     require_side_by_side(model.model, "A gate's training")  # a question, too, is read by what is kept of its text: keys
     caches, lessons = _lessons(model, settings, list(texts or manual()))
     ones = torch.ones(len(layers), kv_heads(config), dtype=torch.float32, device=model.model.device)

@@ -163,14 +163,7 @@ class HeadLayer(OwnedLayer):  # type: ignore[no-untyped-call]
 
     def observe(self, query: Tensor, context: Context, rows: int) -> None:
         """Keep the last `rows` queries of a pass, and settle with the last token of the prompt."""
-        self.asked()
-        if self.tokens is None:
-            self.tokens = self.length
-        if self.length > self.tokens:
-            raise InputError(
-                f"The prompt was to have {self.tokens} tokens, and {self.length} came before the first was generated. "
-                "Give make_cache the number of tokens of the whole prompt."
-            )
+        self.tokens = self.read_to("prompt", self.tokens)
         before = [] if self._observed is None else [self._observed]
         self._observed = torch.cat([*before, query[0]], 1)[:, -rows:].clone()
         if self.length == self.tokens:

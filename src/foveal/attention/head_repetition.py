@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from foveal.attention.memory_decoding import MethodDecoder
-from foveal.attention.profiles import architecture_of, whole_layers
+from foveal.attention.profiles import architecture_of, require_whole_layers
 from foveal.attention.retrieval_heads import HeadScores
 from foveal.attention.sinks import Heads
 from foveal.errors import InputError
@@ -98,9 +98,7 @@ def detect_repeats(model: LanguageModel, settings: RepeatSettings | None = None)
     """
     settings = settings or RepeatSettings()
     config = model.model.config.get_text_config()
-    layers = whole_layers(config)
-    if not layers:
-        raise InputError(f"Every layer of {model.name} slides over the text: none can see a copy far behind.")
+    layers = require_whole_layers(model, "none can see a copy far behind")
     count = settings.tokens * settings.copies
     if count > model.context_tokens:
         raise InputError(

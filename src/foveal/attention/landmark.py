@@ -247,7 +247,7 @@ def _ordinary(queries: int, keys: int, block: int, device: torch.device) -> Bloc
     return replace(causal, rule=rule)
 
 
-def kernel_attention(q: Tensor, k: Tensor, v: Tensor, *, block: int, scale: float | None = None) -> Tensor:
+def kernel_attention(q: Tensor, k: Tensor, v: Tensor, *, block: int) -> Tensor:
     """The output of `landmark_attention` by the block kernel, without a backward."""
-    blocks, bias = landmark_bias(q, k, block=block, scale=scale)
-    return block_attention(q, k, v, blocks, scale=scale, bias=bias)[0]
+    blocks, bias = landmark_bias(q, k, block=block)
+    return block_attention(q, k, v, blocks, bias=bias)[0]

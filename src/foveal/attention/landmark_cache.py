@@ -121,17 +121,7 @@ class LandmarkLayer:
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
         """The output (B, H, C, D) of the next chunk, which is then kept."""
-        local_k, local_v = (
-            (k, v)
-            if self.tail is None
-            else tuple(torch.cat([old, new], 2) for old, new in zip(self.tail, (k, v), strict=True))
-        )
-        start = self.block * (self.finished if self.settings.positions == "true" else min(self.kept, self.top_k + 1))
-        places = torch.arange(start, start + local_k.shape[2], device=q.device)
-        asking = places[-q.shape[2] :]
-        turned = self.rotations.turned(q, asking, self.number)
-        keys = self.rotations.turned(local_k, places, self.number)
-        out, local = landmark_attention(turned, keys, local_v, block=self.block, scale=scale)
+        turned, asking, (local_k, local_v), (out, local) = self._within(q, k, v, scale)
         if self.kept:
             chosen = self.choose(turned, scale)
             found, opened, gates = self._look(q, asking, chosen, scale)
@@ -142,6 +132,20 @@ class LandmarkLayer:
         self.queries = turned.detach()
         self._keep(local_k, local_v, q.shape[2])
         return out
+
+    def _within(
+        self, q: Tensor, k: Tensor, v: Tensor, scale: float
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """The queries as they are turned, their places, the unfinished block with the chunk, and attention to it."""
+        if self.tail is not None:
+            k, v = (torch.cat(pair, 2) for pair in zip(self.tail, (k, v), strict=True))
+        start = self.block * (self.finished if self.settings.positions == "true" else min(self.kept, self.top_k + 1))
+        places = torch.arange(start, start + k.shape[2], device=q.device)
+        asking = places[-q.shape[2] :]
+        turned = self.rotations.turned(q, asking, self.number)
+        keys = self.rotations.turned(k, places, self.number)
+        out = landmark_attention(turned, keys, v, block=self.block, scale=scale)
+        return turned, asking, (k, v), out
 
     @property
     def top_k(self) -> int:

@@ -24,8 +24,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from foveal.attention.attach import Context, attach
-from foveal.attention.decoders import trunk
+from foveal.attention.attach import Context
 from foveal.attention.kernel import merge
 from foveal.attention.landmark import is_landmark
 from foveal.attention.landmark_cache import ReadSettings
@@ -108,12 +107,7 @@ class MaskedLandmarks(LandmarkVariant):
         marks = is_landmark(length, block, device=ids.device)
         embedded = self.base.get_input_embeddings()(ids)
         embedded = torch.where(masked[..., None], self.mask.to(embedded.dtype), embedded)
-        whole = self.landmark.to(embedded.dtype).expand(len(ids), length, -1).clone()
-        whole[:, ~marks] = embedded
-        with attach(self.base, method):
-            states = trunk(self.base)(inputs_embeds=whole, use_cache=False).last_hidden_state
-        kept: Tensor = states[:, ~marks]
-        return kept
+        return self._between(embedded, marks, method)
 
     def _vectors(self) -> dict[str, Tensor]:
         return super()._vectors() | {MASK: self.mask}

@@ -190,8 +190,11 @@ class LandmarkModel(nn.Module):
         inner = lead - lead // block  # a finished block never stands open
         length = ids.shape[1] + (ids.shape[1] + inner) // (block - 1)
         marks = is_landmark(length, block, lead=lead, device=ids.device)
-        embedded = self.base.get_input_embeddings()(ids)
-        whole = self.landmark.to(embedded.dtype).expand(len(ids), length, -1).clone()
+        return self._between(self.base.get_input_embeddings()(ids), marks, method)
+
+    def _between(self, embedded: Tensor, marks: Tensor, method: Any) -> Tensor:
+        """The last layer's states of tokens (B, T, d) with landmarks between them, where `marks` says so."""
+        whole = self.landmark.to(embedded.dtype).expand(len(embedded), len(marks), -1).clone()
         whole[:, ~marks] = embedded
         with attach(self.base, method):
             states = trunk(self.base)(inputs_embeds=whole, use_cache=False).last_hidden_state

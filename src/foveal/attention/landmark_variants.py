@@ -30,7 +30,6 @@ from torch import Tensor, nn
 
 from foveal.attention.attach import Context, attach
 from foveal.attention.decoders import trunk
-from foveal.attention.landmark import landmark_attention
 from foveal.attention.landmark_cache import LandmarkCache, LandmarkLayer, Opened, ReadSettings
 from foveal.attention.landmark_files import kept_settings
 from foveal.attention.landmark_model import LandmarkModel, LandmarkSettings, _Whole
@@ -252,14 +251,7 @@ class MissLayer(LandmarkLayer):
         """The output (B, H, C, D) of the next chunk, which is then kept."""
         assert self.model is not None
         assert self.miss is not None
-        parts = (k, v) if self.tail is None else (torch.cat(pair, 2) for pair in zip(self.tail, (k, v), strict=True))
-        local_k, local_v = parts
-        start = self.block * (self.finished if self.settings.positions == "true" else min(self.kept, self.top_k + 1))
-        places = torch.arange(start, start + local_k.shape[2], device=q.device)
-        asking = places[-q.shape[2] :]
-        turned = self.rotations.turned(q, asking, self.number)
-        keys = self.rotations.turned(local_k, places, self.number)
-        out, local = landmark_attention(turned, keys, local_v, block=self.block, scale=scale)
+        turned, asking, (local_k, local_v), (out, local) = self._within(q, k, v, scale)
         missed = miss_scores(self.model, q, asking, self.miss, self.number) * scale
         share = torch.sigmoid(missed - local.to(missed.dtype))  # of the own group, the token's
         out = out * (1 - share).to(out.dtype)[..., None]

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -36,6 +35,7 @@ from foveal.attention.longheads_layers import ChunkedText, LongHeadsLayer, Shape
 from foveal.attention.memory_parts import Scores
 from foveal.attention.owned_layers import Turn, layer_of
 from foveal.attention.places import check_places
+from foveal.attention.remarks import warn_once
 from foveal.attention.rotation import rotations_of, trained_window
 from foveal.errors import InputError, UnknownName
 
@@ -102,7 +102,13 @@ class LongHeads:
                 f"attention_length ({length})."
             )
         if self.remap and length > window:
-            _say_once(length, window)
+            warn_once(
+                log,
+                "LongHeads was given attention_length %d for a model that was trained for %d tokens: heads will meet "
+                "distances that they do not know. Give it at most the model's window.",
+                length,
+                window,
+            )
         return Shape(chunk, length // chunk, begin)
 
     def reach(self, config: Any) -> int:
@@ -197,13 +203,3 @@ def _slid(query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor
     asked = rotation(query, places[-query.shape[2] :])  # the same distances, wherever in the text
     scale = context.scale * rotation.length**2
     return dense_attention(asked, rotation(key, places), value, mask, scale=scale, softcap=context.softcap)
-
-
-@cache
-def _say_once(length: int, window: int) -> None:
-    log.warning(
-        "LongHeads was given attention_length %d for a model that was trained for %d tokens: heads will meet distances "
-        "that they do not know. Give it at most the model's window.",
-        length,
-        window,
-    )

@@ -11,6 +11,7 @@ writes to one changes nobody's file.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import fields
@@ -123,9 +124,18 @@ def told_of_damage(folder: Path) -> Iterator[None]:
         ) from error
 
 
+def delete(folder: Path) -> None:
+    """Delete a folder, if it is there. OSError: it cannot be."""
+    with suppress(FileNotFoundError):  # there is none, or another process deletes it, too
+        shutil.rmtree(folder)
+
+
 def json_in(path: Path) -> Any:
-    """What a file of JSON holds; None: there is none, or it is damaged, as a cut of the power may leave it."""
-    with suppress(OSError, ValueError):
+    """What a file of JSON holds; None: there is none, or it is damaged, as a cut of the power may leave it.
+
+    OSError: it is there, and cannot be read just now.
+    """
+    with suppress(FileNotFoundError, NotADirectoryError, ValueError):
         return json.loads(path.read_text(encoding="utf-8"))
     return None
 

@@ -160,14 +160,7 @@ class MemoryLayer(OwnedLayer):  # type: ignore[no-untyped-call]
 
     def observe(self, query: Tensor, context: Context) -> None:
         """Take note of the queries of a pass, and settle with the last one of the context."""
-        self.asked()
-        if self.tokens is None:
-            self.tokens = self.length
-        if self.length > self.tokens:
-            raise InputError(
-                f"The context was to have {self.tokens} tokens, and {self.length} came before the first was generated. "
-                "Give make_cache the number of tokens of the whole context."
-            )
+        self.tokens = self.read_to("context", self.tokens)
         first = self.length - query.shape[2]
         real = context.mask.real
         ends = [self.tokens, *(int(one.nonzero().max()) + 1 for one in ([] if real is None else real) if one.any())]

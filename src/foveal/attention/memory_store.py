@@ -46,6 +46,7 @@ from foveal.attention.memory_layer_files import (
     Memory,
     check_layout,
     check_sizes,
+    delete,
     json_in,
     layout_of,
     open_chunks,
@@ -436,13 +437,14 @@ def _space_for(folder: Path) -> Iterator[None]:
 
 
 def forget(folder: Path) -> None:
-    """Remove a kept text, and what was begun of it. InputError: there is none. LibraryBusy: it is being kept now."""
+    """Remove a kept text, and what was begun of it. InputError: there is none. LibraryBusy: it is being kept now.
+    OSError: it cannot be removed; what is left of it is found by this call alone."""
     beside, aside = (folder.with_name(f"{folder.name}.{name}") for name in ("partial", "forgotten"))
     if not any(path.is_dir() for path in (folder, beside, aside)):
         raise InputError(f"No text is kept in {folder}.")
     with _locked(beside) if beside.is_dir() else nullcontext():
-        shutil.rmtree(aside, ignore_errors=True)
+        delete(aside)
         if folder.is_dir():
             folder.rename(aside)  # whole or absent, also where this is stopped
         for path in (aside, beside):
-            shutil.rmtree(path, ignore_errors=True)
+            delete(path)

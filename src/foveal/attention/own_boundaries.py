@@ -8,12 +8,13 @@ A predictor serves the models of its architecture, as a shipped one does; of sev
 from __future__ import annotations
 
 import logging
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from foveal.attention.boundaries import BoundaryPredictor
 from foveal.attention.profiles import architecture_of
+from foveal.attention.remarks import warn_once
 from foveal.errors import InputError
 from foveal.settings import Settings
 
@@ -39,10 +40,5 @@ def _loaded(place: str, made: int) -> BoundaryPredictor | None:  # noqa: ARG001 
     try:
         return BoundaryPredictor.load(Path(place))
     except InputError as error:  # other models need it not
-        _say_once(place, str(error))
+        warn_once(log, "The boundary predictor %s is left out: %s", place, str(error))
         return None
-
-
-@cache
-def _say_once(place: str, why: str) -> None:
-    log.warning("The boundary predictor %s is left out: %s", place, why)

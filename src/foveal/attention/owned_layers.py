@@ -115,6 +115,20 @@ class OwnedLayer(_Uncut):
             )
         self.turn.waiting = None
 
+    def read_to(self, what: str, tokens: int | None) -> int:
+        """The attention to new tokens of a `what` begins; how many it has in all (`tokens`; None: those that came).
+
+        InputError: more came, or as `asked`.
+        """
+        self.asked()
+        tokens = self.length if tokens is None else tokens
+        if self.length > tokens:
+            raise InputError(
+                f"The {what} was to have {tokens} tokens, and {self.length} came before the first was generated. "
+                f"Give make_cache the number of tokens of the whole {what}."
+            )
+        return tokens
+
     def check(self, context: Context) -> None:
         """InputError: a part of the heads was to be done."""
         if context.sparse_heads is not None:

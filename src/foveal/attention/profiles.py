@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foveal.attention.decoders import told
+from foveal.attention.remarks import warn_once
 from foveal.errors import InputError
 from foveal.evaluation.files import whole_file
 
@@ -70,6 +70,14 @@ def whole_layers(config: Any) -> list[int]:
     kinds = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
     images = getattr(config, "cross_attention_layers", None) or ()  # which Mllama's kinds leave out
     return [layer for layer, kind in enumerate(kinds) if kind == "full_attention" and layer not in images]
+
+
+def require_whole_layers(model: LanguageModel, lost: str) -> list[int]:
+    """As `whole_layers`. InputError: there are none; `lost` is what that means."""
+    layers = whole_layers(model.model.config)
+    if not layers:
+        raise InputError(f"Every layer of {model.name} slides over the text: {lost}.")
+    return layers
 
 
 def kv_heads(config: Any) -> int:
@@ -142,13 +150,8 @@ def _own(home: Path | None) -> list[Profile]:
         try:
             found.append((-path.stat().st_mtime, str(path), read(path.read_text(encoding="utf-8"), str(path))))
         except (OSError, UnicodeDecodeError, InputError) as error:
-            _say_once(str(path), str(error))
+            warn_once(log, "The profile %s is left out: %s", str(path), str(error))
     return [profile for *_, profile in sorted(found, key=lambda one: one[:2])]
-
-
-@cache
-def _say_once(path: str, why: str) -> None:
-    log.warning("The profile %s is left out: %s", path, why)
 
 
 def _shipped() -> list[Profile]:

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from foveal.attention.probes import PROBES
-from foveal.attention.profiles import architecture_of, whole_layers
+from foveal.attention.profiles import architecture_of, require_whole_layers
 from foveal.attention.recorder import Recorder
 from foveal.attention.retrieval_heads import HeadScores
 from foveal.attention.shared_prefix import SharedPrefix
@@ -81,9 +81,7 @@ def detect_query_heads(
     if metric not in METRICS:
         raise InputError(f"Query heads are scored by {' or '.join(METRICS)}, not by {metric!r}.")
     config = model.model.config.get_text_config()
-    layers = whole_layers(config)
-    if not layers:
-        raise InputError(f"Every layer of {model.name} slides over the text: none can see the passages.")
+    layers = require_whole_layers(model, "none can see the passages")
     chosen = list(examples if examples is not None else probe_examples())
     if not chosen:
         raise InputError("Query heads were to be found without an example; give at least one.")

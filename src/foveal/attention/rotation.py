@@ -256,7 +256,7 @@ def _tried(name: str, module: Any, kind: str, own: Any, reach: int) -> Rotation:
         sample = torch.linspace(-1, 1, SAMPLE * cos.shape[-1], dtype=torch.float32, device=cos.device)
         sample = sample.view(1, 1, SAMPLE, -1)
         theirs = own(sample, sample, cos, sin)[0]
-    except Exception as error:
+    except Exception as error:  # a model's own code may refuse in any way
         raise InputError(
             f"The rotary positions of {name} are of a kind that is not known here ({type(error).__name__}: {error}). "
             "Choose a model such as Llama, Qwen or Gemma."

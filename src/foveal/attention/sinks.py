@@ -319,15 +319,15 @@ def _without(heads: Heads, rows: slice, seen: Looked, sinks: Tensor) -> tuple[Te
     return torch.cat(rest, 2), torch.cat(others, 2)
 
 
-def calibrated_rows(weights: Tensor, rule: SinkRule, beta: float, *, first: int = 0) -> Tensor:
+def calibrated_rows(weights: Tensor, rule: SinkRule, beta: float) -> Tensor:
     """Rows (…, R, K) of attention that were recorded, calibrated by what these rows alone look at.
 
-    Columns that no row sees (weight 0) do not count as tokens; `first` is the place that is spared.
+    Columns that no row sees (weight 0) do not count as tokens; the first place is spared.
     """
     means = weights.mean(-2, keepdim=True)
     tokens = (means > 0).sum(-1)
     sinks = means > rule.tau(tokens.flatten()).view(*tokens.shape, 1)
-    sinks[..., first] = False
+    sinks[..., 0] = False
     share, rest = (weights * sinks).sum(-1, keepdim=True), (weights * ~sinks).sum(-1, keepdim=True)
     told = torch.where(sinks, beta * weights, weights * (1 - beta * share) / rest.clamp(min=NOTHING))
     return torch.where((share > 0) & (rest > NOTHING), told, weights)

@@ -16,7 +16,6 @@ Bars      recall@10 of 0.98 at 5 times the speed of our flat search, 0.95 by pro
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +29,7 @@ from foveal.bench.runner import SIZE
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.beir import Collection, load_beir
 from foveal.evaluation.metrics import evaluate
-from foveal.evaluation.speed import paired, percentiles
+from foveal.evaluation.speed import paired, percentiles, seconds_of
 from foveal.evaluation.tables import Row
 from foveal.registry import require
 from foveal.retrieval import flat
@@ -262,7 +261,7 @@ def faiss_hnsw(data: Data, _folder: Path) -> Index:
     faiss = require("faiss", extra="bench")
     index = faiss.IndexHNSWFlat(data.vectors.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
     index.hnsw.efConstruction = 200
-    build_s = timed(lambda: index.add(data.vectors))
+    build_s = seconds_of(lambda: index.add(data.vectors))
 
     def search(query: Floats, k: int, effort: int) -> Ids:
         index.hnsw.efSearch = max(effort, k)
@@ -285,7 +284,7 @@ def faiss_ivf_pq(data: Data, _folder: Path) -> Index:
         refined.train(sample)
         refined.add(data.vectors)
 
-    build_s = timed(build)
+    build_s = seconds_of(build)
     index.nprobe = 64
 
     def search(query: Floats, k: int, effort: int) -> Ids:
@@ -301,7 +300,7 @@ def usearch_hnsw(data: Data, _folder: Path) -> Index:
     """usearch, a graph over float vectors."""
     module = require("usearch.index", extra="bench")
     index = module.Index(ndim=data.vectors.shape[1], metric="ip", dtype="f32", connectivity=32, expansion_add=200)
-    build_s = timed(lambda: index.add(np.arange(len(data.vectors)), data.vectors))
+    build_s = seconds_of(lambda: index.add(np.arange(len(data.vectors)), data.vectors))
 
     def search(query: Floats, k: int, effort: int) -> Ids:
         index.expansion_search = max(effort, k)
@@ -315,7 +314,7 @@ def hnswlib_hnsw(data: Data, folder: Path) -> Index:
     module = require("hnswlib", extra="bench")
     index = module.Index(space="ip", dim=data.vectors.shape[1])
     index.init_index(max_elements=len(data.vectors), M=32, ef_construction=200, random_seed=0)
-    build_s = timed(lambda: index.add_items(data.vectors))
+    build_s = seconds_of(lambda: index.add_items(data.vectors))
     index.save_index(str(folder / "hnswlib.bin"))
     size = (folder / "hnswlib.bin").stat().st_size
 
@@ -354,7 +353,7 @@ def lance(
     column = pa.FixedSizeListArray.from_arrays(pa.array(data.vectors.reshape(-1)), dimension)
     rows = pa.table({"id": pa.array(np.arange(count)), "vector": column})
     table = lancedb.connect(folder / name.replace(" ", "-")).create_table("vectors", rows)
-    build_s = timed(lambda: table.create_index("vector", config=config)) if config else 0.0
+    build_s = seconds_of(lambda: table.create_index("vector", config=config)) if config else 0.0
     size = sum(index.size_bytes or 0 for index in table.list_indices())
 
     def search(query: Floats, k: int, effort: int) -> Ids:
@@ -435,9 +434,3 @@ def _faiss_bytes(index: Any) -> float:
 def _first(rows: Any) -> Ids:
     ids: Ids = np.asarray(rows[0], dtype=np.int64)
     return ids
-
-
-def timed(build: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    build()
-    return time.perf_counter() - start

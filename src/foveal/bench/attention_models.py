@@ -6,6 +6,9 @@ reader.read(ids, method) -> Prompted               # logits, keys and values, wh
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -62,11 +65,7 @@ class PromptReader:
     @cached_property
     def essays(self) -> list[str]:
         """The essays, the longest first."""
-        folder = self.settings.data / "essays"
-        texts = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.txt"))]
-        if not texts:
-            raise InputError(f"{folder} holds no essays (*.txt). Name the data folder by --data or FOVEAL_DATA.")
-        return sorted(texts, key=len, reverse=True)
+        return sorted(self.settings.essays(), key=len, reverse=True)
 
     def tokens(self, length: int) -> list[int]:
         """The first tokens of the essays, the longest first."""
@@ -185,3 +184,28 @@ def block_mass(query: Tensor, key: Tensor, scale: float, *, rows: int, columns: 
         by_key = weights.view(length, length // columns, columns).sum(-1)
         mass.append(by_key.view(length // rows, rows, -1).mean(1))
     return torch.stack(mass)
+
+
+_RESIDENT = """
+import json, sys
+from pathlib import Path
+
+def resident(field):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+"""
+
+
+def peak_of(script: str, given: object) -> tuple[int, int]:
+    """The most bytes that a process of its own held, and those with the model loaded: Linux alone tells them.
+
+    `script` reads `given` from its standard input, and prints [resident("VmHWM:"), what was resident before] as JSON.
+    InputError: it ends otherwise than with 0.
+    """
+    told = subprocess.run(
+        [sys.executable, "-c", _RESIDENT + script], input=json.dumps(given), capture_output=True, text=True, check=False
+    )
+    if told.returncode:
+        raise InputError(f"A process of the bench ended with {told.returncode}: {told.stderr.strip()[-500:]}")
+    peak, loaded = json.loads(told.stdout.splitlines()[-1])
+    return int(peak), int(loaded)

@@ -31,7 +31,7 @@ from foveal.evaluation.needles import FAMILY_NAMES, GIVEN_NAMES, Needle
 from foveal.evaluation.rouge import rouge_n
 from foveal.evaluation.ruler import Sample, make
 from foveal.evaluation.scripts import words
-from foveal.evaluation.tables import Row
+from foveal.evaluation.tables import Row, mean
 from foveal.models.key_values import cache_of
 
 DEPTHS = tuple(range(5, 100, 10))
@@ -101,10 +101,10 @@ def grid(reader: PromptReader, lengths: Sequence[int]) -> Iterator[Row]:
         kept = [float(mine[sample] == 1) for sample, right in dense.items() if right == 1]
         taken = fmean(cell.density for cell in cells if cell.system == "flexprefill@0.95")
         note = f"{len(kept)} pairs that dense attention finds, of {len(at)}; density {taken:.3f}"
-        yield Row.of(f"two needles, {length // 1024}k, flexprefill@0.95", "share of dense's", _mean(kept), note=note)
+        yield Row.of(f"two needles, {length // 1024}k, flexprefill@0.95", "share of dense's", mean(kept), note=note)
         sparse += kept if length > DENSE_TO else []
     note = f"{len(sparse)} pairs in texts that it does not read densely"
-    yield Row.of("two needles, flexprefill@0.95", "share of dense's", _mean(sparse), at_least=KEPT, note=note)
+    yield Row.of("two needles, flexprefill@0.95", "share of dense's", mean(sparse), at_least=KEPT, note=note)
 
 
 def _one_needle(reader: PromptReader, lengths: Sequence[int]) -> Iterator[Row]:
@@ -122,7 +122,7 @@ def _one_needle(reader: PromptReader, lengths: Sequence[int]) -> Iterator[Row]:
             places += [(length, at[sample], right[sample]) for sample in found if sample in right]
         mine = [right for where, _, right in kept["flexprefill@0.95"] if where == length]
         note = f"{len(mine)} needles that dense attention finds, of {len(at)}; density {taken:.3f}"
-        yield Row.of(f"needles, {length // 1024}k, flexprefill@0.95", "share of dense's", _mean(mine), note=note)
+        yield Row.of(f"needles, {length // 1024}k, flexprefill@0.95", "share of dense's", mean(mine), note=note)
     yield from _kept_rows(kept)
 
 
@@ -130,22 +130,18 @@ def _kept_rows(kept: Mapping[str, Sequence[tuple[int, int, float]]]) -> Iterator
     sparse = [(depth, right) for length, depth, right in kept["flexprefill@0.95"] if length > DENSE_TO]
     note = f"{len(sparse)} needles in texts that it does not read densely"
     yield Row.of(
-        "needles, flexprefill@0.95", "share of dense's", _mean([one for _, one in sparse]), at_least=KEPT, note=note
+        "needles, flexprefill@0.95", "share of dense's", mean([one for _, one in sparse]), at_least=KEPT, note=note
     )
     low, high = MIDDLE
     middle = [right for _, depth, right in kept["streaming"] if low <= depth <= high]
     note = f"{len(middle)} needles at {low} to {high} % of the text, at FlexPrefill's density"
-    yield Row.of("needles, sinks and a window", "share of dense's", _mean(middle), at_most=0.7, note=note)
+    yield Row.of("needles, sinks and a window", "share of dense's", mean(middle), at_most=0.7, note=note)
 
 
 def _right(cells: Sequence[Cell], at: Mapping[Sample, int], name: str) -> dict[Sample, float]:
     """Sample -> whether a method answered it, of the methods whose name begins so."""
     by_key = {key(sample): sample for sample in at}
     return {by_key[cell.sample]: cell.correct for cell in cells if cell.system.startswith(name)}
-
-
-def _mean(values: Sequence[float]) -> float:
-    return fmean(values) if values else float("nan")
 
 
 def sentence(reader: PromptReader, lengths: Sequence[int]) -> Iterator[Row]:
@@ -167,7 +163,7 @@ def sentence(reader: PromptReader, lengths: Sequence[int]) -> Iterator[Row]:
     found = [sample for sample, recall in told["dense"].items() if recall >= FOUND]
     where = ", ".join(f"{length // 1024}k" for length in lengths)
     for name, recalls in told.items():
-        note = f"{where}: ROUGE-1 recall {_mean(list(recalls.values())):.3f}"
+        note = f"{where}: ROUGE-1 recall {mean(list(recalls.values())):.3f}"
         if name == "dense":
             yield Row.of("sentence, dense", "told", len(found) / len(recalls), note=note)
             continue
@@ -175,7 +171,7 @@ def sentence(reader: PromptReader, lengths: Sequence[int]) -> Iterator[Row]:
         bars: Mapping[str, float] = {"at_least": KEPT} if name == "dhsa@1024" else {}
         if name == "streaming@1024":
             bars = {"at_most": 0.8}
-        yield Row.of(f"sentence, {name}", "share of dense's", _mean(mine), note=note, **bars)
+        yield Row.of(f"sentence, {name}", "share of dense's", mean(mine), note=note, **bars)
 
 
 def recall_of(answer: str) -> float:
@@ -246,5 +242,5 @@ def sparse_decoding(reader: PromptReader, length: int) -> Iterator[Row]:
     name = f"DHSA, decoding over 1,024 keys of {length // 1024}k"
     yield Row.of(name, "share of answers that stay the same", fmean(same), at_least=0.9, note=note)
     note = f"{len(touched)} steps of a layer took fewer keys than all"
-    yield Row.of(name, "keys and values read / all", _mean(touched), at_most=1.05 * 1024 / length, note=note)
-    yield Row.of(name, "read / all, the chunks' vectors, too", _mean(in_all))
+    yield Row.of(name, "keys and values read / all", mean(touched), at_most=1.05 * 1024 / length, note=note)
+    yield Row.of(name, "read / all, the chunks' vectors, too", mean(in_all))

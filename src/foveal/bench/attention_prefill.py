@@ -7,10 +7,7 @@ choosing of blocks. Peak memory is that of a process of its own that loads the m
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from statistics import median
 
@@ -18,10 +15,9 @@ import torch
 
 from foveal.attention import DHSA, BlockMethod, FlexPrefill, Report, VerticalSlash, attach
 from foveal.bench.attention_kernel import dense, tensors
-from foveal.bench.attention_models import QWEN, PromptReader, shipped
+from foveal.bench.attention_models import QWEN, PromptReader, peak_of, shipped
 from foveal.bench.settings import BenchSettings
-from foveal.errors import InputError
-from foveal.evaluation.speed import paired
+from foveal.evaluation.speed import paired, seconds_of
 from foveal.evaluation.tables import Row
 
 FASTER = {16_384: 1.4, 32_768: 1.9}
@@ -82,13 +78,13 @@ def at_length(reader: PromptReader, length: int) -> Iterator[Row]:
             model(input_ids=ids, logits_to_keep=1, use_cache=False)
 
     forward_short(model)
-    plain, where = [seconds(forward)], f"{length // 1024}k"
+    plain, where = [seconds_of(forward)], f"{length // 1024}k"
     found = {}
     for name, method in METHODS.items():
         report = Report(rows=16)
         with attach(model, shipped(method, model.config), report=report):
-            took = seconds(forward)
-        plain.append(seconds(forward))
+            took = seconds_of(forward)
+        plain.append(seconds_of(forward))
         found[name] = took, (plain[-2] + plain[-1]) / 2, report  # the machine wanders
     base = median(plain)
     note = f"{base:.1f} s, {min(plain):.1f} to {max(plain):.1f}, before, between and after the methods"
@@ -112,7 +108,7 @@ def at_length(reader: PromptReader, length: int) -> Iterator[Row]:
         )
     for name, lean_method in (("dense", None), ("FlexPrefill, gamma 0.95", FlexPrefill(gamma=0.95))):
         took = reader.read(reader.tokens(length), lean_method).seconds
-        plain.append(seconds(forward))
+        plain.append(seconds_of(forward))
         around = (plain[-2] + plain[-1]) / 2
         note = f"{around:.1f} s against {took:.1f}"
         yield Row.of(f"lean layers, {name}, {where}", "times as fast as dense", around / took, note=note)
@@ -144,25 +140,16 @@ def forward_short(model: torch.nn.Module) -> None:
         model(input_ids=torch.tensor([[1, 2, 3]]), logits_to_keep=1, use_cache=False)
 
 
-def seconds(run: Callable[[], object]) -> float:
-    """Of one call."""
-    begun = time.perf_counter()
-    run()
-    return time.perf_counter() - begun
-
-
 def _attention_seconds(length: int) -> float:
     """PyTorch's causal attention of one layer."""
     run = dense(*tensors(length, torch.bfloat16))
     with torch.inference_mode():
-        return min(seconds(run) for _ in range(2))
+        return min(seconds_of(run) for _ in range(2))
 
 
 # -- memory ----------------------------------------------------------------------------------------------------------
 
 _PEAK = """
-import json, sys
-from pathlib import Path
 import torch
 from foveal.attention import DHSA, FlexPrefill, Report, attach
 from foveal.bench.attention_models import shipped
@@ -175,10 +162,6 @@ made = {"dense": None, "dhsa": DHSA(density=0.125), "flexprefill": FlexPrefill(g
 def forward(ids):
     with torch.inference_mode():
         model(input_ids=torch.tensor([ids]), logits_to_keep=1, use_cache=False)
-
-def resident(field):
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
 
 forward([1, 2, 3])
 loaded = resident("VmRSS:")
@@ -212,14 +195,4 @@ def memory(length: int, settings: BenchSettings) -> Iterator[Row]:
 
 
 def _peak(method: str, ids: list[int]) -> tuple[int, int]:
-    told = subprocess.run(
-        [sys.executable, "-c", _PEAK],
-        input=json.dumps([QWEN, method, ids]),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if told.returncode:
-        raise InputError(f"A process of the bench ended with {told.returncode}: {told.stderr.strip()[-500:]}")
-    peak, loaded = json.loads(told.stdout.splitlines()[-1])
-    return int(peak), int(loaded)
+    return peak_of(_PEAK, [QWEN, method, ids])

@@ -51,6 +51,7 @@ from foveal.training.corpusbrain_pairs import (
     hold_out,
     mention_links,
     units,
+    without,
 )
 from foveal.training.runs import RunSettings
 
@@ -227,14 +228,6 @@ def hold_out_mentions(
             held.append(TitlePair(" ".join(around), (titles[link.target],), "mention"))
         kept.append(without(text, {text.paragraphs[link.paragraph] for link in chosen}))
     return kept, held
-
-
-def without(text: TitledText, gone: set[str]) -> TitledText:
-    """The text without these units; links of the others move along."""
-    stay = [place for place, one in enumerate(text.paragraphs) if one not in gone]
-    moved = {place: number for number, place in enumerate(stay)}
-    links = tuple(link._replace(paragraph=moved[link.paragraph]) for link in text.links if link.paragraph in moved)
-    return replace(text, paragraphs=tuple(text.paragraphs[place] for place in stay), links=links)
 
 
 # -- SciFact ---------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import importlib.util
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import cycle
 from pathlib import Path
@@ -32,7 +32,7 @@ from foveal.bench.settings import BenchSettings
 from foveal.evaluation.beir import Collection, Record
 from foveal.evaluation.files import json_lines
 from foveal.evaluation.metrics import evaluate
-from foveal.evaluation.speed import paired, percentiles
+from foveal.evaluation.speed import paired, percentiles, seconds_of
 from foveal.evaluation.tables import Row, largest
 from foveal.models.language import DEFAULT, load_language_model
 from foveal.models.title_models import IGNORED, CausalTitles, Seq2SeqTitles, TitleModel
@@ -184,8 +184,8 @@ def speed_rows(
     beams = BeamSettings(beams=len(titles), queries_at_once=4)
     search_titles(model, trie, queries[:1], 10, BeamSettings())  # the first call warms up
     few = list(queries[:4])
-    rate = len(few) * len(titles) / _seconds(partial(search_titles, model, trie, few, len(titles), beams))
-    plain = _seconds(lambda: [one_by_one(model, queries[1], [one]) for one in sequences[:alone]])
+    rate = len(few) * len(titles) / seconds_of(partial(search_titles, model, trie, few, len(titles), beams))
+    plain = seconds_of(lambda: [one_by_one(model, queries[1], [one]) for one in sequences[:alone]])
     naive = len(sequences[:alone]) / plain
     tokens = float(np.mean([len(one) for one in sequences]))
     note = f"{len(titles)} titles of {tokens:.1f} tokens; one by one {naive:.1f} a second, {rate / naive:.0f}×"
@@ -197,7 +197,7 @@ def speed_rows(
         lambda: search_titles(model, trie, [next(ours)], 10, BeamSettings(beams=10)),
         runs=len(few),
     )
-    together = len(few) / _seconds(partial(search_titles, model, trie, few, 10, BeamSettings(beams=10)))
+    together = len(few) / seconds_of(partial(search_titles, model, trie, few, 10, BeamSettings(beams=10)))
     note = f"one query at a time, `generate` over nested dicts: {ratio}; ours {len(few)} at once: {together:.2f}"
     yield Row.of(f"{name}: 10 beams over generate", "queries a second, ratio", ratio.median, note=note)
 
@@ -243,12 +243,6 @@ def _where(model: TitleModel, given: dict[str, torch.Tensor]) -> dict[str, torch
     return {name: part.to(model.device) for name, part in given.items()}
 
 
-def _seconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
-
-
 # -- the tree --------------------------------------------------------------------------------------------------------
 
 
@@ -270,7 +264,7 @@ def tree_rows(count: int, seed: int) -> Iterator[Row]:
     yield Row.of("tree", "one step, median µs", 1e3 * ours.p50_ms, at_most=20, note=note)
     with tempfile.TemporaryDirectory() as place:
         trie.save(Path(place))
-        loaded = _seconds(lambda: TitleTrie.load(Path(place)).allowed([]))
+        loaded = seconds_of(lambda: TitleTrie.load(Path(place)).allowed([]))
     yield Row.of("tree", "seconds to load", loaded, at_most=1, note="mapped, with a first step")
     yield from marisa_rows(sequences, prefixes, trie)
 
@@ -312,7 +306,7 @@ def marisa_rows(
     with tempfile.TemporaryDirectory() as place:
         path = str(Path(place) / "titles.marisa")
         peer.save(path)
-        loaded = _seconds(lambda: next(marisa.Trie().mmap(path).iterkeys("")))
+        loaded = seconds_of(lambda: next(marisa.Trie().mmap(path).iterkeys("")))
     yield Row.of("marisa-trie", "seconds to load", loaded, note="mapped, with a first step")
 
 

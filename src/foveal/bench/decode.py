@@ -10,9 +10,8 @@ packing the weights, once a process, is part of the warm-up and is told apart.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from statistics import median
 from typing import Any
 
 from foveal.evaluation.speed import Ratio
@@ -77,8 +76,8 @@ def decode_rates(
     theirs, ours = pairs[0][0].ids, pairs[0][1].ids
     parted = next((place for place in range(tokens) if theirs[place] != ours[place]), tokens)
     return DecodeRates(
-        first_token=_ratio((a.first_s, b.first_s) for a, b in pairs),
-        per_token=_ratio((a.each_s, b.each_s) for a, b in pairs),
+        first_token=Ratio.of((a.first_s, b.first_s) for a, b in pairs),
+        per_token=Ratio.of((a.each_s, b.each_s) for a, b in pairs),
         same=parted / tokens,
         warm_up_s=warm_up_s,
     )
@@ -109,10 +108,3 @@ def _generated(model: Any, prompt_ids: Sequence[int], count: int) -> _Timed:
 def _timed(arrivals: _Arrivals, start: float) -> _Timed:
     at = arrivals.at
     return _Timed(arrivals.ids, at[0] - start, (at[-1] - at[0]) / (len(at) - 1))
-
-
-def _ratio(pairs: Iterable[tuple[float, float]]) -> Ratio:
-    both = list(pairs)
-    ratios = [theirs / ours for theirs, ours in both]
-    theirs_ms, ours_ms = (1e3 * median(times) for times in zip(*both, strict=True))
-    return Ratio(median(ratios), min(ratios), max(ratios), theirs_ms, ours_ms)

@@ -110,6 +110,6 @@ def learning_sides(news: News) -> tuple[EventExamples, EventExamples]:
     return before.split(late_moment(before, 0.15))
 
 
-def largest_difference(one: Floats, other: Floats) -> float:
+def far_apart(one: Floats, other: Floats) -> float:
     """Between two arrays."""
     return float(np.abs(one - other).max()) if len(one) else 0.0

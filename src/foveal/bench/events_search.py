@@ -20,7 +20,7 @@ from functools import cached_property
 
 import numpy as np
 
-from foveal.bench.events_arms import ABLATIONS, MAIN, SHORTER, Arm, largest_difference, learning_sides, trained
+from foveal.bench.events_arms import ABLATIONS, MAIN, SHORTER, Arm, far_apart, learning_sides, trained
 from foveal.bench.events_data import News, judged_without, swapped, without
 from foveal.bench.events_search_concatenation import (
     CONCATENATING,
@@ -180,7 +180,7 @@ def control_rows(news: News, data: EventExamples, arm: Arm, runs: Mapping[str, R
     gap = mrr["event model, without events"] - mrr["event model, another question's events"]
     yield Row.of("no events over another question's events", "mrr@10", gap, at_least=1e-6)
     texts = list(data.examples.queries.values())
-    nothing = largest_difference(arm.model.encode_query(texts, [()] * len(texts)), arm.model.encoder.encode(texts))
+    nothing = far_apart(arm.model.encode_query(texts, [()] * len(texts)), arm.model.encoder.encode(texts))
     yield Row.of("no events: largest difference from the plain encoder", "of a number", nothing, at_most=0.0)
     lost = mrr["MiniLM"] - mrr["event model, without events"]
     note = "the encoder alone, before and after training; what it gained counts as no loss"

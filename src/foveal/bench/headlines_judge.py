@@ -23,7 +23,7 @@ from foveal.bench.settings import BenchSettings
 from foveal.evaluation.classification import Confusion, calibration_error, fnc_score
 from foveal.evaluation.files import whole_file
 from foveal.evaluation.headlines import TECLASS, HeadlineSet, load_teclass
-from foveal.evaluation.tables import Row
+from foveal.evaluation.tables import Row, mean
 from foveal.papers.headline_features import FIVE, PLAIN
 from foveal.papers.headline_pairs import changed_number
 from foveal.papers.headlines import HeadlineJudge, JudgeSettings
@@ -186,7 +186,7 @@ def changed_rows(parts: Parts, settings: BenchSettings, slack: float) -> Iterato
         arm = arms(settings)[name]
         given = answered(arm, parts._replace(test=replace(parts.test, pairs=both)), settings).given if both else ()
         before = [at for at in range(len(told)) if given[at] == "HREL"]
-        flipped = float(np.mean([given[len(told) + at] != "HREL" for at in before])) if before else float("nan")
+        flipped = mean([given[len(told) + at] != "HREL" for at in before])
         bars = {"at_least": FLIPPED - slack} if "taught by" in note else {}
         yield Row.of(f"a changed number, {note}", "share no longer HREL", flipped, note=f"of {len(before)}", **bars)
 

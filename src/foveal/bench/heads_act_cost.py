@@ -11,8 +11,6 @@ rows        what the reader keeps, with sinks taken from the rows that it scores
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -28,14 +26,13 @@ from foveal.attention.act_search import SearchSettings, one_by_one, outcomes
 from foveal.attention.head_detection import placed, prompt_parts
 from foveal.attention.prefill import prefill
 from foveal.attention.retrieval_heads import Head, by_layer
-from foveal.bench.attention_models import QWEN, PromptReader
+from foveal.bench.attention_models import QWEN, PromptReader, peak_of
 from foveal.bench.heads_act_data import search_parts
 from foveal.bench.heads_act_gain import strongest
 from foveal.bench.heads_data import ASK, answered, essays, keys
 from foveal.bench.read_needles import KINDS, planted_at, ranges_of
 from foveal.bench.readers import Bench
 from foveal.bench.settings import BenchSettings
-from foveal.errors import InputError
 from foveal.evaluation.haystack import haystack, plant_all
 from foveal.evaluation.speed import paired
 from foveal.evaluation.tables import Row
@@ -114,8 +111,6 @@ def prefill_rows(settings: BenchSettings, model: LanguageModel, heads: Sequence[
 
 
 _PEAK = """
-import json, sys
-from pathlib import Path
 import torch
 from foveal.attention.act import ACT
 from foveal.attention.prefill import prefill
@@ -129,10 +124,6 @@ model = load_language_model(name).model
 def read(ids):
     layers = [KeyValues() for _ in range(model.config.num_hidden_layers)]
     prefill(model, torch.tensor([ids]), layers, method=ACT(by_layer(map(tuple, heads))) if heads else None)
-
-def resident(field):
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
 
 read([1, 2, 3])
 loaded = resident("VmRSS:")
@@ -166,17 +157,7 @@ def memory_rows(settings: BenchSettings, heads: Sequence[Head]) -> Iterator[Row]
 
 
 def _peak(heads: Sequence[Head], ids: Sequence[int]) -> tuple[int, int]:
-    told = subprocess.run(
-        [sys.executable, "-c", _PEAK],
-        input=json.dumps([QWEN, [*heads], [*ids]]),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if told.returncode:
-        raise InputError(f"A process of the bench ended with {told.returncode}: {told.stderr.strip()[-500:]}")
-    peak, loaded = json.loads(told.stdout.splitlines()[-1])
-    return int(peak), int(loaded)
+    return peak_of(_PEAK, [QWEN, [*heads], [*ids]])
 
 
 def needle_rows(settings: BenchSettings, model: LanguageModel, made: Calibration) -> Iterator[Row]:

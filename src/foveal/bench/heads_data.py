@@ -24,7 +24,6 @@ from foveal.attention.head_detection import placed, prompt_parts
 from foveal.attention.prefill import prefill
 from foveal.bench.code import code_digest
 from foveal.bench.settings import BenchSettings
-from foveal.errors import InputError
 from foveal.evaluation.files import whole_file
 from foveal.evaluation.haystack import haystack, plant_all
 from foveal.evaluation.needles import FAMILY_NAMES, GIVEN_NAMES, Needle
@@ -60,11 +59,7 @@ def keys(count: int, seed: int) -> list[Key]:
 
 def essays(settings: BenchSettings) -> list[str]:
     """The essays, the longest first."""
-    folder = settings.data / "essays"
-    texts = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.txt"))]
-    if not texts:
-        raise InputError(f"{folder} holds no essays (*.txt). Name the data folder by --data or FOVEAL_DATA.")
-    return sorted(texts, key=len, reverse=True)
+    return sorted(settings.essays(), key=len, reverse=True)
 
 
 class Observed:

@@ -31,6 +31,7 @@ from foveal.attention.landmark_training import own_tokenizer
 from foveal.bench.heads_landmark_arms import BOOKS, QUICK, Novels, Scale
 from foveal.bench.heads_landmark_cost import cost
 from foveal.bench.heads_landmark_exact import exact
+from foveal.bench.heads_landmark_questions import RecordScale
 from foveal.bench.heads_landmark_records import records
 from foveal.bench.heads_landmark_variants import variants
 from foveal.bench.read import text_of, texts_of
@@ -50,7 +51,7 @@ def landmark(settings: BenchSettings) -> Iterator[Row]:
     yield from novels(arms)
     yield from variants(arms, perplexity)
     yield from cost(settings, arms.landmark)
-    yield from records(settings, Scale())
+    yield from records(settings, RecordScale())
 
 
 # -- novels ------------------------------------------------------------------------------------------------------------

@@ -3,7 +3,8 @@
 novels       landmark attention, full attention, and a Transformer-XL (Dai et al., ACL 2019) of the same decoder: the
              same tokens a step, steps, seed and schedule. The Transformer-XL attends to the segment before, which is
              kept without a gradient; its positions are rotary, which is not its own form
-records      landmark attention alone, on synthetic records and questions, from windows of random symbols
+
+The arm of records stands in heads_landmark_questions.py.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
@@ -40,7 +40,7 @@ BOOKS = ("war_and_peace.txt", "moby_dick.txt")
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """How much is trained. Nothing was tuned but the number of records in a window."""
+    """How much is trained. Nothing was tuned."""
 
     landmarks: LandmarkSettings = field(default_factory=lambda: LandmarkSettings(block=16, train_length=256))
     size: DecoderSize = field(default_factory=lambda: DecoderSize(layers=4, width=192, heads=4, vocabulary=1024))
@@ -48,21 +48,21 @@ class Scale:
     windows: int = 8  # of a step; a Transformer-XL has twice as many segments of half the length
     rate: float = 2e-3
     held: int = 16_384 + 1  # last tokens of the second book, which are only measured
-    few: LandmarkSettings = field(default_factory=lambda: LandmarkSettings(block=8, train_length=64))
-    small: DecoderSize = field(default_factory=lambda: DecoderSize(layers=2, width=128, heads=4, vocabulary=300))
-    record_steps: int = 6000
-    record_windows: int = 16
-    record_rate: float = 3e-3
 
     def loop(self, steps: int, batch: int, rate: float, seed: int) -> LoopSettings:
         """The same for every arm of a kind."""
-        return LoopSettings(
-            steps=steps, batch=batch, learning_rate=rate, warm_up=0.03, weight_decay=1e-2, seed=seed,
-            bfloat16=mixed_precision(), evaluate_every=steps, checkpoint_every=max(1, steps // 10),
-        )  # fmt: skip
+        return loop_of(steps, batch, rate, seed)
 
 
-QUICK = Scale(size=DecoderSize(layers=2, width=128, heads=4, vocabulary=512), steps=120, held=4096 + 1, record_steps=0)
+def loop_of(steps: int, batch: int, rate: float, seed: int) -> LoopSettings:
+    """How an arm of this bench is trained."""
+    return LoopSettings(
+        steps=steps, batch=batch, learning_rate=rate, warm_up=0.03, weight_decay=1e-2, seed=seed,
+        bfloat16=mixed_precision(), evaluate_every=steps, checkpoint_every=max(1, steps // 10),
+    )  # fmt: skip
+
+
+QUICK = Scale(size=DecoderSize(layers=2, width=128, heads=4, vocabulary=512), steps=120, held=4096 + 1)
 
 
 class FullAttention(nn.Module):
@@ -239,99 +239,3 @@ def own_loss(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
     """What a peer says of a batch."""
     loss: Tensor = model.loss(batch["ids"])  # type: ignore[operator]
     return loss
-
-
-# -- records -----------------------------------------------------------------------------------------------------------
-
-KEYS = VALUES = 16
-FILLER = 16
-RECORD, ASK = FILLER, FILLER + 1
-FIRST_KEY = FILLER + 2
-FIRST_VALUE = FIRST_KEY + KEYS
-SYMBOLS = FIRST_VALUE + VALUES
-
-
-@dataclass(frozen=True)
-class Records:
-    """Windows of fillers with 1 to 4 records (RECORD, key, value) and 2 to 10 questions (ASK, key, value)."""
-
-    length: int
-    seed: int
-    most: int = 4
-    questions: int = 10
-
-    def __len__(self) -> int:
-        return 2**20
-
-    def __getitem__(self, number: int) -> Tensor:
-        draw = np.random.default_rng([self.seed, number])
-        made = draw.integers(FILLER, size=self.length)
-        count = int(draw.integers(1, self.most + 1))
-        keys, values = drawn_records(draw, count)
-        asked = int(draw.integers(2, self.questions + 1))  # few, too: blocks of nothing but fillers are to be known
-        places = 3 * np.sort(draw.permutation(self.length // 3)[: count + asked])
-        told = np.zeros(len(places), dtype=bool)
-        told[[0, *(1 + draw.permutation(len(places) - 1)[: count - 1])]] = True
-        which = (draw.random(len(places)) * told.cumsum()).astype(int)  # of those told before
-        which[told] = np.arange(count)
-        made[places], made[places + 1], made[places + 2] = np.where(told, RECORD, ASK), keys[which], values[which]
-        return torch.from_numpy(made)
-
-
-def drawn_records(draw: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Keys, all different, and values."""
-    return FIRST_KEY + draw.permutation(KEYS)[:count], FIRST_VALUE + draw.integers(VALUES, size=count)
-
-
-@dataclass(frozen=True, eq=False)
-class AnswerLoss:
-    """The cross entropy of answers alone: the rest cannot be foretold."""
-
-    model: LandmarkModel
-
-    def __call__(self, learning: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
-        self.model.train(learning.training)
-        ids = batch["ids"]
-        asked = F.pad(ids[:, :-2] == ASK, (2, 0))
-        loss: Tensor = self.model(ids, labels=ids.where(asked, -100)).loss
-        return loss
-
-
-def record_model(settings: BenchSettings, scale: Scale) -> LandmarkModel:
-    """The arm of records."""
-    size = scale.small
-    model = LandmarkModel(own_decoder(size, SYMBOLS, settings.seed, positions=scale.few.train_length), scale.few)
-    rows = Records(scale.few.window_tokens, settings.seed)
-    loop = scale.loop(scale.record_steps, scale.record_windows, scale.record_rate, settings.seed)
-
-    def plan(epoch: int) -> list[list[int]]:
-        first = epoch * scale.record_steps * scale.record_windows
-        return [
-            list(range(first + at, first + at + scale.record_windows))
-            for at in range(0, scale.record_steps * scale.record_windows, scale.record_windows)
-        ]
-
-    told = {"size": asdict(size), "landmarks": asdict(scale.few), "symbols": SYMBOLS, "rows": asdict(rows)}
-    trained(settings, "landmark", "records", model, rows, AnswerLoss(model), plan, loop, told)
-    return model
-
-
-def asked_texts(length: int, count: int, seed: int, *, records: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Texts (count, length) of fillers and records with one question at the end; its answers, and where they stand.
-
-    The record that is asked for lies evenly over the depths of the text.
-    """
-    texts, answers, places = [], [], []
-    for number in range(count):
-        draw = np.random.default_rng([seed, length, number])
-        made = draw.integers(FILLER, size=length)
-        keys, values = drawn_records(draw, records)
-        free = np.arange((length - 2) // 3)
-        own = free[int((number + draw.random()) / count * len(free))]
-        at = 3 * np.concatenate([[own], draw.permutation(free[free != own])[: records - 1]])
-        made[at], made[at + 1], made[at + 2] = RECORD, keys, values
-        made[-2:] = ASK, keys[0]
-        texts.append(torch.from_numpy(made))
-        answers.append(int(values[0]))
-        places.append(int(at[0]))
-    return torch.stack(texts), torch.tensor(answers), torch.tensor(places)

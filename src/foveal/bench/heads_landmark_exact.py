@@ -22,6 +22,7 @@ from foveal.attention.landmark_cache import ReadSettings
 from foveal.attention.landmark_model import LandmarkModel, LandmarkSettings
 from foveal.attention.landmark_training import DecoderSize, own_decoder
 from foveal.bench.settings import BenchSettings
+from foveal.evaluation.output_error import far_apart
 from foveal.evaluation.tables import Row, largest
 
 SAME, CACHED = 1e-6, 1e-4
@@ -81,12 +82,12 @@ def _definitions(seed: int) -> Iterator[Row]:
             weights = grouped_weights(q @ wide[0].mT / 4, block, lead)
             wanted, given = weights @ wide[1], torch.randn(q.shape, generator=draw, dtype=dtype)
             got = landmark_attention(q, k, v, block=block, lead=lead)[0]
-            far = largest(far, _far(got, wanted))
+            far = largest(far, far_apart(got, wanted))
             pairs = zip(*(torch.autograd.grad(one, (q, k, v), given) for one in (got, wanted)), strict=True)
-            turned = largest(turned, *(_far(*pair) for pair in pairs))
+            turned = largest(turned, *(far_apart(*pair) for pair in pairs))
             if lead == 0 and dtype == torch.float32:
                 with torch.no_grad():
-                    told = largest(told, _far(kernel_attention(q, k, v, block=block), wanted))
+                    told = largest(told, far_apart(kernel_attention(q, k, v, block=block), wanted))
                 rows = largest(rows, float((weights.detach().sum(-1) - 1).abs().max()))
         name = str(dtype).removeprefix("torch.")
         yield Row.of(f"grouped softmax, {name}", "greatest error of the output", far, at_most=SAME)
@@ -102,7 +103,7 @@ def _low() -> Row:
     out = landmark_attention(q, k, v, block=8, scale=1.0)[0]
     parts = [out, *torch.autograd.grad(out.sum(), (q, k, v))]
     far = largest(
-        _far(out, torch.full_like(out, 0.5)), *(0.0 if bool(one.isfinite().all()) else torch.inf for one in parts)
+        far_apart(out, torch.full_like(out, 0.5)), *(0.0 if bool(one.isfinite().all()) else torch.inf for one in parts)
     )
     return Row.of("all scores -200", "greatest error, gradients finite", far, at_most=SAME)
 
@@ -128,8 +129,4 @@ def _read(settings: BenchSettings) -> Iterator[Row]:
     for chunk in (None, 1, 7, 16):
         got = model.logprobs(ids, model.make_cache(ReadSettings(top_k=14, chunk=chunk)))
         name = "as many as fit" if chunk is None else f"{chunk} at a time"
-        yield Row.of(f"read, {name}, against at once", "greatest error, nats", _far(got, wanted), at_most=CACHED)
-
-
-def _far(one: Tensor, other: Tensor) -> float:
-    return float((one.detach().double() - other.detach().double()).abs().max())
+        yield Row.of(f"read, {name}, against at once", "greatest error, nats", far_apart(got, wanted), at_most=CACHED)

@@ -1,19 +1,20 @@
 """bench heads-landmark, the records: questions about what stands far beyond the training window.
 
-Texts of random fillers hold 4 records (a key and its value) and end in a question for one of them, which lies evenly
-over the depths. A model that was trained on windows of 64 positions reads them.
+Texts of random fillers hold one record (a key and its value), or 4, and end in a question for one of them, which lies
+evenly over the depths. A model that was trained on windows of 64 positions reads them. One record is found by being
+one, as a pass key is; one of 4 by its key.
 
 answers   the share of questions that the likeliest token answers; chance is one of 16 values
 hits      the share of questions for which the record's block has the best landmark of all, in the best head; the same
           with the mean of a block's keys in the landmark's place, which is what a fake would use
-Controls  blocks drawn blindly; the latest blocks, which makes a sliding window, asked for what stands beyond its reach;
-          landmarks that change places
+Controls  of one record: blocks drawn blindly; the latest blocks, which makes a sliding window, asked for what stands
+          beyond its reach; landmarks that change places
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import sqrt
 
 import torch
@@ -21,13 +22,10 @@ from torch import Tensor
 
 from foveal.attention.landmark_cache import LandmarkCache, ReadSettings
 from foveal.attention.landmark_model import LandmarkModel
-from foveal.attention.landmark_training import own_decoder
-from foveal.bench.heads_landmark_arms import SYMBOLS, VALUES, AnswerLoss, Records, Scale, asked_texts, record_model
+from foveal.bench.heads_landmark_questions import VALUES, RecordScale, asked_texts, is_trained, record_model
 from foveal.bench.settings import BenchSettings
-from foveal.bench.trained_arms import place_of
 from foveal.evaluation.plots import heatmap, lines
 from foveal.evaluation.tables import Row
-from foveal.training.checkpoints import DONE
 
 LENGTHS = (1024, 4096, 16_384)
 NEAR = 0.08
@@ -58,68 +56,64 @@ class Asked:
         return float(far.float().mean()), len(far)
 
 
-def records(settings: BenchSettings, scale: Scale) -> Iterator[Row]:
+def records(settings: BenchSettings, scale: RecordScale) -> Iterator[Row]:
     """The rows; in a quick run before a full one has trained the arm one that says so."""
     if settings.quick and not is_trained(settings, scale):
         note = "not run: a full run trains their arm, and quick ones measure it from then on"
         yield Row.of("records", "answers", float("nan"), note=note)
         return
     model, count = record_model(settings, scale), 32 if settings.quick else 96
-    window = scale.few.window_tokens - 1
-    within = asked(model, window, count, settings.seed, ReadSettings(top_k=4), told=TOLD)
-    note = f"the training length; {TOLD} records"
-    yield Row.of(f"records, {window} tokens", "answers", within.right, at_least=0.85, note=note)
-    curves: dict[str, list[float]] = {"landmarks, k 4": [], "landmarks, k 2": [], "sliding window": []}
+    window = scale.landmarks.window_tokens - 1
+    curves: dict[str, list[float]] = {}
     lengths = LENGTHS[:2] if settings.quick else LENGTHS
-    for length in lengths:
-        some = count if length < LENGTHS[-1] else count // 3
-        yield from _at(model, length, some, settings, within.right, curves)
+    for told in (1, TOLD):
+        within = asked(model, window, count, settings.seed, ReadSettings(top_k=4), told=told).right
+        yield Row.of(f"{of(told)}, {window} tokens", "answers", within, at_least=0.85, note="the training length")
+        for length in lengths:
+            yield from _at(model, length, settings, within, curves, told)
     lines(
         lengths, curves, settings.cache / "pictures" / "landmark-records.png",
-        title="One record of 4, trained on windows of 56 tokens", x_label="tokens read", y_label="answers right",
-        logarithmic="x",
+        title=f"One record, and one of {TOLD}, trained on windows of {window + 1} tokens", x_label="tokens read",
+        y_label="answers right", logarithmic="x",
     )  # fmt: skip
 
 
-def is_trained(settings: BenchSettings, scale: Scale) -> bool:
-    """Whether the cache holds the arm as `record_model` would train it, which takes long."""
-    size, few, seed = scale.small, scale.few, settings.seed
-    model = LandmarkModel(own_decoder(size, SYMBOLS, seed, positions=few.train_length), few)
-    loop = scale.loop(scale.record_steps, scale.record_windows, scale.record_rate, seed)
-    rows = Records(few.window_tokens, seed)
-    told = {"size": asdict(size), "landmarks": asdict(few), "symbols": SYMBOLS, "rows": asdict(rows)}
-    return (place_of(settings, "landmark", "records", model, AnswerLoss(model), loop, told)[1] / DONE).is_file()
+def of(told: int) -> str:
+    """How the rows of so many records are called."""
+    return "one record" if told == 1 else f"one record of {told}"
 
 
 def _at(
     model: LandmarkModel,
     length: int,
-    count: int,
     settings: BenchSettings,
     within: float,
     curves: dict[str, list[float]],
+    told: int,
 ) -> Iterator[Row]:
-    collapsed, seed = max(0.25, by_chance(count)), settings.seed
+    count = (32 if settings.quick else 96) // (1 if length < LENGTHS[-1] else 3)
+    collapsed, seed, what = max(0.25, by_chance(count)), settings.seed, f"{of(told)}, {length:,} tokens"
     for top_k in (4, 2):
-        got = asked(model, length, count, seed, ReadSettings(top_k=top_k))
-        curves[f"landmarks, k {top_k}"].append(got.right)
+        got = asked(model, length, count, seed, ReadSettings(top_k=top_k), told=told)
+        curves.setdefault(f"{of(told)}, k {top_k}", []).append(got.right)
         note = f"{count} questions; the record's block opened in {got.opened:.0%}"
-        name = f"records, {length:,} tokens, k {top_k}"
-        yield Row.of(name, "answers", got.right, at_least=within - NEAR, note=note)
+        yield Row.of(f"{what}, k {top_k}", "answers", got.right, at_least=within - NEAR, note=note)
         if top_k == 4:
-            yield from _hits(got, length)
+            yield from _hits(got, what)
             heatmap(
-                got.hits.tolist(), settings.cache / "pictures" / f"landmark-hits-{length}.png",
-                title=f"Share whose record's block has the best landmark, {length:,} tokens", x_label="head",
+                got.hits.tolist(), settings.cache / "pictures" / f"landmark-hits-{told}-{length}.png",
+                title=f"Share whose record's block has the best landmark, {what}", x_label="head",
                 y_label="layer", value_label="share", limits=(0.0, 1.0),
             )  # fmt: skip
-    got = asked(model, length, count, seed, ReadSettings(top_k=4, selection="random"))
+    if told > 1:
+        return
+    got = asked(model, length, count, seed, ReadSettings(top_k=4, selection="random"), told=told)
     yield Row.of(f"control: blocks drawn blindly, {length:,} tokens", "answers", got.right, at_most=collapsed)
-    got = asked(model, length, count, seed, ReadSettings(top_k=4, selection="latest"))
-    curves["sliding window"].append(got.right)
+    got = asked(model, length, count, seed, ReadSettings(top_k=4, selection="latest"), told=told)
+    curves.setdefault("one record, sliding window", []).append(got.right)
     layers = int(model.base.config.get_text_config().num_hidden_layers)
     yield sliding_row(got, length, reach=layers * model.settings.train_length)
-    got = asked(model, length, count, seed, ReadSettings(top_k=4), shuffled=True)
+    got = asked(model, length, count, seed, ReadSettings(top_k=4), shuffled=True, told=told)
     yield Row.of(f"control: landmarks change places, {length:,} tokens", "answers", got.right, at_most=collapsed)
 
 
@@ -136,13 +130,13 @@ def sliding_row(got: Asked, length: int, *, reach: int) -> Row:
     return Row.of(what, "answers", right, at_most=by_chance(count), note=note)
 
 
-def _hits(got: Asked, length: int) -> Iterator[Row]:
+def _hits(got: Asked, what: str) -> Iterator[Row]:
     best, fake = float(got.hits.max()), float(got.fake.max())
     layer, head = divmod(int(got.hits.argmax()), got.hits.shape[1])
     note = f"layer {layer}, head {head}"
-    yield Row.of(f"hits of the best head, {length:,} tokens", "share", best, at_least=0.9, note=note)
+    yield Row.of(f"hits of the best head, {what}", "share", best, at_least=0.9, note=note)
     note = "a block's mean key in the landmark's place"
-    yield Row.of(f"control: hits of block means, {length:,} tokens", "share", fake, at_most=best, note=note)
+    yield Row.of(f"control: hits of block means, {what}", "share", fake, at_most=best, note=note)
 
 
 @torch.no_grad()
@@ -165,7 +159,7 @@ def asked(
         cache = model.read(ids[:, :-1], model.make_cache(how))
         if shuffled:
             _shuffle(cache, seed)
-        blocks = (place + 1) // (model.settings.block - 1)  # of the record's key
+        blocks = (place + 2) // (model.settings.block - 1)  # of the record's value, which is what is fetched
         cache.watch()
         (states,) = model.states(ids[:, -1:], cache)
         right.append(model.logits(states[:, -1]).argmax(-1) == answer)

@@ -33,6 +33,7 @@ from foveal.bench.settings import BenchSettings
 from foveal.errors import InputError
 from foveal.evaluation.classification import spearman
 from foveal.evaluation.files import present
+from foveal.evaluation.output_error import far_apart
 from foveal.evaluation.speed import paired
 from foveal.evaluation.tables import Row, largest, least
 from foveal.nn.gating import attach, detach, steps_replaced
@@ -110,18 +111,14 @@ def exact(settings: BenchSettings) -> Iterator[Row]:
     x = torch.randn(4, 3, 16, 16)
     before = model(x)
     attach(model, "constant", most=2.0)
-    yield Row.of("gates that step by 1", "largest difference", _far(model(x), before), at_most=SAME)
+    yield Row.of("gates that step by 1", "largest difference", far_apart(model(x), before), at_most=SAME)
     detach(model)
-    yield Row.of("gates taken off", "largest difference", _far(model(x), before), at_most=0)
+    yield Row.of("gates taken off", "largest difference", far_apart(model(x), before), at_most=0)
     weight = torch.randn(48, 64)
     told = float(greatest_stretch(lambda one: one @ weight.T, torch.randn(1, 64), steps=100)[0])
     norm = float(torch.linalg.matrix_norm(weight, 2))
     note = "of a linear block, 100 iterations"
     yield Row.of("JI / greatest singular value", "difference", abs(told / norm - 1), at_most=NORM, note=note)
-
-
-def _far(one: Tensor, other: Tensor) -> float:
-    return float((one - other).abs().max())
 
 
 def equations() -> Iterator[Row]:

@@ -16,11 +16,10 @@ import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from foveal.bench.known_sets import held_to, is_collection_of
 from foveal.bench.lexsembridge_data import ARMS, DEPTH, METHODS, FineGrained
 from foveal.bench.people import people
 from foveal.bench.quality import bm25s_run
-from foveal.bench.retrieval_late import limit
+from foveal.bench.retrieval_late import LIMIT_METRICS, limit, limit_values
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.beir import Collection, Record, load_beir
 from foveal.evaluation.metrics import Run, evaluate
@@ -217,7 +216,6 @@ def _within(examples: Examples, corpus: dict[str, str]) -> Examples:
 # -- LIMIT ------------------------------------------------------------------------------------------------------------
 
 
-LIMIT_METRICS = ("recall@2", "recall@10")
 FUSED = 0.95
 """Recall@2 that is asked of the fused run."""
 
@@ -228,7 +226,7 @@ def limit_rows(settings: BenchSettings) -> Iterator[Row]:
     collection = load_beir(settings.folder("limit-small", ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv")))
     note = "untrained, from the collection; a product of numbers alone cannot pass here"
     for system, both in (("bridge, queries only", False), ("bridge, both sides", True)):
-        yield from _limit_values(collection, system, bridged_run(collection, settings, both=both), note)
+        yield from limit_values(collection, system, bridged_run(collection, settings, both=both), note)
     other = as_collection(people(24 if settings.quick else 100, seed=settings.seed))
     parts = [(bm25s_run(one, stemmed=False), bridged_run(one, settings, both=False)) for one in (other, collection)]
     weight = tuned_weight(parts[0], other.qrels, metric="recall@2", held_out=collection.qrels)
@@ -238,7 +236,7 @@ def limit_rows(settings: BenchSettings) -> Iterator[Row]:
     note = f"weight of the bridge {weight}, from {len(other.queries):,} questions about other people"
     itself = ", which meets the bar without a bridge" if alone["recall@2"] >= FUSED else ""
     said = f"{note}; BM25S alone has {alone['recall@2']:.4f}{itself}"
-    yield from _limit_values(collection, "bridge and BM25S, weighted", fused, said, at_least=FUSED)
+    yield from limit_values(collection, "bridge and BM25S, weighted", fused, said, at_least=FUSED)
     for metric in LIMIT_METRICS:
         yield Row.of("LIMIT: what the bridge adds to BM25S", metric, together[metric] - alone[metric], note=note)
 
@@ -253,7 +251,7 @@ def limit_bridges(data: FineGrained) -> Iterator[Row]:
         queries = bridge.encode_query(list(collection.queries.values()))
         for sides, documents in (("queries only", plain), ("both sides", bridge.encode_query(texts))):
             run = _cosines(collection, queries, documents)
-            yield from _limit_values(collection, f"{arm}, {sides}", run, "trained on SciFact")
+            yield from limit_values(collection, f"{arm}, {sides}", run, "trained on SciFact")
 
 
 def bridged_run(collection: Collection, settings: BenchSettings, *, both: bool) -> Run:
@@ -278,10 +276,3 @@ def as_collection(examples: Examples) -> Collection:
     corpus = {name: Record(name, "", text) for name, text in examples.corpus.items()}
     qrels = {query: dict(found) for query, found in examples.judged.items()}
     return Collection(examples.name, corpus, dict(examples.queries), qrels)
-
-
-def _limit_values(collection: Collection, system: str, run: Run, note: str, **bars: float) -> Iterator[Row]:
-    values = evaluate(run, collection.qrels, LIMIT_METRICS)
-    row = Row.of(f"LIMIT: {system}", "recall@2", values["recall@2"], note=note, **bars)
-    yield held_to("LIMIT-small", is_collection_of("LIMIT-small", collection), row)
-    yield Row.of(f"LIMIT: {system}", "recall@10", values["recall@10"])

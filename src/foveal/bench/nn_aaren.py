@@ -30,6 +30,7 @@ from foveal.bench.nn_aaren_tables import tables
 from foveal.bench.nn_exact import drawn, token_by_token
 from foveal.bench.parts import each
 from foveal.bench.settings import BenchSettings
+from foveal.evaluation.output_error import far_apart
 from foveal.evaluation.speed import paired, process_seconds
 from foveal.evaluation.tables import Row, largest
 from foveal.nn.aaren import AarenEncoder, AarenSettings
@@ -59,7 +60,7 @@ def exact(settings: BenchSettings) -> Iterator[Row]:
     values, wide = drawn(500, 8, seed=2), torch.linspace(-1e4, 1e4, 500)
     for name, scores in (("rising", wide), ("falling", wide.flip(0)), ("in turn", wide * (-1) ** torch.arange(500))):
         right = attention_by_definition(torch.ones(1).double(), scores.double()[:, None], values.double())
-        far = largest(*(_far(output(prefixes(leaves(scores, values), scan=scan)), right) for scan in SCANS))
+        far = largest(*(far_apart(output(prefixes(leaves(scores, values), scan=scan)), right) for scan in SCANS))
         yield Row.of(f"scores of ±10,000, {name}", "largest difference", far, at_most=SINGLE, note="all scans")
     yield from long_stream(settings)
 
@@ -104,7 +105,7 @@ def merged(seed: int) -> float:
             right = joined(one, right)
         whole = output(summed(scores, values))
         alone = output(joined(nothing(left), joined(left, nothing(left))))
-        far = largest(far, *(_far(output(one), whole) for one in (left, right)), _far(alone, output(left)))
+        far = largest(far, *(far_apart(output(one), whole) for one in (left, right)), far_apart(alone, output(left)))
     return far
 
 
@@ -136,7 +137,9 @@ def long_stream(settings: BenchSettings) -> Iterator[Row]:
         yield Row.of(
             name, "bytes of state / after 10 tokens", same, at_least=1, at_most=1, note=f"{state.nbytes} bytes"
         )
-        yield Row.of(name, "largest difference to float64", _far(y, right), at_most=1e-4, note="of the last outputs")
+        yield Row.of(
+            name, "largest difference to float64", far_apart(y, right), at_most=1e-4, note="of the last outputs"
+        )
         early, late = (lambda state=kept[at]: _some_steps(layer, state) for at in (1000, many))
         ratio = paired(early, late, runs=25, warmup=3, clock=time.process_time)
         yield Row.of(name, "time of a step / after 1,000 tokens", 1 / ratio.median, at_most=1.1, note=str(ratio))
@@ -210,7 +213,7 @@ def streaming_cost() -> Iterator[Row]:
         yield Row.of(
             "Aaren, 3 layers, streamed",
             "largest difference",
-            _far(token_by_token(encoder, x), encoder(x)[0]),
+            far_apart(token_by_token(encoder, x), encoder(x)[0]),
             at_most=STREAMED,
         )
 
@@ -262,7 +265,3 @@ def slope(sizes: list[int], times: list[float]) -> float:
     middle_x, middle_y = sum(x) / len(x), sum(y) / len(y)
     above = sum((a - middle_x) * (b - middle_y) for a, b in zip(x, y, strict=True))
     return above / sum((a - middle_x) ** 2 for a in x)
-
-
-def _far(one: Tensor, other: Tensor) -> float:
-    return float((one.double() - other.double()).abs().max())

@@ -26,6 +26,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from foveal.bench.settings import BenchSettings
+from foveal.evaluation.output_error import far_apart
 from foveal.evaluation.speed import paired
 from foveal.evaluation.tables import Row, largest
 from foveal.nn.aaren import AarenBlock, AarenEncoder, AarenSettings
@@ -98,10 +99,6 @@ def drawn(*shape: int, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
 
 
-def _far(one: Tensor, other: Tensor) -> float:
-    return float((one.double() - other.double()).abs().max())
-
-
 # -- one result by several roads --------------------------------------------------------------------------------------
 
 
@@ -115,9 +112,9 @@ def streaming(name: str, settings: BenchSettings) -> Iterator[Row]:
             tokens = int(torch.randint(1, TOKENS, (), generator=draw))
             x = drawn(2, tokens, DIM, seed=trial, dtype=dtype)
             whole = layer(x)[0]
-            by_token = largest(by_token, _far(token_by_token(layer, x), whole))
+            by_token = largest(by_token, far_apart(token_by_token(layer, x), whole))
             cuts = torch.randint(1, tokens + 1, (4,), generator=draw).sort().values.tolist()
-            in_pieces = largest(in_pieces, _far(piece_by_piece(layer, x, cuts), whole))
+            in_pieces = largest(in_pieces, far_apart(piece_by_piece(layer, x, cuts), whole))
         wide = "" if dtype == torch.float32 else ", float64"
         yield Row.of(f"{name}, token by token{wide}", "largest difference", by_token, at_most=most)
         yield Row.of(f"{name}, in pieces{wide}", "largest difference", in_pieces, at_most=most)
@@ -151,7 +148,7 @@ def memories(settings: BenchSettings) -> Iterator[Row]:
                 torch.manual_seed(settings.seed + depth)
                 memory = NeuralMemory(MemorySettings(dim=DIM, depth=depth, chunk=chunk)).to(dtype)
                 x = drawn(2, 2 * chunk + 5, DIM, seed=depth, dtype=dtype)
-                far = largest(far, _far(token_by_token(memory, x), memory(x)[0]))
+                far = largest(far, far_apart(token_by_token(memory, x), memory(x)[0]))
         name = str(dtype).removeprefix("torch.")
         note = "depths 1 to 4, chunks of 1, 7, 16 and 64 tokens"
         yield Row.of(f"memory, chunks against recurrence, {name}", "largest difference", far, at_most=most, note=note)
@@ -166,11 +163,11 @@ def scans(settings: BenchSettings) -> Iterator[Row]:
         for scan in SCANS:
             got = output(prefixes(leaves(scores, values), scan=scan))
             yield Row.of(
-                f"scan {scan}, scores times {scale:.0f}", "largest difference", _far(got, right), at_most=SCANNED
+                f"scan {scan}, scores times {scale:.0f}", "largest difference", far_apart(got, right), at_most=SCANNED
             )
     low = output(prefixes(leaves(torch.full((500,), -200.0), values)))
     mean = values.double().cumsum(0) / torch.arange(1, 501)[:, None]
-    yield Row.of("scan auto, all scores -200", "largest difference", _far(low, mean), at_most=SCANNED)
+    yield Row.of("scan auto, all scores -200", "largest difference", far_apart(low, mean), at_most=SCANNED)
     count = sum(one.numel() for one in AarenBlock(AarenSettings(dim=512, heads=8), feed_forward=2048).parameters())
     yield Row.of("Aaren block of 512, 2048", "parameters", count, at_least=PAPER, at_most=PAPER, note="the paper's")
 
@@ -364,13 +361,15 @@ def rules(settings: BenchSettings) -> Iterator[Row]:
         for k, v in zip(keys, values, strict=True):
             matrix = matrix @ ((1 - alpha) * unit - beta * torch.outer(k, k)) + beta * torch.outer(v, k)
         (made,) = Pairs(keys, values, beta / 2, alpha=alpha).written((zeros,), 1)
-        yield Row.of(f"one layer, no momentum: {name}", "largest difference", _far(made[0, 0], matrix), at_most=RULES)
+        yield Row.of(
+            f"one layer, no momentum: {name}", "largest difference", far_apart(made[0, 0], matrix), at_most=RULES
+        )
     first = tuple(drawn(1, 1, *size, seed=7, dtype=torch.float64) / 8 for size in ((256, 64), (64, 256)))
     keys, values = (drawn(12, 64, seed=settings.seed + one, dtype=torch.float64) for one in (3, 4))
     told, still = surprise(keys[None, None], values[None, None], first), gates_of(12, 0.0, 0.2, 0.0, torch.float64)
     nothing = tuple(torch.zeros_like(one) for one in first)
     read = read_chunk(keys[None, None], Carried(nothing, nothing), first, told, Decays.of(still, momentum=True))
-    far, note = _far(read, through(keys, first)), f"read with norm {float(read.norm(dim=-1).mean()):.3g}"
+    far, note = far_apart(read, through(keys, first)), f"read with norm {float(read.norm(dim=-1).mean()):.3g}"
     yield Row.of("steps of 0: the network that it began with", "largest difference", far, at_most=RULES, note=note)
     for name in ("project.weight", "gates.weight", "initial.0"):
         far = _slope_apart(name, settings.seed)

@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from foveal.bench.nn_exact import drawn, token_by_token
 from foveal.bench.settings import BenchSettings
+from foveal.evaluation.output_error import far_apart
 from foveal.evaluation.tables import Row, largest
 from foveal.nn.clusters import on_sphere
 from foveal.nn.routing import RoutingAttention, RoutingSettings
@@ -36,20 +37,20 @@ def routed_exactly(settings: BenchSettings) -> Iterator[Row]:
     metric = "largest difference"
     layer, texts = layer_of(settings.seed), [_text(tokens, settings.seed) for tokens in LENGTHS]
     with torch.no_grad():
-        far = largest(*(_far(layer(x).output, by_mask(layer, x)) for x in texts))
+        far = largest(*(far_apart(layer(x).output, by_mask(layer, x)) for x in texts))
         yield Row.of("routing, causal selection: a dense mask", metric, far, at_most=CLOSE, note="float64")
-        far = largest(*(_far(token_by_token(layer, x), by_mask(layer, x)) for x in texts))
+        far = largest(*(far_apart(token_by_token(layer, x), by_mask(layer, x)) for x in texts))
         yield Row.of("routing, causal selection by token: a dense mask", metric, far, at_most=CLOSE, note="float64")
         for causal in (True, False):
             taking = layer_of(settings.seed, selection="topk", causal=causal)
-            far = largest(*(_far(taking(x).output, by_cluster(taking, x)) for x in texts))
+            far = largest(*(far_apart(taking(x).output, by_cluster(taking, x)) for x in texts))
             name = f"routing, topk selection{'' if causal else ', both ways'}: a loop over clusters"
             yield Row.of(name, metric, far, at_most=CLOSE, note="float64")
         whole = layer_of(settings.seed, clusters=1, window=LENGTHS[-1])
-        far = largest(*(_far(whole(x).output, in_full(whole, x)) for x in texts))
+        far = largest(*(far_apart(whole(x).output, in_full(whole, x)) for x in texts))
         yield Row.of("routing, one cluster as long as the text: full attention", metric, far, at_most=CLOSE)
         near = layer_of(settings.seed, routing_heads=0, local_window=11)
-        far = largest(*(_far(near(x).output, in_blocks(near, x)) for x in texts))
+        far = largest(*(far_apart(near(x).output, in_blocks(near, x)) for x in texts))
         yield Row.of("routing, local heads alone: attention within blocks", metric, far, at_most=CLOSE)
         yield from coverage(settings)
     yield from centroids(layer, texts[-1])
@@ -65,10 +66,6 @@ def layer_of(seed: int, **options: Any) -> RoutingAttention:
 
 def _text(tokens: int, seed: int) -> Tensor:
     return drawn(2, tokens, 32, seed=seed + tokens, dtype=torch.float64)
-
-
-def _far(one: Tensor, other: Tensor) -> float:
-    return float((one - other).abs().max())
 
 
 # -- definitions -------------------------------------------------------------------------------------------------------
@@ -157,9 +154,9 @@ def centroids(layer: RoutingAttention, x: Tensor) -> Iterator[Row]:
     nearest = layer.centroids[torch.arange(layer.settings.heads)[:, None], layer.assignments(x)]
     apart = 2 * layer.settings.commitment * (q - nearest).detach() / q[..., 0].numel()
     (right,) = torch.autograd.grad(q, x, apart)
-    far = _far(told, right) / float(right.abs().max())
+    far = far_apart(told, right) / float(right.abs().max())
     yield Row.of("routing, commitment's gradient: its closed form", "largest difference, relative", far, at_most=CLOSE)
-    yield Row.of("routing, centroids after looking", "largest change", _far(layer.centroids, held), at_most=0)
+    yield Row.of("routing, centroids after looking", "largest change", far_apart(layer.centroids, held), at_most=0)
 
 
 def updates(seed: int, steps: int = 3) -> float:

@@ -93,16 +93,25 @@ def filled(home: Settings, count: int, encoder: Encoder, seed: int) -> tuple[lis
 @contextmanager
 def serving(home: Path, *, ready_s: float = READY_S) -> Iterator[str]:
     """A server over `home` in a process of its own; its address, so long after its start."""
-    command = [sys.executable, "-c", _SERVER, str(home)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with started(_SERVER, str(home)) as (address, _):
+        time.sleep(ready_s)
+        yield address
+
+
+@contextmanager
+def started(script: str, *argv: str) -> Iterator[tuple[str, int]]:
+    """A process that runs a script, which prints the port it serves; the address and the process, until the end.
+
+    FovealError: it prints none.
+    """
+    with subprocess.Popen([sys.executable, "-c", script, *argv], stdout=subprocess.PIPE, text=True) as process:
         try:
             line = process.stdout.readline() if process.stdout else ""
             if not line.strip().isdigit():
                 raise FovealError(
                     f"The server did not start (exit status {process.poll()}). Try `foveal serve` by hand."
                 )
-            time.sleep(ready_s)
-            yield f"http://127.0.0.1:{line.strip()}"
+            yield f"http://127.0.0.1:{line.strip()}", process.pid
         finally:
             process.terminate()
             process.wait(timeout=STARTS_WITHIN_S)

@@ -27,6 +27,7 @@ from foveal.bench.attention_models import Capture
 from foveal.bench.rank_blockrank_arms import KEPT_LAYOUT, LAYOUT
 from foveal.bench.rank_blockrank_data import TEST, Asked, XQuad
 from foveal.bench.settings import BenchSettings
+from foveal.evaluation.output_error import far_apart
 from foveal.evaluation.tables import Row
 from foveal.models.language import LanguageModel, load_language_model
 from foveal.ranking.blockrank import BlockRank, default_layer, full_layers
@@ -109,13 +110,13 @@ def path_rows(case: Case) -> Iterator[Row]:
         "one mask over all tokens": by_definition(case, segments),
     }
     for name, theirs in others.items():
-        yield Row.of(f"lean layers against {name}", "largest difference", _far(ours, theirs), at_most=CLOSE)
+        yield Row.of(f"lean layers against {name}", "largest difference", far_apart(ours, theirs), at_most=CLOSE)
     read_now, held = (
         BlockRank(case.model, layer=case.layer, layout=KEPT_LAYOUT, cache=cache) for cache in (None, BlockCache())
     )
     held.keep(case.asked.hits)
     both = [torch.tensor(one.scores(case.asked.query, case.asked.hits)) for one in (read_now, held)]
-    yield Row.of("documents kept against read", "largest difference", _far(*both), at_most=CLOSE)
+    yield Row.of("documents kept against read", "largest difference", far_apart(*both), at_most=CLOSE)
 
 
 def by_definition(case: Case, segments: Segments) -> Tensor:
@@ -165,7 +166,9 @@ def kernel_rows(case: Case) -> Iterator[Row]:
             rounds = name == "FlexAttention" and dtype == torch.bfloat16  # a peer, which rounds its scores, too
             note = f"{len(seen)} tokens in {len(segments.lengths)} segments, {str(dtype).removeprefix('torch.')}"
             system = f"{name} against masked attention"
-            yield Row.of(system, "largest difference", _far(output, right), at_most=None if rounds else bar, note=note)
+            yield Row.of(
+                system, "largest difference", far_apart(output, right), at_most=None if rounds else bar, note=note
+            )
 
 
 def _flex(query: Tensor, key: Tensor, value: Tensor, mask: BlockMask, scale: float) -> Tensor:
@@ -173,7 +176,3 @@ def _flex(query: Tensor, key: Tensor, value: Tensor, mask: BlockMask, scale: flo
         warnings.simplefilter("ignore")  # it says that it is slow when it is not compiled
         output: Tensor = flex_attention(query, key, value, block_mask=mask, scale=scale, enable_gqa=True)
         return output
-
-
-def _far(one: Tensor, other: Tensor) -> float:
-    return float((one.float() - other.float()).abs().max())

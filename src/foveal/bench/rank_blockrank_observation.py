@@ -72,10 +72,10 @@ def observed_task(settings: BenchSettings) -> Task:
     return XQuad.of(settings).task(DEV, Sizes.of(settings).dev, documents=DOCUMENTS)
 
 
-def chosen_layer(arms: Arms) -> int:
-    """The layer of the signal: chosen by held-out training articles, on the untrained model."""
+def chosen_layer(arms: Arms, way: str = BLOCK) -> int:
+    """The layer of the signal under that attention: chosen by held-out training articles, on the untrained model."""
     task = observed_task(arms.settings)
-    return best(by_layer(signals(arms, task, BLOCK), task))
+    return best(by_layer(signals(arms, task, way), task))
 
 
 # -- where documents look ----------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 from foveal.bench.rank_blockrank_arms import KEPT_LAYOUT, LAYOUT, Arm, Arms, Scores, Sizes
 from foveal.bench.rank_blockrank_data import TEST, TRAIN, Asked, Task, XQuad
-from foveal.bench.rank_blockrank_observation import FULL, best, by_layer, chosen_layer, observed_task, signals
+from foveal.bench.rank_blockrank_observation import FULL, chosen_layer
 from foveal.bench.settings import BenchSettings, text_digest
 from foveal.evaluation.metrics import Run, compare, evaluate, ranked
 from foveal.evaluation.tables import Row
@@ -58,7 +58,7 @@ class Trained:
             layer,
             {
                 BLOCK: main,
-                FULL: replace(main, name="full", full=True, layer=full_layer(arms)),
+                FULL: replace(main, name="full", full=True, layer=chosen_layer(arms, FULL)),
                 KEPT: replace(main, name="kept", layout=KEPT_LAYOUT),
                 EARLY: replace(main, name="early", layer=min(SHALLOW, layer)),
             },
@@ -66,12 +66,6 @@ class Trained:
 
     def __getitem__(self, name: str) -> Arm:
         return self.by_name[name]
-
-
-def full_layer(arms: Arms) -> int:
-    """The layer of the signal under full attention, chosen as BlockRank's is."""
-    task = observed_task(arms.settings)
-    return best(by_layer(signals(arms, task, FULL), task))
 
 
 def training_lists(settings: BenchSettings) -> tuple[RankingList, ...]:

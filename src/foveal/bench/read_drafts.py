@@ -26,7 +26,8 @@ from foveal.evaluation.files import text_in
 from foveal.evaluation.tables import Row
 from foveal.models.chat import Sampling
 from foveal.models.decoding import Decoder, tokens
-from foveal.reading.answering import AnswerSettings, Evidence, messages
+from foveal.reading.answering import Evidence, messages
+from foveal.reading.answering_settings import AnswerSettings
 from foveal.reading.memory import Excerpt
 
 ASKED, QUICK, LONGEST = 24, 6, 96

@@ -19,7 +19,6 @@ import torch
 from foveal.attention import attach
 from foveal.attention.attach import Context
 from foveal.bench.settings import BenchSettings
-from foveal.errors import InputError
 from foveal.evaluation.haystack import haystack
 from foveal.evaluation.kept import Range, first_and_last, first_tokens, last_tokens
 from foveal.models.language import LanguageModel, load_language_model
@@ -64,11 +63,7 @@ class Bench:
 
     def haystack(self, tokens: int) -> str:
         """Essays of `tokens` tokens."""
-        folder = self.settings.data / "essays"
-        texts = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.txt"))]
-        if not texts:
-            raise InputError(f"{folder} holds no essays (*.txt). Name the data folder by --data or FOVEAL_DATA.")
-        return haystack(texts, tokens, self.count)
+        return haystack(self.settings.essays(), tokens, self.count)
 
     def sentences(self, text: str) -> list[Sentence]:
         """The sentences that the reader ranks; those of the last text are kept."""

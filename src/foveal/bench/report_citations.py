@@ -43,7 +43,7 @@ from foveal.bench.report_citations_roles import role_rows, role_touched_row
 from foveal.bench.runner import SIZE
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.classification import auroc
-from foveal.evaluation.tables import Row
+from foveal.evaluation.tables import Row, mean
 from foveal.research.checking import Ledger, check_report
 from foveal.research.evidence import Claim, Evidence, SourceRecord, Verdict
 from foveal.research.verification import MODEL, Verifier, shipped
@@ -236,8 +236,8 @@ def report_rows(of: Measured, verifier: Verifier, seed: int) -> Iterator[Row]:
             verdict = labels.get((str(number),))
             (flagged if place in wrong else alarms).append(verdict is None or verdict.label != "supported")
     note = f"{CHECKED} reports of {CLAIMS} sentences, {FALSE} of which number another's source"
-    yield Row.of("reports, checked", "wrong numbers flagged", _mean(flagged), at_least=FLAGGED, note=note)
-    yield Row.of("reports, checked", "right numbers flagged", _mean(alarms), at_most=FALSE_ALARMS, note=note)
+    yield Row.of("reports, checked", "wrong numbers flagged", mean(flagged), at_least=FLAGGED, note=note)
+    yield Row.of("reports, checked", "right numbers flagged", mean(alarms), at_most=FALSE_ALARMS, note=note)
 
 
 def written(pairs: Sequence[Pair], numbers: Sequence[int]) -> tuple[str, Ledger]:
@@ -253,10 +253,6 @@ def written(pairs: Sequence[Pair], numbers: Sequence[int]) -> tuple[str, Ledger]
     claims = [Claim(text=pair.claim, evidence=(f"e{place}",)) for place, pair in enumerate(pairs)]
     ledger = Ledger("", {one.key: one for one in sources}, {one.key: one for one in evidence}, tuple(claims))
     return "# Report\n\n" + "\n\n".join(lines) + "\n\n## Sources\n\n" + "\n".join(listed) + "\n", ledger
-
-
-def _mean(flags: Sequence[bool]) -> float:
-    return float(np.mean(flags)) if flags else float("nan")
 
 
 def model_rows(settings: BenchSettings, of: Measured, sizes: Sizes) -> Iterator[Row]:

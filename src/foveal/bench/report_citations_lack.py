@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from foveal.bench.report_citations_data import TRUE, Pair, worn
-from foveal.evaluation.tables import Row
+from foveal.evaluation.tables import Row, mean
 from foveal.research.evidence import Verdict
 from foveal.research.verification import Verifier
 from foveal.text.units import sentences
@@ -92,22 +92,18 @@ def lack_rows(texts: Sequence[tuple[str, str, str]], verifier: Verifier, *, seed
     flagged = {kind: _flags(pairs, verdicts, kind) for kind in (TRUE, *WORDS)}
     false = [flag for kind in WORDS for flag in flagged[kind]]
     note = f"{len(false)} sentences, each once with its word of lack and once without it"
-    yield Row.of("word of lack left out", "flagged", _mean(false), at_least=FLAGGED, note=note)
-    yield Row.of("word of lack kept", "flagged", _mean(flagged[TRUE]), at_most=FALSE_ALARMS, note=note)
+    yield Row.of("word of lack left out", "flagged", mean(false), at_least=FLAGGED, note=note)
+    yield Row.of("word of lack kept", "flagged", mean(flagged[TRUE]), at_most=FALSE_ALARMS, note=note)
     for kind in WORDS:
-        yield Row.of(f"left out: {kind}", "flagged", _mean(flagged[kind]), note=f"{len(flagged[kind])} claims")
+        yield Row.of(f"left out: {kind}", "flagged", mean(flagged[kind]), note=f"{len(flagged[kind])} claims")
 
 
 def touched_row(pairs: Sequence[Pair], verdicts: Sequence[Verdict]) -> Row:
     """True claims of the other sets that the rule of words of lack touches."""
     hit = [bool(verdict.left_out) for one, verdict in zip(pairs, verdicts, strict=True) if one.true]
     note = f"{sum(hit)} of {len(hit)} true claims of the sets above"
-    return Row.of("true claims, said to leave out a word of lack", "share", _mean(hit), at_most=TOUCHED, note=note)
+    return Row.of("true claims, said to leave out a word of lack", "share", mean(hit), at_most=TOUCHED, note=note)
 
 
 def _flags(pairs: Sequence[Pair], verdicts: Sequence[Verdict], kind: str) -> list[bool]:
     return [verdict.label != "supported" for one, verdict in zip(pairs, verdicts, strict=True) if one.kind == kind]
-
-
-def _mean(flags: Sequence[bool]) -> float:
-    return float(np.mean(flags)) if flags else float("nan")

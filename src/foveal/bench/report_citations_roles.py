@@ -19,7 +19,7 @@ import numpy as np
 
 from foveal.bench.report_citations_data import TRUE, Pair, worn
 from foveal.bench.report_citations_written import WRITTEN
-from foveal.evaluation.tables import Row
+from foveal.evaluation.tables import Row, mean
 from foveal.research.evidence import Verdict
 from foveal.research.verification import Verifier
 from foveal.text.units import sentences
@@ -111,7 +111,7 @@ def role_touched_row(pairs: Sequence[Pair], verdicts: Sequence[Verdict]) -> Row:
     """True claims of the other sets that the rules of roles and of names' places touch."""
     hit = [_touched(verdict) for one, verdict in zip(pairs, verdicts, strict=True) if one.true]
     note = f"{sum(hit)} of {len(hit)} true claims of the sets above"
-    return Row.of("true claims, said to exchange roles or names", "share", _mean(hit), at_most=TOUCHED, note=note)
+    return Row.of("true claims, said to exchange roles or names", "share", mean(hit), at_most=TOUCHED, note=note)
 
 
 def _touched(verdict: Verdict) -> bool:
@@ -119,12 +119,8 @@ def _touched(verdict: Verdict) -> bool:
 
 
 def _said(verdicts: Sequence[Verdict]) -> float:
-    return _mean([_touched(one) for one in verdicts])
+    return mean([_touched(one) for one in verdicts])
 
 
 def _flagged(verdicts: Sequence[Verdict]) -> float:
-    return _mean([one.label != "supported" for one in verdicts])
-
-
-def _mean(flags: Sequence[bool]) -> float:
-    return float(np.mean(flags)) if flags else float("nan")
+    return mean([one.label != "supported" for one in verdicts])

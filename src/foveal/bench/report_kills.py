@@ -28,7 +28,7 @@ from foveal.bench.runner import SIZE
 from foveal.bench.settings import BenchSettings
 from foveal.database import Database
 from foveal.errors import FovealError
-from foveal.evaluation.tables import Row
+from foveal.evaluation.tables import Row, all_hold
 from foveal.research.deep import DeepResearch, settings_of
 from foveal.research.events import Event
 from foveal.research.experiment import Experiment
@@ -67,12 +67,12 @@ def kill_rows(settings: BenchSettings) -> Iterator[Row]:  # noqa: ARG001 (as lar
 def compared(whole: Mapping[str, Any], killed: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
     """Runs that were killed, beside the one that was not."""
     really = [one["killed"] == signal.SIGKILL and one["gone_on"] == 0 for one in killed]
-    yield _share("killed runs", "were killed, and went on to their end", really)
+    yield all_hold("killed runs", "were killed, and went on to their end", really)
     for metric, part in (("the same report", "report"), ("the same steps", "steps"), ("the same memory", "memory")):
         same = [without_times(one[part]) == without_times(whole[part]) for one in killed]
-        yield _share("killed runs", metric, same)
+        yield all_hold("killed runs", metric, same)
     gapless = [one["events"] == list(range(1, len(one["events"]) + 1)) for one in killed]
-    yield _share("killed runs", "events numbered without a gap", gapless)
+    yield all_hold("killed runs", "events numbered without a gap", gapless)
     again = {tuple(one["place"]): one["again"] for one in killed}
     behind = again["report", "done"]
     paid = behind["calls"] + len(behind["queries"]) + len(behind["reads"])
@@ -95,7 +95,7 @@ def two_rows() -> Iterator[Row]:
     same = [without_times(_named_alike(run.result().ledger())) == alone[run.question] for run in runs]
     own = [set(RunState.of(run.log.so_far()).evidence) == {one.key for one in run.result().evidence} for run in runs]
     apart = alone[QUESTION] != alone[OTHER]
-    yield _share("two questions, six runs at once", "each as it is alone", [*same, *own, apart])
+    yield all_hold("two questions, six runs at once", "each as it is alone", [*same, *own, apart])
 
 
 def _named_alike(ledger: dict[str, Any]) -> dict[str, Any]:
@@ -108,10 +108,6 @@ def without_times(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: without_times(one) for name, one in value.items() if name not in TIMES}
     return [without_times(one) for one in value] if isinstance(value, list) else value
-
-
-def _share(system: str, metric: str, held: Sequence[bool]) -> Row:
-    return Row.of(system, metric, sum(held) / max(1, len(held)), at_least=1.0, note=f"{sum(held)} of {len(held)}")
 
 
 # -- in a process of its own ------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from statistics import fmean
 from foveal.bench.runner import SIZE
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.beir import load_beir
-from foveal.evaluation.tables import Row
+from foveal.evaluation.tables import Row, mean
 from foveal.models.chat import ChatModel
 from foveal.research.deep import DeepResearch, settings_of
 from foveal.research.report import Report
@@ -83,18 +83,13 @@ def report_rows(reports: Sequence[Report], papers: dict[str, Document], of: Libr
     ]
     lengths = [sum(len(claim.text.split()) for claim in report.claims) / of.words for report in reports]
     sources = fmean(len(report.bibliography) for report in reports)
-    yield Row.of("sentences", "cite stored evidence", _share(cited), at_least=1.0, note=f"{len(claims)} sentences")
-    yield Row.of("sentences", "borne out by what they cite", _share(supported), at_least=1.0)
+    yield Row.of("sentences", "cite stored evidence", mean(cited), at_least=1.0, note=f"{len(claims)} sentences")
+    yield Row.of("sentences", "borne out by what they cite", mean(supported), at_least=1.0)
     yield Row.of(
-        "evidence", "is word for word where it says", _share(quoted), at_least=1.0, note=f"{len(quoted)} passages"
+        "evidence", "is word for word where it says", mean(quoted), at_least=1.0, note=f"{len(quoted)} passages"
     )
     yield Row.of("reports", "nearest to their length", min(1 - abs(1 - one) for one in lengths), at_least=0.85)
     yield Row.of("reports", "sources cited", sources)
-
-
-def _share(of: Sequence[bool]) -> float:
-    """The share that holds; no number where a report has said nothing, which falls short."""
-    return fmean(of) if of else float("nan")
 
 
 def papers_of(settings: BenchSettings, most: int | None) -> dict[str, Document]:

@@ -143,10 +143,8 @@ class RecordedDesk:
 
     def known(self, question: str, keys: Sequence[str], *, most: int = 5) -> list[str]:
         """Passages in brief, and what the memory recalls beside them."""
-        own = self.lines(keys)[:most]
-        if self.memory is None or len(own) == most:
-            return own
-        return [*own, *self.memory.lines(question, most=most - len(own), without=keys)]
+        own = self.lines(keys)
+        return own[:most] if self.memory is None else self.memory.beside(own, question, most=most, without=keys)
 
     def research(self, subs: Sequence[SubQuery]) -> list[Finding]:
         """The best passages of each query."""

@@ -22,7 +22,7 @@ from foveal.bench.runner import SIZE
 from foveal.bench.settings import BenchSettings
 from foveal.database import Database
 from foveal.errors import FetchFailed
-from foveal.evaluation.tables import Row
+from foveal.evaluation.tables import Row, all_hold
 from foveal.models.chat import Cancel
 from foveal.research.deep import DeepResearch
 from foveal.research.report import Report
@@ -153,17 +153,17 @@ def measured(found: Sequence[Looked]) -> Iterator[Row]:
     yield Row.of("looks behind the first", SIZE, len(found))
     changed = [one for one in found if one.turn.flipped or one.turn.new]
     quiet = [one for one in found if one not in changed]
-    yield _share("looks with a change", "told", [one.told is not None for one in changed])
+    yield all_hold("looks with a change", "told", [one.told is not None for one in changed])
     loud = [one.turn.name for one in quiet if one.told is not None]
     yield Row.of("looks without a change", "told", len(loud), at_most=0, note=", ".join(loud) or f"{len(quiet)} looks")
     planted = [words in _said(one) for one in changed for words in (*one.turn.flipped, *one.turn.new)]
-    yield _share("what was planted", "told", planted)
+    yield all_hold("what was planted", "told", planted)
     beside = [text for one in found for text in _beside(one)]
     yield Row.of("what was not planted", "told", len(beside), at_most=0, note="; ".join(beside)[:200])
     stale = sum(one.asked for one in found if not one.turn.fresh)
     yield Row.of("no paper is new", "calls and searches", stale, at_most=0)
     late = [bool(one.look.error) and one.due_in == AGAIN for one in found if not one.turn.answers]
-    yield _share("a look that failed", "is due again after an hour", late)
+    yield all_hold("a look that failed", "is due again after an hour", late)
 
 
 def _said(one: Looked) -> str:
@@ -179,7 +179,3 @@ def _texts(change: Change) -> list[str]:
 def _beside(one: Looked) -> list[str]:
     wanted = (*one.turn.flipped, *one.turn.new)
     return [text for text in (_texts(one.told) if one.told else []) if not any(words in text for words in wanted)]
-
-
-def _share(system: str, metric: str, held: Sequence[bool]) -> Row:
-    return Row.of(system, metric, sum(held) / max(1, len(held)), at_least=1.0, note=f"{sum(held)} of {len(held)}")

@@ -23,7 +23,7 @@ from foveal.bench.research_pool import CUT, SEARCHERS, facts_in, pooled
 from foveal.bench.research_world import Heard, World, WorldSettings, program
 from foveal.bench.settings import BenchSettings
 from foveal.errors import FovealError
-from foveal.evaluation.tables import Row
+from foveal.evaluation.tables import Row, all_hold
 from foveal.models.chat import Cancel, Messages
 from foveal.models.openai_chat import OpenAIChat
 from foveal.research.answers import Researched
@@ -121,23 +121,21 @@ def exact_rows() -> Iterator[Row]:
     with played(TWO_HOPS) as (model, prompts):
         run = MindSearch(model, Shelf()).start("Who taught the architect?")
         answer, events = run.result(), run.log.so_far()
-    yield _holds("two hops", "child is sent its parent's answer", [_sent(prompts, "Answer: Petra Lindqvist designed")])
-    yield _holds("two hops", "numbers that lead to a quote in what was read", _quoted(answer))
+    yield all_hold(
+        "two hops", "child is sent its parent's answer", [_sent(prompts, "Answer: Petra Lindqvist designed")]
+    )
+    yield all_hold("two hops", "numbers that lead to a quote in what was read", _quoted(answer))
     wide = _run(_nodes_program(8), Shelf())
-    yield _holds("all runs", "events after which the graph has no cycle", _acyclic([*events, *wide.log.so_far()]))
-    yield _holds("all runs", "numbers that were given once and never moved", _appended(wide.log.so_far()))
-    yield _holds("hostile programs", "refused, and the run goes on", [_refused(turn) for turn in HOSTILE])
-    yield _holds("two programs in a turn", "refused, and the run goes on", [_refused(TWO_AT_ONCE)])
+    yield all_hold("all runs", "events after which the graph has no cycle", _acyclic([*events, *wide.log.so_far()]))
+    yield all_hold("all runs", "numbers that were given once and never moved", _appended(wide.log.so_far()))
+    yield all_hold("hostile programs", "refused, and the run goes on", [_refused(turn) for turn in HOSTILE])
+    yield all_hold("two programs in a turn", "refused, and the run goes on", [_refused(TWO_AT_ONCE)])
     broken = _run(_nodes_program(4), Shelf(broken="part 2?"))
     states = [node.state for node in broken.state.graph.searchers()]
-    yield _holds("a searcher that breaks", "alone", [states == ["finished", "finished", "failed", "finished"]])
+    yield all_hold("a searcher that breaks", "alone", [states == ["finished", "finished", "failed", "finished"]])
     heard = _heard_by_one_who_breaks_off(wide)
     ids = [event.id for event in wide.log.so_far()]
-    yield _holds("a client that comes back", "hears each event once", [heard == ids])
-
-
-def _holds(system: str, metric: str, held: Sequence[bool]) -> Row:
-    return Row.of(system, metric, sum(held) / max(1, len(held)), at_least=1.0, note=f"{sum(held)} of {len(held)}")
+    yield all_hold("a client that comes back", "hears each event once", [heard == ids])
 
 
 def _run(written: str, source: Shelf, *, parallel: int = 10) -> Run:

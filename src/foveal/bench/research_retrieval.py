@@ -29,7 +29,7 @@ from foveal.bench.research_react import ReAct
 from foveal.bench.runner import SIZE
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.legal import paired_bootstrap
-from foveal.evaluation.tables import Row
+from foveal.evaluation.tables import Row, mean
 from foveal.models.language import LanguageModel
 from foveal.research.exploring import depends, explore
 from foveal.research.plan_names import READ, names_found
@@ -210,11 +210,11 @@ def dependency_rows(arms: Arms) -> Iterator[Row]:
         for side, found in (("planner, taught", ours), ("recorded agent", agent)):
             several = [one for one in found.values() if one is not None]
             note = f"{len(several)} plans of several queries"
-            yield Row.of(f"{NAMES[name]}: {side}", "share that depends on what was found", _share(several), note=note)
+            yield Row.of(f"{NAMES[name]}: {side}", "share that depends on what was found", mean(several), note=note)
         both = [bool(ours[one]) for one, needed in agent.items() if needed and ours[one] is not None]
         bar = {"at_least": DEPENDENT - arms.sizes.slack / 100} if name == TWO_WIKI else {}
         yield Row.of(f"{NAMES[name]}: planner, taught, where the agent's does", "share that depends on what was found",
-                     _share(both), note=f"{len(both)} plans", **bar)  # fmt: skip
+                     mean(both), note=f"{len(both)} plans", **bar)  # fmt: skip
     yield held_out_row(arms)
 
 
@@ -229,11 +229,7 @@ def held_out_row(arms: Arms) -> Row:
     found = [depends(among.search, run.question, plans[run.id]) for run in runs]
     several = [one for one in found if one is not None]
     note = f"{len(several)} plans of several queries"
-    return Row.of(system, metric, _share(several), at_least=DEPENDENT - arms.sizes.slack / 100, note=note)
-
-
-def _share(held: Sequence[Any]) -> float:
-    return fmean(map(float, held)) if held else float("nan")
+    return Row.of(system, metric, mean(several), at_least=DEPENDENT - arms.sizes.slack / 100, note=note)
 
 
 # -- reward and fusion ------------------------------------------------------------------------------------------------

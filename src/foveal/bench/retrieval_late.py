@@ -18,6 +18,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -263,17 +264,21 @@ def ranked(judged: Judged, ranker: LateRanker, documents: TokenVectors, settings
 # -- LIMIT ------------------------------------------------------------------------------------------------------------
 
 
+LIMIT_METRICS = ("recall@2", "recall@10")
+
+
+def limit_values(collection: Collection, system: str, run: Run, note: str = "", **bars: float) -> Iterator[Row]:
+    """Both metrics of a system on LIMIT."""
+    values = evaluate(run, collection.qrels, LIMIT_METRICS)
+    row = Row.of(f"LIMIT: {system}", "recall@2", values["recall@2"], note=note, **bars)
+    yield held_to("LIMIT-small", is_collection_of("LIMIT-small", collection), row)
+    yield Row.of(f"LIMIT: {system}", "recall@10", values["recall@10"])
+
+
 def limit(settings: BenchSettings) -> Iterator[Row]:
     """Recall@2 of one vector, of token vectors, and of token vectors trained on other people."""
     collection = load_beir(settings.folder("limit-small", ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv")))
-    metrics = ("recall@2", "recall@10")
-
-    def rows(system: str, run: Run, note: str = "", **bars: float) -> Iterator[Row]:
-        values = evaluate(run, collection.qrels, metrics)
-        row = Row.of(f"LIMIT: {system}", "recall@2", values["recall@2"], note=note, **bars)
-        yield held_to("LIMIT-small", is_collection_of("LIMIT-small", collection), row)
-        yield Row.of(f"LIMIT: {system}", "recall@10", values["recall@10"])
-
+    rows = partial(limit_values, collection)
     yield from rows("BM25S, not stemmed", bm25s_run(collection, stemmed=False), "measured for the spec: 0.9905")
     yield from rows("MiniLM, one vector", flat_run(collection, settings), at_least=0.15, at_most=0.175)
     yield from rows("token vectors", _late_run(collection, load_token_model("minilm")), "not trained")

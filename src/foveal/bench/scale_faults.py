@@ -89,7 +89,7 @@ def _rows(name: str, one: Tally) -> Iterator[Row]:
         yield Row.of(name, "damaged passages that a search showed", one.found.shown, note="its text was refused")
 
 
-def run(trials: Trials, seconds: float, seed: int, *, folder: Path | None = None) -> dict[str, Tally]:
+def run(trials: Trials, seconds: float, seed: int) -> dict[str, Tally]:
     """Trials in a random order, each kind as often as the others, until the time is over; each kind once at least."""
     tallies = {name: Tally() for name in trials}
     until = time.monotonic() + seconds
@@ -99,18 +99,16 @@ def run(trials: Trials, seconds: float, seed: int, *, folder: Path | None = None
         for name in order:
             if (turn and time.monotonic() >= until) or tallies[name].unavailable:
                 continue
-            _tried(trials[name], name, f"{seed}/{turn}/{name}", tallies[name], folder)
+            _tried(trials[name], name, f"{seed}/{turn}/{name}", tallies[name])
         if all(one.unavailable for one in tallies.values()):
             break
         turn += 1
     return tallies
 
 
-def _tried(
-    trial: Callable[[random.Random, Path], Found], name: str, seed: str, tally: Tally, folder: Path | None
-) -> None:
+def _tried(trial: Callable[[random.Random, Path], Found], name: str, seed: str, tally: Tally) -> None:
     begun = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="foveal-faults-", dir=folder, ignore_cleanup_errors=True) as place:
+    with tempfile.TemporaryDirectory(prefix="foveal-faults-", ignore_cleanup_errors=True) as place:
         os.chmod(place, 0o755)  # noqa: PTH101 (a database server runs as another user)
         try:
             one = trial(random.Random(seed), Path(place))

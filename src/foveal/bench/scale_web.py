@@ -17,8 +17,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -31,7 +29,7 @@ import httpx
 import numpy as np
 
 from foveal.bench.light_client import FAILURES, Answer, LightClient
-from foveal.bench.papers_serve import filled
+from foveal.bench.papers_serve import STARTS_WITHIN_S, filled, started
 from foveal.bench.papers_synthetic import Drawn
 from foveal.bench.settings import BenchSettings
 from foveal.errors import FovealError
@@ -47,7 +45,6 @@ GROWTH, QUICK_GROWTH = 0.03, 0.10
 """Share by which the resident size may grow from the second to the last third."""
 
 SAMPLE_S = 0.5
-STARTS_WITHIN_S = 120
 OPEN_GATES = 10**6
 
 _SERVER = """
@@ -220,20 +217,9 @@ def resident(process: int) -> int:
 @contextmanager
 def serving(home: Path, *, admission: bool = True) -> Iterator[tuple[str, int]]:
     """A site in a process of its own: its address, and the process."""
-    command = [sys.executable, "-c", _SERVER, str(home), "gated" if admission else "open", str(OPEN_GATES)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            line = process.stdout.readline() if process.stdout else ""
-            if not line.strip().isdigit():
-                raise FovealError(
-                    f"The server did not start (exit status {process.poll()}). Try `foveal serve` by hand."
-                )
-            address = f"http://127.0.0.1:{line.strip()}"
-            _made_ready(address)
-            yield address, process.pid
-        finally:
-            process.terminate()
-            process.wait(timeout=STARTS_WITHIN_S)
+    with started(_SERVER, str(home), "gated" if admission else "open", str(OPEN_GATES)) as (address, process):
+        _made_ready(address)
+        yield address, process
 
 
 def _made_ready(address: str) -> None:

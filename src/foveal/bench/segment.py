@@ -22,7 +22,6 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
-from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
@@ -32,11 +31,10 @@ from numpy.typing import NDArray
 from foveal.bench.known_sets import is_set
 from foveal.bench.runner import SIZE
 from foveal.bench.segment_learned import tables
-from foveal.bench.segment_learned_data import EVERY, ChoiDocument, choi_chosen, choi_documents
+from foveal.bench.segment_learned_data import EVERY, ChoiDocument, choi_chosen, choi_documents, rows_of
 from foveal.bench.segment_use import use
 from foveal.bench.settings import BenchSettings
 from foveal.errors import InputError
-from foveal.evaluation.files import json_lines
 from foveal.evaluation.segmentation import boundary_f1, openings_to_masses, pk, windowdiff
 from foveal.evaluation.tables import Row, largest
 from foveal.registry import require
@@ -292,7 +290,7 @@ def _terms_rows(settings: BenchSettings) -> list[dict[str, Any]]:
             f"The data set tos was not found: {folder} holds no .jsonl or .jsonl.gz file. Name the folder that holds "
             "tos/ (JSON lines with _id and text, Markdown with headings) by --data or FOVEAL_DATA."
         )
-    return [row for file in files for row in _rows(file, "text")]
+    return [row for file in files for row in rows_of(file, "text")]
 
 
 def _terms_texts(settings: BenchSettings) -> list[Text]:
@@ -337,11 +335,3 @@ def _encoded(settings: BenchSettings, name: str, units: list[list[str]], masses:
     vectors = settings.cached_vectors(["segment", name], flat, settings.encoder())
     split = np.split(vectors, np.cumsum([len(document) for document in units])[:-1])
     return [Text(*parts) for parts in zip(units, split, masses, strict=True)]
-
-
-def _rows(path: Path, content: str) -> Iterator[dict[str, Any]]:
-    """The objects of a JSON-lines file, each with `_id` and `content`."""
-    for where, row in json_lines(path):
-        if not isinstance(row, dict) or not {"_id", content} <= row.keys():
-            raise InputError(f"{where} lacks _id or {content}; each line is an object with both.")
-        yield row

@@ -261,7 +261,11 @@ def _files(folder: Path) -> list[Path]:
 
 def _rows(settings: BenchSettings, name: str, file: str, content: str) -> Iterator[dict[str, Any]]:
     folder = settings.folder(name, [file])
-    path = folder / file if (folder / file).is_file() else folder / f"{file}.gz"
+    return rows_of(folder / file if (folder / file).is_file() else folder / f"{file}.gz", content)
+
+
+def rows_of(path: Path, content: str) -> Iterator[dict[str, Any]]:
+    """The objects of a JSON-lines file, each with `_id` and `content`."""
     for where, row in json_lines(path):
         if not isinstance(row, dict) or not {"_id", content} <= row.keys():
             raise InputError(f"{where} lacks _id or {content}; each line is an object with both.")

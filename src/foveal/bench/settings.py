@@ -78,6 +78,14 @@ class BenchSettings:
         """The text of such a file, unpacked. InputError: it is not there, damaged, or not UTF-8."""
         return text_in(self.file(name, file))
 
+    def essays(self) -> list[str]:
+        """The texts of the data set essays, by their files' names. InputError: there are none."""
+        folder = self.data / "essays"
+        texts = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.txt"))]
+        if not texts:
+            raise InputError(f"{folder} holds no essays (*.txt). Name the data folder by --data or FOVEAL_DATA.")
+        return texts
+
     def cached_vectors(self, key_parts: Sequence[str], texts: Sequence[str], encoder: Encoder) -> np.ndarray:
         """Vectors (len(texts), dimension), encoded once for each encoder, its type, code and texts, then read from the
         cache.

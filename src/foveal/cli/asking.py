@@ -94,8 +94,8 @@ def ask(
         method_for(attention, 0)  # a wrong name is said now, also where nothing is found that would be read
     chat = server(url, answerer, library.settings)
     local = None if chat and model is None else language_model(model or DEFAULT_MODEL, library.settings, at_once=True)
-    from foveal.reading.answering import AnswerSettings, settings_for  # what takes seconds, after what can be wrong
-    from foveal.reading.asking import AskSettings
+    from foveal.reading.answering_settings import AnswerSettings, settings_for
+    from foveal.reading.asking import AskSettings  # what takes seconds, after what can be wrong
 
     answering = settings_for(chat) if chat else AnswerSettings()
     if attention and is_act(attention):

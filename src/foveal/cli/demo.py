@@ -15,7 +15,7 @@ import typer
 
 from foveal.cli.answers import answer_json, answer_text
 from foveal.cli.asking import DEFAULT_MODEL, asked, language_model, places_of
-from foveal.cli.library import hit_json, hit_text
+from foveal.cli.hits import hit_json, hit_text
 from foveal.cli.output import AsJson, Home, notes, print_json, progress_bar, results
 from foveal.cli.reading import watched
 from foveal.cli.reading_shown import print_readings, readings_json

@@ -99,7 +99,7 @@ def ab(
         raise typer.BadParameter(f"--a and --b are both {a}; a search compared with itself says nothing.")
     library = open_library(home)
     if query is not None:
-        from foveal.cli.library import hit_text
+        from foveal.cli.hits import hit_text
 
         mixed = InterleavedRetriever.over(library, None, model=f"{a},{b}")
         found = mixed.search([query], k)[0]

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from foveal.cli.asking import not_empty
-from foveal.cli.library import RetrieverName, Where, hit_text
+from foveal.cli.hits import hit_text
+from foveal.cli.library import RetrieverName, Where
 from foveal.cli.output import AsJson, Home, notes, open_library, print_json, results
 from foveal.errors import InputError
 

@@ -27,8 +27,9 @@ from foveal.cli.output import log_to_stderr, logs_json, notes, open_streams
 from foveal.errors import FovealError
 
 INTERRUPTED = 130
-OF_THE_MACHINE = tuple(
-    getattr(errno, f"E{name}") for name in ["ACCES", "PERM", "ROFS", "NOSPC", "DQUOT", "NAMETOOLONG", "ISDIR", "NOTDIR"]
+OF_THE_MACHINE = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO),
+    *(errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR),
 )
 """Failures of a path or a disk that a person can mend, and no fault of the program."""
 
@@ -198,7 +199,7 @@ def _of_machine(error: Exception) -> str | None:
         return None
     named = error.filename2 or error.filename  # of a file that takes another's place, that one
     place = f"{str(named)[:200]!r} cannot be used: " if named else ""
-    return f"{place}{error.strerror}. Name another path, or see that there is room, and the right to write."
+    return f"{place}{error.strerror}. Name another path, or see that there is room, and the right to read and write."
 
 
 def _of_size(error: Exception) -> str | None:

@@ -139,7 +139,7 @@ def read(
     chat = server(url, answerer, settings)
     loaded = language_model(model, settings, at_once=not (ray or ray_address))  # first: a wrong name is said at once
     from foveal.reading import InfiniRetri
-    from foveal.reading.answering import settings_for
+    from foveal.reading.answering_settings import settings_for
 
     asked = _read_settings(window=window, budget=budget, mode=mode, effort=effort, follow=follow)
     asked = replace(asked, attention="auto" if is_act(attention) else attention, row_beta=row_beta, int8=int8)

@@ -43,7 +43,7 @@ def read(
     """Read what is not in the memory yet, answer, and say where the memory is kept."""
     from foveal.models import load_encoder
     from foveal.models.local_chat import LocalChat
-    from foveal.reading.answering import AnswerSettings, settings_for
+    from foveal.reading.answering_settings import AnswerSettings, settings_for
     from foveal.reading.titans import TitansReader, TitansReadSettings
 
     text = opened_source(source, settings, encoding)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from foveal.cli.output import AsJson, Home, notes, open_library, print_json, results
-from foveal.errors import FovealError, InputError
+from foveal.errors import InputError, NoLibrary
 from foveal.settings import expanded
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def _require_unused(name: str, settings: Settings) -> None:
         )
     try:
         used = str(open_library(settings).store.settings["encoder"])
-    except FovealError:  # there is no library
+    except NoLibrary:
         return
     if used == name or expanded(used) == settings.home / "models" / name:
         raise InputError(

@@ -10,7 +10,6 @@ Form      queries and judgements as in `beir.Collection`; a query's id is its pa
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal.errors import InputError
+from foveal.evaluation import bm25
 from foveal.evaluation.scripts import run_pattern, word_runs
 
 Offsets = Callable[[str], Sequence[tuple[int, int]]]
@@ -53,10 +53,10 @@ class Keywords:
 
     @cached_property
     def rarity(self) -> dict[str, float]:
-        """Term -> ln(1 + (N - n + 0.5) / (n + 0.5)), n of the N passages hold it."""
+        """Term -> its `bm25.idf` among the passages."""
         counts = Counter(term for text in self.corpus.values() for term in set(_terms(text)))
         total = len(self.corpus)
-        return {term: math.log(1 + (total - n + 0.5) / (n + 0.5)) for term, n in counts.items()}
+        return {term: bm25.idf(total, n) for term, n in counts.items()}
 
     def of(self, passage: str, count: int) -> list[str]:
         """The `count` terms of a passage with the highest tf-idf, the highest first; ties by the alphabet."""

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import TypeVar
@@ -37,6 +37,14 @@ class Ratio:
     high: float
     a_ms: float  # median time of A
     b_ms: float  # median time of B
+
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[float, float]]) -> Ratio:
+        """Of seconds that A and B took, pair by pair."""
+        pairs = list(pairs)
+        ratios = [a_s / max(b_s, 1e-9) for a_s, b_s in pairs]
+        a_ms, b_ms = (1e3 * median(times) for times in zip(*pairs, strict=True))
+        return cls(median(ratios), min(ratios), max(ratios), a_ms, b_ms)
 
     def __str__(self) -> str:
         return f"{self.median:.3g}× ({self.low:.3g} to {self.high:.3g}); {self.a_ms:.3g} ms against {self.b_ms:.3g} ms"
@@ -75,10 +83,7 @@ def paired(
     for _ in range(warmup):
         a()
         b()
-    pairs = [(_seconds(a, clock), _seconds(b, clock)) for _ in range(runs)]
-    ratios = [a_s / max(b_s, 1e-9) for a_s, b_s in pairs]
-    a_ms, b_ms = (1e3 * median(times) for times in zip(*pairs, strict=True))
-    return Ratio(median(ratios), min(ratios), max(ratios), a_ms, b_ms)
+    return Ratio.of([(seconds_of(a, clock), seconds_of(b, clock)) for _ in range(runs)])
 
 
 def percentiles(
@@ -92,7 +97,7 @@ def percentiles(
     _at_least_one("inputs", len(inputs))
     for item in inputs[:warmup]:
         call(item)
-    times = sorted(1e3 * _seconds(lambda item=item: call(item), clock) for item in inputs)  # type: ignore[misc]
+    times = sorted(1e3 * seconds_of(lambda item=item: call(item), clock) for item in inputs)  # type: ignore[misc]
     return Latency(percentile(times, 0.5), percentile(times, 0.95), times[-1], len(times))
 
 
@@ -156,7 +161,8 @@ def _kill_group(leader: int) -> None:
         return
 
 
-def _seconds(call: Callable[[], object], clock: Callable[[], float]) -> float:
+def seconds_of(call: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    """What one call takes."""
     start = clock()
     call()
     return clock() - start

@@ -7,8 +7,9 @@ row says whether the value meets it; a value that is no number never does.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -59,6 +60,16 @@ def largest(*values: float) -> float:
 def least(*values: float) -> float:
     """The least of some gains; NaN where one of them is."""
     return -largest(*(-value for value in values))
+
+
+def mean(values: Sequence[float]) -> float:
+    """The mean of numbers, or the share of flags that hold; NaN where there are none, which meets no bar."""
+    return fmean(values) if values else math.nan
+
+
+def all_hold(system: str, metric: str, held: Sequence[bool]) -> Row:
+    """The row of the share that holds, where all of some are asked to hold; 0 of none."""
+    return Row.of(system, metric, sum(held) / max(1, len(held)), at_least=1.0, note=f"{sum(held)} of {len(held)}")
 
 
 def table(rows: Iterable[Row], title: str | None = None) -> Table:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from foveal import faults
 from foveal.errors import ModelUnavailable
+from foveal.evaluation.files import whole_file
 
 Progress = Callable[[int, int], None]
 """Called with the bytes that are done and those that there are in all."""
@@ -27,9 +28,10 @@ Progress = Callable[[int, int], None]
 def written_at(folder: Path) -> int:
     """When a file of the folder was written last, in ns: a model that is trained anew in its place is loaded anew."""
     last = 0
-    for path in folder.rglob("*"):
-        with suppress(OSError):  # it is being replaced
-            last = max(last, path.stat().st_mtime_ns)
+    for place, folders, files in os.walk(folder):  # which passes over folders that go meanwhile
+        for name in (*folders, *files):
+            with suppress(OSError):  # it is being replaced
+                last = max(last, Path(place, name).stat().st_mtime_ns)
     return last
 
 
@@ -98,11 +100,8 @@ def kept_fingerprint(folder: Path, cache: Path) -> str:
         if re.fullmatch(r"[0-9a-f]{64}", known):  # a machine that lost its power may leave an empty file
             return known
     found = fingerprint(folder)
-    with suppress(OSError):  # a full disk costs time only
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=kept.parent, delete=False, encoding="ascii") as file:
-            file.write(found)
-        os.replace(file.name, kept)  # noqa: PTH105 (Path.replace would say the same)
+    with suppress(OSError), whole_file(kept) as partial:  # a full disk costs time only
+        partial.write_text(found, encoding="ascii")
     return found
 
 

@@ -28,7 +28,7 @@ from foveal.errors import InputError
 from foveal.nn.convolution import CausalConvolution
 from foveal.nn.inputs import as_it_is, checked, head_width, require_result, require_sequence, require_token
 from foveal.nn.scan import SCANS, Piece, joined, last, leaves, output, prefixes
-from foveal.nn.states import StackState, State, own, require_state
+from foveal.nn.states import StackState, State, own, require_state, state_or_first
 from foveal.ranges import BELOW_ONE, COUNT, NOT_NEGATIVE, require_one_of, require_settings
 
 
@@ -125,7 +125,7 @@ class Aaren(nn.Module):
         for products of them.
         """
         x = checked("Aaren", x, self.settings.dim, mask)
-        state = self._checked(state, len(x))
+        state = state_or_first(state, self.init_state, len(x))
         pieces, tail = self._leaves(x, state.tail, mask)
         seen = prefixes(pieces, decay=self.settings.decay, scan=self.settings.scan, before=state.piece)
         y = self._given(output(seen), x)
@@ -135,7 +135,7 @@ class Aaren(nn.Module):
     def step(self, x: Tensor, state: AarenState) -> tuple[Tensor, AarenState]:
         """One token (B, dim)."""
         require_token("Aaren", x, self.settings.dim)
-        state = self._checked(state, len(x))
+        state = state_or_first(state, self.init_state, len(x))
         pieces, tail = self._leaves(x[:, None], state.tail, None)
         now = joined(state.piece, Piece(*(one[..., 0, :] for one in pieces)), self.settings.decay)
         y = self._given(output(now)[..., None, :], x[:, None])
@@ -200,12 +200,6 @@ class Aaren(nn.Module):
         scores, _, _ = self._scores(x, self.init_state(len(x)).tail)
         behind = torch.arange(x.shape[1] - 1, -1, -1, device=x.device)
         return (scores - self.settings.decay * behind).softmax(-1)
-
-    def _checked(self, state: AarenState | None, rows: int) -> AarenState:
-        if state is None:
-            return self.init_state(rows)
-        require_state(state, self.init_state(1), rows)
-        return state
 
     def _state(self, now: Piece, tail: Tensor, places: tuple[Tensor, ...]) -> AarenState:
         return AarenState(self.layout, now.m, now.u, now.w, now.length, tail, places)
@@ -343,7 +337,7 @@ class AarenEncoder(nn.Module):
     ) -> tuple[Tensor, StackState]:
         """x (B, T, dim) -> (B, T, dim) and the state. InputError: as the mixer, or a state of another stack."""
         require_sequence("AarenEncoder", x, self._blocks[0].dim, mask)  # a state has as many rows
-        state = self._checked(state, len(x))
+        state = state_or_first(state, self.init_state, len(x))
         after = []
         for block, one in zip(self._blocks, state.layers, strict=True):
             x, new = block(x, cast("AarenState", one), mask)
@@ -353,7 +347,7 @@ class AarenEncoder(nn.Module):
     def step(self, x: Tensor, state: StackState) -> tuple[Tensor, StackState]:
         """One token (B, dim)."""
         require_token("AarenEncoder", x, self._blocks[0].dim)
-        state = self._checked(state, len(x))
+        state = state_or_first(state, self.init_state, len(x))
         after = []
         for block, one in zip(self._blocks, state.layers, strict=True):
             x, new = block.step(x, cast("AarenState", one))
@@ -363,9 +357,3 @@ class AarenEncoder(nn.Module):
     @property
     def _blocks(self) -> list[AarenBlock]:
         return cast("list[AarenBlock]", list(self.blocks))
-
-    def _checked(self, state: StackState | None, rows: int) -> StackState:
-        if state is None:
-            return self.init_state(rows)
-        require_state(state, self.init_state(1), rows)
-        return state

@@ -81,7 +81,6 @@ def learned(
     *,
     look: Look | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
-    anew: bool = False,
     depends_on: str = "",
 ) -> Curves:
     """Train `agent` in place, with its checkpoints in `folder`."""
@@ -89,7 +88,7 @@ def learned(
     return train_ppo(
         agent, worlds, settings.ppo, folder, identity=_identity(agent, environment, settings, look, depends_on),
         evaluate=lambda now: measured(now, environment, SEEDS, settings.episodes, look), metric=METRIC,
-        on_progress=on_progress, anew=anew,
+        on_progress=on_progress,
     )  # fmt: skip
 
 

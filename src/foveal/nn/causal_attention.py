@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from foveal.errors import InputError
 from foveal.nn.aaren import Aaren, AarenEncoder, AarenSettings
 from foveal.nn.inputs import checked, require_result, require_token
-from foveal.nn.states import State, require_state
+from foveal.nn.states import State, state_or_first
 from foveal.nn.titans import LMM, TitansSettings
 from foveal.ranges import BELOW_ONE, COUNT, NOT_NEGATIVE, require_one_of, require_settings
 
@@ -129,9 +129,7 @@ class CausalAttention(nn.Module):
         InputError: wrong shapes, tokens that are no numbers or too large for products of them, or another's state.
         """
         x = checked("Causal attention", x, self.settings.dim, mask)
-        if state is None:
-            state = self.init_state(len(x))
-        require_state(state, self.init_state(1), len(x))
+        state = state_or_first(state, self.init_state, len(x))
         q, k, v = (one(x).unflatten(-1, (self.settings.heads, -1)) for one in (self.w_q, self.w_k, self.w_v))
         real = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if mask is None else mask
         after = AttentionState(
@@ -190,9 +188,7 @@ class GRUEncoder(nn.Module):
         x = checked("A GRU", x, self.settings.dim, mask)
         if mask is not None and bool((mask[:, 1:] & ~mask[:, :-1]).any()):
             raise InputError("A GRU reads every token; put the padding on the right.")
-        if state is None:
-            state = self.init_state(len(x))
-        require_state(state, self.init_state(1), len(x))
+        state = state_or_first(state, self.init_state, len(x))
         y, hidden = self.gru(x, state.hidden.transpose(0, 1).contiguous())
         return self.norm(y), GRUState(state.layout, hidden.transpose(0, 1))
 

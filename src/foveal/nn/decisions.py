@@ -161,7 +161,7 @@ class _Played:
 
 @torch.no_grad()
 def returns(
-    model: DecisionModel, env_name: str, seeds: Sequence[int], *, wanted: float | None = None, stream: bool = False,
+    model: DecisionModel, env_name: str, seeds: Sequence[int], *, stream: bool = False,
     make: Any = environment,
 ) -> list[float]:  # fmt: skip
     """The return of an episode from each seed, all played side by side; `make` makes an environment of a name."""
@@ -170,7 +170,7 @@ def returns(
     for seed in seeds:
         env = make(env_name)
         first, _ = env.reset(seed=seed)
-        games.append(_Played(env, [settings.best if wanted is None else wanted], [first], []))
+        games.append(_Played(env, [settings.best], [first], []))
     state = model.begin(len(games)) if stream else None
     before: Tensor | None = None
     for place in range(settings.steps):

@@ -32,7 +32,7 @@ from foveal.nn.inputs import require_ids
 from foveal.nn.states import State
 from foveal.nn.stream_training import DEV, TEST, Recipe, in_batches
 from foveal.ranges import COUNT, NOT_NEGATIVE, POSITIVE, Range, require_settings
-from foveal.training.examples import shuffled
+from foveal.training.examples import in_parts, shuffled
 from foveal.training.loop import LoopSettings
 from foveal.training.report import Metrics
 
@@ -292,9 +292,8 @@ def alike_batches(lengths: Sequence[int], blocks: int = 16) -> Callable[[int, in
     def plan(epoch: int, batch: int, seed: int) -> list[list[int]]:
         places = [one for some in shuffled(len(lengths), batch, seed, epoch=epoch) for one in some]
         made: list[list[int]] = []
-        for at in range(0, len(places), batch * blocks):
-            block = sorted(places[at : at + batch * blocks], key=lambda one: lengths[one])
-            made += [block[first : first + batch] for first in range(0, len(block), batch)]
+        for block in in_parts(places, batch * blocks):
+            made += in_parts(sorted(block, key=lambda one: lengths[one]), batch)
         order = np.random.default_rng([seed, epoch]).permutation(len(made))
         return [made[place] for place in order]
 

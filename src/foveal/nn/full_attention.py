@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from foveal.errors import InputError
 from foveal.nn.inputs import checked, head_width, require_result, require_token
-from foveal.nn.states import State, require_state
+from foveal.nn.states import State, state_or_first
 from foveal.nn.window_attention import merged, rotated, turns
 from foveal.ranges import COUNT, require_settings
 
@@ -69,7 +69,7 @@ class FullAttention(nn.Module):
     ) -> tuple[Tensor, TextState]:
         """x (B, T, dim) -> (B, T, dim) and the state; keys where `mask` is False are seen by their own token only."""
         x = checked("Full attention", x, self.settings.dim, mask)
-        state = self._checked(state, len(x))
+        state = state_or_first(state, self.init_state, len(x))
         heads, tokens, past = self.settings.heads, x.shape[1], state.keys.shape[2]
         q, k, v = self.qkv(x).view(*x.shape[:2], 3, heads, -1).permute(2, 0, 3, 1, 4)
         angles = turns(past + tokens, q.shape[-1], q)[past:]
@@ -92,9 +92,3 @@ class FullAttention(nn.Module):
         require_token("Full attention", x, self.settings.dim)
         y, state = self(x[:, None], state)
         return y[:, 0], state
-
-    def _checked(self, state: TextState | None, rows: int) -> TextState:
-        if state is None:
-            return self.init_state(rows)
-        require_state(state, self.init_state(1), rows)
-        return state

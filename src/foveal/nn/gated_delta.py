@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from foveal.nn.convolution import CausalConvolution
 from foveal.nn.inputs import as_it_is, checked, head_width, require_result, require_token
 from foveal.nn.norms import RMSNorm
-from foveal.nn.states import State, require_state
+from foveal.nn.states import State, state_or_first
 from foveal.nn.window_attention import merged
 from foveal.ranges import COUNT, NOT_NEGATIVE, require_settings
 
@@ -98,9 +98,7 @@ class GatedDelta(nn.Module):
     ) -> tuple[Tensor, DeltaState]:
         """x (B, T, dim) -> (B, T, dim) and the state; where `mask` is False nothing is written."""
         x = checked("The gated delta rule", x, self.settings.dim, mask)
-        if state is None:
-            state = self.init_state(len(x))
-        require_state(state, self.init_state(1), len(x))
+        state = state_or_first(state, self.init_state, len(x))
         made = self.project(x)
         if mask is not None:
             made = made.masked_fill(~mask[..., None], 0)  # else tokens behind them would be mixed from them

@@ -37,7 +37,7 @@ from foveal.nn.memory_rule import (
     through,
     write_token,
 )
-from foveal.nn.states import State, require_state
+from foveal.nn.states import State, state_or_first
 from foveal.ranges import COUNT, NOT_NEGATIVE, POSITIVE, require_one_of, require_settings
 
 THETA_SHARE, ETA, ALPHA = 0.5, 0.2, 0.005
@@ -193,7 +193,7 @@ class NeuralMemory(nn.Module):
     ) -> tuple[Tensor, MemoryState, Told]:
         """As `forward`, with what the memory thought of each token."""
         x = checked("NeuralMemory", x, self.settings.dim, mask)
-        state = self._checked(state, len(x))
+        state = state_or_first(state, self.init_state, len(x))
         read = self._heads(x, state.tail, mask)
         with as_it_is(x):
             y, after, told = self._over_chunks(*read, state)
@@ -204,7 +204,7 @@ class NeuralMemory(nn.Module):
     def step(self, x: Tensor, state: MemoryState) -> tuple[Tensor, MemoryState]:
         """One token (B, dim), by the recurrence itself."""
         require_token("NeuralMemory", x, self.settings.dim)
-        state = self._checked(state, len(x))
+        state = state_or_first(state, self.init_state, len(x))
         queries, keys, values, gates, tail = self._heads(x[:, None], state.tail, None)
         with as_it_is(x):
             told = surprise(keys, values, self.weights(state, at_chunk_start=True), self.settings.max_surprise)
@@ -217,12 +217,6 @@ class NeuralMemory(nn.Module):
             y, after = self(x[:, None], *self._anew(lost, state, None, x[:, None]))
             return y[:, 0], after
         return self._given(y, x[:, None])[:, 0], after
-
-    def _checked(self, state: MemoryState | None, rows: int) -> MemoryState:
-        if state is None:
-            return self.init_state(rows)
-        require_state(state, self.init_state(1), rows)
-        return state
 
     def _heads(self, x: Tensor, tail: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Gates, Tensor]:
         """Queries, keys, values (B, H, T, D), gates (B, H, T) and the convolution's next tail."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from foveal.errors import InputError
 from foveal.nn.inputs import checked, require_token
-from foveal.nn.states import State, require_state
+from foveal.nn.states import State, state_or_first
 from foveal.ranges import COUNT, require_settings
 
 
@@ -60,9 +60,7 @@ class Recurrent(nn.Module):
     ) -> tuple[Tensor, HiddenState]:
         """x (B, T, dim) -> (B, T, dim) and the state after the last token, padding included: none goes on from it."""
         x = checked("A GRU", x, self.settings.dim, mask)
-        if state is None:
-            state = self.init_state(len(x))
-        require_state(state, self.init_state(1), len(x))
+        state = state_or_first(state, self.init_state, len(x))
         y, hidden = self.gru(x, state.hidden[None].to(x.dtype))
         return self.out(y), HiddenState(state.layout, hidden[0])
 

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from foveal.errors import InputError
 from foveal.nn.inputs import checked, require_result, require_token
 from foveal.nn.routing_heads import ClusterState, Members, Neighbours, RoutingHeads, RoutingSettings
-from foveal.nn.states import State, require_state
+from foveal.nn.states import State, state_or_first
 from foveal.nn.window_attention import WindowAttention, WindowSettings, WindowState
 
 __all__ = ["Members", "Neighbours", "RoutedOutput", "RoutingAttention", "RoutingSettings", "RoutingState"]
@@ -97,7 +97,7 @@ class RoutingAttention(nn.Module):
         """
         x = checked("Routing attention", x, self.settings.dim, mask)
         if state is not None or (keep and self.streams):
-            state = self._checked(state, len(x))
+            state = state_or_first(state, self.init_state, len(x))
         y, loss, local, routed = x.new_zeros(x.shape), x.new_zeros(()), None, None
         if self.local is not None:
             y, local = self.local(x, state.local if state else None, mask)
@@ -110,7 +110,7 @@ class RoutingAttention(nn.Module):
     def step(self, x: Tensor, state: RoutingState) -> RoutedOutput:
         """One token (B, dim)."""
         require_token("Routing attention", x, self.settings.dim)
-        state = self._checked(state, len(x))
+        state = state_or_first(state, self.init_state, len(x))
         y, local, routed = torch.zeros_like(x), None, None
         if self.local is not None and state.local is not None:
             y, local = self.local.step(x, state.local)
@@ -119,12 +119,6 @@ class RoutingAttention(nn.Module):
             y = y + seen
         y = require_result("Routing attention", y)
         return RoutedOutput(y, RoutingState(self.layout, local, routed), y.new_zeros(()))
-
-    def _checked(self, state: RoutingState | None, rows: int) -> RoutingState:
-        if state is None:
-            return self.init_state(rows)
-        require_state(state, self.init_state(1), rows)
-        return state
 
     @property
     def streams(self) -> bool:

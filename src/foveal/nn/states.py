@@ -172,6 +172,17 @@ def require_state(state: object, like: State, rows: int | None = None) -> None:
     state.require_fit(like, rows)
 
 
+def state_or_first(state: Own | None, begin: Callable[[int], Own], rows: int) -> Own:
+    """The state that `rows` rows go on from: the one that came; where a text begins, that of a layer's `init_state`.
+
+    InputError: as `require_state`.
+    """
+    if state is None:
+        return begin(rows)
+    require_state(state, begin(1), rows)
+    return state
+
+
 def own(part: Tensor) -> Tensor:
     """The same numbers; in memory of their own, where they are a small part of what was computed of a whole text.
 

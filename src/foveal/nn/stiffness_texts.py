@@ -72,7 +72,7 @@ def _encoder(name: str, folder: Path) -> Opened:
         with quiet():
             model = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True).eval()
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    except Exception as error:
+    except Exception as error:  # transformers has no error of its own for a folder that is no model
         raise ModelUnavailable(f"{folder} could not be loaded ({type(error).__name__}: {error}).") from error
     tokenizer.no_padding()
     tokenizer.no_truncation()

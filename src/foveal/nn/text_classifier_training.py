@@ -30,6 +30,7 @@ from foveal.nn.stream_training import DEV, TEST, Recipe
 from foveal.nn.text_classifier import TextClassifier, TextClassifierConfig, length_of, together
 from foveal.nn.words import FIRST, Words
 from foveal.training import checkpoints
+from foveal.training.examples import alike_in_length
 from foveal.training.loop import LoopSettings
 from foveal.training.part_by_part import PartByPart, documents
 from foveal.training.report import Metrics
@@ -192,12 +193,8 @@ def loss(model: Any, batch: Mapping[str, Tensor]) -> Tensor:
 
 
 def by_length(lengths: Sequence[int], batch: int, seed: int, epoch: int) -> list[list[int]]:
-    """Places in batches of like length: shuffled, sorted within POOL batches, and the batches shuffled."""
-    draw = np.random.default_rng([seed, epoch])
-    order, many = draw.permutation(len(lengths)).tolist(), POOL * batch
-    pools = [sorted(order[at : at + many], key=lengths.__getitem__) for at in range(0, len(order), many)]
-    batches = [pool[at : at + batch] for pool in pools for at in range(0, len(pool), batch)]
-    return [batches[place] for place in draw.permutation(len(batches))]
+    """Places in batches of like length, sorted within POOL batches."""
+    return alike_in_length(lengths, batch, POOL, seed, epoch=epoch)
 
 
 def measured(model: Any, texts: Sequence[LabelledText]) -> Metrics:

@@ -31,7 +31,7 @@ from foveal.nn.inputs import as_it_is, checked, head_width, hidden, require_resu
 from foveal.nn.memory_rule import Weights, through
 from foveal.nn.neural_memory import MemoryDiverged, MemorySettings, MemoryState, NeuralMemory
 from foveal.nn.norms import RMSNorm
-from foveal.nn.states import State, require_state
+from foveal.nn.states import State, require_state, state_or_first
 from foveal.nn.window_attention import (
     WindowAttention,
     WindowSettings,
@@ -310,7 +310,7 @@ class MAC(Titans):
         But a memory's convolution sees it: pad on the right.
         """
         x = checked("MAC", x, self.settings.dim, mask)
-        state = self._checked(state, len(x))
+        state = state_or_first(state, self.init_state, len(x))
         mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if mask is None else mask
         sizes = _parted(x.shape[1], self.settings.window - state.phase, self.settings.window)
         given = []  # cut at once: a gradient of each cut by itself would be as long as the text
@@ -324,17 +324,11 @@ class MAC(Titans):
     def step(self, x: Tensor, state: SegmentState) -> tuple[Tensor, SegmentState]:
         """One token (B, dim); the memory goes by its recurrence."""
         require_token("MAC", x, self.settings.dim)
-        state = self._checked(state, len(x))
+        state = state_or_first(state, self.init_state, len(x))
         real = torch.ones(len(x), 1, dtype=torch.bool, device=x.device)
         attended, state = self._segment(x[:, None], state, real)
         m, memory = self.memory.step(attended[:, 0], state.memory)
         return self._projected(self.gate(attended[:, 0], m), x), self._written(state, memory)
-
-    def _checked(self, state: SegmentState | None, rows: int) -> SegmentState:
-        if state is None:
-            return self.init_state(rows)
-        require_state(state, self.init_state(1), rows)
-        return state
 
     def recall(self, x: Tensor, weights: Weights) -> Tensor:
         """What the memory, as it was at the segment's start, has for each token: (B, n, dim). Nothing is written."""

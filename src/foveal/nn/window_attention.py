@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from foveal.errors import InputError
 from foveal.nn.inputs import checked, head_width, require_result, require_token
 from foveal.nn.range_attention import fits, range_attention
-from foveal.nn.states import State, own, require_state
+from foveal.nn.states import State, own, state_or_first
 from foveal.ranges import COUNT, require_one_of, require_settings
 
 ROTARY_BASE = 10_000.0
@@ -108,9 +108,7 @@ class WindowAttention(nn.Module):
     ) -> tuple[Tensor, WindowState]:
         """As `forward`, for layers that say themselves why what came out is no number."""
         x = checked("Window attention", x, self.settings.dim, mask)
-        if state is None:
-            state = self.init_state(len(x))
-        require_state(state, self.init_state(1), len(x))
+        state = state_or_first(state, self.init_state, len(x))
         q, k, v = self.heads(x)
         real = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if mask is None else mask
         keys, values = torch.cat([state.keys.to(k), k], 2), torch.cat([state.values.to(v), v], 2)

@@ -10,6 +10,7 @@ State      open, granted or refused; an author is then claimed_verified (by evid
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,15 +20,16 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from foveal.database import Database, add_unless_taken
-from foveal.errors import LibraryError, NotAllowed, UnknownDocument, UnknownPaper
+from foveal.errors import LibraryError, NoLibrary, NotAllowed, UnknownDocument, UnknownPaper
 from foveal.papers.accounts import Person, person_of
 from foveal.papers.moderation import must, record
 from foveal.papers.people_schema import ClaimRow
 from foveal.papers.schema import AuthorRow, PaperRow, PersonRow, now
-from foveal.retrieval import tables
 
 if TYPE_CHECKING:
     from foveal.settings import Settings
+
+logger = logging.getLogger("foveal.papers")
 
 
 @dataclass(frozen=True)
@@ -147,15 +149,18 @@ def address_in(address: str, text: str) -> bool:
 
 
 def library_text(settings: Settings, paper: str) -> str:
-    """The paper's text where this home's library holds it, else ""."""
+    """The paper's text where this home's library holds it, else "": then a person decides."""
     from foveal.library import Library
 
-    if not tables.exists(settings.library_uri) or paper.startswith("title-"):
+    if paper.startswith("title-"):
         return ""
     which = paper.removeprefix("doc-") if paper.startswith("doc-") else f"arxiv:{paper}"
     try:
         return Library.open(settings=settings, create=False).get(which).text
-    except (UnknownDocument, LibraryError):
+    except (UnknownDocument, NoLibrary):
+        return ""
+    except LibraryError as error:
+        logger.warning("whether %s names who claims it could not be looked up: %s", paper, error)
         return ""
 
 

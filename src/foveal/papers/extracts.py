@@ -4,8 +4,7 @@
     keyphrases(abstract, title, most=15)               # ["sparse attention", …], each stands so in the abstract
 
 Sentence  of those of at most 40 words, the one whose words weigh most among all of the abstract's (count over length),
-          those of the title twice; one that says "we propose" or the like is preferred, asides at the end are not.
-          With an encoder: the nearest to the mean of all sentences, with the same preferences
+          those of the title twice; one that says "we propose" or the like is preferred, asides at the end are not
 Phrases   runs of 1 to 3 words between function words and signs (Rose et al., 2010, RAKE), scored by count, length and
           whether they stand in the title; words that every paper uses are no phrase by themselves
 """
@@ -14,9 +13,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-
-import numpy as np
+from collections.abc import Iterator, Sequence
 
 from foveal.retrieval.terms import terms
 from foveal.retrieval.words import FUNCTION_WORDS
@@ -27,8 +24,6 @@ FEWEST_KEYWORDS, MOST_KEYWORDS = 5, 15
 LONGEST_PHRASE = 3
 PREFERRED = 1.6
 """Factor of a sentence that says what was done."""
-
-Encode = Callable[[Sequence[str]], np.ndarray]
 
 _CLAIM = re.compile(
     r"\b(we|this (paper|work|article|study)|here)\b.{0,40}\b(propos|introduc|present|develop|show|describ|demonstrat|"
@@ -65,13 +60,13 @@ _WEAK = frozenset(_WEAK_WORDS.split())
 """Words that say little without another one."""
 
 
-def central_sentence(abstract: str, title: str = "", encode: Encode | None = None) -> str:
+def central_sentence(abstract: str, title: str = "") -> str:
     """The sentence that says most, of at most `MOST_WORDS` words; "" where there is no text."""
     found = [" ".join(abstract[start:end].split()) for start, end in sentences(abstract)]
     found = [one for one in found if any(map(str.isalnum, one))]
     if not found:
         return ""
-    weights = _by_vectors(found, encode) if encode else _by_words(found, title)
+    weights = _by_words(found, title)
     scores = [
         weight * (PREFERRED if _CLAIM.search(one) else 0.5 if _ASIDE.search(one) else 1.0)
         for one, weight in zip(found, weights, strict=True)
@@ -93,13 +88,6 @@ def _by_words(found: Sequence[str], title: str) -> list[float]:
         total = sum(counts[word] * (2.0 if word in named else 1.0) for word in set(own))
         weights.append(total / (8 + len(own)))  # a sentence of three words must not win by one of them
     return weights
-
-
-def _by_vectors(found: Sequence[str], encode: Encode) -> list[float]:
-    vectors = np.asarray(encode(found), dtype=np.float64)
-    mean = vectors.mean(axis=0)
-    cosines = vectors @ mean / max(float(np.linalg.norm(mean)), 1e-12)
-    return [1 + float(cosine) for cosine in cosines]
 
 
 def keyphrases(abstract: str, title: str = "", most: int = MOST_KEYWORDS) -> list[str]:

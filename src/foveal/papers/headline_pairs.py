@@ -9,20 +9,16 @@ from itertools import cycle, islice
 
 import numpy as np
 
-from foveal.errors import InputError
 from foveal.evaluation.headlines import HeadlineSet
 from foveal.papers.headline_features import Ints, Pair
+from foveal.training.examples import held_out
 
 _NUMBER = re.compile(r"\d{1,15}")
 
 
 def split_by_article(pairs: HeadlineSet, *, share: float, seed: int = 0) -> tuple[HeadlineSet, HeadlineSet]:
     """Pairs to learn from, and those of a share of the articles, drawn from the seed. InputError: one article only."""
-    articles = sorted(dict.fromkeys(one.article for one in pairs.pairs))
-    if len(articles) < 2:
-        raise InputError("There are fewer than two articles, so none can be held out. Give pairs of more.")
-    order = np.random.default_rng(seed).permutation(len(articles))
-    held = {articles[at] for at in order[: max(1, min(len(articles) - 1, round(share * len(articles))))]}
+    held = held_out(sorted({one.article for one in pairs.pairs}), share, seed, what="articles")
     sides = [tuple(one for one in pairs.pairs if (one.article in held) == out) for out in (False, True)]
     return replace(pairs, pairs=sides[0]), replace(pairs, pairs=sides[1])
 

@@ -27,7 +27,7 @@ from foveal.papers.headline_writer import BASE, DEV_SHARE, TRAIN_ON, HeadlineWri
 from foveal.papers.headlines import HeadlineJudge, JudgeSettings
 from foveal.training.headline_writers import METRIC, WriterSettings
 from foveal.training.loop import Curves
-from foveal.training.report import Metrics, Report, plain_settings, seen_before
+from foveal.training.report import Metrics, Report, not_kept, plain_settings, seen_before
 from foveal.training.runs import RunSettings, TrainingRun
 from foveal.training.watch import Progress
 
@@ -66,7 +66,7 @@ def train_headline_judge(
         kind: _judged(judge, pairs, labels, judge.on_dev if kind == "dev" else None) for kind, pairs in held.items()
     }
     before, after = (side["macro F1"] for side in measured["dev"])
-    worse = f"The judge was not kept: macro F1 on the dev pairs {after:.4f}, {before:.4f} by one label for all."
+    worse = not_kept("judge", "macro F1", "dev pairs", before, after)
     known = seen_before(_texts(test), [*_texts(learnt), *_texts(dev)], "pairs") if test else ()
     notes = (*((learnt.licence,) if learnt.licence else ()), *known, *(() if after > before else (worse,)))
     curves = Curves((), ((0, dict(measured["dev"][0])), (1, dict(measured["dev"][1]))), 1, 1, "finished", seconds)
@@ -136,7 +136,7 @@ def train_headline_writer(
     steps = dict(curves.metrics)
     before, after = steps[0], steps[curves.best_step or 0]
     kept = after[METRIC] > before[METRIC]
-    worse = f"The writer was not kept: {METRIC} of dev headlines {after[METRIC]:.4f}, {before[METRIC]:.4f} before."
+    worse = not_kept("writer", METRIC, "dev headlines", before[METRIC], after[METRIC])
     notes = (*((writer.licence,) if writer.licence else ()), *(() if kept else (worse,)))
     what = f"headline writer, {writer.pairs:,} pairs of {', '.join(train_on)}"
     report = Report(here.name, what, base, curves, {"dev": (before, after)}, kept, notes, plain_settings(settings))

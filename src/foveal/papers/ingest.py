@@ -1,7 +1,7 @@
 """Reading a source into the database: asked in turn, every request recorded, nothing stored twice, gone on with later.
 
-    read = ingest(database, source, "cs.CL", name="arxiv:cs.CL", today=date(2026, 10, 2))   # read.upserted, read.error
-    import_page(database, content, "page.html", today=…)                                    # a page that was saved
+    read = ingest(database, source, "cs.CL", name="arxiv:cs.CL")   # read.upserted, read.error
+    import_page(database, content, "page.html")                      # a page that was saved
 
 Conditions  ETag and Last-Modified of the last good answer go with the request, where the last reading came to its end;
             304 changes nothing and is recorded, and the pages behind it are asked for as well
@@ -74,7 +74,6 @@ def ingest(
     *,
     name: str | None = None,
     since: date | None = None,
-    today: date | None = None,
     force: bool = False,
     stop: Event | None = None,
     on_page: Callable[[Ingested], None] = lambda _: None,
@@ -84,7 +83,7 @@ def ingest(
     `name` is what the reading is remembered by (default: source and question). InputError: the source cannot be asked
     that. All else that goes wrong is in the answer's `error`.
     """
-    day = today or faults.now().date()
+    day = faults.now().date()
     told = Ingested(name or f"{source.name}:{ask}"[:80])
     state = _state(database, told.name)
     asked = ask if since is None else f"{ask} (since {since})"
@@ -120,15 +119,12 @@ def store(database: Database, records: Iterable[PaperRecord], fetched: Fetched, 
     return done
 
 
-def import_page(
-    database: Database, content: bytes, name: str, *, today: date | None = None, listed_on: date | None = None
-) -> Upserted:
+def import_page(database: Database, content: bytes, name: str, *, listed_on: date | None = None) -> Upserted:
     """The papers of a saved page (text, HTML or JSON, see pasted.py); `listed_on` lists all of them on that day.
 
     UnreadableSource: no paper is found in it.
     """
-    day = today or faults.now().date()
-    records = PastedPage().records(content, name, today=day)
+    records = PastedPage().records(content, name, today=faults.now().date())
     listed = (replace(one, listed_on=listed_on) if listed_on else one for one in records)
     return store(database, listed, Fetched(source=PastedPage.name, url=name, sha256=_digest(content)))
 

@@ -26,7 +26,7 @@ from sqlalchemy import or_, select
 from foveal.database import Database
 from foveal.errors import Cancelled, InputError
 from foveal.models.hub import require_known
-from foveal.papers.extracts import FEWEST_KEYWORDS, MOST_KEYWORDS, MOST_WORDS, Encode, central_sentence, keyphrases
+from foveal.papers.extracts import FEWEST_KEYWORDS, MOST_KEYWORDS, MOST_WORDS, central_sentence, keyphrases
 from foveal.papers.keyword_links import occurs
 from foveal.papers.schema import KeywordRow, PaperRow, now
 from foveal.text.units import sentences
@@ -78,19 +78,12 @@ class Summarised:
     cancelled: bool = False
 
 
-def summary_of(
-    title: str,
-    abstract: str,
-    chat: ChatModel | None = None,
-    *,
-    encode: Encode | None = None,
-    cancel: Cancel | None = None,
-) -> Summary:
+def summary_of(title: str, abstract: str, chat: ChatModel | None = None, *, cancel: Cancel | None = None) -> Summary:
     """A sentence and keywords of an abstract. InputError: it is empty. Cancelled: `cancel` was set."""
     if not abstract.strip():
         raise InputError(f"The paper {title[:80]!r} has no abstract, so nothing can be said of it.")
     offered = [one for one in keyphrases(abstract, title, OFFERED) if occurs(one, abstract)]
-    by_rule = Summary(central_sentence(abstract, title, encode), tuple(offered[:MOST_KEYWORDS]), EXTRACTIVE)
+    by_rule = Summary(central_sentence(abstract, title), tuple(offered[:MOST_KEYWORDS]), EXTRACTIVE)
     if chat is None:
         return by_rule
     asked = INSTRUCTION.format(count=min(8, len(offered)), title=title.strip()[:300], abstract=abstract.strip()[:READ])
@@ -140,7 +133,6 @@ def summarise(
     limit: int | None = None,
     ids: Sequence[str] | None = None,
     again: bool = False,
-    encode: Encode | None = None,
     cancel: Cancel | None = None,
     on_progress: Callable[[Summarised], None] = lambda _: None,
     on_stage: Callable[[str, int], None] = lambda *_: None,
@@ -165,7 +157,7 @@ def summarise(
         try:
             if cancel is not None:
                 cancel.check()
-            _write(database, paper, chat, encode, cancel, report, again=again)
+            _write(database, paper, chat, cancel, report, again=again)
         except Cancelled:
             report.cancelled = True
             return report
@@ -199,7 +191,6 @@ def _write(
     database: Database,
     paper: str,
     chat: ChatModel | None,
-    encode: Encode | None,
     cancel: Cancel | None,
     report: Summarised,
     *,
@@ -212,7 +203,7 @@ def _write(
         return
     if row.summary and not again and not keyphrases(row.abstract, row.title, 1):
         return  # only keywords are missing, and there are none to be had
-    made = summary_of(row.title, row.abstract, chat, encode=encode, cancel=cancel)
+    made = summary_of(row.title, row.abstract, chat, cancel=cancel)
     with database.writing() as session:
         if (stored := session.get(PaperRow, paper)) is None or stored.abstract != row.abstract:
             return  # gone, or a new version came meanwhile: the next call reads that

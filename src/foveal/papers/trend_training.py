@@ -54,7 +54,7 @@ def train_trend(
     return fit(recipe, loop, run=run)
 
 
-def own_history(database: Database, *, seed: int = 0, settings: CountSettings | None = None) -> Recipe:
+def own_history(database: Database, *, seed: int = 0) -> Recipe:
     """The recipe. InputError: fewer than LEAST days."""
     last = faults.now().date() - timedelta(days=1)
     first = first_day(database, last)
@@ -69,7 +69,7 @@ def own_history(database: Database, *, seed: int = 0, settings: CountSettings | 
     both = ([getattr(found[one], name) for one in series] for name in ("papers", "votes"))
     counts, votes = (torch.tensor(values).float() for values in both)
     weekdays = torch.tensor([(first + timedelta(days=at)).weekday() for at in range(days)])
-    return of_counts(counts, votes, weekdays, seed=seed, settings=settings)
+    return of_counts(counts, votes, weekdays, seed=seed)
 
 
 def of_counts(

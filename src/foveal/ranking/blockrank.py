@@ -34,7 +34,7 @@ from foveal.ranking.blockrank_decode import ID_TOKENS, id_likelihoods
 from foveal.ranking.blockrank_forward import Found, read
 from foveal.ranking.blockrank_plan import Ask, Held
 from foveal.ranking.blockrank_prompt import Layout, Prompter, Segments
-from foveal.retrieval.pipeline import followed_by, require_once
+from foveal.retrieval.pipeline import by_score, require_once
 from foveal.training.blockrank import KEPT as SAVED
 from foveal.types import Hit, require_hits
 
@@ -249,8 +249,7 @@ def ordered(taken: Sequence[Hit], scores: Sequence[float], source: str, hits: Se
     """The hits that were scored, best first, then the others of `hits`, below. InputError: a score is not finite."""
     if strange := [place for place, score in enumerate(scores) if not math.isfinite(score)]:
         raise InputError(f"The model gave candidate {strange[0]} no finite score. Load it in float32.")
-    scored = [replace(hit, score=score, source=source) for hit, score in zip(taken, scores, strict=True)]
-    return followed_by(sorted(scored, key=lambda hit: -hit.score), hits)
+    return by_score(taken, scores, source, hits)
 
 
 # -- the signal's layer ------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from foveal.models.chat import Cancel
 from foveal.models.hub import folder_of
 from foveal.models.quiet import in_a_line, quiet
 from foveal.registry import require
-from foveal.retrieval.pipeline import beside_search, followed_by
+from foveal.retrieval.pipeline import beside_search, by_score
 from foveal.settings import Settings, expanded
 from foveal.training.rerankers import BESIDE, RerankerSettings
 from foveal.types import Hit, require_hits
@@ -122,8 +122,7 @@ class CrossEncoderRanker:
         texts = [hit.passage.text for hit in taken]
         scores: Sequence[float] | Scores
         scores = self._beside(query, taken, cancel) if self.share < 1 else self.scores(query, texts, cancel=cancel)
-        scored = [replace(hit, score=float(s), source="cross-encoder") for hit, s in zip(taken, scores, strict=True)]
-        return followed_by(sorted(scored, key=lambda hit: -hit.score), hits)
+        return by_score(taken, scores, "cross-encoder", hits)
 
     def scores(self, query: str, texts: Sequence[str], *, cancel: Cancel | None = None) -> Scores:
         """The score of each text, (len(texts),), float32. InputError: one is not finite.

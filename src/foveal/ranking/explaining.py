@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from foveal.errors import InputError
+from foveal.evaluation import bm25
 from foveal.ranking.explanation import Explanation, Part
 from foveal.retrieval.stems import stem
 from foveal.retrieval.words import FUNCTION_WORDS, folded
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from foveal.ranking.listwise import PointwiseRanker
     from foveal.ranking.neural.ranker import Neural
 
-K1, B = 1.5, 0.75
 AT_ONCE = 16
 """Texts without a sentence that are scored between two looks at the clock."""
 
@@ -120,8 +120,8 @@ class WordWeights:
             holding.update(set(stems))
         if not lengths:
             raise InputError("There are no texts, so nothing is known of how rare a word is. Give some.")
-        idf = {word: _idf(len(lengths), count) for word, count in holding.items()}
-        return cls(idf, math.fsum(lengths) / len(lengths), _idf(len(lengths), 0))
+        idf = {word: bm25.idf(len(lengths), count) for word, count in holding.items()}
+        return cls(idf, math.fsum(lengths) / len(lengths), bm25.idf(len(lengths), 0))
 
     @classmethod
     def searched(cls, query: str, hits: Sequence[Hit], lexical: Retriever, passages: int) -> WordWeights:
@@ -132,15 +132,15 @@ class WordWeights:
         for word, (start, end) in _terms(query):
             if word in held and word not in idf:  # a pasted page has hundreds, and each search is one
                 holding = len(lexical.search([query[start:end]], COUNTED)[0])
-                idf[word] = _idf(max(passages, holding), holding)
+                idf[word] = bm25.idf(max(passages, holding), holding)
         lengths = list(map(len, stems)) or [1]
-        return cls(idf, math.fsum(lengths) / len(lengths), _idf(passages, 0))
+        return cls(idf, math.fsum(lengths) / len(lengths), bm25.idf(passages, 0))
 
     def explain(self, query: str, hit: Hit) -> Explanation:
         """Of each word of the passage that is one of the query's what it adds: idf / (times it comes + length norm)."""
         asked = {word: query[start:end].lower() for word, (start, end) in _terms(query)}
         found = _terms(hit.passage.text)
-        norm = K1 * (1 - B + B * len(found) / max(self.mean_words, 1e-9))
+        norm = bm25.norm(len(found), max(self.mean_words, 1e-9))
         matched = [(word, part) for word, part in found if word in asked]
         times = Counter(word for word, _ in matched)
         weights = np.zeros((max(1, len(asked)), len(matched)))
@@ -159,10 +159,6 @@ def _terms(text: str) -> list[tuple[str, Part]]:
         if word not in FUNCTION_WORDS and any(map(str.isalnum, word)):
             found.append((stem(folded(word)), (start, end)))
     return found
-
-
-def _idf(texts: int, holding: int) -> float:
-    return math.log(1 + (texts - holding + 0.5) / (holding + 0.5))
 
 
 # -- what rankers say --------------------------------------------------------------------------------------------------

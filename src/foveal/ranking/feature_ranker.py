@@ -30,7 +30,7 @@ from foveal.retrieval.pipeline import CANDIDATES
 from foveal.retrieval.terms import terms
 from foveal.training.examples import Examples
 from foveal.training.loop import Curves
-from foveal.training.report import Report, beside
+from foveal.training.report import Report, beside, not_kept
 from foveal.training.runs import TrainingRun
 from foveal.training.searches import run_of as searched
 from foveal.training.watch import Progress
@@ -98,7 +98,7 @@ def train_features(which: str, judged: Judged, *, run: RunSettings[Examples], se
     measured, told = beside(sides, first, {kind: run_of(one, model) for kind, (one, _) in groups.items()}, METRICS)
     before, after = (values[METRICS[0]] for values in measured["dev"])
     kept = after > before
-    worse = f"The ranker was not kept: {METRICS[0]} on the dev queries {after:.4f}, {before:.4f} before."
+    worse = not_kept("ranker", METRICS[0], "dev queries", before, after)
     notes = (*judged.notes, *told, *(() if kept else (worse,)))
     what = f"learned ranker, {which}, over {judged.stage}"
     curves = Curves((), (), 0, None, "finished", 0.0)

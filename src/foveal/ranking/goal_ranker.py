@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,8 @@ from foveal.models.chat import Cancel
 from foveal.models.encoders import encoder_of
 from foveal.nn.goal_filter import REMEDY
 from foveal.nn.text_filter import TextFilter, TextFilterSettings, padded
-from foveal.retrieval.fusion import weighted_sum
 from foveal.retrieval.late_tokens import TokenEncoder, TokenSettings
-from foveal.retrieval.pipeline import followed_by
+from foveal.retrieval.pipeline import beside_search, by_score
 from foveal.settings import expanded
 from foveal.training import checkpoints
 from foveal.training.report import plain_settings
@@ -203,9 +202,7 @@ class GoalRanker:
         if cancel:
             cancel.check()
         taken = require_hits(hits)[: self.budget]
-        scores = dict(enumerate(self.scorer([(query, hit.passage.text) for hit in taken])))
+        scores = self.scorer([(query, hit.passage.text) for hit in taken])
         if self.weight < 1:
-            first = {place: hit.score for place, hit in enumerate(taken)}
-            scores = weighted_sum([first, scores], [1 - self.weight, self.weight])
-        ranked = [replace(hit, score=scores[place], source=self.name) for place, hit in enumerate(taken)]
-        return followed_by(sorted(ranked, key=lambda hit: -hit.score), hits)
+            scores = beside_search(scores, taken, self.weight)
+        return by_score(taken, scores, self.name, hits)

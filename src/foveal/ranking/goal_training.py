@@ -27,7 +27,7 @@ from foveal.ranking.judged import Judged
 from foveal.ranking.judged_training import Made, most_negatives, parted, require_own_dev
 from foveal.retrieval.fusion import weighted_sum
 from foveal.retrieval.fusion_weights import tuned_weight
-from foveal.training.examples import Examples, Rows, shuffled
+from foveal.training.examples import Examples, Rows, shuffled_anew
 from foveal.training.loop import Curves, Job, LoopSettings, identity, train
 from foveal.training.loop_settings import without_loop
 from foveal.training.negatives import filled, top_negatives
@@ -70,8 +70,7 @@ class Presences:
 
     def plan(self, epoch: int, *, batch: int, seed: int) -> list[list[int]]:
         """The batches of an epoch; each epoch draws negatives of its own."""
-        count = len(self)
-        return [[epoch * count + row for row in rows] for rows in shuffled(count, batch, seed, epoch=epoch)]
+        return shuffled_anew(len(self), batch, seed, epoch=epoch)
 
     def joined(self, rows: Sequence[tuple[str, list[str]]]) -> dict[str, Tensor]:
         """Rows of L texts -> tokens, mask, goals and answers of B · L."""

@@ -236,7 +236,7 @@ def of_qrels(
     return _judged(shelf, {query: queries[query] for query in qrels}, passages, documents, retriever, stage, [])
 
 
-def of_headings(shelf: Shelf, encoder: Encoder | None, *, seed: int = 0) -> Judged:
+def of_headings(shelf: Shelf, encoder: Encoder | None) -> Judged:
     """Queries made of the library's headings, titles and sentences; its words, and vectors by `encoder`, find for them.
 
     The first stage is not the library's own, which would find a sentence where it was taken out; and no heading is
@@ -244,7 +244,7 @@ def of_headings(shelf: Shelf, encoder: Encoder | None, *, seed: int = 0) -> Judg
     """
     if not shelf.pieces:
         raise InputError("The library holds no passage to learn from. Fill it: foveal add FILE_OR_FOLDER")
-    examples = pseudo_examples(list(shelf.pieces.values()), sentences, PseudoSettings(seed=seed), name="library")
+    examples = pseudo_examples(list(shelf.pieces.values()), sentences, PseudoSettings(), name="library")
     search, stage = words_and_vectors(examples.corpus, encoder)
     made = f"{len(examples.queries):,} queries were made of headings, titles and sentences; nobody judged them."
     return Judged(examples, search, stage, notes=(made,))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from threading import Lock
 
 import numpy as np
@@ -21,7 +21,7 @@ from foveal.errors import InputError
 from foveal.models.chat import Cancel
 from foveal.retrieval.late import Floats, TokenModel, TokenVectors, maxsim
 from foveal.retrieval.late_tokens import load_token_model
-from foveal.retrieval.pipeline import beside_search, followed_by
+from foveal.retrieval.pipeline import beside_search, by_score
 from foveal.types import Hit, require_hits
 
 SHARE = 0.65
@@ -93,9 +93,7 @@ class LateRanker:
         if not taken or not query.strip():
             return list(hits)
         late = self.scores(query, [hit.passage.text for hit in taken], cancel=cancel)
-        blended = beside_search(late, taken, self.share)
-        scored = [replace(hit, score=score, source="late") for hit, score in zip(taken, blended, strict=True)]
-        return followed_by(sorted(scored, key=lambda hit: -hit.score), hits)
+        return by_score(taken, beside_search(late, taken, self.share), "late", hits)
 
     def scores(self, query: str, texts: Sequence[str], *, cancel: Cancel | None = None) -> list[float]:
         """The MaxSim of each text; a text without words has 0."""

@@ -123,6 +123,14 @@ class LegalHit:
         return sorted((one for one in self.sentences if one.weight > 0), key=lambda one: -one.weight)
 
 
+def tuned(folder: Path) -> tuple[dict[str, Any], LegalSettings]:
+    """What `legal_training.train_legal` told of a model that it made, and what it tuned. ModelUnavailable: nothing."""
+    about = checkpoints.read(folder / LEGAL)
+    if about is None:
+        raise ModelUnavailable(f"{folder} holds no {LEGAL}, so nothing is tuned there. `foveal train legal` makes it.")
+    return about, LegalSettings(**{**about["settings"], "gap": float(about["settings"]["gap"])})
+
+
 @dataclass(frozen=True)
 class LegalRetriever:
     """A `Retriever` in two stages; the first is any retriever, say a library's, or `ArticleWords`."""
@@ -147,10 +155,7 @@ class LegalRetriever:
         """
         if (articles is None) == (first is None):
             raise InputError("Legal search needs either the articles, or a first stage that finds them; give one.")
-        about = checkpoints.read(folder / LEGAL)
-        if about is None:
-            raise ModelUnavailable(f"{folder} holds no {LEGAL}, so nothing is tuned there. `train_legal` writes it.")
-        settings = LegalSettings(**{**about["settings"], "gap": float(about["settings"]["gap"])})
+        about, settings = tuned(folder)
         model = load_article_model(folder, **options)
         ranker = SectionRanker(model, cut=about["cut"], headings=about["headings"])
         return cls(first or ArticleWords(tuple(articles or ()), about["language"]), ranker, settings)

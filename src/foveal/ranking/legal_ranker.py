@@ -13,11 +13,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from foveal.errors import InputError, ModelUnavailable
+from foveal.errors import InputError
 from foveal.models.chat import Cancel
-from foveal.ranking.legal import LEGAL, LegalRetriever, LegalSettings
+from foveal.ranking.legal import LegalRetriever, LegalSettings, tuned
 from foveal.ranking.sections import Explained, SectionRanker
-from foveal.training import checkpoints
 from foveal.types import Hit, require_hits
 
 
@@ -45,12 +44,7 @@ class LegalRanker:
         """The ranker of a model that was tuned; `options` are the fields of `SectionRanker`. ModelUnavailable: the
         folder holds no model, or one that nothing was tuned for.
         """
-        about = checkpoints.read(Path(folder) / LEGAL)
-        if about is None:
-            raise ModelUnavailable(
-                f"{folder} holds no {LEGAL}, so nothing is tuned there. `foveal train legal` makes it."
-            )
-        settings = LegalSettings(**{**about["settings"], "gap": float(about["settings"]["gap"])})
+        about, settings = tuned(Path(folder))
         given = {"cut": about["cut"], "headings": about["headings"], **options}
         return cls(SectionRanker.load(folder, **given), settings)
 

@@ -29,6 +29,7 @@ from foveal.attention.watch import watch
 from foveal.errors import InputError
 from foveal.models.language import LanguageModel, load_language_model
 from foveal.models.threads import Threads
+from foveal.ranges import COUNT, require_settings
 from foveal.ranking.blockrank import AUTO, MODES, checked_layer, default_layer, ordered, saved_settings
 from foveal.ranking.blockrank_decode import ID_TOKENS, id_likelihoods
 from foveal.ranking.blockrank_forward import read
@@ -138,10 +139,7 @@ class PointwiseRanker:
     budget: int | None = None
 
     def __post_init__(self) -> None:
-        if self.document_tokens < 1 or (self.budget is not None and self.budget < 1):
-            raise InputError(
-                f"A pointwise ranker got document_tokens={self.document_tokens}, budget={self.budget}; at least 1 each."
-            )
+        require_settings("A pointwise ranker", self, document_tokens=COUNT, budget=COUNT)
 
     @cached_property
     def prompter(self) -> Prompter:
@@ -210,10 +208,7 @@ class RetrievalHeads:
     budget: int | None = None
 
     def __post_init__(self) -> None:
-        if self.document_tokens < 1 or (self.budget is not None and self.budget < 1):
-            raise InputError(
-                f"Retrieval heads got document_tokens={self.document_tokens}, budget={self.budget}; at least 1 each."
-            )
+        require_settings("Retrieval heads", self, document_tokens=COUNT, budget=COUNT)
 
     @cached_property
     def watched(self) -> Mapping[int, Sequence[int]]:

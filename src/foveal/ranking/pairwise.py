@@ -16,6 +16,7 @@ from functools import cached_property
 from foveal.errors import InputError
 from foveal.models.chat import ChatModel, Message
 from foveal.models.language import LanguageModel
+from foveal.ranges import COUNT, require_settings
 from foveal.types import Hit, require_hits
 
 LONGEST = 1200
@@ -42,8 +43,7 @@ class PairwiseRanker:
 
     def __post_init__(self) -> None:
         """InputError: a value below 1."""
-        if self.passes < 1 or (self.budget is not None and self.budget < 1):
-            raise InputError(f"A pairwise ranker got passes={self.passes}, budget={self.budget}; at least 1 each.")
+        require_settings("A pairwise ranker", self, passes=COUNT, budget=COUNT)
 
     @cached_property
     def _chat(self) -> ChatModel:

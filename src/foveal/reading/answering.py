@@ -24,8 +24,7 @@ from foveal.models.chat import Cancel, ChatModel, Messages, Sampling
 from foveal.models.chat_requests import ContextExceeded
 from foveal.reading.answer_marks import CITED, INSIDE, cited, claim_of, is_word, is_worded, remarked, unmarked
 from foveal.reading.answering_refusals import refuses
-from foveal.reading.answering_settings import AnswerSettings as AnswerSettings
-from foveal.reading.answering_settings import settings_for as settings_for
+from foveal.reading.answering_settings import AnswerSettings
 from foveal.reading.cited_forms import numbers_in, plain_marks, without_footnotes, without_preface
 from foveal.reading.events import AnswerDelta, Reading
 from foveal.reading.grounding import NO_ROWS, Grounding, grounding, one_line

@@ -27,17 +27,8 @@ from foveal.attention import AUTO
 from foveal.attention.profiles import profile_of
 from foveal.errors import InputError, LibraryCorrupt, UnknownDocument
 from foveal.models.chat import Cancel, ChatModel, is_local, require_chat
-from foveal.reading.answering import (
-    AnswerSettings,
-    Drafted,
-    Evidence,
-    borne_out,
-    confidence,
-    drafted,
-    evidence_of,
-    quotable,
-    settings_for,
-)
+from foveal.reading.answering import Drafted, Evidence, borne_out, confidence, drafted, evidence_of, quotable
+from foveal.reading.answering_settings import AnswerSettings, settings_for
 from foveal.reading.events import AnswerDelta
 from foveal.reading.grounding import NO_ROWS
 from foveal.reading.likeness import LIKE, held_share, likeness

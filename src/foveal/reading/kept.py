@@ -22,7 +22,8 @@ from foveal.attention.profiles import profile_of
 from foveal.errors import InputError
 from foveal.models.answer_text import AnswerText
 from foveal.models.chat import Cancel, Sampling
-from foveal.reading.answering import AnswerSettings, Evidence, checked, confidence
+from foveal.reading.answering import Evidence, checked, confidence
+from foveal.reading.answering_settings import AnswerSettings
 from foveal.reading.events import AnswerDelta, Done, Event, Reading, ReadStats
 from foveal.reading.memory import Excerpt
 from foveal.reading.process import peak_bytes

@@ -8,6 +8,7 @@ Shapes    vectors of unit length; a likeness is a cosine, which means something 
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from functools import lru_cache
@@ -22,6 +23,8 @@ from foveal.types import Encoder
 
 LIKE = 0.45
 """Below it the encoder `KNOWN` finds next to no answer."""
+
+log = logging.getLogger("foveal.reading")
 
 KNOWN = "minilm"
 """The encoder whose cosines were looked at; of another one's nothing is known."""
@@ -42,7 +45,8 @@ def known_encoder(home: Path | None = None) -> Encoder | None:
 
     try:
         return load_encoder(KNOWN, home=home)
-    except FovealError:
+    except FovealError as error:
+        log.info("The encoder %s is not at hand, and what it would tell is not asked for: %s", KNOWN, error)
         return None
 
 

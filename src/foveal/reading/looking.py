@@ -18,7 +18,6 @@ import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,6 +25,7 @@ from torch import Tensor
 
 from foveal.attention import AUTO, Recorder, SharedPrefix, method_for, watch
 from foveal.attention.profiles import Profile
+from foveal.attention.remarks import warn_once
 from foveal.attention.sinks import SinkRule, calibrated_rows
 from foveal.errors import ModelUnavailable
 from foveal.models import byte_products
@@ -107,7 +107,13 @@ class Looking:
         if method is not None:
             self._by_method = self._by_method or longest >= method.least
             if not self._by_method:  # a text's last window may be short, and most are not
-                _say_once(self.attention, method.least)
+                warn_once(
+                    log,
+                    "%s begins at %s tokens; windows that have fewer are read densely. In a text that is as long take "
+                    "larger ones (foveal read --window), or leave the method out (docs/attention.md).",
+                    self.attention,
+                    f"{method.least:,}",
+                )
         layout = SharedPrefix(lengths, longest, [len(tail) for tail in tails], method=method)
         paid = self._attention(texts, tails, layout)
         if not bool(paid.isfinite().all()):
@@ -136,16 +142,6 @@ class Looking:
         )
         watch(self.model.model, ids, recorder, method=layout, positions=layout.positions, int8=self.int8)
         return torch.cat(list(recorder.attention.values()), dim=1)
-
-
-@cache
-def _say_once(name: str, least: int) -> None:
-    log.warning(
-        "%s begins at %s tokens; windows that have fewer are read densely. In a text that is as long take larger ones "
-        "(foveal read --window), or leave the method out (docs/attention.md).",
-        name,
-        f"{least:,}",
-    )
 
 
 class SpreadLooking(Looking, ABC):

@@ -7,7 +7,7 @@ from typing import Literal
 
 from foveal.attention import AUTO
 from foveal.errors import InputError
-from foveal.reading.answering import AnswerSettings
+from foveal.reading.answering_settings import AnswerSettings
 from foveal.reading.likeness import LIKE
 from foveal.reading.prompts import TEMPLATE
 from foveal.reading.sentences import LONGEST

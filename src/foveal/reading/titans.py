@@ -18,6 +18,7 @@ Limits    what is recalled blurs as the memory fills (passage_memory.py); a fact
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,7 +32,8 @@ from foveal.errors import FovealError, InputError
 from foveal.models.chat import Cancel, ChatModel
 from foveal.nn.passage_memory import PassageMemory, PassageSettings
 from foveal.reading import titans_memory
-from foveal.reading.answering import AnswerSettings, Evidence, drafted, not_found
+from foveal.reading.answering import Evidence, drafted, not_found
+from foveal.reading.answering_settings import AnswerSettings
 from foveal.reading.events import Answering, Done, Event, Reading, ReadStarted, ReadStats, WindowRead
 from foveal.reading.memory import Kept, excerpts, in_order, scored, within
 from foveal.reading.process import peak_bytes
@@ -41,6 +43,8 @@ from foveal.types import Document, Encoder
 
 if TYPE_CHECKING:
     from foveal.attention.retrieval_heads import HeadScores
+
+log = logging.getLogger("foveal.reading.titans")
 
 SAVED_EVERY_S = 10.0
 
@@ -231,7 +235,8 @@ class TitansReader:
             return None
         try:
             text = self.reopen(known.address)
-        except (FovealError, OSError):
+        except (FovealError, OSError) as error:
+            log.info("Of %s nothing is quoted: %s", known.address, error)
             return None
         return text if text.revision == known.revision else None
 

@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from foveal.errors import InputError, UnknownName
-from foveal.models.characters import scalar
 from foveal.models.chat import ChatModel, is_local
 from foveal.research.acquisition import FilterSettings
 from foveal.research.board import Keeps
@@ -31,6 +30,7 @@ from foveal.research.events import Event, EventLog
 from foveal.research.experiment import Experiment
 from foveal.research.memory import MemorySettings
 from foveal.research.planning import NextQuery, PlanSettings, predicted
+from foveal.research.plans import searchable
 from foveal.research.report import Report
 from foveal.research.report_parts import Brief
 from foveal.research.running import finished
@@ -173,20 +173,11 @@ class DeepResearch:
         """Begin a run that goes on whether or not anybody listens; `settings` stand in the place of a mode's,
         and an `experiment` is one that a person has read and approved. One that is `attended` stops to wait for a
         person (scope.asks says for what), who goes on with it."""
-        question = scalar(question)
-        if not question.strip():
-            raise InputError("The question is empty. Ask something that can be searched for.")
-        if self.model.count_tokens(question) > self.model.context_tokens // 4:
-            raise InputError(
-                f"The question takes more than a quarter of the {self.model.context_tokens:,} tokens that "
-                f"{self.model.name} reads. Shorten it, or take a model with a longer context."
-            )
+        question = searchable(question, self.model)
         settings = settings or settings_of(mode, self.model, budget)
         settings = settings if self.remember else replace(settings, memory=None)
         parts = self._parts(settings, planner, timing, experiment)
-        return DeepRun(
-            parts, question.strip(), brief=brief, ask=ask, attended=attended, key=key, keepers=keepers
-        ).start()
+        return DeepRun(parts, question, brief=brief, ask=ask, attended=attended, key=key, keepers=keepers).start()
 
     def go_on(
         self,

@@ -138,7 +138,7 @@ class DeepRun(Running[Report]):
             self.stopped_by = WAITS
         except FovealError as error:
             self._fail(error)
-        except Exception as error:  # a thread of its own: what is not told here is told nowhere
+        except BaseException as error:  # a thread of its own: a panic of Rust, too, is told here or nowhere
             logger.exception("the run broke")
             self._fail(error)
         finally:
@@ -330,7 +330,7 @@ class DeepRun(Running[Report]):
         self.stopped_by = self.stopped_by or "budget"
         self._cancel.set()
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: BaseException) -> None:
         self.board.tell("error", where="run", message=told_of(error, "The run"))
         self.stopped_by = "error"
         self._failed(error)

@@ -128,10 +128,8 @@ class Desk:
 
     def known(self, question: str, keys: Sequence[str], *, most: int = 5) -> list[str]:
         """Evidence in brief, and what the memory recalls on a question beside it: at most so many lines in all."""
-        own = self.lines(keys)[:most]
-        if self.memory is None or len(own) == most:
-            return own
-        return [*own, *self.memory.lines(question, most=most - len(own), without=keys)]
+        own = self.lines(keys)
+        return own[:most] if self.memory is None else self.memory.beside(own, question, most=most, without=keys)
 
     def over(self) -> bool:
         """Whether planning is over: searches, or the search's share of tokens, seconds or pages are used up."""

@@ -84,10 +84,8 @@ def explore(
     named: int = 0,
     settings: TranscriptSettings | None = None,
     evidence: Evidence = "found",
-    may_end: bool = True,
     temperature: float = 0.0,
     seeds: Sequence[int] | None = None,
-    cancel: Cancel | None = None,
 ) -> list[Explored]:
     """A plan for each question, of at most `most` turns; in the first there is always a query.
 
@@ -101,16 +99,15 @@ def explore(
             break
         transcripts = [one.plan.transcript for one in left]
         if turn and named:
-            written = write_named(writer, transcripts, named, may_end=may_end, cancel=cancel)
+            written = write_named(writer, transcripts, named)
         else:
             written = [
                 [line]
                 for line in writer.write(
                     transcripts,
-                    must_search=turn == 0 or not may_end,
+                    must_search=turn == 0,
                     temperature=temperature,
                     seeds=[one.seed * most + turn for one in left],
-                    cancel=cancel,
                 )
             ]
         _search_all(search, left, written, settings, evidence)
@@ -118,12 +115,12 @@ def explore(
 
 
 def write_named(
-    writer: Writer, transcripts: Sequence[Transcript], named: int, *, may_end: bool, cancel: Cancel | None = None
+    writer: Writer, transcripts: Sequence[Transcript], named: int, *, cancel: Cancel | None = None
 ) -> list[list[Written]]:
     """The queries of each transcript's next turn, the likeliest first: at most `named`, each of another name; a free
     one where there is no name, and one line alone where the planner has enough."""
     names = [names_left(one) for one in transcripts]
-    made = [[one] for one in writer.write(transcripts, must_search=not may_end, names=names, cancel=cancel)]
+    made = [[one] for one in writer.write(transcripts, must_search=False, names=names, cancel=cancel)]
     for _ in range(1, named):
         left = [[name for name in given if not _had(name, lines)] for given, lines in zip(names, made, strict=True)]
         again = [at for at, given in enumerate(left) if given and made[at][-1].name]

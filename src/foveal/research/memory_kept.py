@@ -103,6 +103,12 @@ class KeptMemory:
 
     # -- out ----------------------------------------------------------------------------------------------------------
 
+    def beside(self, own: list[str], question: str, *, most: int, without: Collection[str] = ()) -> list[str]:
+        """Lines of evidence, and below them what the memory has on the question: at most so many in all."""
+        own = own[:most]
+        left = most - len(own)
+        return [*own, *self.lines(question, most=left, without=without)] if left else own
+
     def lines(self, question: str, *, most: int, without: Collection[str] = (), use: bool = True) -> list[str]:
         """At most so many lines on a question, without marks, and without those of the evidence `without`.
 

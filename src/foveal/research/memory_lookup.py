@@ -29,8 +29,8 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal.errors import InputError
+from foveal.evaluation import bm25
 from foveal.research.memory_facts import Fact, named
-from foveal.research.pages import K1, B
 from foveal.research.verification_signals import stems
 from foveal.retrieval.terms import inverse_document_frequencies
 from foveal.types import Encoder
@@ -112,7 +112,7 @@ def by_words(facts: Sequence[Fact], question: str) -> Floats:
     counts = [Counter(text.split()) for text in texts]
     lengths = np.array([one.total() for one in counts], dtype=np.float64)
     rarity = inverse_document_frequencies(texts)
-    norm = K1 * (1 - B + B * lengths / max(1.0, float(lengths.mean())))
+    norm = bm25.norm(lengths, max(1.0, float(lengths.mean())))
     scores = np.zeros(len(facts))
     for term in set(stems(question)):
         held = np.array([one[term] for one in counts], dtype=np.float64)
@@ -161,9 +161,7 @@ def by_entity(facts: Sequence[Fact], question: str) -> Floats:
     return np.array([(ranks[one] + ranks[other]) / 2 for one, other in ends])
 
 
-def personalised_pagerank(
-    nodes: int, edges: Sequence[tuple[int, int]], begin: Floats, *, damping: float = DAMPING, rounds: int = 50
-) -> Floats:
+def personalised_pagerank(nodes: int, edges: Sequence[tuple[int, int]], begin: Floats, *, rounds: int = 50) -> Floats:
     """Ranks (nodes,) of a graph: r = d · P r + (1 - d) · begin, by iteration; a node without edges begins anew."""
     ranks = begin.copy()
     sources = np.array([end for pair in edges for end in pair], dtype=np.int64)
@@ -173,7 +171,7 @@ def personalised_pagerank(
         share = np.divide(ranks, degree, out=np.zeros(nodes), where=degree > 0)
         passed = np.bincount(targets, weights=share[sources], minlength=nodes) if len(edges) else np.zeros(nodes)
         passed += begin * float(ranks[degree == 0].sum())
-        moved = damping * passed + (1 - damping) * begin
+        moved = DAMPING * passed + (1 - DAMPING) * begin
         if float(np.abs(moved - ranks).sum()) < 1e-10:
             return moved
         ranks = moved

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from foveal.errors import InputError
-from foveal.models.characters import scalar
 from foveal.models.chat import ChatModel, Message, is_local
 from foveal.research.answers import Researched, researched
 from foveal.research.board import Keeps
@@ -34,7 +33,7 @@ from foveal.research.pages import AttentionReading, BestPassages, PageReader
 from foveal.research.plan_code import CodePlanner
 from foveal.research.plan_json import JsonPlanner
 from foveal.research.plan_names import NamesPlanner
-from foveal.research.plans import LONGEST_QUESTION, Planner
+from foveal.research.plans import LONGEST_QUESTION, Planner, searchable
 from foveal.research.reuse import Memory
 from foveal.research.run import Parts, Run, RunLimits
 from foveal.research.running import finished
@@ -159,16 +158,9 @@ class MindSearch:
 
         `keepers` keep them elsewhere (runs.py), where the run is called `key`.
         """
-        question = scalar(question)
-        if not question.strip():
-            raise InputError("The question is empty. Ask something that can be searched for.")
-        if self.model.count_tokens(question) > self.model.context_tokens // 2:
-            raise InputError(
-                f"The question takes more than half of the {self.model.context_tokens:,} tokens that {self.model.name} "
-                "reads. Shorten it, or take a model with a longer context."
-            )
+        question = searchable(question, self.model, half=True)
         kept = [*keepers, *([TraceFile.open(trace)] if trace else [])]
-        return Run(self._parts(), question.strip(), history=history, keepers=kept, key=key).start()
+        return Run(self._parts(), question, history=history, keepers=kept, key=key).start()
 
     def resume(self, trace: Path, *, edits: dict[str, str] | None = None) -> Run:
         """Go on with the run of a trace, which grows; a node that was searched to its end is not searched again.

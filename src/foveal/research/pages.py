@@ -12,12 +12,12 @@ Nothing is cut at a fixed length from the head: what a page says last is found a
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Protocol
 
+from foveal.evaluation import bm25
 from foveal.models.chat import Cancel
 from foveal.retrieval.terms import terms
 from foveal.text.units import sentences
@@ -31,9 +31,6 @@ PIECE = 600
 
 MOST_READ = 80_000
 """Characters of a page that a model goes over, some thirty pages: a book would keep a run waiting for hours."""
-
-K1, B = 1.5, 0.75
-"""Of BM25 (Robertson and Zaragoza, 2009), as in retrieval/past_lexical.py."""
 
 Count = Callable[[str], int]
 """Tokens of a text."""
@@ -141,9 +138,9 @@ def _ranked(found: Sequence[Passage], question: str) -> list[int]:
     scores = [0.0] * len(found)
     for term in set(terms(question)):
         holding = [place for place, one in enumerate(counts) if one[term]]
-        rarity = math.log(1 + (len(found) - len(holding) + 0.5) / (len(holding) + 0.5))
+        rarity = bm25.idf(len(found), len(holding))
         for place in holding:
-            norm = K1 * (1 - B + B * lengths[place] / mean)
+            norm = bm25.norm(lengths[place], mean)
             scores[place] += rarity * counts[place][term] / (counts[place][term] + norm)
     return sorted(range(len(found)), key=lambda place: (-scores[place], place))
 

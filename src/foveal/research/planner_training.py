@@ -19,7 +19,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
@@ -32,6 +31,7 @@ from foveal.research.recorded_search import RecordedSearch, found_answer, pooled
 from foveal.research.sources import in_context
 from foveal.research.trajectories import Recorded, Trajectory
 from foveal.research.transcripts import Format, Transcript
+from foveal.training.examples import alike_in_length
 from foveal.training.loop import Curves, Job, train
 from foveal.training.loop_settings import without_loop
 from foveal.training.upper_layers import Parts
@@ -194,17 +194,8 @@ class Likelihood:
 
 
 def by_length(lengths: Sequence[int], batch: int, seed: int) -> Callable[[int], list[list[int]]]:
-    """A plan of batches: drawn anew each epoch, rows of like length together, so that little is padded."""
-
-    def plan(epoch: int) -> list[list[int]]:
-        draw = np.random.default_rng([seed, epoch])
-        order = draw.permutation(len(lengths)).tolist()
-        pools = [order[at : at + AT_ONCE * batch] for at in range(0, len(order), AT_ONCE * batch)]
-        ranked = [sorted(pool, key=lambda place: lengths[place]) for pool in pools]
-        batches = [pool[at : at + batch] for pool in ranked for at in range(0, len(pool), batch)]
-        return [batches[place] for place in draw.permutation(len(batches))]
-
-    return plan
+    """A plan of batches: drawn anew each epoch, rows of like length together."""
+    return lambda epoch: alike_in_length(lengths, batch, AT_ONCE, seed, epoch=epoch)
 
 
 def distil(
@@ -216,7 +207,6 @@ def distil(
     folder: Path,
     search: RecordedSearch | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
-    anew: bool = False,
 ) -> tuple[nn.ModuleDict, Curves]:
     """The low-rank changes that were best on runs held out, and how it went. `model` itself stays as it is.
 
@@ -242,7 +232,7 @@ def distil(
         },
         evaluate=lambda _: {METRIC: -loss.of(dev)},
     )  # fmt: skip
-    return learned, train(job, settings.loop, folder, on_progress=on_progress, anew=anew)
+    return learned, train(job, settings.loop, folder, on_progress=on_progress)
 
 
 def likelihood(

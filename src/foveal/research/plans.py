@@ -14,11 +14,28 @@ from datetime import date
 from typing import Protocol
 
 from foveal.errors import InputError
-from foveal.models.chat import Cancel, Message
+from foveal.models.characters import scalar
+from foveal.models.chat import Cancel, ChatModel, Message
 from foveal.research.graph import RESPONSE, ROOT, Graph, Node, folded, same_question
 
 LONGEST_NAME, LONGEST_QUESTION = 80, 1000
 """Characters."""
+
+
+def searchable(question: str, model: ChatModel, *, half: bool = False) -> str:
+    """A question without white space around it.
+
+    InputError: it is empty, or takes more than a quarter of what the model reads (`half`: more than half).
+    """
+    question = scalar(question)
+    if not question.strip():
+        raise InputError("The question is empty. Ask something that can be searched for.")
+    if model.count_tokens(question) > model.context_tokens // (2 if half else 4):
+        raise InputError(
+            f"The question takes more than {'half' if half else 'a quarter'} of the {model.context_tokens:,} tokens "
+            f"that {model.name} reads. Shorten it, or take a model with a longer context."
+        )
+    return question.strip()
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,6 +145,12 @@ class ReportParts:
         """Evidence by its key."""
         return {one.key: one for one in self.evidence}
 
+    def sources_of(self, claim: Claim) -> dict[str, SourceRecord]:
+        """Of the evidence that a claim cites, by its key, where it is from; without what is not there."""
+        records = {one.key: one for one in self.sources}
+        cited = {key: self.by_key[key].source for key in claim.evidence if key in self.by_key}
+        return {key: records[source] for key, source in cited.items() if source in records}
+
     @cached_property
     def numbers(self) -> dict[str, int]:
         """Number of each cited evidence's source, by the evidence's key: those of one source share it. The text comes

@@ -149,7 +149,7 @@ class Run(Running[Researched]):
             self._writer.put(self.stopped_by)
         except FovealError as error:
             self._fail(error)
-        except Exception as error:  # a thread of its own: what is not told here is told nowhere
+        except BaseException as error:  # a thread of its own: a panic of Rust, too, is told here or nowhere
             logger.exception("the run broke")
             self._fail(error)
         finally:
@@ -185,7 +185,7 @@ class Run(Running[Researched]):
             summary = self._found_out(self._problem(name), tell)
         except Cancelled:
             tell("node.state", state="cancelled")
-        except Exception as error:  # one searcher's failure is not the others'
+        except BaseException as error:  # one searcher's failure, a panic of Rust, too, is not the others'
             if not isinstance(error, FovealError):
                 logger.exception("the searcher of %r broke", name)
             said = told_of(error, "The searcher")
@@ -278,7 +278,7 @@ class Run(Running[Researched]):
             if node.state not in ("finished", "failed", "cancelled"):
                 self.board.tell("node.state", name=node.name, state="cancelled")
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: BaseException) -> None:
         """The run ends with an error; where something was found, it is given all the same."""
         self._hunt.set()
         self._whole.set()

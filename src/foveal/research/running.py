@@ -89,10 +89,11 @@ class Running(ABC, Generic[Made]):
     def _given(self) -> Made:
         """What came of a run that did not fail."""
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: BaseException) -> None:
         """What `result` raises: an error of ours, with what broke as its cause where it is none."""
-        self.failure = error
-        if not isinstance(error, FovealError):
+        if isinstance(error, FovealError):
+            self.failure = error
+        else:
             self.failure = FovealError(f"The run broke ({type(error).__name__}: {error}). What was done is kept.")
             self.failure.__cause__ = error
 
@@ -130,7 +131,7 @@ class Running(ABC, Generic[Made]):
             self.board.tell("answer.reset")
 
 
-def told_of(error: Exception, what: str) -> str:
+def told_of(error: BaseException, what: str) -> str:
     """What an event says of an error: of one that is not ours its kind alone: it may name a path, others look on."""
     if isinstance(error, FovealError):
         return str(error) or type(error).__name__

@@ -308,6 +308,9 @@ class Keeper:
             except (SQLAlchemyError, InputError) as error:
                 logger.warning("the run %s is not stored any more: %s", self.key, error)
                 self.failed = True
+            except Exception:  # whatever it is: who writes would wait for a thread that is no more
+                logger.exception("the run %s is not stored any more", self.key)
+                self.failed = True
             with self._changed:
                 self._stored = taken[-1].id if taken else self._stored
                 self._changed.notify_all()

@@ -88,7 +88,7 @@ class Scheduler:
         try:
             if not self._stopped:
                 self._work(name)
-        except Exception:  # whatever a node's work does wrong stays its own affair
+        except BaseException:  # whatever it is, a panic of Rust, too: the pool would drop it, and nobody hear of it
             logger.exception("the searcher of %r broke", name)
         finally:
             with self._changed:

@@ -6,8 +6,9 @@ thousand documents. A larger one belongs in a library.
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from foveal.library import Library
     from foveal.retrieval.past_lexical import PastIndex
     from foveal.settings import Settings
+    from foveal.text.sources import LoadSettings
+
+logger = logging.getLogger("foveal.research.sources")
 
 SNIPPET = 400
 """Characters of a passage that a searcher is shown before it reads."""
@@ -157,22 +161,18 @@ class DocumentsSource:
 
 
 class FolderSource(DocumentsSource):
-    """The files below a folder; what cannot be read is passed over."""
+    """The files below a folder; what cannot be read is passed over, and the log says so."""
 
     @classmethod
     def named(cls, place: str, settings: Settings) -> FolderSource:
         """InputError: there is no such folder or file."""
         from foveal.settings import expanded
-        from foveal.text.loading import Source as File
-        from foveal.text.loading import discover, load
         from foveal.text.sources import load_settings
 
         if not place:
             raise InputError("The source dir needs a folder: dir:PATH.")
-        limits = load_settings(settings)
-        files = (one for one in discover([str(expanded(place))], limits) if isinstance(one, File))
-        documents = (one for file in files for one in _readable(file, limits, load))
-        return cls(documents, name=f"dir:{expanded(place).resolve()}")  # "." is another folder in another place
+        name = f"dir:{expanded(place).resolve()}"  # "." is another folder in another place
+        return cls(_texts(str(expanded(place)), name, load_settings(settings)), name=name)
 
 
 class Papers(Protocol):
@@ -247,13 +247,19 @@ def _only_words(query: str) -> str:
     return " ".join(re.sub(r'[:"“”]', " ", query).split())
 
 
-def _readable(file: Any, limits: Any, load: Any) -> list[Document]:
-    from foveal.errors import FetchFailed, UnreadableSource
+def _texts(place: str, name: str, limits: LoadSettings) -> Iterator[Document]:
+    """The documents below a folder that hold text."""
+    from foveal.text.loading import Skipped, discover, readable
 
-    try:
-        return [one for one in load(file, limits) if isinstance(one, Document) and one.text.strip()]
-    except (UnreadableSource, FetchFailed):
-        return []
+    left = list[str]()
+    for file in discover([place], limits):
+        for one in (file,) if isinstance(file, Skipped) else readable(file, limits):
+            if isinstance(one, Skipped):
+                left.append(one.reason)
+            elif one.text.strip():
+                yield one
+    if left:
+        logger.warning("of %s %d cannot be read, and are not searched; the first: %s", name, len(left), left[0])
 
 
 def _address(source: str, document: str) -> str:

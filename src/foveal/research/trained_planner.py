@@ -115,7 +115,7 @@ class TrainedPlanner:
         transcript = transcript_of(turn.question, asked, settings.transcript)
         writer = self.model.writer
         if asked and settings.named:
-            lines = write_named(writer, [transcript], settings.named, may_end=True, cancel=cancel)[0]
+            lines = write_named(writer, [transcript], settings.named, cancel=cancel)[0]
         else:
             lines = writer.write([transcript], must_search=not asked, cancel=cancel)
         nodes = (

@@ -113,9 +113,8 @@ def _other_side(report: ReportParts, claim: Claim, conflict: Conflict, own: set[
 
 def _thin(report: ReportParts, claim: Claim) -> Iterator[str]:
     """What the claim's own support lacks."""
-    records = {one.key: one for one in report.sources}
-    keys = [key for key in claim.evidence if key in report.by_key and report.by_key[key].source in records]
-    numbers = {report.numbers.get(key, key) for key in keys}
+    sources = report.sources_of(claim)
+    numbers = {report.numbers.get(key, key) for key in sources}
     if claim.verdict and claim.verdict.label == "contradicted":
         yield "Nothing more: what is cited says otherwise."
     elif claim.verdict and claim.verdict.missing:
@@ -124,7 +123,7 @@ def _thin(report: ReportParts, claim: Claim) -> Iterator[str]:
         yield "A source that says all of it: what is cited bears it out in part."
     if len(numbers) == 1:
         yield "A second source that says otherwise: this rests on one alone."
-    if keys and not any(records[report.by_key[key].source].published_at for key in keys):
+    if sources and not any(one.published_at for one in sources.values()):
         yield "A date: nobody can say whether it still holds, as its source has none."
 
 

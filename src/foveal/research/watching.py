@@ -327,9 +327,7 @@ def _against(before: Report, after: Report, fresh: set[str], checks: Checks) -> 
 
 
 def _told(claim: Claim, report: Report) -> Told:
-    records = {one.key: one for one in report.sources}
-    keys = [key for key in claim.evidence if key in report.by_key and report.by_key[key].source in records]
-    source = records[report.by_key[keys[0]].source] if keys else None
+    source = next(iter(report.sources_of(claim).values()), None)
     quote = claim.verdict.quote if claim.verdict else ""
     return Told(
         text=claim.text,

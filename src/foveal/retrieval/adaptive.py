@@ -13,7 +13,7 @@ Source    Algorithm 1 of the paper; neighbours by vectors as in its section 3.2
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -22,7 +22,7 @@ import numpy.typing as npt
 from foveal.errors import InputError
 from foveal.retrieval.feedback import VectorSearch
 from foveal.retrieval.flat import flat_search
-from foveal.retrieval.pipeline import followed_by
+from foveal.retrieval.pipeline import by_span, followed_by
 from foveal.types import Encoder, Hit, Ranker, Span
 
 Key = TypeVar("Key", bound=Hashable)
@@ -99,9 +99,7 @@ class AdaptiveRanker:
             return [[hit.passage.span for hit in group] for group in found]
 
         scores = adaptive(order, score, near, budget=self.budget, batch=self.batch)
-        best = sorted(scores, key=lambda span: (-scores[span], span.document_id, span.start))
-        ranked = [replace(known[span], score=scores[span], source="adaptive") for span in best]
-        return followed_by(ranked, hits)
+        return followed_by(by_span(scores, known, "adaptive"), hits)
 
 
 def vector_neighbours(encoder: Encoder, nearest: VectorSearch, *, count: int = 8) -> Neighbours:

@@ -84,13 +84,13 @@ class TermCounts:
         return datetime_of(at * 3600 * self.hours, aware=self.aware)
 
 
-def term_bursts(counts: TermCounts, k: int = 20, *, s: float = 2.0, gamma: float = 1.0) -> list[TermBurst]:
+def term_bursts(counts: TermCounts, k: int = 20) -> list[TermBurst]:
     """The `k` heaviest bursts; of a term the heaviest only."""
     found = []
     totals = [counts.totals[at] for at in counts.bins]
     for term, held in counts.counts.items():
         series = [held.get(at, 0) for at in counts.bins]
-        best = next(iter(bursts(series, totals, s=s, gamma=gamma)), None)
+        best = next(iter(bursts(series, totals)), None)
         if best is not None:
             dates = (counts.date(counts.bins[best.start]), counts.date(counts.bins[best.end]))
             found.append(TermBurst(term, *dates, best.weight, sum(series[best.start : best.end + 1])))

@@ -30,7 +30,11 @@ class DatedCollection:
     answers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def load_dated(folder: Path, split: str = "test", *, slack_days: float = 1.0) -> DatedCollection:
+ASKED_AFTER = timedelta(days=1)
+"""Behind its date, the beginning of a day: what came on that day may be seen."""
+
+
+def load_dated(folder: Path, split: str = "test") -> DatedCollection:
     """The collection in `folder`. InputError: as `load_beir`, or a judged question or an item has no usable date."""
     collection = load_beir(folder, split)
     items = tuple(
@@ -50,7 +54,7 @@ def load_dated(folder: Path, split: str = "test", *, slack_days: float = 1.0) ->
             date = _date(row.get("date"), where)
             if date is None:
                 raise InputError(f"{where} has no `date`, so it is not known what may be seen. Give each question one.")
-            asked[name] = (collection.queries[name], date + timedelta(days=slack_days))
+            asked[name] = (collection.queries[name], date + ASKED_AFTER)
             answers[name] = tuple(str(answer) for answer in row.get("answers") or ())
     return DatedCollection(items, asked, collection.qrels, answers)
 

@@ -134,10 +134,10 @@ class _Encoding:
             self._write()
 
     def _write(self) -> None:
-        if self._held:
-            self._new.add(pa.concat_tables(self._held).cast(tables.passages_schema(self._encoder.dimension)))
+        held, self._held, self._since = self._held, [], time.monotonic()  # let go first: a stop may come behind it
+        if held:
+            self._new.add(pa.concat_tables(held).cast(tables.passages_schema(self._encoder.dimension)))
             faults.point("store.passages-written")
-        self._held, self._since = [], time.monotonic()
 
 
 def _indexed(new: LanceTable, settings: dict[str, str], dimension: int) -> dict[str, str]:

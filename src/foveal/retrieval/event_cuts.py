@@ -10,9 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 Vector = dict[str, float]
 """Term -> weight; of unit length where nothing else is said."""
+ROUNDS = 8
+"""Of 2-means, at most."""
 
 
-def two_parts(vectors: Sequence[Mapping[str, float]], *, rounds: int = 8) -> list[int]:
+def two_parts(vectors: Sequence[Mapping[str, float]]) -> list[int]:
     """The places of the smaller part of a cut in two, by spherical 2-means from two members that are far apart.
 
     Empty where all are one: there are fewer than two, or none is far from another.
@@ -25,7 +27,7 @@ def two_parts(vectors: Sequence[Mapping[str, float]], *, rounds: int = 8) -> lis
     second = cosines.index(min(cosines))
     centres: list[Mapping[str, float]] = [vectors[first], vectors[second]]
     side: list[bool] = []
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         one, other = (_unit(centre) for centre in centres)
         found = [_dot(vector, other) > _dot(vector, one) for vector in vectors]
         if found == side:

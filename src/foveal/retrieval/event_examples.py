@@ -21,7 +21,7 @@ from foveal.errors import InputError
 from foveal.models.event_attention import EventText
 from foveal.retrieval.event_clusters import Encode
 from foveal.retrieval.event_items import Item, entities, seconds
-from foveal.retrieval.event_matching import EventMatcher, Match, MatchSettings
+from foveal.retrieval.event_matching import EventMatcher, Match
 from foveal.retrieval.event_phrases import trimmed, triple
 from foveal.retrieval.events import EventSettings, EventStore
 from foveal.training.event_rows import DocumentFacts, EventExamples
@@ -57,11 +57,10 @@ def sweep(
     asked: Mapping[str, tuple[str, datetime]],
     encode: Encode | None,
     settings: EventSettings | None = None,
-    matching: MatchSettings | None = None,
 ) -> Swept:
     """Feed the items in order and ask each query at its moment, after the items of that moment."""
     store = EventStore(settings, encode=encode)
-    matcher = EventMatcher(store, encode, matching)
+    matcher = EventMatcher(store, encode)
     stream, matches, owners = dated(items), dict[str, tuple[Match, ...]](), dict[str, str]()
     queries = sorted(asked, key=lambda name: (seconds(asked[name][1]), name))
     at = 0
@@ -113,12 +112,11 @@ def coarse_examples(
     before: datetime | None = None,
     most: int = 2000,
     seed: int = 0,
-    settings: EventSettings | None = None,
 ) -> EventExamples:
     """At most `most` queries that the stream asks itself, up to a moment. InputError: it asks none."""
     stream = [item for item in dated(items) if before is None or seconds(_date(item)) < seconds(before)]
     draw = np.random.default_rng(seed)
-    store = EventStore(settings, encode=encode)
+    store = EventStore(encode=encode)
     matcher = EventMatcher(store, encode)
     owners: dict[str, str] = {}
     asked: dict[str, tuple[str, datetime]] = {}

@@ -25,6 +25,7 @@ from foveal.errors import InputError
 from foveal.models.characters import each_read
 from foveal.ranges import require_k
 from foveal.retrieval.fusion import weighted_sum
+from foveal.retrieval.pipeline import by_span
 from foveal.retrieval.rows import hits
 from foveal.retrieval.store import Collection
 from foveal.retrieval.terms import terms
@@ -94,13 +95,12 @@ def rm3(
     *,
     words: int = 10,
     original: float = 0.5,
-    idf: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
     """Word -> weight, sum 1: the query's own words with the share `original`, the best `words` of what was found with
     the rest. With nothing found, the query's own have all."""
     _check_expansion(words, original)
     own = _shares(Counter(terms(query)))
-    model = relevance_model(texts, scores, idf)
+    model = relevance_model(texts, scores)
     best = sorted(model, key=lambda word: (-model[word], word))[:words]
     found = _shares({word: model[word] for word in best})
     if not own or not found:
@@ -194,8 +194,7 @@ class ExpansionRetriever:
         found = {hit.passage.span: hit for hit in (*second, *first)}
         rankings: list[dict[Span, float]] = [{hit.passage.span: hit.score for hit in hits} for hits in (first, second)]
         mixed = weighted_sum(rankings, [self.original, 1 - self.original])
-        best = sorted(mixed, key=lambda span: (-mixed[span], span.document_id, span.start))
-        return [replace(found[span], score=mixed[span], source="expansion") for span in best]
+        return by_span(mixed, found, "expansion")
 
 
 def vector_search(store: Store, where: str | None = None) -> VectorSearch:

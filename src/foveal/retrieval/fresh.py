@@ -17,7 +17,7 @@ Source      Yang et al., 2023, arXiv 2312.00372; the fusion is ours
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -38,6 +38,7 @@ from foveal.retrieval.events import EventSettings, EventStore
 from foveal.retrieval.filters import literal
 from foveal.retrieval.fresh_fusion import LOOKED_AT, FreshSettings, fused, recency_prior
 from foveal.retrieval.lexical import LexicalRetriever
+from foveal.retrieval.pipeline import by_span
 from foveal.retrieval.rows import hits
 from foveal.retrieval.store import Collection, Store
 from foveal.retrieval.words import has_phrase
@@ -187,8 +188,7 @@ class FreshRetriever:
         rankings: list[dict[Span, float]] = [{hit.passage.span: hit.score for hit in one} for one in lists]
         scores = fused(rankings, need, self.settings, expanded=expanded)
         ranked = {span: score * self.prior(ages.get(span.document_id), need) for span, score in scores.items()}
-        best = sorted(ranked, key=lambda span: (-ranked[span], span.document_id, span.start))
-        return [replace(passages[span], score=ranked[span], source="fresh") for span in best]
+        return by_span(ranked, passages, "fresh")
 
     def prior(self, age: float | None, need: float) -> float:
         """What a document's score is multiplied by (see `recency_prior`)."""

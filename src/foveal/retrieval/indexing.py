@@ -225,12 +225,12 @@ class _Batch:
 
         def write() -> None:
             nonlocal written, since
-            end = written + sum(map(len, vectors))
-            if end > written:
-                part = _Begun(self._waiting[written:end], list(indexed[written:end]), None, [])
-                self._write(part, np.concatenate(vectors))
-            written, since = end, time.monotonic()
-            vectors.clear()
+            begin, ready = written, list(vectors)
+            written, since = begin + sum(map(len, ready)), time.monotonic()
+            vectors.clear()  # let go first: a stop that comes behind the writing would write them again
+            if ready:
+                part = _Begun(self._waiting[begin:written], list(indexed[begin:written]), None, [])
+                self._write(part, np.concatenate(ready))
 
         try:
             for first in range(0, len(indexed), PIECE):

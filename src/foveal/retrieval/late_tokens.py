@@ -235,12 +235,10 @@ class TrainedTokens:
 _AS_ARRAYS = {"convert_to_numpy": True, "normalize_embeddings": True, "show_progress_bar": False}
 
 
-def load_token_model(
-    name: str = "minilm", settings: TokenSettings | None = None, *, head: Floats | None = None
-) -> TokenModel:
+def load_token_model(name: str = "minilm", settings: TokenSettings | None = None) -> TokenModel:
     """The token vectors of the encoder called `name`: an offline one, a folder, or a hub id.
 
-    A trained multi-vector model takes neither settings nor a head: it brings its own. UnknownName: no such name.
+    A trained multi-vector model takes no settings: it brings its own. UnknownName: no such name.
     InputError: settings for a trained model. ModelUnavailable: it cannot be had, or is of another family than BERT.
     """
     from foveal.models import load_encoder
@@ -248,8 +246,8 @@ def load_token_model(
 
     folder = folder_of(name, Settings.load().cache, kind="encoder")
     if is_multi_vector(folder):
-        if settings is not None or head is not None:
-            raise InputError(f"{name} is a trained multi-vector model with settings and a head of its own; give none.")
+        if settings is not None:
+            raise InputError(f"{name} is a trained multi-vector model with settings of its own; give none.")
         return TrainedTokens(folder, name=name)
     encoder = load_encoder(name)
     if not isinstance(encoder, BertEncoder):
@@ -258,7 +256,7 @@ def load_token_model(
             "vectors cannot be had. Name an encoder such as minilm, or a folder that MultiVectorEncoder of "
             "sentence-transformers saved."
         )
-    return TokenEncoder(encoder, settings, head=head)
+    return TokenEncoder(encoder, settings)
 
 
 def is_multi_vector(folder: Path) -> bool:

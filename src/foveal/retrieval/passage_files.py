@@ -305,11 +305,18 @@ def _write(folder: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> int:
 
 
 def _tidy(folder: Path) -> None:
-    """Delete what no list names."""
+    """Delete what no list names; nothing where a list is there and cannot be read just now."""
     kept: set[int] = set()
     for listed in (ABOUT, NEXT):
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            stated = json.loads((folder / listed).read_text(encoding="utf-8"))
+        try:
+            text = (folder / listed).read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            log.warning("What no list names stays in %s for now: %s", folder, error)
+            return
+        with suppress(ValueError, KeyError, TypeError):  # damaged: nobody can open what it names
+            stated = json.loads(text)
             kept |= {*stated["segments"], stated["shared"]}
     for number in snapshots(folder):
         if number not in kept:

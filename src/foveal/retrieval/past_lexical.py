@@ -17,22 +17,20 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal.errors import InputError
+from foveal.evaluation import bm25
 from foveal.ranges import require_k
 from foveal.retrieval.terms import terms
-
-K1, B = 1.5, 0.75
 
 
 class PastIndex:
     """Texts by their moments."""
 
-    def __init__(self, texts: Sequence[str], moments: Sequence[float], *, k1: float = K1, b: float = B) -> None:
+    def __init__(self, texts: Sequence[str], moments: Sequence[float]) -> None:
         """InputError: not one moment for each text."""
         if len(texts) != len(moments):
             raise InputError(f"{len(texts)} texts came with {len(moments)} moments; each needs one.")
         self.order = np.argsort(np.asarray(moments, dtype=np.float64), kind="stable")
         self.moments = np.asarray(moments, dtype=np.float64)[self.order]
-        self.k1, self.b = k1, b
         held: dict[str, list[tuple[int, int]]] = defaultdict(list)
         lengths = []
         for place, number in enumerate(self.order.tolist()):
@@ -57,8 +55,8 @@ class PastIndex:
             for term in dict.fromkeys(terms(query)):
                 if term in self.held:
                     places, counts = (part[: np.searchsorted(self.held[term][0], count)] for part in self.held[term])
-                    rarity = math.log(1 + (count - len(places) + 0.5) / (len(places) + 0.5))
-                    norms = self.k1 * (1 - self.b + self.b * self.lengths[places] / mean)
+                    rarity = bm25.idf(count, len(places))
+                    norms = bm25.norm(self.lengths[places], mean)
                     found[places] += rarity * counts / (counts + norms)
             found[self.moments < since] = 0.0
         by_number = np.empty_like(found)

@@ -171,7 +171,7 @@ class PhraseEncoder:
             return self._encoder.hidden(ids, mask)
 
 
-def load_phrase_encoder(name: str = "minilm", *, cache: Path | None = None) -> PhraseEncoder:
+def load_phrase_encoder(name: str = "minilm") -> PhraseEncoder:
     """The phrase encoder called `name`: a trained one's name, its folder, or any encoder of the BERT family, untrained.
 
     UnknownName: no such name. ModelUnavailable: it cannot be had, or is of another family than BERT.
@@ -179,7 +179,7 @@ def load_phrase_encoder(name: str = "minilm", *, cache: Path | None = None) -> P
     from foveal.models import load_encoder
     from foveal.models.bert import BertEncoder
 
-    folder, encoder = folder_of(name, cache or Settings.load().cache, kind="encoder"), load_encoder(name, cache=cache)
+    folder, encoder = folder_of(name, Settings.load().cache, kind="encoder"), load_encoder(name)
     if not isinstance(encoder, BertEncoder):
         raise ModelUnavailable(
             f"{name} is no sentence encoder of the BERT family, so its token vectors cannot be had. Name an encoder "

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import cast
@@ -121,6 +121,18 @@ def require_once(hits: Sequence[Hit]) -> None:
             raise InputError(
                 f"Candidates {before} and {place} are the same passage ({hit.passage.span}). Leave one of them out."
             )
+
+
+def by_score(taken: Sequence[Hit], scores: Iterable[float], source: str, hits: Sequence[Hit]) -> list[Hit]:
+    """The hits that were taken, each with its new score, best first; then the others of `hits` (`followed_by`)."""
+    scored = [replace(hit, score=float(score), source=source) for hit, score in zip(taken, scores, strict=True)]
+    return followed_by(sorted(scored, key=lambda hit: -hit.score), hits)
+
+
+def by_span(scores: Mapping[Span, float], known: Mapping[Span, Hit], source: str) -> list[Hit]:
+    """The known hits of these spans with these scores, best first, ties in the order of documents and their texts."""
+    best = sorted(scores, key=lambda span: (-scores[span], span.document_id, span.start))
+    return [replace(known[span], score=scores[span], source=source) for span in best]
 
 
 def followed_by(ranked: Sequence[Hit], hits: Sequence[Hit]) -> list[Hit]:

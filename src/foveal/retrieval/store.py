@@ -9,6 +9,7 @@ store.use_index(name)                 choose that index (`lance_indexes.INDEXES`
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -209,9 +210,10 @@ class Store(StoreSearch):
             with tables.lance_errors(self.uri):
                 return sum(int(table.stats()["total_bytes"]) for table in self._tables.now())
         size = 0
-        for path in Path(self.uri).rglob("*"):
-            with suppress(FileNotFoundError):  # another process is compacting
-                size += path.stat().st_size if path.is_file() else 0
+        for folder, _, names in os.walk(self.uri):  # which passes over folders that go meanwhile
+            for name in names:
+                with suppress(FileNotFoundError):  # another process is compacting
+                    size += Path(folder, name).stat().st_size
         return size
 
     def vectors(self) -> np.ndarray:

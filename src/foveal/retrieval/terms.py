@@ -7,10 +7,10 @@ Khmer), a run gives short pieces that overlap (`evaluation.scripts.pieces`).
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable
 
+from foveal.evaluation import bm25
 from foveal.evaluation.scripts import pieces, word_runs
 from foveal.retrieval.words import FUNCTION_WORDS, composed
 
@@ -25,10 +25,10 @@ def terms(text: str) -> list[str]:
 
 
 def inverse_document_frequencies(texts: Iterable[str]) -> dict[str, float]:
-    """Term -> ln(1 + (N - n + 0.5) / (n + 0.5)), n of the N texts hold it (Robertson and Zaragoza, 2009)."""
+    """Term -> its `bm25.idf` among these texts."""
     holding: Counter[str] = Counter()
     count = 0
     for text in texts:
         holding.update(set(terms(text)))
         count += 1
-    return {term: math.log(1 + (count - n + 0.5) / (n + 0.5)) for term, n in holding.items()}
+    return {term: bm25.idf(count, n) for term, n in holding.items()}

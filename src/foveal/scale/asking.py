@@ -36,7 +36,7 @@ def answering() -> Iterator[None]:
     with our_errors():
         try:
             yield
-        except Exception as error:
+        except Exception as error:  # of Ray Serve's errors, known by name: others are raised as they are
             if not any(kind.__name__ in GONE for kind in type(error).__mro__):
                 raise
             raise _Full(

@@ -19,6 +19,8 @@ from typing import Any
 from foveal.errors import FovealError, LibraryError
 from foveal.registry import require
 
+logger = logging.getLogger("foveal.scale")
+
 LOCAL = "local"
 """The address that stands for a cluster of this machine."""
 
@@ -118,7 +120,7 @@ def our_errors() -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # a task may raise anything; what is neither ours nor Ray's is raised as it is
         found: BaseException | None = error
         while found is not None and (_told(found) or not isinstance(found, FovealError)):
             found = getattr(found, "cause", None) if _told(found) else found.__cause__
@@ -130,6 +132,14 @@ def our_errors() -> Iterator[None]:
                 "connection failed. See what `ray status` and the nodes' logs say of it, then do the same again."
             ) from error
         raise
+
+
+def cancel(ray: Any, ref: Any) -> None:
+    """Let Ray end a task that nobody wants any more; whoever does so has something else to tell, or nothing."""
+    try:
+        ray.cancel(ref)
+    except Exception as error:  # whatever Ray raises of a cluster that is lost, and the task with it
+        logger.warning("a task could not be cancelled (%s)", type(error).__name__)
 
 
 def rays_own(error: BaseException | None) -> set[str]:

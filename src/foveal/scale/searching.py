@@ -27,6 +27,7 @@ from foveal.research.pages import PageReader
 from foveal.research.prompts import Problem
 from foveal.research.searcher import Searcher, SearchSettings, Summary, Tell
 from foveal.research.sources import Source
+from foveal.scale.cluster import cancel as stop
 from foveal.scale.cluster import our_errors, rays_own
 from foveal.scale.tasks import CRASHED, LOST, TRIES
 
@@ -123,7 +124,7 @@ class RaySearcher:
                 yield one
         finally:
             if cancel.cancelled:
-                self.ray.cancel(stream)
+                stop(self.ray, stream)
 
 
 def searched(

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from foveal.scale.cluster import our_errors, rays_own
+from foveal.scale.cluster import cancel, our_errors, rays_own
 
 TRIES = 3
 """Times that a task is begun whose process dies each time."""
@@ -64,7 +64,7 @@ class Tasks:
             while True:
                 try:
                     value = self._ray.get(task.ref)
-                except Exception as error:
+                except Exception as error:  # the task's own is raised as it is
                     if not self._again(task, error):
                         self._under_way.discard(task)
                         raise
@@ -79,7 +79,7 @@ class Tasks:
         left, self._under_way = self._under_way, set()
         if self._ray.is_initialized():  # else they ended with the cluster, and Ray would start one to cancel them
             for task in left:
-                self._ray.cancel(task.ref)
+                cancel(self._ray, task.ref)
 
     def _again(self, task: Task, error: Exception) -> bool:
         """Begin a task again that died, if it may be. Whether it was."""

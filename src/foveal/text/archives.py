@@ -9,6 +9,7 @@ XML is read without entities of its own and without anything from outside of the
 from __future__ import annotations
 
 import io
+import logging
 import struct
 import zipfile
 import zlib
@@ -30,6 +31,9 @@ _DAMAGE = (
     *(EOFError, NotImplementedError, OSError, ValueError, RuntimeError),
 )
 """What zipfile raises of damaged bytes."""
+
+
+logger = logging.getLogger("foveal.text.archives")
 
 
 class ArchiveFiles:
@@ -65,7 +69,16 @@ class ArchiveFiles:
             root = None
         if root is None:
             raise UnreadableSource(f"{self.name} is damaged: {place} is no XML. Get it anew.")
+        tell_damage(self.name, place, parser)
         return root
+
+
+def tell_damage(name: str, place: str, parser: Any) -> None:
+    """Say what a parser of XML met and read past; something may be missing then."""
+    wrong = next((one for one in parser.error_log if one.level_name == "FATAL"), None)
+    if wrong is not None:
+        said = f"line {wrong.line}: {wrong.message}"
+        logger.warning("%s is damaged in %s (%s): what follows there may be lacking.", name, place, said)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from foveal.errors import UnreadableSource
-from foveal.text.archives import ArchiveFiles, opened
+from foveal.text.archives import ArchiveFiles, opened, tell_damage
 from foveal.text.code_blocks import no_heading
 from foveal.text.files import too_large
 from foveal.text.office import OfficeText, said, table
@@ -114,27 +114,28 @@ def _attribute(element: Any, name: str) -> str:
     return next((str(value) for key, value in element.attrib.items() if re.split("[}:]", key)[-1] == name), "")
 
 
-def _elements(content: bytes, *tags: str) -> Iterator[Any]:
-    """The elements of those names in XML, one after the other; each is emptied when the next one is asked for."""
+def _elements(files: ArchiveFiles, place: str, *tags: str) -> Iterator[Any]:
+    """The elements of those names in an XML file, in turn; each is emptied when the next one is asked for."""
     from lxml import etree
 
     names = [f"{{*}}{tag}" for tag in tags]
     parsed = etree.iterparse(
-        io.BytesIO(content), tag=names, resolve_entities=False, no_network=True, recover=True, huge_tree=True
+        io.BytesIO(files.read(place)), tag=names, resolve_entities=False, no_network=True, recover=True, huge_tree=True
     )
-    with suppress(etree.XMLSyntaxError):  # damaged: what came before it is read
+    with suppress(etree.XMLSyntaxError):  # it is empty
         for _, element in parsed:
             yield element
             element.clear()
             parent = element.getparent()
             while parent is not None and element.getprevious() is not None:
                 del parent[0]
+    tell_damage(files.name, place, parsed)
 
 
 def _strings(files: ArchiveFiles, by_kind: dict[str, str]) -> list[str]:
     """The texts that cells name by their number."""
     place = by_kind.get("sharedStrings")
-    return [_words(one) for one in _elements(files.read(place), "si")] if place else []
+    return [_words(one) for one in _elements(files, place, "si")] if place else []
 
 
 def _words(string: Any) -> str:
@@ -160,7 +161,7 @@ def _formats(files: ArchiveFiles, by_kind: dict[str, str]) -> list[str]:
 def _sheet(book: _Book, title: str, place: str) -> Iterator[str]:
     """The blocks of a sheet, below its name; nothing where its cells are empty."""
     named = False
-    for rows in _blocks(_rows(book, book.files.read(place))):
+    for rows in _blocks(_rows(book, place)):
         if not named and title:
             book.spend(len(title))
             yield f"## {title}"
@@ -193,10 +194,10 @@ class _Hidden:
         return at >= 0 and column <= self.ends[at]
 
 
-def _rows(book: _Book, content: bytes) -> Iterator[Row | None]:
+def _rows(book: _Book, place: str) -> Iterator[Row | None]:
     """The rows of a sheet that are seen and filled; None where there is an empty one before the next."""
     hidden, last, parted = _Hidden(), 0, False
-    for element in _elements(content, "col", "row"):
+    for element in _elements(book.files, place, "col", "row"):
         if str(element.tag).endswith("col"):
             if not last:
                 hidden.add(element)

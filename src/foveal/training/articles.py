@@ -36,11 +36,11 @@ from foveal.evaluation.legal import answer_scores, first_answers, mean_scores
 from foveal.evaluation.metrics import Run, evaluate
 from foveal.ranges import COUNT, INSIDE, NOT_NEGATIVE, require_settings
 from foveal.training import checkpoints
-from foveal.training.examples import Examples, Negatives, Rows, check_corpus, judged_half, shuffled
+from foveal.training.examples import Examples, Negatives, Rows, check_corpus, judged_half, shuffled, shuffled_anew
 from foveal.training.loop import Job, LoopSettings, identity, train
 from foveal.training.loop_settings import without_loop
 from foveal.training.negatives import top_negatives
-from foveal.training.report import Report, plain_settings
+from foveal.training.report import Report, not_kept, plain_settings
 from foveal.training.runs import RunSettings, TrainingRun
 from foveal.training.searches import Search, WordSearch, run_of
 
@@ -190,8 +190,7 @@ class ArticleRows:
 
     def batches(self, epoch: int, batch: int) -> list[list[int]]:
         """The places of the rows of each batch of an epoch."""
-        first = epoch * len(self)
-        return [[first + row for row in rows] for rows in shuffled(len(self), batch, self.seed, epoch=epoch)]
+        return shuffled_anew(len(self), batch, self.seed, epoch=epoch)
 
     def _of_batch(self, place: int) -> np.random.Generator:
         """What all rows of the row's batch draw the same from."""
@@ -296,7 +295,7 @@ def train_articles(
     old, new = (values[settings.metric] for values in measured["dev"])
     notes = [_alone(kind, article_metrics(found[kind], queries)) for kind, queries in judged.items()]
     if not new > old:
-        notes.append(f"The model was not kept: {settings.metric} on the dev queries {new:.4f}, {old:.4f} before.")
+        notes.append(not_kept("model", settings.metric, "dev queries", old, new))
     what = f"{model.kind}, {settings.objective}, over {first_stage_name}"
     report = Report(here.name, what, model.kind, curves, measured, new > old, tuple(notes), plain_settings(settings))
     with here.candidate() as made:

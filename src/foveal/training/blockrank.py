@@ -32,11 +32,11 @@ from foveal.evaluation.metrics import Run, evaluate
 from foveal.models.quiet import quiet
 from foveal.ranges import COUNT, INSIDE, NOT_NEGATIVE, POSITIVE, Range, require_settings
 from foveal.training import checkpoints
-from foveal.training.examples import Examples, Negatives, judged_half, shuffled
+from foveal.training.examples import Examples, Negatives, held_out, judged_half, shuffled_anew
 from foveal.training.loop import Job, LoopSettings, identity, train
 from foveal.training.loop_settings import without_loop
 from foveal.training.low_rank import add_low_rank, decoder_layers, merge_low_rank
-from foveal.training.report import Report, plain_settings
+from foveal.training.report import Report, not_kept, plain_settings
 from foveal.training.runs import RunSettings, TrainingRun
 from foveal.training.watch import Progress
 
@@ -215,12 +215,7 @@ class DrawnLists:
 
     def plan(self, batch: int) -> Callable[[int], list[list[int]]]:
         """Batches of an epoch's places, in an order drawn from the seed and the epoch."""
-
-        def places(epoch: int) -> list[list[int]]:
-            first = epoch * len(self)
-            return [[first + row for row in rows] for rows in shuffled(len(self), batch, self.seed, epoch=epoch)]
-
-        return places
+        return lambda epoch: shuffled_anew(len(self), batch, self.seed, epoch=epoch)
 
 
 def read_lists(path: Path) -> list[RankingList]:
@@ -319,7 +314,7 @@ def train_blockrank(
     after = measured_all(trained, "what was learnt")
     table = {kind: (before[kind], after[kind]) for kind in held}
     was, now = (values[METRICS[0]] for values in table["dev"])
-    note = () if now > was else (f"The model was not kept: {METRICS[0]} on the dev lists {now:.4f}, {was:.4f} before.",)
+    note = () if now > was else (not_kept("model", METRICS[0], "dev lists", was, now),)
     what = f"BlockRank, {settings.objective}, {settings.learned}"
     report = Report(here.name, what, model.name, curves, table, now > was, note, plain_settings(settings))
     report = decide(report) if report.kept else report
@@ -372,11 +367,7 @@ def split(lists: Sequence[RankingList], *, share: float, seed: int = 0) -> tuple
     """Lists to train on, and a share to look at, whose documents are mixed: in files answers tend to come first, and an
     ID says its place. Lists of one query stay together.
     """
-    texts = list(dict.fromkeys(" ".join(one.query.split()) for one in lists))
-    if len(texts) < 2:
-        raise InputError("There are fewer than two different queries, so none can be held out. Give more lists.")
-    order = np.random.default_rng(seed).permutation(len(texts))
-    held = {texts[place] for place in order[: max(1, min(len(texts) - 1, round(share * len(texts))))]}
+    held = held_out((" ".join(one.query.split()) for one in lists), share, seed, what="queries")
     dev = [one.mixed(seed, row) for row, one in enumerate(lists) if " ".join(one.query.split()) in held]
     return [one for one in lists if " ".join(one.query.split()) not in held], dev
 

@@ -51,7 +51,7 @@ from foveal.training.bprop_sampling import (
 from foveal.training.loop import Job, LoopSettings, identity, train
 from foveal.training.loop_settings import without_loop
 from foveal.training.pretraining import collate
-from foveal.training.report import Report, plain_settings
+from foveal.training.report import Report, not_kept, plain_settings
 from foveal.training.runs import RunSettings, TrainingRun
 from foveal.training.watch import Progress
 
@@ -153,7 +153,7 @@ def pretrain_bprop(
     after = dict(curves.metrics)[curves.best_step or 0]
     kept = after[job.metric] > before[job.metric]
     notes = (f"{len(learnt):,} pairs of {len(learnt.pairs):,} texts; {len(held):,} pairs held out.",)
-    worse = f"The model was not kept: {job.metric} on the texts held out {after[job.metric]:.4f}, as before."
+    worse = not_kept("model", job.metric, "texts held out", before[job.metric], after[job.metric])
     report = Report(
         here.name, f"{settings.objective}, pre-training", base, curves, {"held out": (before, after)}, kept,
         notes if kept else (*notes, worse), plain_settings(settings),

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from foveal.errors import InputError
 from foveal.models.quiet import quiet
 from foveal.training.bprop_pairs import PairRows
+from foveal.training.examples import in_parts
 from foveal.training.pretraining import collate
 from foveal.training.pretraining_masked import MaskedEncoder
 from foveal.training.pretraining_masks import IGNORED
@@ -101,11 +102,11 @@ def measured(model: Representative, rows: PairRows, *, batch: int = 16, bfloat16
     autocast = torch.autocast(device.type, torch.bfloat16) if bfloat16 else nullcontext()
     right = guessed = asked = 0
     with autocast:
-        for places in _batches(range(len(rows)), batch):
+        for places in in_parts(range(len(rows)), batch):
             fed = _fed([plain[place] for place in places], rows, device)
             better, worse = model.read(fed["ids"], fed["ids_mask"])[1].view(-1, 2).T
             right += int((better > worse).sum())
-        for places in _batches([n for n, (_, number) in enumerate(rows.flat) if number == 0], batch):
+        for places in in_parts([n for n, (_, number) in enumerate(rows.flat) if number == 0], batch):
             fed = _fed([rows[place][0] for place in places], rows, device)
             hidden, _ = model.read(fed["ids"], fed["ids_mask"])
             wanted = fed["labels"] != IGNORED
@@ -117,7 +118,3 @@ def measured(model: Representative, rows: PairRows, *, batch: int = 16, bfloat16
 def _fed(examples: Sequence[Any], rows: PairRows, device: torch.device) -> dict[str, Any]:
     batch = collate(examples, pad_id=rows.features.tokenizer.pad_token_id)
     return {name: value.to(device) for name, value in batch.items()}
-
-
-def _batches(places: Sequence[int], batch: int) -> list[Sequence[int]]:
-    return [places[first : first + batch] for first in range(0, len(places), batch)]

@@ -106,7 +106,7 @@ class ContrastiveTerms:
 
 
 def term_distribution(
-    texts: Sequence[str], reader: AttentionReader, method: str = "attention", contrast: Contrast | None = None
+    texts: Sequence[str], reader: AttentionReader, method: str = "attention"
 ) -> list[dict[str, float]]:
     """P(t|D) of each text: by attention (B-PROP), or the unigram model smoothed by these texts (PROP).
 
@@ -115,7 +115,7 @@ def term_distribution(
     if method not in METHODS:
         raise UnknownName(f"No term distribution is called {method!r}. There are: {', '.join(METHODS)}.")
     if method == "attention":
-        return ContrastiveTerms(reader, RandomTerms(), contrast or Contrast()).distributions(texts)
+        return ContrastiveTerms(reader, RandomTerms(), Contrast()).distributions(texts)
     words = reader.words(texts)
     likelihood = Likelihood.fit(words, others=0, threshold=None)
     rng = np.random.default_rng(0)  # of the other words, of which there are none
@@ -124,9 +124,7 @@ def term_distribution(
     return [dict(zip(one.words, one.probabilities.tolist(), strict=True)) for one in found]
 
 
-def word_set_examples(
-    corpus: Mapping[str, str], pairs: Mapping[str, Sequence[Pair]], *, name: str = "word sets"
-) -> Examples:
+def word_set_examples(corpus: Mapping[str, str], pairs: Mapping[str, Sequence[Pair]]) -> Examples:
     """Examples for any trainer: the better set of each pair asks for its text. Sets that two texts got are left out.
 
     InputError: no text has a pair.
@@ -140,7 +138,7 @@ def word_set_examples(
         raise InputError("No word set asks for one text alone, so there are no examples. Draw sets of longer texts.")
     queries = [(f"w{number}", query) for number, query in enumerate(own)]
     judged = [(f"w{number}", document, 1) for number, document in enumerate(own.values())]
-    return Examples.gathered(queries, corpus.items(), judged, name=name)
+    return Examples.gathered(queries, corpus.items(), judged, name="word sets")
 
 
 def _warn(found: Sequence[object]) -> None:

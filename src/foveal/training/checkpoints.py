@@ -46,11 +46,11 @@ def claim(folder: Path, identity: Mapping[str, str], *, anew: bool = False) -> N
     """Make `folder` the folder of the run that `identity` describes, or go on with it. `anew` empties it first.
 
     A run that came to nothing (a wrong setting, say) holds no name. InputError: it is that of another run, or of no run
-    at all.
+    at all, or it cannot be read just now.
     """
     if anew and (folder / RUN).is_file():
         emptied(folder)
-    found = read(folder / RUN)
+    found = _there(folder / RUN)
     if found is None or (found != identity and kept_nothing(folder)):
         if folder.is_dir() and any(folder.glob("checkpoint-*")):
             raise InputError(f"{folder} holds checkpoints, but no {RUN} that says of what. Name another folder.")
@@ -80,10 +80,11 @@ def emptied(folder: Path) -> None:
 
 
 def latest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The last whole checkpoint and what was kept with it; halves are removed."""
+    """The last whole checkpoint and what was kept with it; halves are removed. InputError: one cannot be read just now,
+    and may be whole."""
     whole = []
     for path in folder.glob("checkpoint-*"):
-        kept = read(path / WHOLE)
+        kept = _there(path / WHOLE)
         if kept is None:
             shutil.rmtree(path)
         else:
@@ -199,10 +200,30 @@ def as_was_made(folder: Path, what: str, remedy: str) -> Iterator[None]:
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """A JSON file's object; None where there is no such file, or it is damaged."""
+    """A JSON file's object; None where there is no such file, or it is damaged or not to be read."""
+    try:
+        return _object(path)
+    except OSError:
+        return None
+
+
+def _there(path: Path) -> dict[str, Any] | None:
+    """As `read`, where hours of work may hang on it. InputError: it is there, and cannot be read just now."""
+    try:
+        return _object(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read ({error.strerror or error}). Nothing of it was removed: see that this user may "
+            "read it and that its disk is well, and give the same command again."
+        ) from error
+
+
+def _object(path: Path) -> dict[str, Any] | None:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except ValueError:
         return None
     return found if isinstance(found, dict) else None
 

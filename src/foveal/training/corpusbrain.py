@@ -33,10 +33,10 @@ from foveal.models.offline import OFFLINE
 from foveal.models.title_models import MOST_TOKENS, Seq2SeqTitles, TitleModel, learned_about, load_title_model
 from foveal.ranges import BELOW_ONE, COUNT, Range, require_settings
 from foveal.training.corpusbrain_pairs import PairSettings, TitledCorpus, TitlePair
-from foveal.training.examples import shuffled
+from foveal.training.examples import in_parts, shuffled
 from foveal.training.loop import Job, LoopSettings, identity, train
 from foveal.training.loop_settings import without_loop
-from foveal.training.report import Report, plain_settings
+from foveal.training.report import Report, not_kept, plain_settings
 from foveal.training.runs import RunSettings, TrainingRun
 from foveal.training.small_seq2seq import SmallSettings, over_encoder, small_seq2seq
 
@@ -153,14 +153,10 @@ class AlikeBatches:
         batches: list[Sequence[int]] = []
         for group in shuffled(len(self.rows), self.batch * ALIKE, self.seed, epoch=epoch):
             ordered = sorted(group, key=lambda place: sources[place % len(drawn)])
-            for alike in _parts(ordered, self.batch * ALIKE_SOURCES):
-                batches += _parts(sorted(alike, key=lambda place: targets[place % len(drawn)]), self.batch)
+            for alike in in_parts(ordered, self.batch * ALIKE_SOURCES):
+                batches += in_parts(sorted(alike, key=lambda place: targets[place % len(drawn)]), self.batch)
         order, base = np.random.default_rng((self.seed, epoch)).permutation(len(batches)), epoch * len(self.rows)
         return [[base + place for place in batches[number]] for number in order]
-
-
-def _parts(places: Sequence[int], size: int) -> list[Sequence[int]]:
-    return [places[first : first + size] for first in range(0, len(places), size)]
 
 
 def train_corpusbrain(
@@ -214,7 +210,7 @@ def train_corpusbrain(
     curves = train(job, settings.loop, here.folder, on_progress=run.on_progress)
     table = {kind: (before[kind], dict(judge(model, lessons.titles, pairs))) for kind, pairs in judged.items()}
     was, now = (values[METRIC] for values in table["dev"])
-    note = () if now > was else (f"The model was not kept: {METRIC} on the dev pairs {now:.4f}, {was:.4f} before.",)
+    note = () if now > was else (not_kept("model", METRIC, "dev pairs", was, now),)
     report = Report(here.name, "titles", base or "random weights", curves, table, now > was, note, shown)
     known = learned_about(folder) if folder else {}
     learned = list(dict.fromkeys([*known.get("titles", []), *lessons.titles]))

@@ -288,7 +288,7 @@ def hold_out(
             if len(gone) < each and sum(one not in more for one in text.paragraphs) >= 2:
                 gone = more
         held += [TitlePair(one, (text.title,), "held out") for one in gone]
-        kept.append(_without(text, gone))
+        kept.append(without(text, gone))
     if not held:
         raise InputError(
             f"Of {len(texts)} documents none has three units, one of them of {least_words} words, so nothing can be "
@@ -297,7 +297,8 @@ def hold_out(
     return kept, held
 
 
-def _without(text: TitledText, gone: Collection[str]) -> TitledText:
+def without(text: TitledText, gone: Collection[str]) -> TitledText:
+    """The text without these units; links of the others move along."""
     stay = [place for place, one in enumerate(text.paragraphs) if one not in gone]
     numbers = {place: number for number, place in enumerate(stay)}
     links = tuple(Link(numbers[link.paragraph], link.target) for link in text.links if link.paragraph in numbers)

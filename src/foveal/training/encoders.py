@@ -45,7 +45,7 @@ from foveal.training.negatives import (
     top_negatives,
     with_pseudo_positives,
 )
-from foveal.training.report import Metrics, Report, beside, plain_settings, told_cut
+from foveal.training.report import Report, beside, not_kept, plain_settings, told_cut
 from foveal.training.runs import RunSettings, TrainingRun
 from foveal.training.searches import Floats, Search, VectorSearch, WordSearch, blended, run_of
 from foveal.training.watch import Progress
@@ -184,10 +184,7 @@ def train_encoder(
     report = here.report()
     if report is not None:
         return (here.place if report.kept else folder), report
-    if vectors is None:
-        run.on_progress(Progress(0, 0, note=f"Encoding {len(examples.corpus):,} documents"))
-        vectors = encoder.encode(list(examples.corpus.values()))
-    searched = VectorSearch(list(examples.corpus), vectors, encoder.encode)
+    searched = searched_by(encoder, examples, vectors, run)
     learnt, negatives, scores = _prepared(here.folder, learnt, searched, settings, teacher)
     model = model_folders.sentence_transformer(folder)
     rows = Rows(learnt, negatives, settings.per_row if negatives else 0, scores, settings.loop.seed, settings.typos)
@@ -210,17 +207,27 @@ def train_encoder(
         judged = {"dev": dev} | ({"test": test} if test else {})
         was, now = ({kind: run_of(by, one, 100) for kind, one in judged.items()} for by in (searched, new))
         measured, told = beside(judged, was, now, METRICS)
-        before, after = measured["dev"]
-        kept = after[METRICS[0]] > before[METRICS[0]]
+        before, after = (values[METRICS[0]] for values in measured["dev"])
+        kept = after > before
         notes = (
             *told_cut(examples, _counting(encoder), encoder.max_tokens - 2),
             *told,
-            *(() if kept else (_worse(before, after),)),
+            *(() if kept else (not_kept("new model", METRICS[0], "dev queries", before, after),)),
         )
         what = f"encoder, {settings.arm}: {arm.says}"
         report = Report(here.name, what, base, curves, measured, kept, notes, plain_settings(settings))
         here.settle(made, report)
     return (here.place if kept else folder), report
+
+
+def searched_by(
+    encoder: Encoder, examples: Examples, vectors: Floats | None, run: RunSettings[Examples]
+) -> VectorSearch:
+    """The search over the corpus by an encoder, whose vectors may be known; else the run is told that it encodes."""
+    if vectors is None:
+        run.on_progress(Progress(0, 0, note=f"Encoding {len(examples.corpus):,} documents"))
+        return VectorSearch.over(examples.corpus, encoder.encode)
+    return VectorSearch(list(examples.corpus), vectors, encoder.encode)
 
 
 def dev_metrics(examples: Examples, search: Search) -> dict[str, float]:
@@ -382,10 +389,3 @@ def _identity(
 
 def _counting(encoder: Encoder) -> Callable[[str], int]:
     return lambda text: len(encoder.token_offsets(text))
-
-
-def _worse(before: Metrics, after: Metrics) -> str:
-    metric = METRICS[0]
-    return (
-        f"The new model was not kept: {metric} on the dev queries {after[metric]:.4f}, the base's {before[metric]:.4f}."
-    )

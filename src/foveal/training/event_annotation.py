@@ -29,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal.errors import InputError
+from foveal.evaluation import bm25
 from foveal.evaluation.scripts import word_runs
 from foveal.types import Encoder
 
@@ -86,19 +87,12 @@ class WordsVote:
     def __call__(self, triples: Sequence[Triple]) -> Array:
         if self.holding is None:
             return self.fitted(triples)(triples)
-        from foveal.training.searches import K1
-
         scores = []
         for one in triples:
             counts = Counter(word_runs(one.document.lower()))
             asked = dict.fromkeys(word_runs(one.event.lower()), 1.0) | dict.fromkeys(word_runs(one.query.lower()), 2.0)
             held = ((weight, counts[word], self.holding.get(word, 0)) for word, weight in asked.items())
-            scores.append(
-                sum(
-                    weight * math.log(1 + (self.count - known + 0.5) / (known + 0.5)) * tf / (tf + K1)
-                    for weight, tf, known in held
-                )
-            )
+            scores.append(sum(weight * bm25.idf(self.count, known) * tf / (tf + bm25.K1) for weight, tf, known in held))
         return np.array(scores)
 
 

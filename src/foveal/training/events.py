@@ -40,7 +40,7 @@ from foveal.training.event_rows import EventExamples, EventRows, PastSearch, col
 from foveal.training.examples import ApartBatches, Negatives, Rows
 from foveal.training.loop import Curves, Job, LoopSettings, identity, train
 from foveal.training.negatives import Teacher, filled, topics
-from foveal.training.report import Metrics, Report, plain_settings
+from foveal.training.report import Metrics, Report, not_kept, plain_settings
 from foveal.training.runs import RunSettings, TrainingRun
 from foveal.training.searches import Floats
 from foveal.training.watch import Progress
@@ -135,10 +135,10 @@ def train_events(
         write_event_model(made, model.attention, encoder, copy_encoder=False)
         sides = {"dev": dev} | ({"test": test} if test else {})
         measured = _measured(sides, base, model, made / ENCODER, cache, encoded)
-        before, after = measured["dev"]
-        kept = after[METRICS[0]] > before[METRICS[0]]
+        before, after = (values[METRICS[0]] for values in measured["dev"])
+        kept = after > before
         what = f"event attention, {settings.stages} stages, {settings.negatives} negatives"
-        notes = () if kept else (_worse(before, after),)
+        notes = () if kept else (not_kept("model", METRICS[0], "dev queries", before, after),)
         report = Report(here.name, what, base, curves, measured, kept, notes, plain_settings(settings))
         if kept and fit is not None:
             fit(made, dev)
@@ -338,8 +338,3 @@ def _identity(
         "settings of events": json.dumps(chosen, sort_keys=True),
         **{name: data.fingerprint if data else "none" for name, data in sides},
     }
-
-
-def _worse(before: Metrics, after: Metrics) -> str:
-    metric = METRICS[0]
-    return f"The model was not kept: {metric} on the dev queries {after[metric]:.4f}, its base's {before[metric]:.4f}."

@@ -180,13 +180,21 @@ class Examples:
         """
         if not 0 < dev < 1:
             raise InputError(f"A split got a dev share of {dev}; it needs to lie between 0 and 1.")
-        texts = list(dict.fromkeys(map(words_of, self.queries.values())))
-        if len(texts) < 2:
-            raise InputError("There are fewer than two different queries, so none can be held out. Give more.")
-        order = np.random.default_rng(seed).permutation(len(texts))
-        held = {texts[place] for place in order[: max(1, min(len(texts) - 1, round(dev * len(texts))))]}
+        held = held_out(map(words_of, self.queries.values()), dev, seed, what="queries")
         out = [query for query, text in self.queries.items() if words_of(text) in held]
         return self.only(self.queries.keys() - set(out)), self.only(out)
+
+
+def held_out(names: Iterable[str], share: float, seed: int, *, what: str) -> set[str]:
+    """A share of different names, drawn from the seed: at least one of them, and not all.
+
+    InputError: fewer than two; `what` they are.
+    """
+    different = list(dict.fromkeys(names))
+    if len(different) < 2:
+        raise InputError(f"There are fewer than two different {what}, so none can be held out. Give more.")
+    order = np.random.default_rng(seed).permutation(len(different))
+    return {different[place] for place in order[: max(1, min(len(different) - 1, round(share * len(different))))]}
 
 
 def words_of(query: str) -> str:
@@ -378,5 +386,23 @@ def _checked(examples: Examples) -> None:
 
 def shuffled(count: int, batch: int, seed: int = 0, *, epoch: int = 0) -> list[list[int]]:
     """Row numbers 0 to count - 1 in batches, in an order drawn from the seed and the epoch."""
-    order: Sequence[int] = np.random.default_rng([seed, epoch]).permutation(count).tolist()
-    return [list(order[first : first + batch]) for first in range(0, count, batch)]
+    return in_parts(np.random.default_rng([seed, epoch]).permutation(count).tolist(), batch)
+
+
+def shuffled_anew(count: int, batch: int, seed: int = 0, *, epoch: int = 0) -> list[list[int]]:
+    """As `shuffled`, each epoch with numbers of its own, so that what is drawn for a row is drawn anew in each."""
+    return [[epoch * count + row for row in rows] for rows in shuffled(count, batch, seed, epoch=epoch)]
+
+
+def alike_in_length(lengths: Sequence[int], batch: int, pool: int, seed: int = 0, *, epoch: int = 0) -> list[list[int]]:
+    """As `shuffled`, rows of like length together, so that little is padded: sorted within `pool` batches of an order
+    that is drawn, and the batches drawn again."""
+    draw = np.random.default_rng([seed, epoch])
+    pools = in_parts(draw.permutation(len(lengths)).tolist(), pool * batch)
+    batches = [part for one in pools for part in in_parts(sorted(one, key=lengths.__getitem__), batch)]
+    return [batches[place] for place in draw.permutation(len(batches))]
+
+
+def in_parts(rows: Sequence[T], size: int) -> list[list[T]]:
+    """The rows in their order, `size` at a time."""
+    return [list(rows[first : first + size]) for first in range(0, len(rows), size)]

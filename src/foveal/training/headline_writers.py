@@ -165,7 +165,6 @@ def train_writer(
     *,
     folder: Path,
     on_progress: Callable[[Progress], None] = lambda _: None,
-    anew: bool = False,
 ) -> tuple[nn.ModuleDict, Curves]:
     """The low-rank changes that were best on `dev`, and how it went. `model` itself stays as it is.
 
@@ -190,7 +189,7 @@ def train_writer(
         },
         evaluate=lambda _: {METRIC: -mean_loss(loss, prompts, dev.rows[: settings.dev_pairs])},
     )  # fmt: skip
-    return learned, train(job, settings.loop, folder, on_progress=on_progress, anew=anew)
+    return learned, train(job, settings.loop, folder, on_progress=on_progress)
 
 
 def changes_of(model: Any, settings: WriterSettings) -> nn.ModuleDict:

@@ -34,12 +34,11 @@ from foveal.training.joint_losses import (
     hamming_margin_loss,
     nearest_codes,
     own_scores,
-    pairwise_log_loss,
     signs,
     soft_signs,
-    softmax_loss,
     straight_through,
 )
+from foveal.training.list_losses import localised_softmax, ranknet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +155,7 @@ class JointPQ(Joint):
 
     def loss(self, inputs: Tensor, rows: Tensor, _step: int) -> Tensor:
         """The pairwise log loss of scores over the temperature."""
-        return pairwise_log_loss(self.scores(inputs, rows) / self.temperature)
+        return ranknet(self.scores(inputs, rows) / self.temperature)
 
     def groups(self, settings: JointSettings) -> list[dict[str, object]]:
         """The query module by one rate, the centroids by the other."""
@@ -240,7 +239,7 @@ class ConstrainedPQ(Joint):
         ranked = straight_through(documents, quantised).reshape(*rows.shape, -1)
         lost = (documents - quantised).square().sum(dim=-1).mean()
         scores = own_scores(self.query_vectors(inputs), ranked) / self.temperature
-        loss: Tensor = softmax_loss(scores) + self.closeness * lost
+        loss: Tensor = localised_softmax(scores) + self.closeness * lost
         return loss
 
     def groups(self, settings: JointSettings) -> list[dict[str, object]]:
@@ -285,7 +284,7 @@ class BinaryPassages(Joint):
         queries = self.query_vectors(inputs)
         hard = soft_signs(self.document_map(self.vectors[rows]), step, gamma=self.gamma)
         found = hamming_margin_loss(soft_signs(queries, step, gamma=self.gamma), hard, margin=self.margin)
-        return found + softmax_loss(own_scores(queries, hard))
+        return found + localised_softmax(own_scores(queries, hard))
 
     def groups(self, settings: JointSettings) -> list[dict[str, object]]:
         """Both modules by one rate."""

@@ -1,9 +1,9 @@
 """The equations of indexes that are trained together with their queries: see joint_index.py for the methods.
 
 Shapes    product codes (…, M) of centroids (M, C, D / M); scores (B, 1 + n) hold the relevant document's first
-Source    pairwise log loss: JPQ (Zhan et al., CIKM 2021); balanced codes: RepCONC (Zhan et al., WSDM 2022); soft signs,
-          their margin loss and the search: BPR (Yamada, Asai and Hajishirzi, ACL 2021); distillation: Distill-VQ
-          (Xiao et al., SIGIR 2022)
+Source    balanced codes: RepCONC (Zhan et al., WSDM 2022); soft signs, their margin loss and the search: BPR (Yamada,
+          Asai and Hajishirzi, ACL 2021); distillation: Distill-VQ (Xiao et al., SIGIR 2022). JPQ's pairwise log loss
+          (Zhan et al., CIKM 2021) and the softmax loss are those of lists: list_losses.py
 All are differentiable where their results are not whole numbers, and run on any device.
 """
 
@@ -27,16 +27,6 @@ def decode(centroids: Tensor, codes: Tensor) -> Tensor:
 def own_scores(queries: Tensor, documents: Tensor) -> Tensor:
     """Inner products of queries (B, D) with their own documents (B, n, D): (B, n)."""
     return torch.einsum("bd,bnd->bn", queries, documents)
-
-
-def pairwise_log_loss(scores: Tensor) -> Tensor:
-    """The mean of log(1 + e^(s- - s+)) over scores (B, 1 + n), the relevant document's first."""
-    return F.softplus(scores[:, 1:] - scores[:, :1]).mean()
-
-
-def softmax_loss(scores: Tensor) -> Tensor:
-    """-log of the softmax share of the first of scores (B, 1 + n)."""
-    return F.cross_entropy(scores, torch.zeros(len(scores), dtype=torch.long, device=scores.device))
 
 
 def sinkhorn(costs: Tensor, *, epsilon: float = 0.02, rounds: int = 50) -> Tensor:
@@ -63,13 +53,13 @@ def part_costs(vectors: Tensor, centroids: Tensor) -> Tensor:
     return torch.cdist(parts, centroids).square()
 
 
-def balanced_codes(vectors: Tensor, centroids: Tensor, *, epsilon: float = 0.02, rounds: int = 50) -> Tensor:
+def balanced_codes(vectors: Tensor, centroids: Tensor, *, epsilon: float = 0.02) -> Tensor:
     """Codes (n, M) such that each centroid of a part gets about as many of the n vectors as any other (RepCONC).
 
     The constraint is that of the vectors given here, as in the paper: a batch; give several times C of them.
     """
     with torch.no_grad():
-        return sinkhorn(part_costs(vectors, centroids), epsilon=epsilon, rounds=rounds).argmax(dim=-1).T
+        return sinkhorn(part_costs(vectors, centroids), epsilon=epsilon).argmax(dim=-1).T
 
 
 def nearest_codes(vectors: Tensor, centroids: Tensor) -> Tensor:

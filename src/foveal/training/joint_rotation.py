@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from foveal.errors import InputError
 from foveal.training.joint_index import ConstrainedPQ
-from foveal.training.joint_losses import decode, nearest_codes, own_scores, softmax_loss, straight_through
+from foveal.training.joint_losses import decode, nearest_codes, own_scores, straight_through
+from foveal.training.list_losses import localised_softmax
 
 
 def givens_planes(pull: Tensor) -> tuple[Tensor, Tensor]:
@@ -124,7 +125,7 @@ class RotatedPQ(ConstrainedPQ):
         lost = (turned - coded).square().sum(dim=-1).mean()
         ranked = (straight_through(turned, coded) @ self.rotation.T).reshape(*rows.shape, -1)
         scores = own_scores(self.query_vectors(inputs), ranked) / self.temperature
-        loss: Tensor = softmax_loss(scores) + self.closeness * lost
+        loss: Tensor = localised_softmax(scores) + self.closeness * lost
         return loss
 
     def after_step(self) -> None:

@@ -32,7 +32,7 @@ from foveal.training.examples import ApartBatches, Examples, Rows, check_corpus
 from foveal.training.first_stage import dev_part, kept_negatives
 from foveal.training.loop import Job, LoopSettings, identity, train
 from foveal.training.loop_settings import without_loop
-from foveal.training.report import Report, beside, plain_settings, told_cut
+from foveal.training.report import Report, beside, not_kept, plain_settings, told_cut
 from foveal.training.runs import RunSettings, TrainingRun
 from foveal.training.searches import Search, WordSearch, run_of
 from foveal.training.watch import Progress
@@ -137,7 +137,7 @@ def train_late_encoder(
     measured, told = beside(judged, before, _found(model, judged), METRICS)
     old, new = (values[METRICS[0]] for values in measured["dev"])
     kept = new > old
-    worse = f"The new model was not kept: {METRICS[0]} on the dev queries {new:.4f}, {old:.4f} before."
+    worse = not_kept("new model", METRICS[0], "dev queries", old, new)
     cut = told_cut(examples, _counting(model), int(model.max_seq_length) - 2)
     notes = (*cut, *(() if kept else (worse,)), *told)
     before_it = f"{base}, the head not trained"

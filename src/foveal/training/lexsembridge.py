@@ -32,7 +32,7 @@ from foveal.models.lexsembridge_reading import (
     made_bridge,
     units_of,
 )
-from foveal.training.encoders import METRICS, dev_metrics
+from foveal.training.encoders import METRICS, dev_metrics, searched_by
 from foveal.training.examples import Examples, Rows, check_corpus
 from foveal.training.first_stage import kept_negatives
 from foveal.training.lexsembridge_both import Both
@@ -40,10 +40,9 @@ from foveal.training.lexsembridge_frozen import Frozen
 from foveal.training.lexsembridge_settings import LexSemBridgeSettings
 from foveal.training.loop import Job, identity, train
 from foveal.training.loop_settings import without_loop
-from foveal.training.report import Metrics, Report, plain_settings
+from foveal.training.report import Report, not_kept, plain_settings
 from foveal.training.runs import RunSettings, TrainingRun
 from foveal.training.searches import Floats, VectorSearch, WordSearch
-from foveal.training.watch import Progress
 from foveal.types import Encoder
 
 
@@ -81,11 +80,8 @@ def train_lexsembridge(
     here = TrainingRun.opened(run, known_by, kind=kind)
     if (done := here.done()) is not None:
         return done
-    if vectors is None:
-        run.on_progress(Progress(0, 0, note=f"Encoding {len(examples.corpus):,} documents"))
-        vectors = encoder.encode(list(examples.corpus.values()))
-    plain = VectorSearch(list(examples.corpus), vectors, encoder.encode)
-    bridge, units = begun(encoder, examples.corpus, vectors, settings)
+    plain = searched_by(encoder, examples, vectors, run)
+    bridge, units = begun(encoder, examples.corpus, plain.vectors, settings)
     trainee = _trainee(settings, bridge, units, encoder, plain, folder_of(base, cache, kind="encoder"))
     per_row = 0 if settings.frozen and settings.whole_corpus else settings.negatives
     words, depth, seed = WordSearch(examples.corpus), settings.depth, settings.loop.seed
@@ -100,10 +96,10 @@ def train_lexsembridge(
             for kind, queries in (("dev", dev), ("test", test))
             if queries is not None
         }
-        before, after = measured["dev"]
-        kept = after[METRICS[0]] > before[METRICS[0]]
+        before, after = (values[METRICS[0]] for values in measured["dev"])
+        kept = after > before
         what = f"LexSemBridge, {settings.bridge.method} over {settings.units}, encoder {settings.encoder}"
-        notes = () if kept else (_worse(before, after),)
+        notes = () if kept else (not_kept("bridge", METRICS[0], "dev queries", before, after),)
         report = Report(here.name, what, base, curves, measured, kept, notes, plain_settings(settings))
         here.settle(made, report)
     return here.result(report)
@@ -158,9 +154,3 @@ def _identity(
         "test": test.fingerprint if test else "none",
         "bridge": without_loop(settings),
     }
-
-
-def _worse(before: Metrics, after: Metrics) -> str:
-    metric = METRICS[0]
-    told = f"{after[metric]:.4f}, the plain encoder's {before[metric]:.4f}"
-    return f"The bridge was not kept: {metric} on the dev queries {told}."

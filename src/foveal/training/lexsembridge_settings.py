@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from foveal.errors import InputError
 from foveal.models.lexsembridge import BridgeSettings
 from foveal.models.lexsembridge_reading import KINDS, REACH
-from foveal.ranges import COUNT, INSIDE, NOT_NEGATIVE, Range, require_settings
+from foveal.ranges import COUNT, INSIDE, NOT_NEGATIVE, Range, require_one_of, require_settings
 from foveal.training.loop_settings import LoopSettings
 
 TRAINED = ("frozen", "both")
@@ -37,10 +37,7 @@ class LexSemBridgeSettings:
 
     def __post_init__(self) -> None:
         for name, known in (("units", KINDS), ("encoder", TRAINED)):
-            if getattr(self, name) not in known:
-                raise InputError(
-                    f"Training a bridge got {name}={getattr(self, name)!r}; it is one of {', '.join(known)}."
-                )
+            require_one_of("Training a bridge", self, name, known)
         require_settings(
             "Training a bridge", self, temperature=Range(0, 0.5, open_least=True), negatives=NOT_NEGATIVE,
             depth=COUNT, query_tokens=Range(3), document_tokens=Range(3), dev_share=INSIDE, dev_documents=COUNT,

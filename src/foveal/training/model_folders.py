@@ -113,16 +113,21 @@ def save_model(model: Any, folder: Path, *, replace: bool = False) -> Path:
 
 
 def moved(made: Path, folder: Path, *, replace: bool = False) -> Path:
-    """Rename a made folder into its place. InputError: the place is taken."""
+    """Rename a made folder into its place; where that fails what was there before stays. InputError: it is taken."""
     if folder.exists() and not replace:
         raise InputError(f"{folder} is there already, and a library may use it. Give the new model another name.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     before = made.parent / f".{folder.name}-before"  # so that no reader, and no kill, finds half of it
-    if before.exists():
+    if folder.exists() and before.exists():
         shutil.rmtree(before)
     if folder.exists():
         folder.rename(before)
-    made.rename(folder)
+    try:
+        made.rename(folder)
+    except BaseException:
+        if before.exists():  # of this call, or of one that a kill ended between the two renamings
+            before.rename(folder)
+        raise
     shutil.rmtree(before, ignore_errors=True)
     return folder
 

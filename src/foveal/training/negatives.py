@@ -81,11 +81,9 @@ def denoised(negatives: Negatives, scores: Scores, *, lower: float = 0.1, upper:
     return Denoised(sure, {query: documents for query, documents in found.items() if documents})
 
 
-def with_pseudo_positives(examples: Examples, found: Mapping[str, Sequence[str]], *, grade: int = 1) -> Examples:
+def with_pseudo_positives(examples: Examples, found: Mapping[str, Sequence[str]]) -> Examples:
     """The examples with these documents judged relevant, too; what is judged already stays as it is."""
-    judged = {
-        query: {**dict.fromkeys(found.get(query, ()), grade), **examples.judged[query]} for query in examples.queries
-    }
+    judged = {query: {**dict.fromkeys(found.get(query, ()), 1), **examples.judged[query]} for query in examples.queries}
     return replace(examples, judged=judged)
 
 

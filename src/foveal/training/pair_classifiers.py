@@ -182,7 +182,6 @@ def train_pairs(
     folder: Path,
     cache: Path | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
-    anew: bool = False,
 ) -> tuple[PairClassifier, Curves]:
     """The encoder called `base`, trained on `learnt` with the weights that were best on `dev`, and how it went.
 
@@ -211,7 +210,7 @@ def train_pairs(
         },
         evaluate=lambda _: {METRIC: macro_f1(classifier, [dev[at] for at in looked_at], count)},
     )  # fmt: skip
-    curves = train(job, settings.loop, folder, on_progress=on_progress, anew=anew)
+    curves = train(job, settings.loop, folder, on_progress=on_progress)
     return classifier, curves
 
 

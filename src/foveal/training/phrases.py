@@ -372,7 +372,7 @@ def train_phrases(
     from foveal.models.folders import fingerprint
     from foveal.models.hub import folder_of
     from foveal.training.loop import Job, identity, train
-    from foveal.training.report import Report, plain_settings
+    from foveal.training.report import Report, not_kept, plain_settings
     from foveal.training.runs import TrainingRun
 
     settings = settings or PhraseTraining()
@@ -416,7 +416,8 @@ def train_phrases(
     measured = {kind: (before[kind], task.measure(model, tokenizer, settings.longest)) for kind, task in tasks.items()}
     old, new = (values[METRICS[0]] for values in measured["dev"])
     kept = new > old
-    notes = (*_longer(rows, settings.longest), *(() if kept else (_no_better(old, new),)))
+    worse = not_kept("new model", METRICS[0], "dev questions", old, new)
+    notes = (*_longer(rows, settings.longest), *(() if kept else (worse,)))
     report = Report(here.name, "phrases", base, curves, measured, kept, notes, shown)
     with here.candidate() as made:
         here.settle(model.save(made), report)
@@ -429,10 +430,6 @@ def _longer(rows: PhraseRows, longest: int) -> tuple[str, ...]:
     count = sum(last - first >= longest for first, last in spans)
     note = f"{count:,} of {len(spans):,} answers have more than {longest} tokens: none is found whole."
     return (note,) if count else ()
-
-
-def _no_better(old: float, new: float) -> str:
-    return f"The new model was not kept: {METRICS[0]} on the dev questions {new:.4f}, {old:.4f} before."
 
 
 def _digest(records: Sequence[PhraseRecord]) -> str:

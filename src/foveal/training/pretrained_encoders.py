@@ -56,7 +56,7 @@ from foveal.training.pretraining_contrast import MomentumContrast, PairContrast
 from foveal.training.pretraining_masks import Masking
 from foveal.training.pretraining_words import BagOfWords
 from foveal.training.pseudo_queries import Piece, PseudoSettings, Sentences, pseudo_examples
-from foveal.training.report import Report, plain_settings
+from foveal.training.report import Report, not_kept, plain_settings
 from foveal.training.runs import RunSettings, TrainingRun
 from foveal.training.searches import VectorSearch
 from foveal.training.watch import Progress
@@ -144,7 +144,7 @@ def pretrain_encoder(
         after = VectorSearch.over(dev.corpus, load_encoder(str(made), cache=cache).encode)
         measured = dev_metrics(dev, before), dev_metrics(dev, after)
         was, now = (one[METRICS[0]] for one in measured)
-        note = () if now > was else (f"The new model was not kept: {METRICS[0]} on what asks {now:.4f}, {was:.4f}.",)
+        note = () if now > was else (not_kept("new model", METRICS[0], "dev queries", was, now),)
         what = f"encoder, pre-training: {settings.task}"
         report = Report(here.name, what, base, curves, {"dev": measured}, now > was, note, plain_settings(settings))
         here.settle(made, report)

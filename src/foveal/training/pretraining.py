@@ -225,11 +225,9 @@ def pair_examples(
     return Drawn(items, draw, seed, views)
 
 
-def crop_examples(
-    texts: Sequence[str], tokens: Tokens, *, seed: int, views: int = 1, crops: Crops | None = None
-) -> Drawn[Ids]:
+def crop_examples(texts: Sequence[str], tokens: Tokens, *, seed: int, views: int = 1) -> Drawn[Ids]:
     """Features first, second, item: two crops of each text. InputError: a text without tokens."""
-    drawn = crops or Crops()
+    drawn = Crops()
 
     def draw(ids: Ids, place: int, rng: np.random.Generator) -> Features:
         first, second = (tokens.framed(crop(ids, rng, drawn)) for _ in range(2))

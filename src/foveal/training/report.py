@@ -64,6 +64,11 @@ class Report:
         return folder / "report.json", drawn
 
 
+def not_kept(what: str, metric: str, measured_on: str, before: float, after: float) -> str:
+    """What a report must say where a model is no better than what was there before, and so was put aside."""
+    return f"The {what} was not kept: {metric} on the {measured_on} {after:.4f}, {before:.4f} before."
+
+
 def seen_before(test: Iterable[Hashable], learnt: Iterable[Hashable], what: str) -> tuple[str, ...]:
     """What a report must say where some of what it is measured on was learnt from."""
     asked, known = list(test), set(learnt)

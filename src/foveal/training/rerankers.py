@@ -35,7 +35,7 @@ from foveal.training.first_stage import kept_negatives
 from foveal.training.list_losses import LIST_LOSSES
 from foveal.training.loop import Job, LoopSettings, identity, train
 from foveal.training.loop_settings import without_loop
-from foveal.training.report import Report, beside, plain_settings
+from foveal.training.report import Report, beside, not_kept, plain_settings
 from foveal.training.runs import RunSettings, TrainingRun
 from foveal.training.searches import Search, run_of, scaled
 
@@ -200,7 +200,7 @@ def train_reranker(
     said = f"Its score counts {share:g}, the first stage's {1 - share:g}; {METRICS[0]} by it alone"
     by_itself = {kind: evaluate(run, judged[kind].judged, METRICS[:1])[METRICS[0]] for kind, run in alone.items()}
     said += ": " + ", ".join(f"{kind} {value:.4f}" for kind, value in by_itself.items()) + "."
-    worse = f"The ranker was not kept: {METRICS[0]} on the dev queries {after:.4f}, {before:.4f} before."
+    worse = not_kept("ranker", METRICS[0], "dev queries", before, after)
     what = f"reranker, {settings.objective}, over {first_stage_name}"
     notes = (*(() if kept else (worse,)), said, *told)
     told_settings = {**plain_settings(settings), "base": base}

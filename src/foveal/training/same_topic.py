@@ -30,7 +30,7 @@ from foveal.ranges import COUNT, INSIDE, POSITIVE, Range, require_settings
 from foveal.training.loop import Curves, LoopSettings, identity
 from foveal.training.loop_settings import without_loop
 from foveal.training.precision import mixed_precision
-from foveal.training.report import Metrics, Report, plain_settings
+from foveal.training.report import Metrics, Report, not_kept, plain_settings
 from foveal.training.runs import RunSettings, TrainingRun
 from foveal.training.same_topic_fitting import Gaps, Platt, best_threshold, fit_linear, mean_pk
 from foveal.training.same_topic_heads import (
@@ -172,8 +172,7 @@ def _report(
     kept = after[METRIC] > before[METRIC]
     notes = (*notes, "Before: the cosine of neighbours. P_k is in percent, and lower is better.")
     if not kept:
-        told = f"{after[METRIC]:.4f}, that of cosines {before[METRIC]:.4f}"
-        notes = (*notes, f"The model was not kept: {METRIC} on the documents held out {told}.")
+        notes = (*notes, not_kept("model", METRIC, "documents held out", before[METRIC], after[METRIC]))
     what = f"same-topic model: {', '.join(model.heads)}"
     return Report(name, what, base, curves, measured, kept, notes, plain_settings(settings))
 
@@ -335,9 +334,9 @@ def layout_head(corpus: Corpus, held: Sequence[Read], ridges: Sequence[float]) -
     return max(made, key=lambda head: gap_auc(head, held))
 
 
-def gap_auc(head: Head, held: Sequence[Read], reach: int = 1) -> float:
+def gap_auc(head: Head, held: Sequence[Read]) -> float:
     """AUC of a head over all gaps of the documents."""
-    return auc([gap_scores(head, one.paragraphs, reach) for one in held], held)
+    return auc([gap_scores(head, one.paragraphs, 1) for one in held], held)
 
 
 def auc(scores: Sequence[Floats], held: Sequence[Read]) -> float:

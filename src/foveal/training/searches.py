@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal.errors import InputError
+from foveal.evaluation import bm25
 from foveal.evaluation.metrics import Run
 from foveal.evaluation.scripts import counted_words
 from foveal.ranges import require_k
@@ -32,8 +33,6 @@ Search = Callable[[Sequence[str], int], list[dict[str, float]]]
 """Texts of queries and k -> for each of them document id -> score, at most k."""
 Encode = Callable[[Sequence[str]], Floats]
 """Texts -> unit vectors (len(texts), D)."""
-
-K1, B = 1.5, 0.75
 
 
 def run_of(search: Search, examples: Examples, k: int) -> Run:
@@ -68,8 +67,8 @@ class WordSearch:
     """A `Search` by BM25; `cut` gives the words of a text."""
 
     corpus: Mapping[str, str]
-    k1: float = K1
-    b: float = B
+    k1: float = bm25.K1
+    b: float = bm25.B
     cut: Callable[[str], Sequence[str]] = counted_words
 
     @cached_property

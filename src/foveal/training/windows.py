@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from foveal.training.examples import shuffled
+from foveal.training.examples import shuffled_anew
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -52,9 +52,8 @@ def batches_of(rows: Windows, batch: int, seed: int) -> Callable[[int], list[lis
     """A plan in which every epoch has windows of its own."""
 
     def plan(epoch: int) -> list[list[int]]:
-        count = max(len(rows), batch)
-        drawn = shuffled(count, batch, seed, epoch=epoch)
-        return [[epoch * count + number for number in one] for one in drawn if len(one) == batch]
+        drawn = shuffled_anew(max(len(rows), batch), batch, seed, epoch=epoch)
+        return [one for one in drawn if len(one) == batch]
 
     return plan
 

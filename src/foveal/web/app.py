@@ -36,6 +36,7 @@ from foveal import __version__
 from foveal.errors import FovealError, TooMany
 from foveal.papers.mail.postman import Postman
 from foveal.papers.mail.signing import dkim_of
+from foveal.papers.secrets import secret_of
 from foveal.settings import Settings
 from foveal.web.admission import Admission
 from foveal.web.api_description import described
@@ -49,10 +50,9 @@ from foveal.web.other_origins import OtherOrigins
 from foveal.web.pages import page
 from foveal.web.refused import what_was_sent
 from foveal.web.request_limits import uploading
-from foveal.web.rights import SignInFirst
-from foveal.web.safety import HEADERS, BodyLimit, BrowserCookie, Headers, HeadOnly, NoNul, secret_of
+from foveal.web.safety import HEADERS, BodyLimit, BrowserCookie, Headers, HeadOnly, NoNul
 from foveal.web.settings import WebSettings, load_web
-from foveal.web.signed_in import FOR_PROGRAMS
+from foveal.web.signed_in import FOR_PROGRAMS, SignInFirst
 from foveal.web.site import DEFAULTS, Site, SiteSettings
 
 ROUTERS: tuple[str, ...] = (

@@ -20,7 +20,7 @@ from foveal.retrieval.rows import shown_from
 from foveal.types import Citation, Hit
 from foveal.web.answers import Cited, cited, one_line, pieces, where_of
 from foveal.web.document_text import place_address
-from foveal.web.jobs import MODEL, Job
+from foveal.web.job import MODEL, Job
 from foveal.web.offered import check_retriever, searches
 from foveal.web.pages import page
 from foveal.web.rights import Needs, whose_job
@@ -102,7 +102,7 @@ class AskWork:
 
     def __call__(self, job: Job) -> None:
         """Search, read, answer."""
-        from foveal.reading.answering import settings_for
+        from foveal.reading.answering_settings import settings_for
         from foveal.reading.asking import AskSettings
 
         job.progressed("Searching the library", 0, 3, now=True)

@@ -90,10 +90,10 @@ class Background:
             try:
                 looked(self.site, self.stop)
             except Cancelled:
-                return
+                pass  # most likely the server is being stopped, which ends this, too
             except (FovealError, SQLAlchemyError) as error:
                 logger.warning("watched questions wait: %s", error)
-            except Exception:
+            except Exception:  # as above
                 logger.exception("watched questions wait")
 
     def send_mail(self) -> None:

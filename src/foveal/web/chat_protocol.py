@@ -35,7 +35,7 @@ from foveal.web.ask_pages import AskWork, ask_work
 from foveal.web.chat_shapes import ChatQuestion, Choice, Completion, Message, Model, ModelList, Usage
 from foveal.web.chat_usage import CountedModels, Tokens
 from foveal.web.embeddings import encoder_name
-from foveal.web.jobs import MODEL, Job
+from foveal.web.job import MODEL, Job
 from foveal.web.json_errors import FieldRefused, openai_error, status_of
 from foveal.web.library_api import fresh, reads
 from foveal.web.models import is_served

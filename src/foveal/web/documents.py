@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from fastapi import HTTPException, Request
@@ -29,6 +30,9 @@ from foveal.web.uploads import Given, forget, upload_of
 
 BUSY_AFTER_S = 10
 """Seconds after which to come again to remove something meanwhile."""
+
+NAMED = 5
+"""Documents that a line of the log names."""
 
 logger = logging.getLogger("foveal.web")
 
@@ -69,7 +73,8 @@ def note_added(site: Site, whose: str, report: AddReport, library: Library) -> N
     try:
         additions.note(site.database, person_number(whose), added, changed=changed)
     except (SQLAlchemyError, FovealError) as error:
-        logger.warning("who added %d documents could not be noted: %s", len(added), error)
+        some = ", ".join(islice((*added, *changed), NAMED))
+        logger.warning("who added %d documents could not be noted (%s): %s", len(added) + len(changed), some, error)
 
 
 def renamed(site: Site, entry: Entry, title: str) -> Entry:

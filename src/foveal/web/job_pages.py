@@ -13,7 +13,7 @@ from datetime import datetime
 
 from fastapi import APIRouter, HTTPException, Request, Response
 
-from foveal.web.jobs import Job
+from foveal.web.job import Job
 from foveal.web.pages import page
 from foveal.web.research_pages import listed_as, owner_of
 from foveal.web.research_work import ResearchWork

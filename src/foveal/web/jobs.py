@@ -29,13 +29,7 @@ from typing import TYPE_CHECKING
 from fastapi import HTTPException
 
 from foveal.errors import Cancelled, FovealError
-from foveal.web.job import LIBRARY as LIBRARY
-from foveal.web.job import MODEL as MODEL
-from foveal.web.job import Job as Job
-from foveal.web.job import JobEvent as JobEvent
-from foveal.web.job import JobSettings as JobSettings
-from foveal.web.job import Progress, State
-from foveal.web.job import Work as Work
+from foveal.web.job import MODEL, Job, JobSettings, Progress, State, Work
 from foveal.web.tracing import traced
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from foveal.retrieval.rows import Entry
 from foveal.retrieval.sent_files import documents_at
 from foveal.web.answers import one_line
 from foveal.web.documents import note_added
-from foveal.web.jobs import LIBRARY, Job
+from foveal.web.job import LIBRARY, Job
 from foveal.web.papers_views import counted
 from foveal.web.site import Site
 from foveal.web.telling import told

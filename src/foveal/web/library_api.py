@@ -260,7 +260,7 @@ def _added(request: Request, response: Response, files: list[UploadFile], pasted
         for one in given_by(site, files, pasted, title):
             given.append(one)  # noqa: PERF402 (those before one that is refused are told from those after it)
         return _begun(request, response, AddWork.of(site, tuple(given)))
-    except Exception:
+    except Exception:  # whatever it is: what was kept of the files is wanted by nobody
         AddWork.of(site, tuple(given)).dropped()
         raise
 

@@ -24,7 +24,7 @@ from foveal.retrieval.renaming import LONGEST
 from foveal.retrieval.rows import OWN_TITLE
 from foveal.web.answers import author_of
 from foveal.web.documents import NeedsOwn, entry_of, kept_file, own_among, renamed, taken_out
-from foveal.web.jobs import LIBRARY
+from foveal.web.job import LIBRARY
 from foveal.web.library_adding import AddWork, given_by
 from foveal.web.library_search import LONGEST_QUERY, Found, search_passages
 from foveal.web.offered import rankers, searches
@@ -133,7 +133,7 @@ def add(
         for one in given_by(site, files or [], pasted, title):
             given.append(one)  # noqa: PERF402 (those before one that is refused are told from those after it)
         job = site.jobs.start(AddWork.of(site, tuple(given)), whose=whose_job(request))
-    except Exception as error:
+    except Exception as error:  # whatever it is: what was kept of the files is wanted by nobody
         AddWork.of(site, tuple(given)).dropped()
         if not isinstance(error, InputError):
             raise

@@ -21,7 +21,7 @@ from foveal.types import Document
 from foveal.web.answers import Cited, cited, one_line, pieces
 from foveal.web.ask_pages import checked_question
 from foveal.web.documents import entry_of
-from foveal.web.jobs import MODEL, Job
+from foveal.web.job import MODEL, Job
 from foveal.web.models import is_served
 from foveal.web.pages import page
 from foveal.web.rights import Needs, whose_job
@@ -144,7 +144,7 @@ class ReadWork:
 
     def _reader(self, library: Library) -> InfiniRetri:
         from foveal.reading import InfiniRetri, ReadSettings
-        from foveal.reading.answering import settings_for
+        from foveal.reading.answering_settings import settings_for
 
         model, chat = self.models.reader(), self.models.chat()
         if model is None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from fastapi import Request
 
-from foveal.errors import FovealError
+from foveal.errors import InputError
 from foveal.papers import follows, votes
 from foveal.papers.store import Paper
 from foveal.web.signed_in import signed_in
@@ -53,6 +53,6 @@ def follow_of(request: Request, kind: str, value: str) -> Mapping[str, Any]:
     person = signed_in(request)
     try:
         on = person is not None and follows.is_followed(site_of(request).database, person, kind, value)
-    except FovealError:
+    except InputError:
         return {}
     return {"follow": {"kind": kind, "value": value, "on": on}}

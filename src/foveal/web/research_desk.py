@@ -32,7 +32,7 @@ from foveal.research.settings import ResearchSettings, load_research
 from foveal.research.sources import scheme_of, source_of
 from foveal.research.state import RunState
 from foveal.research.watching import let_go
-from foveal.web.jobs import MODEL, Job
+from foveal.web.job import MODEL, Job
 from foveal.web.models import LocalModels, is_local
 from foveal.web.research_work import Asked, ResearchWork
 

@@ -13,11 +13,12 @@ from foveal.research.budget import Budget
 from foveal.research.events import Event, EventLog
 from foveal.research.report_runs import ReportAsk, ReportRun
 from foveal.research.run import Run
+from foveal.research.running import told_of
 from foveal.research.runs import KeptRun
 from foveal.research.scope import Said
 from foveal.research.state import RunState
 from foveal.web.answers import one_line
-from foveal.web.jobs import Job
+from foveal.web.job import Job
 
 if TYPE_CHECKING:
     from foveal.models.chat import Message
@@ -174,8 +175,9 @@ class ResearchWork:
         """Keep why a run did not begin."""
         if not board.state.run:
             board.tell("run", question=self.asked.question, run_id=self.key)
-        if isinstance(error, FovealError) and not isinstance(error, Cancelled):
-            board.tell("error", where="run", message=self.desk.site.told(error))
+        if not isinstance(error, Cancelled):
+            said = self.desk.site.told(error) if isinstance(error, FovealError) else told_of(error, "The run")
+            board.tell("error", where="run", message=said)
         stopped = "cancelled" if isinstance(error, Cancelled) else "error"
         found = board.found()
         board.tell("done", stopped_by=stopped, bad_citations=0, found=found, put_together=True)

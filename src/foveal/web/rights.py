@@ -22,10 +22,9 @@ from types import MappingProxyType
 from fastapi import HTTPException, Request
 
 from foveal.papers.accounts import Person
-from foveal.web.jobs import Job
+from foveal.web.job import Job
 from foveal.web.request_limits import asked_by
-from foveal.web.signed_in import BY_TOKEN, FOR_PROGRAMS, sign_in_address, signed_in
-from foveal.web.signed_in import SignInFirst as SignInFirst
+from foveal.web.signed_in import BY_TOKEN, FOR_PROGRAMS, SignInFirst, sign_in_address, signed_in
 from foveal.web.site import site_of
 
 ACTS: Mapping[str, str] = MappingProxyType(

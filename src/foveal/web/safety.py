@@ -24,8 +24,6 @@ from urllib.parse import urlsplit
 from fastapi import HTTPException, Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from foveal.papers.secrets import secret_of as secret_of
-
 COOKIE, SESSION = "foveal_browser", "foveal_session"
 FIRST, FIRST_S = "foveal_first_", 3600
 FIELD = "token"

@@ -25,7 +25,8 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 
-from foveal.web.jobs import Job, JobEvent, Jobs
+from foveal.web.job import Job, JobEvent
+from foveal.web.jobs import Jobs
 from foveal.web.pages import page
 from foveal.web.research_work import ResearchWork
 from foveal.web.rights import check_stop, may_stop

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from papers.mail.conftest import rows, told
-from sqlalchemy import delete, select, text, update
+from sqlalchemy import delete, exc, select, text, update
 
 from foveal import faults
 from foveal.bench.mail_data import composer
@@ -142,14 +143,36 @@ def test_a_digest_that_cannot_be_made_holds_up_nothing_that_is_queued(make_site,
     assert "no digest was made" in caplog.text
 
 
-def test_what_the_machine_lacks_fails_no_message(make_site):
+@pytest.mark.parametrize(
+    "error",
+    [
+        MissingExtra("jinja2 is not installed"),
+        OSError(errno.EMFILE, "Too many open files"),
+        MemoryError(),
+        exc.TimeoutError("no connection of the pool is free"),
+        exc.InterfaceError("SELECT 1", {}, Exception("connection already closed")),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_the_machine_lacks_fails_no_message(make_site, error):
     def lacking(_):
-        raise MissingExtra("jinja2 is not installed")
+        raise error
 
     site = make_site(2)
-    with pytest.raises(MissingExtra):
+    with pytest.raises(type(error)):
         site.tick(site.outbox(headline=lacking))
     harmless(site, queued=2)
+    assert site.tick().sent == 2
+
+
+def test_answers_that_cannot_be_looked_for_hold_up_no_digest(make_site, caplog):
+    site = make_site(2)
+    with site.database.writing() as session:
+        session.execute(text("ALTER TABLE comment RENAME COLUMN parent_id TO damaged"))
+    report = site.tick()
+    assert report.sent == 2
+    assert "no such column" in report.stopped
+    assert "answers were not mailed" in caplog.text
 
 
 def test_digests_that_waited_too_long_are_not_sent(make_site):

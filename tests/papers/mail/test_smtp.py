@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import ssl
+import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -171,3 +173,24 @@ def test_single_mails_are_tried_again_and_do_not_hold_up_who_hands_them_over(tmp
             send_now(tmp_path, settings(server), "gone@example.org", "Sign in", "x")
     assert "a mail was refused: 550" in caplog.text
     assert "gone@example.org" not in caplog.text  # no addresses in logs
+
+
+def test_a_letter_that_comes_after_the_end_is_told_of(tmp_path, caplog):
+    with MailServer() as server:
+        with Postman(tmp_path, settings(server), waits_s=()) as post:
+            pass
+        post("ana@example.org", "Sign in", "x")
+        assert server.taken == []
+    assert "a mail was dropped" in caplog.text
+    assert "ana@example.org" not in caplog.text
+
+
+def test_letters_that_are_left_when_the_time_is_over_are_told_of(tmp_path, caplog):
+    waiting = threading.Event()
+    with MailServer() as server:
+        post = Postman(tmp_path, settings(server), waits_s=(), dkim=SimpleNamespace(sign=lambda _: waiting.wait(10)))
+        for _ in range(3):
+            post("ana@example.org", "Sign in", "x")
+        post.close(timeout_s=0.1)
+        assert "3 mails were not sent" in caplog.text
+        waiting.set()

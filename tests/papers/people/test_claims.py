@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -149,3 +150,13 @@ def test_a_profile_shows_the_newest_of_many_papers(database: Database) -> None:
         session.execute(wrote.values(person_id=ana.id, status="claimed"))
     shown = [paper.id for paper in profiles.profile(database, "ana").papers]
     assert shown == [f"2601.{n:05d}" for n in reversed(days)][: profiles.MOST]
+
+
+def test_a_library_that_cannot_be_asked_for_a_text_is_told_of(own_settings: Settings, caplog) -> None:
+    from foveal.library import Library
+
+    settings = Settings(home=own_settings.home, cache=own_settings.cache, encoder="none")
+    Library.open(settings=settings).add_documents([Document.of(f"arxiv:{PAPER}", "Where to look.", "Where to look")])
+    shutil.rmtree(settings.library / "documents.lance")
+    assert claims.library_text(settings, PAPER) == ""  # a person decides
+    assert "lacks its table documents" in caplog.text

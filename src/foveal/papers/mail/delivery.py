@@ -151,7 +151,7 @@ class _Sender:
         """One message, from its words to what became of it."""
         try:
             raw = made(self.outbox, one, papers)
-        except (MissingExtra, exc.OperationalError):
+        except (MissingExtra, OSError, MemoryError, exc.DBAPIError, exc.TimeoutError):
             raise  # of this machine, not of this message
         except Exception:  # whatever it is: what is queued behind this message is sent
             logger.exception("delivery %d could not be written as a message", one.id)

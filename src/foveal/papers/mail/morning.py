@@ -28,7 +28,6 @@ from foveal.papers.headline_lines import digest_line, headline_settings
 from foveal.papers.ingest import unexpected
 from foveal.papers.mail.delivery import made, send
 from foveal.papers.mail.digest import Composer
-from foveal.papers.mail.message import Headline
 from foveal.papers.mail.outbox import Outbox, Report, Waiting, waiting
 from foveal.papers.mail.planning import due_of, plan, unplanned
 from foveal.papers.mail.replies import new_replies, queue_replies
@@ -52,10 +51,8 @@ ASKED_AT_ONCE = 500
 logger = logging.getLogger("foveal.papers.mail")
 
 
-def outbox_of(
-    settings: Settings, database: Database, *, headline: Headline | None = None, whole: bool = True
-) -> Outbox:
-    """A sender with the settings of a home; `headline` gives lines below titles (default: those that are kept).
+def outbox_of(settings: Settings, database: Database, *, whole: bool = True) -> Outbox:
+    """A sender with the settings of a home.
 
     InputError: mail is not set up (`whole`), or a key cannot be read.
     """
@@ -68,11 +65,11 @@ def outbox_of(
         mail=mail,
         secret=secret_of(settings.home),
         dkim=dkim_of(mail, settings.home),
-        headline=headline or (digest_line(database) if headline_settings(settings.home).judge else None),
+        headline=digest_line(database) if headline_settings(settings.home).judge else None,
     )
 
 
-def composer_of(settings: Settings, database: Database, *, now: datetime | None = None) -> Composer:
+def composer_of(settings: Settings, database: Database) -> Composer:
     """The papers of this moment: what trends, and the search over all of them, opened when somebody has a query."""
     from foveal.papers.trending import trending
 
@@ -92,7 +89,7 @@ def composer_of(settings: Settings, database: Database, *, now: datetime | None 
         papers: Sequence[Paper] = trending(database, now=at, limit=limit).papers
         return papers
 
-    return Composer(database, trending=trends, search=search, now=now or faults.now())
+    return Composer(database, trending=trends, search=search, now=faults.now())
 
 
 def _index_all(search: PaperSearch) -> None:
@@ -127,7 +124,11 @@ def tick(
     except Exception as error:  # whatever it is: answers, and what is queued, go out
         logger.exception("no digest was made")
         made.stopped = unexpected(error)
-    made.planned += queue_replies(outbox, now=faults.now())
+    try:
+        made.planned += queue_replies(outbox, now=faults.now())
+    except Exception as error:  # whatever it is: digests, and what is queued, go out
+        logger.exception("answers were not mailed")
+        made.stopped = made.stopped or unexpected(error)
     done = send(outbox, limit=limit, on_sent=on_sent)
     if made.planned or made.empty or done.sent:
         try:
@@ -152,11 +153,11 @@ def preview(outbox: Outbox, composer: Composer, one: Subscription, period: Perio
     return _made(outbox, _composed(outbox, composer, one, period))
 
 
-def nobody(preferences: Preferences, address: str = "reader@example.org") -> Subscription:
+def nobody(preferences: Preferences) -> Subscription:
     """A subscription that is not kept, to show what such a one would get. InputError: no such search."""
     parse(preferences.query)
     return Subscription(
-        id=0, address=address, person_id=None, preferences=preferences, state="confirmed", seed="preview",
+        id=0, address="reader@example.org", person_id=None, preferences=preferences, state="confirmed", seed="preview",
         created_at=faults.now(), consent_at=faults.now(), consent_ip="", consent_text="", soft_bounces=0, ended_at=None,
     )  # fmt: skip
 

@@ -45,9 +45,12 @@ class Postman:
         self._started = threading.Lock()
 
     def __call__(self, address: str, subject: str, text: str) -> None:
-        """Hand over a mail; with too many waiting it is dropped, and the log says so."""
+        """Hand over a mail; with too many waiting, and at the end, it is dropped, and the log says so."""
+        if self._stop.is_set():
+            logger.error("a mail was dropped: the sending of mails has ended")
+            return
         with self._started:
-            if not self._stop.is_set() and not (self._thread and self._thread.is_alive()):
+            if not (self._thread and self._thread.is_alive()):
                 self._thread = threading.Thread(target=self._run, name="foveal-postman", daemon=True)
                 self._thread.start()
         try:
@@ -67,6 +70,8 @@ class Postman:
         if self._thread and self._thread.is_alive():
             self._letters.put(None)
             self._thread.join(timeout_s)
+            if self._thread.is_alive():  # what waits, and the one that is under way
+                logger.error("%d mails were not sent within %.0f s, and are dropped", self._letters.qsize(), timeout_s)
 
     def _run(self) -> None:
         while (letter := self._letters.get()) is not None:

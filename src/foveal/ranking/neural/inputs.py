@@ -12,7 +12,6 @@ Ids       1 … known: words that came `min_frequency` times in the texts, the m
 from __future__ import annotations
 
 import json
-import math
 import re
 import unicodedata
 import zlib
@@ -28,6 +27,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from foveal.errors import InputError
+from foveal.evaluation import bm25
 from foveal.evaluation.files import whole_file
 from foveal.evaluation.scripts import SOFT_HYPHEN, SYLLABIC_RANGES, composed
 from foveal.retrieval.words import FUNCTION_WORDS
@@ -128,8 +128,8 @@ class Vocabulary:
             counts.update(words(text))
         ordered = sorted(counts, key=lambda word: (-counts[word], word))
         known = sum(count >= min_frequency for count in counts.values())
-        idf = tuple(_idf(total, holding[word]) for word in ordered)
-        return cls(tuple(ordered), idf, known, _idf(total, 0), buckets)
+        idf = tuple(bm25.idf(total, holding[word]) for word in ordered)
+        return cls(tuple(ordered), idf, known, bm25.idf(total, 0), buckets)
 
     @cached_property
     def _ids(self) -> dict[str, int]:
@@ -278,7 +278,3 @@ def _rows(ids: Sequence[Sequence[int]]) -> Tensor:
     """Lists of ids as (B, longest), 0 behind them."""
     width = max(1, max(map(len, ids)))
     return torch.tensor([[*row, *[0] * (width - len(row))] for row in ids], dtype=torch.long)
-
-
-def _idf(texts: int, holding: int) -> float:
-    return math.log(1 + (texts - holding + 0.5) / (holding + 0.5))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +22,7 @@ from foveal.errors import InputError
 from foveal.models.chat import Cancel
 from foveal.ranking.neural.inputs import joined
 from foveal.ranking.neural.scorer import Scorer
-from foveal.retrieval.fusion import weighted_sum
-from foveal.retrieval.pipeline import followed_by
+from foveal.retrieval.pipeline import beside_search, by_score
 from foveal.settings import expanded
 from foveal.types import Hit, require_hits
 
@@ -85,13 +84,10 @@ class Neural:
         taken = require_hits(hits)[: self.budget]
         if taken:
             self._warn(query)
-        scores = dict(enumerate(self.scorer([(query, hit.passage.text) for hit in taken])))
-        weight = self.scorer.weight
-        if weight < 1:
-            first = {place: hit.score for place, hit in enumerate(taken)}
-            scores = weighted_sum([first, scores], [1 - weight, weight])
-        ranked = [replace(hit, score=scores[place], source=self.name) for place, hit in enumerate(taken)]
-        return followed_by(sorted(ranked, key=lambda hit: -hit.score), hits)
+        scores = self.scorer([(query, hit.passage.text) for hit in taken])
+        if self.scorer.weight < 1:
+            scores = beside_search(scores, taken, self.scorer.weight)
+        return by_score(taken, scores, self.name, hits)
 
     def explain(self, query: str, hit: Hit) -> Explanation:
         """The words of query and passage, and how they match."""

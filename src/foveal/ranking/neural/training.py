@@ -37,7 +37,7 @@ from foveal.ranking.neural.scorer import Scorer
 from foveal.ranking.neural.vectors import WordVectors
 from foveal.retrieval.fusion import weighted_sum
 from foveal.retrieval.fusion_weights import tuned_weight
-from foveal.training.examples import Examples, Rows, Scores, check_corpus, shuffled
+from foveal.training.examples import Examples, Rows, Scores, check_corpus, shuffled_anew
 from foveal.training.loop import Curves, Job, LoopSettings, identity, train
 from foveal.training.loop_settings import without_loop
 from foveal.training.negatives import filled, top_negatives
@@ -233,8 +233,7 @@ class Lists:
 
     def plan(self, epoch: int, *, batch: int, seed: int) -> list[list[int]]:
         """The places of the rows of each batch, all of them once, as they are in that epoch."""
-        count = len(self)
-        return [[epoch * count + row for row in rows] for rows in shuffled(count, batch, seed, epoch=epoch)]
+        return shuffled_anew(len(self), batch, seed, epoch=epoch)
 
     def joined(self, lists: Sequence[tuple[str, list[str]]]) -> dict[str, Any]:
         """B lists of L documents -> pairs of B · L, grades (B, L)."""

@@ -89,7 +89,6 @@ class WordVectors(nn.Module):
         *,
         seed: int = 0,
         unit: bool = True,
-        trained: bool = False,
     ) -> WordVectors:
         """Each word of the vocabulary by the pieces it has in the encoder's table, brought to `dimension`.
 
@@ -110,7 +109,7 @@ class WordVectors(nn.Module):
                 f"{means.shape[1]} numbers give at least 1 and at most {most}. Take no more, or a wider encoder."
             )
         rows = [place + 1 for place in places]
-        return cls(_filled(vocabulary, rows, principal(means, dimension), seed), unit=unit, trained=trained)
+        return cls(_filled(vocabulary, rows, principal(means, dimension), seed), unit=unit)
 
     @classmethod
     def trained_on(
@@ -122,7 +121,6 @@ class WordVectors(nn.Module):
         window: int = 5,
         seed: int = 0,
         unit: bool = True,
-        trained: bool = False,
     ) -> WordVectors:
         """Frequent words by the words that stand at most `window` from them; the rest get random vectors.
 
@@ -136,7 +134,7 @@ class WordVectors(nn.Module):
             )
         left, sizes = _factors(_near(texts, vocabulary, window), vocabulary.known, dimension, seed)
         rows = list(range(1, 1 + vocabulary.known))
-        return cls(_filled(vocabulary, rows, left * sizes.sqrt(), seed), unit=unit, trained=trained)
+        return cls(_filled(vocabulary, rows, left * sizes.sqrt(), seed), unit=unit)
 
 
 def _near(texts: Iterable[str], vocabulary: Vocabulary, window: int) -> Counter[tuple[int, int]]:
