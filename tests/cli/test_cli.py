@@ -431,3 +431,11 @@ def test_a_model_of_the_home_that_is_named_is_found_by_its_name(tmp_path, files)
     said = run("add", files, "--encoder", "mine", "--home", tmp_path / "there", home=tmp_path / "other", status=1)
     assert str(made) in said.stderr  # found, and no encoder
     assert "No encoder is called 'mine'" in run("add", files, "--encoder", "mine", home=tmp_path, status=1).stderr
+
+
+def test_errors_that_cause_each_other_come_to_an_end():
+    one, other = ValueError("one"), KeyError("other")
+    one.__cause__, other.__cause__ = other, one
+    assert not main._by_ctrl_c(one)
+    other.__cause__ = KeyboardInterrupt()
+    assert main._by_ctrl_c(one)

@@ -20,7 +20,7 @@ from foveal.models import Cancel, ChatModel, Sampling, load_chat, load_language_
 from foveal.models.answers import Thoughts, json_in, most_tokens, without_thoughts
 from foveal.models.chat import PARSE_TOKENS
 from foveal.models.openai_chat import THOUGHT_TOKENS, OpenAIChat
-from foveal.models.remote import translated
+from foveal.models.remote import retried, translated
 from foveal.web.models import LocalModels
 
 ASK = [{"role": "user", "content": "Where is sight sharpest?"}]
@@ -291,6 +291,17 @@ def test_what_a_server_reads_is_the_settings_where_it_does_not_say(own_settings)
     asked = LocalModels(url=at, answerer="tiny", served=replace(own_settings, chat_context=512)).chat()
     assert wide is not None
     assert (wide.context_tokens, asked.context_tokens) == (131_072, 512)
+
+
+def test_a_fault_of_ours_is_raised_as_it_is():
+    """It was its own cause: whoever walked along the causes, as the command line does, never came to an end."""
+
+    def wrong():
+        raise TypeError("ours")
+
+    with pytest.raises(TypeError, match="ours") as caught:
+        retried(wrong, retries=0, name="tiny", silence_s=1.0, cancel=None)
+    assert caught.value.__cause__ is None
 
 
 def test_an_address_that_takes_no_connection_is_told_from_a_silent_model():

@@ -169,9 +169,11 @@ def _tell_stopped() -> None:
 
 def _by_ctrl_c(error: BaseException | None) -> bool:
     """Whether an error came of Ctrl-C: libraries that load their parts when used tell it as a part that is missing."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
+    seen: list[BaseException] = []
+    while error is not None and error not in seen and not isinstance(error, KeyboardInterrupt):
+        seen.append(error)
         error = error.__cause__ or error.__context__
-    return error is not None
+    return isinstance(error, KeyboardInterrupt)
 
 
 def _tell(wrong: str) -> None:

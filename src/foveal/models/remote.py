@@ -160,7 +160,10 @@ def retried(
             limited = _status(error) == LIMITED
             wait = pause(error, attempt)
             if wait is None or attempt >= (max(retries, LIMITED_TRIES) if limited and retries else retries):
-                raise translated(error, name, silence_s=silence_s, tries=attempt + 1) from error
+                told = translated(error, name, silence_s=silence_s, tries=attempt + 1)
+                if told is error:  # a fault of ours: not its own cause, which nobody could walk along to its end
+                    raise
+                raise told from error
             if limited:
                 pace.hold(wait)
             else:

@@ -122,8 +122,11 @@ def our_errors() -> Iterator[None]:
         yield
     except Exception as error:  # a task may raise anything; what is neither ours nor Ray's is raised as it is
         found: BaseException | None = error
+        seen: list[BaseException] = []
         while found is not None and (_told(found) or not isinstance(found, FovealError)):
+            seen.append(found)
             found = getattr(found, "cause", None) if _told(found) else found.__cause__
+            found = None if found in seen else found
         if found is not None and found is not error:
             raise found from error
         if rays_own(error):
