@@ -287,6 +287,7 @@ class Searcher:
         return read
 
     def _page(self, problem: Problem, found: Found, pages: int, cancel: Cancel) -> Read:
+        cancel.check()  # it may have waited for its turn
         page = self.source.read(found, cancel=cancel)
         own = self.model.context_tokens - self.settings.answer_tokens - self.model.count_tokens(problem.text()) - 400
         tokens = max(64, min(self.settings.page_tokens, own // max(1, pages) - 100))

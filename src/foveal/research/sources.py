@@ -112,8 +112,10 @@ class Sources:
 
 def search_about(source: Source, query: str, question: str, k: int, *, cancel: Cancel | None = None) -> list[Found]:
     """Search `query` as a part of `question`: sources that rank texts are given the words of both, so that a poor query
-    finds what the question finds; a search engine is given the query as it is. Errors: as of `source.search`.
+    finds what the question finds; a search engine is given it as it is. Errors: as of `source.search`; Cancelled.
     """
+    if cancel:
+        cancel.check()  # it may have waited for its turn
     if isinstance(source, Sources):
         return source.search(query, k, cancel=cancel, about=question)
     whole = in_context(query, question) if getattr(source, "ranks_texts", False) else query
