@@ -121,3 +121,11 @@ def book(*, labels: bool, heads: bool) -> bytes:
 def test_a_pdf_says_what_is_printed_on_its_pages(labels, heads, printed):
     found = read_pdf(book(labels=labels, heads=heads), name="a.pdf", max_characters=10**6)
     assert found.printed == printed
+
+
+def test_a_damaged_label_is_none():
+    content = book(labels=True, heads=False)
+    assert b"/S /D" in content or b"/S/D" in content
+    broken = content.replace(b"/St 1", b"/P <FEFFD800> /St 1", 1)
+    assert broken != content
+    assert read_pdf(broken, name="a.pdf", max_characters=10**6).text

@@ -112,7 +112,7 @@ def read_pdf(
         for page in _pages(pdf, name, max_characters, pictures, damaged):
             lines.append(page)
             on_page(len(lines), len(pdf))
-        labels = [pdf.get_page_label(number) for number in range(len(lines))]
+        labels = [_label(pdf, number) for number in range(len(lines))]
         outline, largest = list(_outline(pdf)), largest_of(pdf) if lines else None
         properties = {key: storable(pdf.get_metadata_value(key)).strip() for key in ("Title", "Author", "CreationDate")}
     pictures, read, failed = _unread(lines, pictures), list[int](), list[int]()
@@ -150,6 +150,14 @@ def read_pdf(
     created, unread = pdf_date(properties["CreationDate"]), len({*missed, *damaged})
     printed = kept(labels) or printed_on(shown)
     return PdfText(text, offsets, title, properties["Author"] or None, created, unread, len(read), printed)
+
+
+def _label(pdf: Any, number: int) -> str:
+    """What the file says is printed on page `number` (from 0)."""
+    try:
+        return storable(pdf.get_page_label(number))
+    except UnicodeDecodeError:  # half a character, in a damaged file
+        return ""
 
 
 def _count(pages: int) -> str:
