@@ -104,6 +104,8 @@ def test_footnotes_are_no_part_of_an_answer(notes):
 @pytest.mark.parametrize(
     "answer",
     [
+        "The texts say:\n[1]: It is red.\n[2]: It is old.",
+        "Der Fluss hat zwei\nQuellen:\n1. die Breg\n2. die Brigach",
         "Sources:\n1. Lake A\n2. Lake B",
         "It has two.\nSources:\n1. Lake A [1]\n2. Lake B [2]",
         "It has more.\n\nSources of it:\n1. Lake A",
@@ -160,6 +162,21 @@ MILLS = [
         ("Orsin Vale keeps it, as is said in [2].", "Orsin Vale keeps it, as is said in [1]."),
         ("According to [2], Ada keeps the windmill.", "According to [?], Ada keeps the windmill."),
         ("Orsin Vale keeps it [2][3].", "Orsin Vale keeps it. [1]"),
+        ("Orsin Vale keeps it [2], [3].", "Orsin Vale keeps it. [1]"),
+        ("Orsin Vale keeps it [2] and [3].", "Orsin Vale keeps it. [1]"),
+        ("Orsin Vale keeps it ([2], [3]).", "Orsin Vale keeps it. [1]"),
+        ("Orsin Vale keeps it (source: [2]).", "Orsin Vale keeps it. [1]"),
+        ("Excerpt [2] states that Orsin Vale keeps it.", "Excerpt [1] states that Orsin Vale keeps it."),
+        ("According to excerpt [2], Orsin Vale keeps it.", "According to excerpt [1], Orsin Vale keeps it."),
+        ("However, [2] says Orsin Vale keeps it.", "However, [1] says Orsin Vale keeps it."),
+        ("1. [2] says Orsin Vale keeps it.", "1. [1] says Orsin Vale keeps it."),
+        ("- **[2]**: Orsin Vale keeps it.", "- **[1]**: Orsin Vale keeps it."),
+        (
+            "While [1] says the dam was of oak, [2] says Orsin Vale keeps the mill.",
+            "While [1] says the dam was of oak, [2] says Orsin Vale keeps the mill.",
+        ),
+        ("[1] The dam was of oak.\n[2] Orsin Vale keeps it.", "The dam was of oak. [1]\n Orsin Vale keeps it. [2]"),
+        ("根据[2]，Orsin Vale keeps it.", "根据[1]，Orsin Vale keeps it."),
     ],
 )
 def test_a_number_that_is_a_word_of_its_sentence_is_changed_in_its_place(said, shown):

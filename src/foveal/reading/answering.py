@@ -22,7 +22,17 @@ from typing import TYPE_CHECKING
 from foveal.models.characters import scalar
 from foveal.models.chat import Cancel, ChatModel, Messages, Sampling
 from foveal.models.chat_requests import ContextExceeded
-from foveal.reading.answer_marks import CITED, INSIDE, cited, claim_of, is_word, is_worded, remarked, unmarked
+from foveal.reading.answer_marks import (
+    CITED,
+    INSIDE,
+    claims_of,
+    folded,
+    groups_cited,
+    is_word,
+    is_worded,
+    remarked,
+    unmarked,
+)
 from foveal.reading.answering_refusals import refuses
 from foveal.reading.answering_settings import AnswerSettings
 from foveal.reading.cited_forms import numbers_in, plain_marks, without_footnotes, without_preface
@@ -277,18 +287,20 @@ def checked(
     citations: list[Citation] = []
     unsupported: list[str] = []
     parts: list[str] = []
-    for sentence in _sentences(answer):
-        claim = claim_of(sentence)
-        copied = partial(ground.votes, (place, place + len(sentence))) if ground else None
-        place += len(sentence)
-        bears = partial(_bears, claim, question, evidence, settings, copied=copied)
-        asked = cited(sentence, len(evidence))
-        each = [bears([one]) for one in asked] if is_worded(sentence) else []
-        support = list(filter(None, each)) or [one for one in [bears(asked) or bears(range(len(evidence)))] if one]
-        if not support and _says_something(claim):
-            unsupported.append(remarked(sentence, []).strip())
-        citations += [one for one in dict.fromkeys(support) if one not in citations]
-        parts.append(remarked(sentence, list(dict.fromkeys(citations.index(one) + 1 for one in support))))
+    for whole in _sentences(answer):
+        sentence = folded(whole)
+        claims, asked = claims_of(sentence), groups_cited(sentence, len(evidence))
+        copied = partial(ground.votes, (place, place + len(whole))) if ground else None
+        place += len(whole)
+        bears = partial(_bears, question, evidence, settings, copied, each=is_worded(sentence))
+        support = [bears(claim, named) for claim, named in zip(claims, asked, strict=True)]
+        numbers: list[list[int]] = []
+        for found in support:
+            citations += [one for one in found if one not in citations]
+            numbers.append([citations.index(one) + 1 for one in found])
+        if any(not found and _says_something(claim) for found, claim in zip(support, claims, strict=True)):
+            unsupported.append(remarked(sentence, numbers).strip())
+        parts.append(remarked(sentence, numbers))
     grounded = ground.grounded if ground else None
     return Drafted(_shown("".join(parts).strip()), tuple(citations), tuple(map(_shown, unsupported)), True, grounded)
 
@@ -327,21 +339,30 @@ Votes = Callable[[int, tuple[int, int]], float]
 
 
 def _bears(
-    said: str,
     question: str,
     evidence: Sequence[Evidence],
     settings: AnswerSettings,
-    numbers: Sequence[int],
-    copied: Votes | None = None,
-) -> Citation | None:
-    """The sentence of the excerpts `numbers` that bears `said` out."""
-    places = (
-        one
-        for number in numbers
-        for one in _places(said, question, evidence[number], partial(copied, number) if copied else None)
-    )
-    found = max(places, key=lambda one: one[0], default=None)
-    return found[1] if found and found[0][0] >= settings.supported else None
+    copied: Votes | None,
+    said: str,
+    cited: Sequence[int],
+    *,
+    each: bool,
+) -> list[Citation]:
+    """The sentence that bears `said` out, of what it cites (of `each` of it one), else of all."""
+    for numbers in (cited, range(len(evidence))):
+        best = [
+            max(
+                _places(said, question, evidence[number], partial(copied, number) if copied else None),
+                key=lambda one: one[0],
+                default=None,
+            )
+            for number in numbers
+        ]
+        found = [one for one in best if one and one[0][0] >= settings.supported]
+        if found:
+            best_one = max(found, key=lambda one: one[0])
+            return list(dict.fromkeys(one for _, one in (found if each and numbers is cited else [best_one])))
+    return []
 
 
 def _places(
@@ -400,7 +421,7 @@ def _sentences(answer: str) -> list[str]:
     for start, end in sentences(answer):
         piece = answer[start:end]
         leading = CITED.match(piece) if pieces else None
-        if leading and not is_word(piece, leading):
+        if leading and "\n" not in leading[0] and not is_word(piece, 0, leading.end()):
             pieces[-1] += piece[: leading.end()]
             piece = piece[leading.end() :]
         if piece:

@@ -13,18 +13,18 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Iterable
 
-_LABEL = r"(?:excerpt|passage|source|citation|reference|ref|auszug|quelle|extrait|fuente)s?\.?"
+LABEL = r"(?:excerpt|passage|source|citation|reference|ref|auszug|quelle|extrait|fuente)s?\.?"
 _NEXT = r"\s*(?:[,;&–-]|and|und|et|y|to)\s*"
 _LIST = rf"\d{{1,3}}(?:{_NEXT}\d{{1,3}})*"
-_NAMED = rf"\d{{1,3}}(?:{_NEXT}(?:{_LABEL}\s*\#?)?\d{{1,3}})*"
+_NAMED = rf"\d{{1,3}}(?:{_NEXT}(?:{LABEL}\s*\#?)?\d{{1,3}})*"
 _SURE = re.compile(
     rf"""
-    (?:(?<![\w\])])|(?<=\w)(?=[^\n\]]{{1,80}}\]\](?:[.,;:!?。]|\s*$)))\[\[\s*(?:{_LABEL}\s*)?\#?({_LIST})\s*\]\](?!\])
-    | [【〔［]\s*(?:{_LABEL}\s*)?[\#^]?({_LIST})(?:\s*[†‡|][^】〕］\n]{{0,80}})?[】〕］]
-    | \[\s*(?:{_LABEL}\s*\#?|[\#^])\s*({_NAMED})(?:\s*†[^\]\n]{{0,80}})?\s*\]
+    (?:(?<![\w\])])|(?<=\w)(?=[^\n\]]{{1,80}}\]\](?:[.,;:!?。]|\s*$)))\[\[\s*(?:{LABEL}\s*)?\#?({_LIST})\s*\]\](?!\])
+    | [【〔［]\s*(?:{LABEL}\s*)?[\#^]?({_LIST})(?:\s*[†‡|][^】〕］\n]{{0,80}})?[】〕］]
+    | \[\s*(?:{LABEL}\s*\#?|[\#^])\s*({_NAMED})(?:\s*†[^\]\n]{{0,80}})?\s*\]
     | \[({_LIST})†[^\]\n]{{0,80}}\]
     | \[({_LIST})\]\([^()\s]{{1,300}}\)
-    | \(\s*(?:see\s+)?{_LABEL}\s*\#?({_NAMED})\s*\)
+    | \(\s*(?:see\s+)?{LABEL}\s*\#?({_NAMED})\s*\)
     | (?:(?<=[^\W\d_]{{3}})|(?<=[\s.!?,;:)”"’']))<sup>\s*\[?({_LIST})\]?\s*</sup>
     """,
     re.VERBOSE | re.IGNORECASE,
@@ -58,16 +58,16 @@ _PREFACE = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 
-_MARK = rf"(?:\[(?:{_LIST})\]|{_LABEL}\s*\#?{_LIST})"
+_MARK = rf"(?:\[(?:{_LIST})\]|{LABEL}\s*\#?{_LIST})"
 _HEAD = (
     r"[ \t]*(?:\#{1,4}[ ]+)?(?:\*\*|__)?(?:sources?|references?|citations?|footnotes?|quellen?|fuentes?)"
     r"(?:[ ](?:used|cited))?(?:\*\*|__)?[ \t]*:?(?:\*\*|__)?[ \t]*"
 )
 _FOOTNOTES = re.compile(
     rf"""(?:
-    \n{_HEAD}{_MARK}(?:[ \t]*(?:[,;]|and)?[ \t]*{_MARK})*\.?                            # Sources: [1], [3]
+    (?P<line>\n{_HEAD}{_MARK}(?:[ \t]*(?:[,;]|and)?[ \t]*{_MARK})*\.?)                           # Sources: [1], [3]
     | \n{_HEAD}(?:\s*\n[ \t]*(?:[-*•][ \t]+)?(?:\[\d{{1,3}}\]:?|\d{{1,3}}[.)](?![^\n]*\[\d)|{_MARK}:?)[^\n]*)+
-    | (?:\n\s*\[\d{{1,3}}\]:[ \t]*[^\n]*)+                                             # [1]: The mill
+    | (?<!\s)(?:\s*\n[ \t]*\[\d{{1,3}}\]:[ \t]*[^\n]*)+                                             # [1]: The mill
     )\s*\Z""",
     re.VERBOSE | re.IGNORECASE,
 )
@@ -117,7 +117,10 @@ def without_preface(answer: str) -> str:
 def without_footnotes(answer: str) -> str:
     """The answer without a list of its sources behind it, whose numbers are no longer those of the answer."""
     found = _FOOTNOTES.search(answer)
-    return answer[: found.start()].rstrip() if found and answer[: found.start()].strip() else answer
+    if not found or not answer[: found.start()].strip():
+        return answer
+    body = answer[: found.start()].rstrip()
+    return body if found["line"] or re.search(rf"\[{_LIST}\]", body) else answer  # else it may be the answer's own list
 
 
 def _is_labelled(found: re.Match[str]) -> bool:

@@ -19,14 +19,15 @@ from foveal.types import Pages, Span, page_at
 MOST_RUNS, LONGEST = 100, 16
 """More runs, or longer labels, are no numbering that helps anybody."""
 
-NEAR, FEWEST = 3, 5
-"""Pages within which another must count alike, and pages that must do so in all: fewer may be chance."""
+NEAR, AROUND, FEWEST = 3, 5, 5
+"""Pages that take part in the numbering beside them; and within so many to each side so many must count alike."""
 
 _COUNTED = re.compile(r"(.*?)(\d{1,9})")
 _ROMAN = re.compile(r"(?=.)(m{0,3})(cm|cd|d?c{0,3})(xc|xl|l?x{0,3})(ix|iv|v?i{0,3})")
 _DIGITS = ((1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l"), (40, "xl"),
            (10, "x"), (9, "ix"), (5, "v"), (4, "iv"), (1, "i"))  # fmt: skip
-_EDGE = re.compile(r"(?<![^\W_])\d{1,4}(?=\W*\Z)|(?<=\A)\d{1,4}(?!\S)|(?<=\A[-–—|\[] )\d{1,4}(?!\S)")
+_FIRST = re.compile(r"\A\d{1,4}(?!\S)|(?<=\A[-–—|\[] )\d{1,4}(?!\S)")  # of a head; a foot may begin with a note's
+_LAST = re.compile(r"(?<![^\W_])\d{1,4}(?=\W*\Z)")
 _RUN = re.compile(r"(\d+)=([^;=]*)")
 
 Shift = tuple[bool, int]
@@ -36,14 +37,12 @@ Shift = tuple[bool, int]
 def kept(labels: Sequence[str]) -> str:
     """What is printed on each page, "" where nothing is, as runs that count on; "" where all are the pages' own."""
     runs: list[tuple[int, str]] = []
-    due = None
     for number, label in enumerate(labels, start=1):
         said = " ".join(label.split())
         if len(said) > LONGEST or re.search("[;=]", said):
             said = ""
-        if said != due:
+        if not runs or said != after(runs[-1][1], number - runs[-1][0]):
             runs.append((number, said))
-        due = after(said)
     if len(runs) > MOST_RUNS or not any(_is_other(number, label) for number, label in runs):
         return ""
     return "; ".join(f"{number}={label}" for number, label in runs)
@@ -69,12 +68,13 @@ def printed_on_page(pages: Sequence[int], number: int) -> str:
 
 
 def page_called(pages: Sequence[int], name: str) -> int | None:
-    """The page, counted from 1, on which `name` is printed, else that of this number; None where there is none."""
+    """The page, from 1, on which `name` is printed, or of this number if nothing else is on it; None: there is none."""
     name = " ".join(name.split())
     for number in range(1, len(pages) + 1):
         if name and printed_on_page(pages, number).casefold() == name.casefold():
             return number
-    return int(name) if re.fullmatch(r"\d{1,7}", name) and 1 <= int(name) <= len(pages) else None
+    own = int(name) if re.fullmatch(r"\d{1,7}", name) and 1 <= int(name) <= len(pages) else None
+    return own if own and not printed_on_page(pages, own) else None
 
 
 def pages_said(pages: Sequence[int], span: Span) -> str:
@@ -127,17 +127,14 @@ def _is_other(number: int, label: str) -> bool:
 def printed_on(pages: Sequence[str]) -> str:
     """What is printed on pages, as `kept` has it: numbers in first and last lines that count along with them."""
     found = [_shifts(n, page) for n, page in enumerate(pages)]
-    near: list[set[Shift]] = [set() for _ in pages]
+    near = [
+        Counter(one for other in found[max(0, n - AROUND) : n + AROUND + 1] for one in other) for n in range(len(pages))
+    ]
+    sure = {}
     for n, own in enumerate(found):
-        for other in range(max(0, n - NEAR), min(len(pages), n + NEAR + 1)):
-            if other != n:
-                near[n] |= own & found[other]
-    often = Counter(one for own in near for one in own)
-    sure = {
-        n: max(own, key=lambda one: (often[one], one))
-        for n, own in enumerate(near)
-        if any(often[one] >= FEWEST for one in own)
-    }
+        counted = [one for one in own if near[n][one] >= FEWEST]
+        if counted:
+            sure[n] = max(counted, key=lambda one: (near[n][one], -abs(one[1] - 1)))
     labels = [""] * len(pages)
     for n, shift in _filled(sure, len(pages)):
         labels[n] = _label(n, shift)
@@ -148,7 +145,8 @@ def _shifts(n: int, page: str) -> set[Shift]:
     """What the first and the last line of a page may count from: "12 Eyes", "Light 13", "- 3 -", "xiv"."""
     lines = [line for line in page.split("\n") if line.strip()]
     edges = {line.strip() for line in (lines[:1] + lines[-1:])}
-    numbers = {int(found) for line in edges for found in _EDGE.findall(line)}
+    numbers = {int(found) for line in lines[:1] for found in _FIRST.findall(line.strip())}
+    numbers |= {int(found) for line in edges for found in _LAST.findall(line)}
     romans = {roman_value(line.strip("-–— |[]")) for line in edges} - {0}
     return {(False, value - n) for value in numbers} | {(True, value - n) for value in romans}
 

@@ -15,7 +15,8 @@ from foveal.types import Citation, Span
 from foveal.web.document_text import Place, place_address
 
 _NUMBER = re.compile(  # as `reading.answering` writes them; a text's own "a[1]" is none
-    r"(?:(?<=[.!?…。！？”\"'’»)\]]) | (?=\[\d{1,3}\]\s*(?:\n|\Z))|(?<!\S))\[(\d{1,3})\](?=[\s,.;:!?)]|\Z)"
+    r"(?:(?<=[.!?…。！？”\"'’»)\]]) | (?=\[\d{1,3}\]\s*(?:\n|\Z))|(?<![^\s(*“\"]))"
+    r"\[(\d{1,3})\](?=[\s,.;:!?)\]'’”\"*–—，。、；：]|\Z)"
 )
 """The blank before one goes where it stands behind a sentence, and stays where it is a word of it."""
 
