@@ -54,6 +54,9 @@ from foveal.settings import Settings, make_home
 NOTED_DAYS = 90
 """Days for which it is kept that a hold was seen."""
 
+TAKEN = ("SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_ROWID", "23505")
+"""What SQLite and PostgreSQL call it that a key is there already."""
+
 BUSY_S = 30
 """Seconds that a writer waits for another one."""
 
@@ -183,9 +186,17 @@ def add_unless_taken(session: Session, row: Base) -> bool:
     try:
         with session.begin_nested():
             session.add(row)
-    except exc.IntegrityError:
+    except exc.IntegrityError as error:
+        if not _is_taken(error):
+            raise
         return False
     return True
+
+
+def _is_taken(error: exc.IntegrityError) -> bool:
+    """Whether a key is there already; other constraints are broken by a mistake, or by what is gone."""
+    told = getattr(error.orig, "sqlite_errorname", None) or getattr(error.orig, "sqlstate", None)
+    return told in TAKEN
 
 
 def next_number(session: Session, row: InstrumentedAttribute[int]) -> int | None:

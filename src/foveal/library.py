@@ -27,8 +27,7 @@ from foveal.models.hub import require_known, whole_name
 from foveal.ranking.chosen import Usual, by_now
 from foveal.registry import RETRIEVERS, SEGMENTERS, lookup, require_name
 from foveal.retrieval import tables
-from foveal.retrieval.adding import AddReport as AddReport
-from foveal.retrieval.adding import OwnWork, Work, no_lesser
+from foveal.retrieval.adding import AddReport, OwnWork, Work, no_lesser
 from foveal.retrieval.creation import create_library, is_empty
 from foveal.retrieval.encoding_anew import encode_anew
 from foveal.retrieval.filters import DOCUMENT_COLUMNS, literal, sql
@@ -37,8 +36,7 @@ from foveal.retrieval.lexical import LexicalRetriever
 from foveal.retrieval.naming import NAMED, find
 from foveal.retrieval.pruning import gone
 from foveal.retrieval.renaming import rename
-from foveal.retrieval.rows import Entry
-from foveal.retrieval.rows import Stats as Stats
+from foveal.retrieval.rows import Entry, Stats
 from foveal.retrieval.sent_files import known_again
 from foveal.retrieval.store import Store
 from foveal.settings import Settings

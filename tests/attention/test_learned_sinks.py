@@ -38,7 +38,8 @@ from foveal.attention.masks import Mask
 from foveal.attention.memory_parts import Scores
 from foveal.attention.nearest_attention import Runs, nearest_attention
 from foveal.errors import InputError
-from foveal.ranking.blockrank_forward import Ask, read
+from foveal.ranking.blockrank_forward import read
+from foveal.ranking.blockrank_plan import Ask
 from foveal.ranking.blockrank_prompt import DocumentTokens, Segments
 
 IDS = torch.randint(4, WORDS, (1, 300), generator=torch.Generator().manual_seed(1))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from foveal.bench import scale_faults, scale_faults_library, scale_faults_store, scale_web
+from foveal.bench import scale_faults, scale_faults_library, scale_faults_site, scale_faults_store, scale_web
 from foveal.bench.light_client import Answer
 from foveal.bench.scale_faults import TRIALS, Tally, run
 from foveal.bench.scale_faults_library import DAMAGES, Files, all_but, damaged, held_against, unreachable
@@ -140,6 +141,17 @@ def test_trials_take_turns_and_what_breaks_counts() -> None:
     assert [row.note for row in scale_faults._rows("absent", tallies["absent"])] == [
         "not here: there is no database server"
     ]
+
+
+def test_a_database_server_is_had_without_a_folder_of_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where XDG_RUNTIME_DIR is not set, who imports it first is warned."""
+
+    def warned(*_: str, **__: str) -> str:
+        warnings.warn("XDG_RUNTIME_DIR is not set", stacklevel=2)
+        return "pgserver"
+
+    monkeypatch.setattr(scale_faults_site, "require", warned)
+    assert scale_faults_site._postgres() == "pgserver"
 
 
 def test_the_rows_of_the_bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """What the bar of `foveal add` says: sources, the passages that are left to encode, the pages of a long source."""
 
 from foveal.cli.adding_shown import LONGEST_NAME, how_far
-from foveal.library import AddReport
+from foveal.retrieval.adding import AddReport
 from foveal.text.sources import Part
 
 

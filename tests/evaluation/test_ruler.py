@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from foveal.errors import InputError, UnknownName
 from foveal.evaluation.haystack import sentence_ends
 from foveal.evaluation.ruler import (
-    FORMS,
     TASKS,
     TOLERANCE,
     Documents,
@@ -20,6 +19,7 @@ from foveal.evaluation.ruler import (
     make,
     zipf_counts,
 )
+from foveal.evaluation.ruler_text import FORMS
 
 ESSAYS = [
     f"Essay {n} opens here. It rained on day {n} of the walk, and then it rained more.\n\nWho cares?" for n in (1, 2)

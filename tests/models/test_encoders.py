@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from foveal.errors import InputError, ModelUnavailable, UnknownName
 from foveal.models import load_encoder
 from foveal.models.bert import BertEncoder, supports
-from foveal.models.bert_torch import batches, native_bfloat16, pooled, workers
+from foveal.models.bert_torch import batches, pooled, workers
 from foveal.models.byte_products import pays
+from foveal.models.dtypes import native_bfloat16
 from foveal.models.encoders import SentenceTransformerEncoder
 
 TEXTS = ["where is sight sharpest?", "", "The fovea. " * 90, "北京大学 ünïcödé 🙂", "one two three"]

@@ -11,7 +11,8 @@ import torch
 from foveal.errors import InputError
 from foveal.nn.agent_training import agent_for, load_agent, save_agent
 from foveal.nn.goal_filter import GoalFilter, GoalFilterSettings
-from foveal.nn.gridworlds import FAMILIES, REACH
+from foveal.nn.grid_plans import REACH
+from foveal.nn.gridworlds import FAMILIES
 from foveal.nn.passage_memory import PassageMemory, PassageSettings
 from foveal.reading.titans_training import load_memory, save_memory
 

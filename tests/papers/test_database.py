@@ -16,7 +16,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from postgres import emptied
 from sqlalchemy import Engine, delete, event, func, inspect, literal, select, text, update
-from sqlalchemy.exc import StatementError
+from sqlalchemy.exc import IntegrityError, StatementError
 from sqlalchemy.orm import Session
 
 from foveal.database import (
@@ -33,6 +33,7 @@ from foveal.database import (
 )
 from foveal.errors import InputError
 from foveal.papers import accounts, collecting, complaints, personal_data
+from foveal.papers.people_schema import DeliveryRow, DigestRunRow
 from foveal.papers.schema import TopicRow
 from foveal.papers.sessions import sessions
 from foveal.research.schema import WatchRow
@@ -166,6 +167,26 @@ def test_a_transaction_that_fails_leaves_nothing_and_a_key_that_is_taken_spoils_
         assert session.get_one(TopicRow, "new").title == "New"
         changes = [update(TopicRow).where(TopicRow.id == name).values(title="Newer") for name in ("new", "none")]
         assert [rows_changed(session, one) for one in changes] == [1, 0]
+    database.close()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_what_breaks_another_constraint_is_not_taken_for_a_key_that_is_there(
+    tmp_path: Path, request: pytest.FixtureRequest, kind: str
+) -> None:
+    url = "sqlite" if kind == "sqlite" else emptied(request.getfixturevalue("postgres"))
+    database = Database.open(Settings(home=tmp_path, cache=tmp_path, database=url))
+    named = {"cadence": "daily", "period": "2026-10-02"}
+    with database.writing() as session:
+        assert add_unless_taken(session, TopicRow(id="new", title="New", query="new"))
+        assert not add_unless_taken(session, TopicRow(id="new", title="Other", query="other"))
+        assert add_unless_taken(session, DigestRunRow(**named))
+        assert not add_unless_taken(session, DigestRunRow(**named))  # no key, and only one may have it
+        for wrong in (TopicRow(id="no-title", title=None, query="new"), DeliveryRow(run_id=7, subscription_id=7)):
+            with pytest.raises(IntegrityError):
+                add_unless_taken(session, wrong)
+    with database.reading() as session:
+        assert session.scalars(select(TopicRow.title)).all() == ["New"]
     database.close()
 
 

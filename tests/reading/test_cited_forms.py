@@ -94,11 +94,21 @@ def test_an_answer_that_only_begins_alike_stays(answer):
         "\nSource: Excerpt 1",
         "\n\n## References\n1. The mill\n2. The dam\n",
         "\n\nReferences\n\n[1] The mill\n\n[2] The dam",
+        "\n\n---\n\n**Sources:**\n* [1] The mill,\n  of 1850\n* [2] The dam",
+        "\n***\n[1]: The mill",
+        "\n\n**Références :**\n1. Le moulin",
+        "\n\n参考文献：\n[1] 磨坊",
     ],
 )
 def test_footnotes_are_no_part_of_an_answer(notes):
     """Each line was told as a sentence that nothing bears out, under numbers that the answer no longer has."""
     assert without_footnotes(f"It is red [1].{notes}") == "It is red [1]."
+
+
+def test_notes_before_more_of_the_answer_are_left_at_once():
+    """Each blank of a note doubled the ways to fail: thirty notes took a minute."""
+    answer = "It is red [1].\n" + "[1]: The mill\n" * 300 + "It is old."
+    assert without_footnotes(answer) == answer
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,14 @@ from foveal.errors import FetchFailed, InputError, UnknownName
 from foveal.models.chat import GREEDY
 from foveal.ranking.listwise import SlidingWindow
 from foveal.research.acquisition import Filter, FilterSettings, extracted, summary_messages
+from foveal.research.answers import UNREAD
 from foveal.research.deep import DeepResearch, settings_of
 from foveal.research.draft_signals import drafted, watched
 from foveal.research.identities import Known, doi_of, identities
 from foveal.research.likeness import Likeness, diverse
 from foveal.research.report import Report
-from foveal.research.report_html import web_place
+from foveal.research.report_exports import bibtex
+from foveal.research.report_html import html_of, slides_of, web_place
 from foveal.research.report_view import ReportView
 from foveal.research.structure import StructureRules, structured
 from foveal.research.timing import (
@@ -407,6 +409,38 @@ def test_fetching_a_source_is_recorded_with_the_hash_of_its_text_and_both_dates(
     assert plain.fetched_at
     assert plain.published_at is None
     assert "Undated (no date)" in report.to_markdown()
+
+
+def test_a_page_that_cannot_be_had_is_quoted_by_the_searchs_words_and_that_is_said_wherever_it_is_cited():
+    class Half(Pages):
+        def read(self, found, *, cancel=None):
+            if found.title == "Undated":
+                raise FetchFailed("The server is down.")
+            return super().read(found, cancel=cancel)
+
+    undated = page("Undated", "The Orra mill grinds barley and spelt.")
+    run = DeepResearch(Filler(), Half((PAGES[0], undated))).start("What does the Orra mill grind?", mode="quick")
+    report = run.result()
+    gone = next(one for one in report.sources if one.title == "Undated")
+    assert {one.unread for one in report.evidence if one.source == gone.key} == {True}
+    assert {one.unread for one in report.evidence if one.source != gone.key} == {False}
+    assert gone.fetched_at is None
+    assert Report.of_ledger(report.ledger()).evidence == report.evidence
+    (number,) = report.unread
+    assert report.bibliography[number] == gone
+    markdown = report.to_markdown().splitlines()
+    assert [line.partition(".")[0] for line in markdown if UNREAD in line] == [str(number)]
+    assert (html_of(report).count(UNREAD) > 0, slides_of(report).count(UNREAD) > 0) == (True, True)
+    assert bibtex(report).count(UNREAD) == 1
+    quotes = {named: own for named, _, own in ReportView.of(report).sources}
+    assert {one.where for one in quotes.pop(number)} == {UNREAD}
+    assert UNREAD not in {one.where for own in quotes.values() for one in own}
+    pages = [one for node in run.state.graph.nodes.values() for one in node.pages]
+    assert {one["error"] for one in pages if one["url"] == gone.url} == {"The server is down."}
+    assert report.usage["pages"] == sum("error" not in one for one in pages)
+    later = DeepResearch(Filler(), Pages((PAGES[0], undated))).go_on(run.log.so_far()).result()  # it is back
+    assert later.unread == frozenset()
+    assert next(one for one in later.sources if one.title == "Undated").fetched_at
 
 
 @pytest.mark.parametrize(

@@ -23,10 +23,11 @@ from foveal.research.budget import Budget
 from foveal.research.citations import cited
 from foveal.research.claims import addresses_of
 from foveal.research.events import EventLog
-from foveal.research.mindsearch import MindSearch, MindSettings, finished
+from foveal.research.mindsearch import MindSearch, MindSettings
 from foveal.research.plan_json import JsonPlanner
 from foveal.research.plans import NewNode, Plan
 from foveal.research.run import RunLimits
+from foveal.research.running import finished
 from foveal.research.searcher import SearchSettings
 from foveal.research.state import RunState
 from foveal.research.text_sources import DocumentsSource
@@ -488,11 +489,11 @@ def test_an_answer_gives_the_sentence_of_each_statement_and_lists_its_sources_by
     assert addresses_of(answer.to_markdown()) == {"2": "https://x.org/2", "5": "https://x.org/5"}
 
 
-def test_a_summary_of_marks_alone_is_no_answer():
+def test_a_summary_of_unknown_marks_alone_is_no_answer():
     class Marks(Rules):
         def text(self, messages):
             last = messages[-1]["content"]
-            return "[[0]] [[1]]" if "ANSWER" in last else super().text(messages)
+            return "[[7]] [[8]]" if "ANSWER" in last else super().text(messages)
 
     answer = MindSearch(RulesModel(Marks(TWO_HOPS)), Facts()).ask(QUESTION)
     assert (answer.found, answer.citations) == (False, ())

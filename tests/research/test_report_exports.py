@@ -16,13 +16,14 @@ from lxml import html
 from reports import QUESTION, TEXTS, claims, evidence, nothing_found, source, verdict, whole_report
 
 from foveal.errors import InputError, MissingExtra
+from foveal.research.answers import UNREAD
 from foveal.research.claims import claims_of
 from foveal.research.evidence import Claim, SourceRecord
 from foveal.research.report import Report
 from foveal.research.report_blocks import Block, blocks_of
 from foveal.research.report_charts import chart_of
 from foveal.research.report_exports import EXPORTS, bibtex, file_name, ready, written
-from foveal.research.report_html import html_of, slides_of
+from foveal.research.report_html import html_of, slides_of, web_place
 from foveal.research.report_parts import Section
 from foveal.research.report_view import ReportView
 from foveal.research.report_writing import Sentence
@@ -363,6 +364,15 @@ def test_in_markdown_what_a_model_wrote_is_no_html() -> None:
     assert re.findall(r"(?<!\\)<(?!https://)", report.to_markdown()) == []
     assert claims_of(report.to_markdown())[0].text == wrote.claim
     assert wrote.text in " ".join(html.fromstring(html_of(report)).text_content().split()).replace(" .", ".")
+
+
+def test_a_quote_of_a_page_that_was_not_read_leads_to_no_place_in_it() -> None:
+    report = whole_report()
+    unread = replace(report, evidence=tuple(replace(one, unread=one.source == "s1") for one in report.evidence))
+    (place,) = {web_place(one) for _, record, own in ReportView.of(unread).sources for one in own if record.key == "s1"}
+    assert place == TEXTS["s1"][0]  # its words may not stand there
+    assert UNREAD in docx_text(EXPORTS["docx"].write(unread))
+    assert UNREAD not in docx_text(EXPORTS["docx"].write(report))
 
 
 def test_the_ledger_comes_back_and_files_are_whole(tmp_path: Path) -> None:

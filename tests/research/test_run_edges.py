@@ -11,13 +11,13 @@ from types import SimpleNamespace
 import pytest
 from report_worlds import QUESTION, Filler, Pages
 from sqlalchemy import text
-from worlds import RESPOND, Facts, model_of, nodes_program
+from worlds import RESPOND, TWO_HOPS, Facts, model_of, nodes_program
 
 from foveal.bench.research_world import Rules, RulesModel, program
 from foveal.database import Database
 from foveal.errors import DatabaseError, FetchFailed, FovealError, InputError
 from foveal.research.budget import Budget, Meter, Metered
-from foveal.research.citations import cited
+from foveal.research.citations import MARK, cited, unlooped
 from foveal.research.deep import DeepResearch, settings_of
 from foveal.research.desk import WANTED_NOW
 from foveal.research.graph import OVER, Graph, Node
@@ -165,6 +165,72 @@ def test_a_model_that_says_nothing_has_the_question_itself_searched():
 
     nothing = MindSearch(RulesModel(Silent([])), source).ask("Who designed the mill at Orra?")
     assert (nothing.found, nothing.citations) == (False, ())
+
+
+class NumbersOnly(Rules):
+    """A small model behind a server, as one was seen to write: of an answer only the number of its page."""
+
+    def text(self, messages):
+        answer = super().text(messages)
+        found = None if messages[0]["content"].startswith("You answer") else MARK.search(answer)
+        return found[0] if found else answer
+
+
+def test_a_number_alone_is_answered_in_the_words_of_its_page():
+    answer = MindSearch(RulesModel(NumbersOnly(TWO_HOPS)), Facts()).ask("Who taught the architect?")
+    assert [node.state for node in answer.graph.searchers()] == ["finished"] * 2
+    assert "“Petra Lindqvist designed the mill at Orra.” [[1]]" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("The mill was built by the British government in 1900.", "Olof Brandt in Vasa. [[2]]"),
+        ("The findings do not say it.", "The findings do not say it."),
+        ("It was Olof Brandt, of Vasa.", "It was Olof Brandt, of Vasa."),
+    ],
+)
+def test_an_answer_of_names_that_were_nowhere_read_gives_way_to_the_summaries(written, shown):
+    class Writes(Rules):
+        def text(self, messages):
+            return written if messages[0]["content"].startswith("You answer") else super().text(messages)
+
+    answer = MindSearch(RulesModel(Writes(TWO_HOPS)), Facts()).ask("Who taught the architect?")
+    assert shown in answer.text
+    assert "British" not in answer.text
+
+
+def test_a_planner_that_only_talks_says_nothing_that_was_nowhere_read():
+    talk = "The architect is Ann Other. " + "The year is the year. " * 40
+    answer = MindSearch(model_of([TWO_HOPS[0], talk]), Facts()).ask("Who taught the architect?")
+    assert "Ann Other" not in answer.text
+    assert "Olof Brandt" in answer.text
+
+
+def test_a_loop_is_said_once():
+    said = "It is red [[1]].\n\n- One. Two.\n- One. Two."
+    assert unlooped(said) == said
+    assert unlooped("A mill. " + "It is the year. " * 9 + "The") == "A mill. It is the year. The"
+
+
+def test_a_plan_that_is_refused_twice_in_the_same_words_is_not_asked_for_again():
+    nowhere = program('graph.add_node(node_name="n", node_content="Who?")\ngraph.add_edge("nowhere", "n")')
+    model = model_of([nowhere])
+    answer = MindSearch(model, Facts()).ask("Who designed the mill at Orra?")
+    assert sum(one[0]["content"].startswith("You plan") for one in model.prompts) == 2
+    assert "Petra Lindqvist" in answer.text
+
+
+def test_where_the_plan_breaks_off_and_its_searches_found_nothing_the_question_itself_is_searched():
+    lost = nodes_program(1).replace("Petra question 0?", "Zzyzx?").replace('"n0"', '"question"')
+    source = Facts()
+    answer = MindSearch(model_of([lost, "", "", ""]), source).ask("Who designed the mill at Orra?")
+    assert [node.state for node in answer.graph.searchers()] == ["failed", "finished"]
+    assert "Petra Lindqvist" in answer.text
+    found = Facts()
+    answer = MindSearch(model_of([TWO_HOPS[0], "", "", ""]), found).ask("Who was born in 1871?")
+    assert "Who was born in 1871?" not in found.queries
+    assert answer.found
 
 
 def test_a_report_whose_model_server_is_down_says_so_and_keeps_no_step_of_what_stood_in_for_it():

@@ -16,8 +16,7 @@ from foveal.errors import Cancelled, FetchFailed, InputError, LibraryError, Unkn
 from foveal.models.chat import Cancel
 from foveal.research.deep import DeepResearch
 from foveal.research.mindsearch import MindSearch
-from foveal.research.searcher import merged
-from foveal.research.sources import Found, Sources, source_of
+from foveal.research.sources import Found, Sources, merged, source_of
 from foveal.research.text_sources import DocumentsSource, LibrarySource
 from foveal.research.web_sources import ArxivSource, HostQueue, HttpSource, Pages, SearxngSource, WebSettings, hits_in
 from foveal.settings import Settings

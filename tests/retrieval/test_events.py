@@ -15,13 +15,8 @@ from hypothesis import strategies as st
 
 from foveal.errors import InputError
 from foveal.retrieval import event_items
-from foveal.retrieval.event_clusters import (
-    ClusterSettings,
-    Member,
-    StreamClusters,
-    StreamTerms,
-    two_parts,
-)
+from foveal.retrieval.event_clusters import ClusterSettings, Member, StreamClusters, StreamTerms
+from foveal.retrieval.event_cuts import two_parts
 from foveal.retrieval.event_index import PlainSums, cosine, length_without, most
 from foveal.retrieval.event_items import (
     DAY,

@@ -38,6 +38,7 @@ from foveal.retrieval.filters import sql
 from foveal.retrieval.hybrid import HybridRetriever
 from foveal.retrieval.indexing import Indexed, Indexer
 from foveal.retrieval.lexical import LexicalRetriever
+from foveal.retrieval.storage_errors import lance_errors
 from foveal.retrieval.store import Store
 from foveal.types import Passage, Span
 
@@ -424,7 +425,7 @@ def test_what_a_killed_creation_left_is_made_anew(store, tmp_path):
 def test_the_words_of_the_path_are_not_taken_for_damage():
     with (
         pytest.raises(LibraryError, match="could not be used: too many open files") as caught,
-        tables.lance_errors("/magic/not found"),
+        lance_errors("/magic/not found"),
     ):
         raise OSError("too many open files in /magic/not found")
     assert not isinstance(caught.value, LibraryCorrupt)

@@ -16,7 +16,7 @@ from foveal.models.chat import Cancel
 from foveal.scale import asking
 from foveal.scale.serving import RankerReplica, ServedChat, ServedEncoder, ServedRanker, ServedRankers
 from foveal.types import Hit, Passage, Span
-from foveal.web.app import status_of
+from foveal.web.json_errors import status_of
 
 ABOUT = {
     ServedEncoder: {"name": "e", "dimension": 2, "max_tokens": 9, "fingerprint": "f"},

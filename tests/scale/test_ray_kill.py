@@ -7,7 +7,7 @@ import threading
 import pytest
 from ray_parts import library, same, written
 
-from foveal.library import AddReport
+from foveal.retrieval.adding import AddReport
 from foveal.scale.adding import RayWork
 from foveal.scale.cluster import nodes
 

@@ -23,6 +23,8 @@ from foveal.text.arxiv import (
 )
 from foveal.text.fetching import FetchSettings
 from foveal.text.loading import LoadSettings, Source, load
+from foveal.text.printed_pages import pages_said
+from foveal.types import Span
 
 LOCAL = FetchSettings(allow_private=True, timeout_s=5, backoff_s=0.01)
 
@@ -161,6 +163,18 @@ def test_a_paper_with_the_pages_of_its_pdf():
         "journal_ref": "Eyes 1 (2021) 2-3",
         "full_text": True,
     }
+
+
+def test_what_is_printed_on_the_pages_of_a_paper_is_known():
+    parts = ("Owls", "Cats are at home", "A fly has facets", "Fish look up", "Moles", "Two hawks", "Frogs want motion")
+    numbered = (f"{number} Eyes\n{said} and see." for number, said in enumerate(parts, 211))
+    routes = {"/pdf/1": pdf(*numbered)}
+    with serving(routes) as server:
+        routes["/api/query"] = page(feed(entry(pdf=server.url("/pdf/1"))), "application/atom+xml")
+        document = client(server).document("2101.00001")
+    at = document.text.index("Fish look")
+    assert pages_said(document.pages, Span(document.id, at, at + 8)) == "page 4 (printed 214)"
+    assert document.metadata["printed_pages"] == "1=211"
 
 
 @pytest.mark.parametrize("full_text", [True, False])

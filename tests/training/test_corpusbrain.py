@@ -16,9 +16,9 @@ from title_models import TINY, plain_scores
 from typer.testing import CliRunner
 
 from foveal.errors import InputError
-from foveal.evaluation.kilt import KiltQuery
+from foveal.evaluation.kilt import MARKS, KiltQuery
 from foveal.library import Library
-from foveal.models.title_models import MENTION, MOST_TOKENS, load_title_model
+from foveal.models.title_models import MOST_TOKENS, load_title_model
 from foveal.retrieval.constrained_beams import BeamSettings, search_titles
 from foveal.retrieval.corpusbrain import CorpusBrain
 from foveal.retrieval.title_measures import title_metrics
@@ -430,8 +430,8 @@ def test_an_answer_of_two_titles_has_the_tokens_of_both(collection):
 
 def test_a_vocabulary_is_learned_with_the_marks():
     tokenizer = own_tokenizer(["the stone and the sand"] * 9, 300)
-    ids = tokenizer(f"{MENTION[0]} stone {MENTION[1]} ☃")["input_ids"]
-    assert ids[0] == tokenizer.convert_tokens_to_ids(MENTION[0])
+    ids = tokenizer(f"{MARKS[0]} stone {MARKS[1]} ☃")["input_ids"]
+    assert ids[0] == tokenizer.convert_tokens_to_ids(MARKS[0])
     assert ids[-1] == tokenizer.eos_token_id
     assert tokenizer.unk_token_id not in ids  # a byte has always a token
     with pytest.raises(InputError, match="from no text"):

@@ -17,6 +17,7 @@ from reports import QUESTION, TEXTS, nothing_found, whole_report
 from research_site import key_of, research_app, sent, words_of
 from scripted_reports import STEPS, ScriptedReporter
 
+from foveal.research.answers import UNREAD
 from foveal.research.report import Report
 from foveal.research.report_exports import EXPORTS
 
@@ -149,6 +150,12 @@ def test_a_source_of_the_library_is_opened_there(client: TestClient, app: FastAP
     marked = re.search(r"<mark[^>]*>(.*?)</mark>", opened, re.S)
     assert marked
     assert marked[1] in panel
+    reporter.make = lambda _: replace(ours, evidence=tuple(replace(one, unread=True) for one in ours.evidence))
+    key = begun(client)
+    ended(client, key)
+    panel = client.get(f"/research/{key}/panel?cite=c1-1").text  # the search's words may not stand in what we hold
+    assert UNREAD in panel
+    assert "Open it in the library" not in panel
 
 
 @pytest.mark.parametrize("form", EXPORTS)

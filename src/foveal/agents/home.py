@@ -22,11 +22,12 @@ from foveal.web.models import Models, Rankers, RankersByName
 
 if TYPE_CHECKING:
     from foveal.database import Database
-    from foveal.library import AddReport, Library
+    from foveal.library import Library
     from foveal.papers.paper_search import PaperSearch
     from foveal.papers.store import PaperStore
     from foveal.reading.sources import Text
     from foveal.research.sources import Source
+    from foveal.retrieval.adding import AddReport
     from foveal.retrieval.rows import Entry
     from foveal.settings import Settings
     from foveal.types import Hit

@@ -35,7 +35,7 @@ from foveal.bench.settings import BenchSettings
 from foveal.evaluation.beir import Collection, load_beir
 from foveal.evaluation.metrics import Run, compare, evaluate, ranked
 from foveal.evaluation.tables import Row
-from foveal.models.bert_torch import native_bfloat16
+from foveal.models.dtypes import native_bfloat16
 from foveal.models.folders import fingerprint
 from foveal.models.hub import folder_of
 from foveal.retrieval.fusion_weights import tuned_weight

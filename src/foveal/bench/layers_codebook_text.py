@@ -42,7 +42,7 @@ from foveal.errors import InputError
 from foveal.evaluation.files import csv_rows
 from foveal.evaluation.tables import Row
 from foveal.models.bert import BertEncoder
-from foveal.models.bert_torch import native_bfloat16
+from foveal.models.dtypes import native_bfloat16
 from foveal.nn.text_filter import TextFilter, TextFilterSettings
 from foveal.ranking.goal_ranker import TokenStates
 from foveal.training.probes import LinearProbe

@@ -28,7 +28,7 @@ from foveal.bench.nn_aaren_recall import Told, cell
 from foveal.bench.nn_aaren_tables import seeds_of, spread
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.tables import Row
-from foveal.models.bert_torch import native_bfloat16
+from foveal.models.dtypes import native_bfloat16
 from foveal.nn.codebook import usage_in
 from foveal.nn.goal_agent import Eye, EyeSettings
 from foveal.nn.grid_plans import COLOURS, FORWARD, THINGS

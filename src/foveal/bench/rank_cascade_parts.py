@@ -29,15 +29,15 @@ from foveal.bench.code import code_digest
 from foveal.bench.retrieval_fusion import DEPTH, Judged
 from foveal.bench.retrieval_late import claims_model, claims_vectors, token_vectors
 from foveal.bench.settings import BenchSettings
-from foveal.models.bert_torch import native_bfloat16
+from foveal.models.dtypes import native_bfloat16
 from foveal.models.language import load_language_model
 from foveal.ranking.blockrank import KEPT, BlockRank, default_layer
 from foveal.ranking.blockrank_cache import BlockCache
 from foveal.ranking.blockrank_training import fine_tune
 from foveal.ranking.cross_encoder import CrossEncoderRanker
 from foveal.ranking.features import Features
-from foveal.ranking.fitting import Group
-from foveal.ranking.learned import FITS, LearnedRanker, judged_groups
+from foveal.ranking.fitting import FITS, Group
+from foveal.ranking.learned import LearnedRanker, judged_groups
 from foveal.registry import require
 from foveal.retrieval.fusion import weighted_sum
 from foveal.retrieval.fusion_weights import tuned_weight

@@ -10,7 +10,6 @@ Bar         the histogram 50 times as fast as the loop
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +20,7 @@ from foveal.bench.rank_neural_runs import DIMENSION, sizes
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.speed import paired, percentiles
 from foveal.evaluation.tables import Row
+from foveal.models.threads import with_threads
 from foveal.ranking.neural import MODELS, model_class
 from foveal.ranking.neural.drmm import DRMM
 from foveal.ranking.neural.inputs import Pairs, Vocabulary, pairs
@@ -42,7 +42,7 @@ def speed(settings: BenchSettings) -> Iterator[Row]:
     vocabulary = Vocabulary.of_texts(documents, queries, min_frequency=1)
     vectors = WordVectors.random(len(vocabulary), DIMENSION, seed=settings.seed)
     batch = pairs(vocabulary, queries, documents, query_length=QUERY, document_length=DOCUMENT)
-    with threads(THREADS):
+    with with_threads(THREADS):
         for name in MODELS:
             scorer = untrained(name, vocabulary, vectors, NeuralSettings.of(name))
             yield pairs_a_second(scorer, batch, runs=3 if settings.quick else 10)
@@ -118,14 +118,3 @@ def texts(count: int, seed: int) -> tuple[list[str], list[str]]:
     chances = 1 / np.arange(1, KNOWN + 1)
     drawn = generator.choice(words, size=(count, QUERY + DOCUMENT), p=chances / chances.sum())
     return [" ".join(row[:QUERY]) for row in drawn], [" ".join(row[QUERY:]) for row in drawn]
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Inside, torch computes with that many threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -24,7 +24,8 @@ from foveal.evaluation.beir import Collection, load_beir
 from foveal.evaluation.metrics import Run, compare, evaluate, per_query
 from foveal.evaluation.tables import Row, largest
 from foveal.ranking.features import Features
-from foveal.ranking.learned import FITS, judged_groups, run_of
+from foveal.ranking.fitting import FITS
+from foveal.ranking.learned import judged_groups, run_of
 from foveal.registry import require
 from foveal.retrieval.feedback import rocchio
 from foveal.retrieval.fusion import FUSIONS

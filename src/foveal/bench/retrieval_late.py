@@ -35,8 +35,9 @@ from foveal.evaluation.metrics import Run, compare, evaluate
 from foveal.evaluation.speed import paired
 from foveal.evaluation.tables import Row, largest
 from foveal.ranking.features import Features
+from foveal.ranking.fitting import FITS
 from foveal.ranking.late_ranker import KeptVectors, LateRanker
-from foveal.ranking.learned import FITS, judged_groups, run_of
+from foveal.ranking.learned import judged_groups, run_of
 from foveal.retrieval.fusion_weights import tuned_weight
 from foveal.retrieval.hybrid import DENSE_WEIGHT
 from foveal.retrieval.late import Floats, Ids, TokenModel, TokenVectors, maxsim, maxsim_search

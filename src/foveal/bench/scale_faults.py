@@ -18,20 +18,20 @@ import os
 import random
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from foveal.bench import scale_faults_jobs, scale_faults_library, scale_faults_site, scale_faults_store
-from foveal.bench.scale_faults_trials import Found, Unavailable
+from foveal.bench.scale_faults_trials import Found, Trial, Unavailable
 from foveal.bench.settings import BenchSettings
 from foveal.evaluation.tables import Row
 
 SECONDS, QUICK_SECONDS = 3_480.0, 360.0
 
-Trials = Mapping[str, Callable[[random.Random, Path], Found]]
+Trials = Mapping[str, Trial]
 
 KINDS = (scale_faults_library, scale_faults_store, scale_faults_jobs, scale_faults_site)
 
@@ -106,7 +106,7 @@ def run(trials: Trials, seconds: float, seed: int) -> dict[str, Tally]:
     return tallies
 
 
-def _tried(trial: Callable[[random.Random, Path], Found], name: str, seed: str, tally: Tally) -> None:
+def _tried(trial: Trial, name: str, seed: str, tally: Tally) -> None:
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="foveal-faults-", ignore_cleanup_errors=True) as place:
         os.chmod(place, 0o755)  # noqa: PTH101 (a database server runs as another user)

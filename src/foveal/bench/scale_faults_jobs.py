@@ -18,7 +18,7 @@ from pathlib import Path
 from foveal.bench.mail import Outcome, judge
 from foveal.bench.mail_data import make_home, skip_waiting
 from foveal.bench.mail_server import MailServer
-from foveal.bench.scale_faults_trials import Found, Pace, Victim, home_in
+from foveal.bench.scale_faults_trials import Found, Pace, Trial, Victim, home_in
 from foveal.database import Database
 from foveal.research.runs import Runs
 from foveal.research.state import RunState
@@ -178,7 +178,7 @@ def _is_json(path: Path) -> bool:
     return True
 
 
-TRIALS: Sequence[tuple[str, Callable[[random.Random, Path], Found]]] = (
+TRIALS: Sequence[tuple[str, Trial]] = (
     ("digest, killed", digest),
     ("digest, clocks jump", digest_by_wrong_clocks),
     ("research, killed", research),

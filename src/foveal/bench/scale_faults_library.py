@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from foveal.bench.scale_faults_trials import Found, Pace, Victim, home_in
+from foveal.bench.scale_faults_trials import Found, Pace, Trial, Victim, home_in
 from foveal.errors import FovealError
 from foveal.library import Library
 from foveal.text.files import file_address
@@ -345,7 +345,7 @@ def _small_disk(place: Path, kilobytes: int) -> Iterator[Path | None]:
         subprocess.run(["umount", "-l", str(place)], capture_output=True, check=False)
 
 
-TRIALS: Sequence[tuple[str, Callable[[random.Random, Path], Found]]] = (
+TRIALS: Sequence[tuple[str, Trial]] = (
     ("add, killed", killed_adding),
     ("remove and compact, killed", killed_removing),
     ("add, disk full", full_disk),

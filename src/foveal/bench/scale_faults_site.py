@@ -13,6 +13,7 @@ import re
 import subprocess
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ import httpx
 
 from foveal.bench.mail_data import papers
 from foveal.bench.scale_faults_peers import dripping_page, slow_senders
-from foveal.bench.scale_faults_trials import SETTINGS, Found, Unavailable, Victim, home_in
+from foveal.bench.scale_faults_trials import SETTINGS, Found, Trial, Unavailable, Victim, home_in
 from foveal.database import Database
 from foveal.errors import FovealError, MissingExtra
 from foveal.library import Library
@@ -311,12 +312,14 @@ def _started(postgres: Any) -> None:
 
 def _postgres() -> Any:
     try:
-        return require("pgserver", extra="dev")
+        with warnings.catch_warnings():  # platformdirs asks for a folder that a server's user need not have
+            warnings.simplefilter("ignore")
+            return require("pgserver", extra="dev")
     except MissingExtra as missing:
         raise Unavailable(str(missing)) from missing
 
 
-TRIALS: Sequence[tuple[str, Callable[[random.Random, Path], Found]]] = (
+TRIALS: Sequence[tuple[str, Trial]] = (
     ("serve, killed", killed),
     ("serve, one of two killed", one_of_two_killed),
     ("serve, stopped", stopped),

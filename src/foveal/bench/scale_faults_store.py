@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from foveal.bench.scale_faults_library import Files, again, held_against
-from foveal.bench.scale_faults_trials import SETTINGS, Found, Unavailable, Victim, home_in
+from foveal.bench.scale_faults_trials import SETTINGS, Found, Trial, Unavailable, Victim, home_in
 from foveal.retrieval import tables
 from foveal.retrieval.lease import LEASE_S
 
@@ -141,4 +141,4 @@ def _environment(changed: Mapping[str, str]) -> Iterator[None]:
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
-TRIALS: Sequence[tuple[str, Callable[[random.Random, Path], Found]]] = (("add, its object store away", store_away),)
+TRIALS: Sequence[tuple[str, Trial]] = (("add, its object store away", store_away),)

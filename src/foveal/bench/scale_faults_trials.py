@@ -14,10 +14,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
 from foveal.errors import FovealError
 
@@ -47,12 +47,8 @@ class Found:
             self.violations.append(said)
 
 
-class Trial(Protocol):
-    """One fault, in a folder of its own; everything is drawn from `draw`."""
-
-    def __call__(self, draw: random.Random, folder: Path) -> Found:
-        """Do it. Unavailable: this machine cannot."""
-        ...
+Trial = Callable[[random.Random, Path], Found]
+"""One fault, in a folder of its own; everything is drawn from the generator. Unavailable: this machine cannot."""
 
 
 class Unavailable(Exception):

@@ -38,8 +38,9 @@ def say(*words: object) -> None:
 
 def add(home: str, folder: str) -> None:
     """Add a folder; acknowledged are documents that a report calls added, updated or unchanged."""
-    from foveal.library import AddReport, Library
+    from foveal.library import Library
     from foveal.retrieval import indexing
+    from foveal.retrieval.adding import AddReport
 
     indexing.BATCH = BATCH
     library = Library.open(home, encoder="none")

@@ -24,8 +24,9 @@ from foveal.bench.machine import wait_until_idle
 from foveal.bench.settings import BenchSettings
 from foveal.errors import FovealError
 from foveal.evaluation.tables import Row
-from foveal.library import AddReport, Library
+from foveal.library import Library
 from foveal.registry import require
+from foveal.retrieval.adding import AddReport
 from foveal.scale.adding import RayWork
 from foveal.scale.cluster import nodes
 from foveal.settings import Settings

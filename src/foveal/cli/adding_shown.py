@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from foveal.cli.output import shortened
 
 if TYPE_CHECKING:
-    from foveal.library import AddReport
+    from foveal.retrieval.adding import AddReport
 
 LONGEST_NAME = 40
 """Characters of a source's name that are shown."""

@@ -24,9 +24,10 @@ from foveal.errors import LibraryCorrupt
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from foveal.library import AddReport, Library
+    from foveal.library import Library
     from foveal.models.language import LanguageModel
     from foveal.reading import InfiniRetri
+    from foveal.retrieval.adding import AddReport
     from foveal.types import Citation, Document
 
 QUESTIONS = (

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from foveal.evaluation.interleaving import Verdict
     from foveal.retrieval.burst_terms import TermBurst
     from foveal.retrieval.event_items import Item
-    from foveal.retrieval.events import Event, EventStore
+    from foveal.retrieval.event_snapshots import Event
+    from foveal.retrieval.events import EventStore
     from foveal.text.sources import Skipped
 
 DRAWN = 5

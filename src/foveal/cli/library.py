@@ -34,10 +34,10 @@ from foveal.retrieval.by_document import best_of_each
 from foveal.retrieval.words import plain_quotes
 
 if TYPE_CHECKING:
-    from foveal.library import AddReport, Library
+    from foveal.library import Library
     from foveal.ranking.cascade import CascadeReport
     from foveal.ranking.explanation import Explanation
-    from foveal.retrieval.adding import Work
+    from foveal.retrieval.adding import AddReport, Work
     from foveal.retrieval.fresh import Found as Fresh
     from foveal.text.sources import Skipped
     from foveal.types import Hit, Ranker

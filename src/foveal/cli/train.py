@@ -29,6 +29,7 @@ from foveal.cli import (
     train_titans_reader,
 )
 from foveal.cli.output import has_library, notes, open_library
+from foveal.cli.train_bprop import Base
 from foveal.cli.training import AskedOfJudged, FirstStage, Negatives, command, of_home, progress, require_base, told
 from foveal.errors import InputError
 from foveal.settings import expanded
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
     from foveal.training.searches import Floats
 
 app = typer.Typer(help="Train a model on your own data; it is kept only if it is better.", no_args_is_help=True)
-
-Base = Annotated[str, typer.Option(help="Encoder to begin with: a name of `foveal models`, a folder, or a hub id.")]
 
 Window = Annotated[int | None, typer.Option(help="Tokens of a text read while training: fewer is faster.")]
 

@@ -15,18 +15,19 @@ from foveal.errors import InputError
 if TYPE_CHECKING:
     from foveal.settings import Settings
 
+Texts = Annotated[
+    Path | None, typer.Option(help="Folder with corpus.jsonl, as BEIR has it; without it the library's passages.")
+]
+Base = Annotated[str, typer.Option(help="Encoder to begin with: a name of `foveal models`, a folder, or a hub id.")]
+
 
 def bprop(
-    data: Annotated[
-        Path | None, typer.Option(help="Folder with corpus.jsonl, as BEIR has it; without it the library's passages.")
-    ] = None,
+    data: Texts = None,
     objective: Annotated[
         str, typer.Option(help="How word sets are drawn: bprop (attention) or prop (likelihood).")
     ] = "bprop",
     rop_loss: Annotated[str, typer.Option(help="hinge, as the paper, or softmax-margin, as its code.")] = "hinge",
-    base: Annotated[
-        str, typer.Option(help="Encoder to begin with: a name of `foveal models`, a folder, or a hub id.")
-    ] = "minilm",
+    base: Base = "minilm",
     name: training.Name = None,
     temperature: Annotated[
         float, typer.Option(help="Above 0, in deviations of the words' scores; the higher, the more they are alike.")

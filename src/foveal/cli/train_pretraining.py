@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from foveal.cli import training
 from foveal.cli.output import AsJson, Home, has_library
-from foveal.cli.train_bprop import titled_texts
+from foveal.cli.train_bprop import Base, Texts, titled_texts
 
 
 def pretraining(
-    data: Annotated[
-        Path | None, typer.Option(help="Folder with corpus.jsonl, as BEIR has it; without it the library's passages.")
-    ] = None,
+    data: Texts = None,
     task: Annotated[
         str,
         typer.Option(help="ict, simcse, contriever (views of a text), condenser, cocondenser, retromae, bow (masks)."),
     ] = "ict",
-    base: Annotated[
-        str, typer.Option(help="Encoder to begin with: a name of `foveal models`, a folder, or a hub id.")
-    ] = "minilm",
+    base: Base = "minilm",
     name: training.Name = None,
     window: Annotated[int, typer.Option(min=3, help="Tokens of a text read while training: fewer is faster.")] = 128,
     epochs: Annotated[float | None, typer.Option(min=0.01, help="Passes over the texts, each drawn anew.")] = None,

@@ -25,7 +25,6 @@ from foveal.evaluation.scripts import run_pattern, word_runs
 Offsets = Callable[[str], Sequence[tuple[int, int]]]
 """Text -> start and end of each token, such as `Encoder.token_offsets`."""
 
-LENGTHS = (16, 32, 64, 128, 256)
 SHARES = (0.1, 0.2, 0.3, 0.5, 0.8)
 
 

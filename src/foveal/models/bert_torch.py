@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from foveal.models.byte_products import ByteWeight
-from foveal.models.dtypes import native_bfloat16 as native_bfloat16
+from foveal.models.dtypes import native_bfloat16
 
 BATCH_TOKENS = 1024
 """Tokens of a batch, padding included: larger batches were slower on every processor tried (they leave the cache)."""

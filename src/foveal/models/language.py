@@ -279,7 +279,7 @@ def _weights(folder: Path, dtype: str | None) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from foveal.models.bert_torch import native_bfloat16
+    from foveal.models.dtypes import native_bfloat16
 
     gpu = torch.cuda.is_available()
     chosen = dtype or ("bfloat16" if gpu or native_bfloat16() else "float32")

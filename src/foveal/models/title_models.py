@@ -26,7 +26,6 @@ from torch import Tensor
 
 from foveal.errors import InputError, ModelUnavailable
 from foveal.evaluation.files import whole_file
-from foveal.evaluation.kilt import MARKS
 from foveal.models.characters import has_known_token, scalar
 from foveal.models.folders import kept_fingerprint
 from foveal.models.quiet import in_a_line, quiet
@@ -43,8 +42,6 @@ number for each token of the vocabulary at each place of its longest title, and 
 IGNORED = -100
 PROMPT = "Passage: {query}\nTitle:"
 SEPARATOR = " | "
-MENTION = MARKS
-"""What stands around a mention whose document is asked for."""
 
 
 class TitleModel(ABC):

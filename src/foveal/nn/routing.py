@@ -32,7 +32,7 @@ from foveal.nn.routing_heads import ClusterState, Members, Neighbours, RoutingHe
 from foveal.nn.states import State, state_or_first
 from foveal.nn.window_attention import WindowAttention, WindowSettings, WindowState
 
-__all__ = ["Members", "Neighbours", "RoutedOutput", "RoutingAttention", "RoutingSettings", "RoutingState"]
+__all__ = ["RoutedOutput", "RoutingAttention", "RoutingSettings", "RoutingState"]
 
 
 @dataclass(frozen=True)

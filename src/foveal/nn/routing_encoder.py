@@ -24,7 +24,8 @@ from foveal.errors import InputError
 from foveal.nn.inputs import checked
 from foveal.nn.lama import masked_mean
 from foveal.nn.norms import RMSNorm
-from foveal.nn.routing import Members, RoutingAttention, RoutingSettings
+from foveal.nn.routing import RoutingAttention, RoutingSettings
+from foveal.nn.routing_heads import Members
 from foveal.nn.stack import Block
 
 __all__ = ["EncodedText", "RoutingEncoder"]

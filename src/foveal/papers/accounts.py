@@ -27,7 +27,7 @@ from foveal.errors import InputError, NotAllowed, UnknownName, UnknownPaper
 from foveal.papers.mail_addresses import canonical
 from foveal.papers.moderation import must, record
 from foveal.papers.people_schema import AuditRow, ClosedDiscussionRow, FeedKeyRow, MuteRow
-from foveal.papers.person import RIGHTS as RIGHTS
+from foveal.papers.person import RIGHTS
 from foveal.papers.person import Person as Person
 from foveal.papers.schema import ListingRow, PersonRow, PickRow
 

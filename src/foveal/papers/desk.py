@@ -1,7 +1,7 @@
 """The curator's desk: what curating.py does, for a person who may, with a line in the audit.
 
     pick(database, ["2605.01234"], day, by=ana); move(database, "2605.01234", day, -1, by=ana)     # one place up
-    picked(database, day); candidates(database)
+    picked(database, day)
 
 Against   curating.py moves papers and asks nobody; a day to come waits there as picks
 """
@@ -18,8 +18,6 @@ from foveal.papers.accounts import Person
 from foveal.papers.known import must_be_here
 from foveal.papers.moderation import must, record
 from foveal.papers.store import Paper, PaperStore
-
-candidates = curating.queue
 
 
 def picked(database: Database, day: date) -> list[Paper]:

@@ -18,7 +18,6 @@ from sqlalchemy.orm import Session
 
 from foveal import faults
 from foveal.database import Database, Hold, LeaseRow, add_unless_taken, rows_changed
-from foveal.database import is_dead as is_dead
 from foveal.database import new_holder as new_holder
 
 

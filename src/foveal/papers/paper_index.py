@@ -25,11 +25,12 @@ from sqlalchemy import func, select
 
 from foveal.database import Database
 from foveal.errors import LibraryBusy
-from foveal.library import AddReport, Library
+from foveal.library import Library
 from foveal.papers.paper_filters import metadata_of
 from foveal.papers.schema import PaperRow, now
 from foveal.papers.store import Paper, PaperStore
 from foveal.retrieval import tables
+from foveal.retrieval.adding import AddReport
 from foveal.settings import Settings
 from foveal.types import Document, Encoder, document_id
 

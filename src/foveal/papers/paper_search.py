@@ -28,7 +28,6 @@ from sqlalchemy import func, select
 
 from foveal.database import Database
 from foveal.errors import InputError, LibraryBusy
-from foveal.library import AddReport
 from foveal.papers.paper_filters import NO_FILTERS, Filters, made, parse
 from foveal.papers.paper_index import PaperIndex, Synced, head
 from foveal.papers.paper_marks import Marker, Marks, has_phrase, phrases_of
@@ -36,6 +35,7 @@ from foveal.papers.records import paper_id, title_key
 from foveal.papers.schema import PaperRow
 from foveal.papers.similar import DENSE, Similar
 from foveal.papers.store import MOST, PAGE, Paper, PaperStore
+from foveal.retrieval.adding import AddReport
 from foveal.retrieval.hybrid import DENSE_WEIGHT
 from foveal.retrieval.pipeline import usual_candidates
 from foveal.retrieval.terms import terms

@@ -32,7 +32,8 @@ from foveal.papers.schema import AuthorRow, KeptRow, ListingRow, PaperRow
 from foveal.retrieval.bursts import BurstSettings
 from foveal.retrieval.event_clusters import ClusterSettings
 from foveal.retrieval.event_items import FilterSettings, Item, event_terms
-from foveal.retrieval.events import Event, EventSettings, EventStore
+from foveal.retrieval.event_snapshots import Event
+from foveal.retrieval.events import EventSettings, EventStore
 from foveal.retrieval.words import FUNCTION_WORDS
 
 NAME = "rising topics"

@@ -56,7 +56,7 @@ from foveal.text.languages import LANGUAGES, Words, word_cutter
 
 LEVELS = ("share", "learned", "flat")
 STARTS = ("alike", "apart")
-UNKNOWN, NUMBER = "<unk>", "<number>"
+NUMBER = "<number>"
 BATCH_TOKENS = 4096
 """Words, padding included, that a tower reads together."""
 REMEMBERED = 2**17

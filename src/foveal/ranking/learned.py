@@ -4,8 +4,9 @@
     model = FITS["lambdamart"](groups, features.names)                     or "pairwise", "coordinate-ascent"
     LearnedRanker(model, features).rank(query, hits)
 
-`features.py` makes the numbers, `fitting.py` the models. A model is saved as JSON (trees in LightGBM's own text), and
-nothing is unpickled. Judge a model only by queries that it was not fitted on: `cross_validated` gives such a run.
+`features.py` makes the numbers, `fitting.py` the models (`FITS`). A model is saved as JSON (trees in LightGBM's own
+text), and nothing is unpickled. Judge a model only by queries that it was not fitted on: `cross_validated` gives
+such a run.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from foveal.errors import InputError
 from foveal.evaluation.files import whole_file
 from foveal.evaluation.metrics import Run
 from foveal.ranking.features import Features
-from foveal.ranking.fitting import FITS, Fit, Group, LinearModel, ScoreModel, TreeModel
+from foveal.ranking.fitting import Fit, Group, LinearModel, ScoreModel, TreeModel
 from foveal.types import Hit, Retriever, require_hits
 
-__all__ = ["FITS", "LearnedRanker", "cross_validated", "judged_groups", "load_model", "run_of", "save_model"]
+__all__ = ["LearnedRanker", "cross_validated", "judged_groups", "load_model", "run_of", "save_model"]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ source, stands behind a statement, and is not copied from a source.
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 
 LABEL = r"(?:excerpt|passage|source|citation|reference|ref|auszug|quelle|extrait|fuente)s?\.?"
 _NEXT = r"\s*(?:[,;&–-]|and|und|et|y|to)\s*"
@@ -60,17 +60,20 @@ _PREFACE = re.compile(
 
 _MARK = rf"(?:\[(?:{_LIST})\]|{LABEL}\s*\#?{_LIST})"
 _HEAD = (
-    r"[ \t]*(?:\#{1,4}[ ]+)?(?:\*\*|__)?(?:sources?|references?|citations?|footnotes?|quellen?|fuentes?)"
-    r"(?:[ ](?:used|cited))?(?:\*\*|__)?[ \t]*:?(?:\*\*|__)?[ \t]*"
+    r"[ \t]*(?:\#{1,4}[ ]+)?(?:\*\*|__)?(?:(?:list\ of\ )?(?:sources?|references?|citations?|footnotes?)"
+    r"|quellen?(?:angaben|verzeichnis)?|fuentes?|références|referencias|riferimenti|fonti|参考(?:文献|资料|来源)|来源|出典)"
+    r"(?:[ ](?:used|cited))?(?:\*\*|__)?[ \t]*[:：]?(?:\*\*|__)?[ \t]*"
 )
-_FOOTNOTES = re.compile(
-    rf"""(?:
-    (?P<line>\n{_HEAD}{_MARK}(?:[ \t]*(?:[,;]|and)?[ \t]*{_MARK})*\.?)                           # Sources: [1], [3]
-    | \n{_HEAD}(?:\s*\n[ \t]*(?:[-*•][ \t]+)?(?:\[\d{{1,3}}\]:?|\d{{1,3}}[.)](?![^\n]*\[\d)|{_MARK}:?)[^\n]*)+
-    | (?<!\s)(?:\s*\n[ \t]*\[\d{{1,3}}\]:[ \t]*[^\n]*)+                                             # [1]: The mill
-    )\s*\Z""",
-    re.VERBOSE | re.IGNORECASE,
+_LISTED = re.compile(rf"{_HEAD}{_MARK}(?:[ \t]*(?:[,;]|and)?[ \t]*{_MARK})*\.?", re.IGNORECASE)
+"""Sources: [1], [3]"""
+_LIST_HEAD = re.compile(_HEAD, re.IGNORECASE)
+_ITEM = re.compile(
+    rf"[ \t]*(?:[-*•][ \t]+)?(?:\[\d{{1,3}}\]|\d{{1,3}}[.)](?!.*\[\d)|{LABEL}\s*\#?\d{{1,3}})", re.IGNORECASE
 )
+_NOTE = re.compile(r"[ \t]*\[\d{1,3}\]:")
+"""[1]: The mill"""
+_GOES_ON = re.compile(r"(?: {2}|\t)[ \t]*[^\s\[]")
+_RULE = re.compile(r"\s*(?:-{3,}|\*{3,}|_{3,})\s*")
 
 
 def plain_marks(answer: str, known: Container[int], *, form: str = "[{}]", texts: Iterable[str] = ()) -> str:
@@ -116,11 +119,34 @@ def without_preface(answer: str) -> str:
 
 def without_footnotes(answer: str) -> str:
     """The answer without a list of its sources behind it, whose numbers are no longer those of the answer."""
-    found = _FOOTNOTES.search(answer)
-    if not found or not answer[: found.start()].strip():
-        return answer
-    body = answer[: found.start()].rstrip()
-    return body if found["line"] or re.search(rf"\[{_LIST}\]", body) else answer  # else it may be the answer's own list
+    lines = answer.rstrip().split("\n")
+    if len(lines) > 1 and _LISTED.fullmatch(lines[-1]):
+        return _above(lines[:-1]) or answer
+    items = _last_run(lines, _ITEM)
+    head = next((place for place in reversed(range(items)) if lines[place].strip()), None)
+    if items < len(lines) and head is not None and _LIST_HEAD.fullmatch(lines[head]):
+        body = _above(lines[:head])
+    else:
+        body = _above(lines[: _last_run(lines, _NOTE)])
+    return body if re.search(rf"\[{_LIST}\]", body) else answer  # else it may be the answer's own list
+
+
+def _last_run(lines: Sequence[str], item: re.Pattern[str]) -> int:
+    """Where the items that end a text begin: one may go on in indented lines, and blank lines part them."""
+    start = place = len(lines)
+    while place:
+        place -= 1
+        if item.match(lines[place]):
+            start = place
+        elif lines[place].strip() and not _GOES_ON.match(lines[place]):
+            break
+    return start
+
+
+def _above(lines: Sequence[str]) -> str:
+    """What stands above a list of sources, without the rule that parts them."""
+    *above, last = "\n".join(lines).rstrip().split("\n")
+    return "\n".join(above).rstrip() if _RULE.fullmatch(last) else "\n".join([*above, last])
 
 
 def _is_labelled(found: re.Match[str]) -> bool:

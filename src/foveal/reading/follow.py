@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from foveal.evaluation.bm25 import idf
 from foveal.reading.memory import Kept
 from foveal.reading.sentences import Sentence
 from foveal.reading.skim import content_words, held
@@ -139,7 +140,7 @@ def gathered(
         count += len(window)
         for sentence in window:
             holding.update(held(sentence.text, every))
-    weight = {word: math.log(1 + (count - n + 0.5) / (n + 0.5)) for word, n in holding.items()}
+    weight = {word: idf(count, n) for word, n in holding.items()}
     for window in windows():
         words = [held(sentence.text, every) for sentence in window]
         for one in gatherings:

@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
+from foveal.evaluation.bm25 import idf
 from foveal.evaluation.scripts import pieces, word_runs
 
 K1, B = 1.2, 0.75
@@ -97,7 +98,7 @@ def bm25(parts: Iterable[str], queries: Sequence[set[str]]) -> list[list[float]]
         return [[] for _ in queries]
     mean = sum(lengths) / len(lengths) or 1.0
     holding = Counter(word for found in counts for word in found)
-    weight = {word: math.log(1 + (len(counts) - n + 0.5) / (n + 0.5)) for word, n in holding.items()}
+    weight = {word: idf(len(counts), n) for word, n in holding.items()}
 
     def score(found: Counter[str], length: int, words: set[str]) -> float:
         norm = K1 * (1 - B + B * length / mean)

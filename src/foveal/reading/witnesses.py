@@ -13,10 +13,10 @@ little, those are kept that hold the question's words or mean what it asks. docs
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from foveal.evaluation.bm25 import idf
 from foveal.reading.memory import Kept, in_order
 from foveal.reading.skim import K1, B, content_words, held
 
@@ -64,7 +64,8 @@ class Witnesses:
         """BM25 of a sentence of `tokens`, each word counted once."""
         mean = self.tokens / max(1, self.sentences)
         norm = 1 + K1 * (1 - B + B * tokens / max(1.0, mean))
-        return sum(self._weight(word) for word in held(text, asked)) * (K1 + 1) / norm
+        rarity = (idf(self.sentences, self.holding.get(word, 0)) for word in held(text, asked))
+        return sum(rarity) * (K1 + 1) / norm
 
     def lifted(self, question: str, kept: Iterable[Kept], *, words: bool = True) -> list[Kept]:
         """`kept` and the best candidates, each with its lift, in the order of the text; nothing if nothing was kept.
@@ -83,10 +84,6 @@ class Witnesses:
             replace(one, lift=unit * score + MEANING * max(0.0, one.like))
             for one, score in zip(every, scores, strict=True)
         ]
-
-    def _weight(self, word: str) -> float:
-        count = self.holding.get(word, 0)
-        return math.log(1 + (self.sentences - count + 0.5) / (count + 0.5))
 
     def _prune(self, asked: set[str]) -> None:
         ranked = sorted(self.best, key=lambda one: (-self.score(one.text, one.tokens, asked), one.start))

@@ -28,7 +28,7 @@ STOPPED = {
 }
 """Why a run was over before its planner said so."""
 
-UNREAD = "The page itself could not be read: these are the words of the search that found it."
+UNREAD = "The page itself could not be read: what is quoted are the words of the search that found it."
 BY_ITSELF = "Nothing was searched: the model answered by itself."
 
 

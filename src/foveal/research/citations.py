@@ -12,6 +12,7 @@ Source    MindSearch's references (arXiv 2407.20183), whose numbers there move a
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,6 +39,9 @@ LONGEST_SAID = 800
 
 BORNE_OUT = 0.5
 """Share of a sentence's words that a source must hold for the sentence to be traced to it."""
+
+LOOPS = 3
+"""Times that an answer says the same sentence: then it is no more than a small model's loop."""
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -161,9 +165,31 @@ def says_something(answer: str) -> bool:
     return re.search(r"\w", MARK.sub("", answer)) is not None
 
 
+def invented(answer: str, texts: Iterable[str]) -> bool:
+    """Whether an answer cites nothing, and has a name or a number that none of `texts` has."""
+    held = set(terms(" ".join(texts)))
+    named = {*terms(" ".join(names_of(answer))), *(word for word in terms(answer) if word.isdigit())}
+    return not cited(answer) and not named <= held
+
+
+def unlooped(answer: str) -> str:
+    """An answer without what a small model says again and again: of a sentence that stands there `LOOPS` times or more,
+    the first."""
+    said = _sentences(answer)
+    times = Counter(one.strip() for one in said)
+    first: set[str] = set()
+    kept = []
+    for one in said:
+        words = one.strip()
+        if times[words] < LOOPS or words not in first:
+            kept.append(one)
+        first.add(words)
+    return "".join(kept).rstrip()
+
+
 def not_borne_out(answer: str, texts: Iterable[str]) -> list[str]:
-    """The sentences of an answer that cite nothing and that no sentence of `texts` bears out."""
-    return [said for said, borne in _weighed(answer, texts) if not borne]
+    """The sentences of an answer that cite nothing and that no sentence of `texts` bears out, each once."""
+    return list(dict.fromkeys(said for said, borne in _weighed(answer, texts) if not borne))
 
 
 def borne_out(answer: str, texts: Iterable[str]) -> str:
@@ -268,6 +294,11 @@ def cut_short(draft: str, question: str, origins: Mapping[int, Origin]) -> str:
     begun = traced("".join(_sentences(draft)[:-1]).strip(), origins)
     if any(number in origins for number in cited(begun)):
         return begun
+    return quoted(question, origins)
+
+
+def quoted(question: str, origins: Mapping[int, Origin]) -> str:
+    """Of each source the sentence that is nearest to the question, in its own words; nothing of no sources."""
     nearest = {number: best_sentence(question, one.passages).text for number, one in origins.items()}
     said = {number: " ".join(MARK.sub("", text).lstrip("# ").split()) for number, text in nearest.items()}
     return " ".join(f"“{text}” [[{number}]]" for number, text in said.items() if text)

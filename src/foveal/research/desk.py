@@ -249,7 +249,8 @@ class Desk:
         return page
 
     def _read(self, sub: SubQuery, found: Found) -> dict[str, Any]:
-        """A page as a step keeps it: where it is from, and those of its passages that are nearest to the goal."""
+        """A page as a step keeps it: where it is from, and those of its passages that are nearest to the goal. Where it
+        cannot be had: why, and what the search said of it."""
         try:
             page = self._page(found)
         except Cancelled:
@@ -259,9 +260,12 @@ class Desk:
             if not found.snippet.strip():
                 return {"url": found.url, "title": found.title, "error": str(error)}
             page = Document.of(found.url, found.snippet, found.title, url=found.url)
+            return self._nearest(sub, page, found) | {"fetched_at": None, "error": str(error)}
+        return self._nearest(sub, page, found)
+
+    def _nearest(self, sub: SubQuery, page: Document, found: Found) -> dict[str, Any]:
         best = self.chooser.ranked(f"{sub.goal} {sub.query}", structured(page, self.settings.structure))
-        chosen = best[: self.settings.passages]
-        return _kept(page, found, chosen)
+        return _kept(page, found, best[: self.settings.passages])
 
     def _page(self, found: Found) -> Document:
         key = canonical(found.url)
@@ -333,6 +337,7 @@ class Desk:
             one = Evidence(
                 key=self._places[at], source=source, question=sub.goal, passage=passage, summary=summary,
                 relevance=relevance, stance=stance, url=page["url"] if elsewhere else "",
+                unread=bool(page.get("error")),
             )  # fmt: skip
             self.evidence[one.key] = one
             if one.key not in self.board.state.evidence:

@@ -62,6 +62,7 @@ class Evidence:
     relevance: float = 0.0  # 0 … 10
     stance: Stance = "supports"
     url: str = ""  # where its text was read, if that is not the address of its source: another copy of one paper
+    unread: bool = False  # whether the page could not be had: the passage is of what the search said of it
 
     def to_row(self) -> dict[str, Any]:
         """As plain values."""

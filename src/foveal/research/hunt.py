@@ -9,12 +9,13 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from itertools import chain, count
 
 from foveal.errors import Cancelled, FetchFailed, InputError
 from foveal.models.chat import Cancel, Message
 from foveal.research.board import Board, today
 from foveal.research.budget import Meter
-from foveal.research.graph import RESPONSE, ROOT, Graph, Node
+from foveal.research.graph import RESPONSE, ROOT, Graph, Node, same_question
 from foveal.research.plans import Plan, Planner, Refused, Turn, extended, node_names
 from foveal.research.prompts import NOTHING, as_data
 from foveal.research.scheduling import Scheduler
@@ -90,8 +91,10 @@ class Hunt:
             self.wait(names)
 
     def _gave_up(self) -> bool:
-        """Whether the planner was refused so often in a row that it is not asked again."""
-        return self.board.state.refused >= (REFUSED_MOST - 1 if self.board.found() else REFUSED_MOST)
+        """Whether the planner was refused so often in a row, or for the same words, that it is not asked again."""
+        refused, last = self.board.state.refused, [one.source for one in self.board.state.turns[-2:]]
+        again = refused >= 2 and last[0] == last[1] != ""
+        return again or refused >= (REFUSED_MOST - 1 if self.board.found() else REFUSED_MOST)
 
     def _planned(self) -> Plan | None:
         """The planner's next plan; None: it gave none that may be, or was stopped."""
@@ -141,16 +144,20 @@ class Hunt:
         )
 
     def _question_itself(self) -> Plan:
-        """Where no plan can be had: the question is searched as it stands, and then answered."""
-        self.board.tell("plan.turn", source="", thought="No plan could be read, so the question itself is searched.")
-        graph = self.board.seen().graph
-        if graph.searchers():
+        """Where no plan can be had: the answer, once the question itself was searched unless something was found."""
+        asked = self.names()
+        self.wait(asked)
+        if self.board.found() or any(same_question(self.question, one.content) for one in self._searchers()):
+            thought = "No further plan could be read, so what was found is put together."
+            self.board.tell("plan.turn", source="", thought=thought)
             return Plan(answer=True)
-        self.board.tell("graph.node", name="question", content=self.question, kind="searcher")
-        self.board.tell("graph.edge", id=uuid.uuid4().hex, source=ROOT, target="question")
-        self.scheduler.add({"question": (ROOT,)})
-        self.wait(["question"])
-        self._observe(["question"])
+        self.board.tell("plan.turn", source="", thought="No plan could be read, so the question itself is searched.")
+        name = next(name for name in chain(["question"], (f"question {n}" for n in count(2))) if name not in asked)
+        self.board.tell("graph.node", name=name, content=self.question, kind="searcher")
+        self.board.tell("graph.edge", id=uuid.uuid4().hex, source=ROOT, target=name)
+        self.scheduler.add({name: (ROOT,)})
+        self.wait([name])
+        self._observe([name])
         return Plan(answer=True)
 
     def _taken(self, plan: Plan) -> bool:
@@ -209,7 +216,10 @@ class Hunt:
 
     def names(self) -> list[str]:
         """All sub-questions."""
-        return [node.name for node in self.board.seen().graph.searchers()]
+        return [node.name for node in self._searchers()]
+
+    def _searchers(self) -> list[Node]:
+        return self.board.seen().graph.searchers()
 
     def wait(self, names: Iterable[str]) -> None:
         """Wait until nodes are over, or the search has ended."""

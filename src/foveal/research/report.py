@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Any
 
 from foveal.errors import InputError
+from foveal.research.answers import UNREAD
 from foveal.research.evidence import Claim, Evidence, SourceRecord
 from foveal.research.markdown import address, one_line, plain
 from foveal.research.report_parts import Brief as Brief
@@ -60,7 +61,7 @@ class Report(ReportParts):
         if self.experiment:
             parts += ["## Experiment", _experiment(self.experiment)]
         if self.bibliography:
-            parts += ["## Sources", "\n".join(map(_entry, self.bibliography.items()))]
+            parts += ["## Sources", "\n".join(map(self._entry, self.bibliography.items()))]
         if self.claims:
             parts += ["## Checks", self._checks()]
         return "\n\n".join(parts) + "\n"
@@ -117,6 +118,14 @@ class Report(ReportParts):
             parts += [one.weighed]
         return parts
 
+    def _entry(self, numbered: tuple[int, SourceRecord]) -> str:
+        number, source = numbered
+        authors = f"{plain(', '.join(source.authors[:6]))}. " if source.authors else ""
+        date = source.published_at[:10] if source.published_at else "no date"
+        licence = f" {plain(source.licence)}." if source.licence else ""
+        unread = f" *{UNREAD}*" if number in self.unread else ""
+        return f"{number}. {authors}{plain(source.title)} ({date}).{licence} <{address(source.url)}>{unread}"
+
     def _checks(self) -> str:
         rows = ["| claim | sources | verdict | quote |", "| --- | --- | --- | --- |"]
         for claim in self.claims:
@@ -140,14 +149,6 @@ def _party(side: Quote | None) -> str:
         return ""
     mark = f" [{side.number}]" if side.number else ""
     return f"{plain(side.source.title)} ({side.dated}){mark}: “{plain(side.text)}”"
-
-
-def _entry(numbered: tuple[int, SourceRecord]) -> str:
-    number, source = numbered
-    authors = f"{plain(', '.join(source.authors[:6]))}. " if source.authors else ""
-    date = source.published_at[:10] if source.published_at else "no date"
-    licence = f" {plain(source.licence)}." if source.licence else ""
-    return f"{number}. {authors}{plain(source.title)} ({date}).{licence} <{address(source.url)}>"
 
 
 def _experiment(one: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from foveal.errors import InputError
 from foveal.evaluation.files import whole_file
+from foveal.research.answers import UNREAD
 from foveal.research.markdown import address
 from foveal.research.report import Report
 from foveal.text.bibtex import Keys, entry, key_of, tex
@@ -84,7 +85,8 @@ def bibtex(report: Report) -> str:
             "archiveprefix": "arXiv" if "arxiv" in known else "",
             "url": _unbraced(address(record.url)) if record.url.startswith(("http://", "https://")) else "",
             "urldate": (record.fetched_at or "")[:10],
-            "note": f"Source {number} of: {tex(report.title or report.question)}",
+            "note": f"Source {number} of: {tex(report.title or report.question)}"
+            + (f". {UNREAD}" if number in report.unread else ""),
         }
         entries.append(entry("misc", keys.fresh(key_of(family, year, record.title)), fields))
     return "\n".join(entries)

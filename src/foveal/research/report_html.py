@@ -21,6 +21,7 @@ from urllib.parse import quote
 
 from markupsafe import Markup, escape
 
+from foveal.research.answers import UNREAD
 from foveal.research.report import Report
 from foveal.research.report_blocks import Block, Run, Runs
 from foveal.research.report_charts import Bar, Chart, chart_of
@@ -72,7 +73,7 @@ def web_place(one: Quote) -> str:
     url = one.url
     if not url.lower().startswith(("http://", "https://")) or re.search(r"[\s\"'<>]", url):
         return ""
-    return url if "#" in url else f"{url}{_fragment(one.text)}"
+    return url if "#" in url or one.unread else f"{url}{_fragment(one.text)}"  # unread: its words may not stand there
 
 
 def _fragment(text: str) -> str:
@@ -97,7 +98,7 @@ def _known(view: ReportView, place: Place, panel: Panel | None) -> dict[str, Any
     def section(one: ShownSection) -> Markup:
         return Markup("").join(_drawn(view.numbered(one), place, panel))
 
-    return {"view": view, "report": view.report, "section": section, "place": place}
+    return {"view": view, "report": view.report, "section": section, "place": place, "unread": UNREAD}
 
 
 def _tokens() -> str:

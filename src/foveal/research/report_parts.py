@@ -177,6 +177,11 @@ class ReportParts:
             found.setdefault(number, records[self.by_key[key].source])
         return found
 
+    @cached_property
+    def unread(self) -> frozenset[int]:
+        """Numbers of sources of which words of the search are cited, as their pages could not be read."""
+        return frozenset(number for key, number in self.numbers.items() if self.by_key[key].unread)
+
 
 def cited_keys(text: str) -> list[str]:
     """The keys that a text cites, in order, each once."""

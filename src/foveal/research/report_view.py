@@ -16,6 +16,7 @@ from functools import cached_property
 from itertools import zip_longest
 
 from foveal.evaluation.scripts import word_runs
+from foveal.research.answers import UNREAD
 from foveal.research.citations import best_sentence
 from foveal.research.evidence import Claim, Evidence, SourceRecord
 from foveal.research.markdown import number_of, one_line
@@ -53,6 +54,7 @@ class Quote:
     heading: str
     document_id: str
     url: str  # of the text that it stands in
+    unread: bool = False  # whether that text is only what the search said of the page
 
     @property
     def dated(self) -> str:
@@ -62,6 +64,8 @@ class Quote:
     @property
     def where(self) -> str:
         """The place, for people."""
+        if self.unread:
+            return UNREAD
         place = f"characters {self.start + 1:,} to {self.end:,}"
         return f"{self.heading} · {place}" if self.heading else place
 
@@ -309,6 +313,7 @@ class _Quoting:
             heading=one_line(whole.heading or ""),
             document_id=whole.span.document_id,
             url=evidence.url or record.url,
+            unread=evidence.unread,
         )
 
 

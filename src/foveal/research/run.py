@@ -231,9 +231,9 @@ class Run(Running[Researched]):
     def _answer(self, given: str | None) -> None:
         """Write the answer; `given` is the planner's own."""
         unable = self._whole.cancelled or self.stopped_by == "model" or self.meter.empty() in ("tokens", "seconds")
-        if given:
-            self._writer.direct(given)
-        elif unable or not self.board.found() or not self._written():
+        if given and self._writer.direct(given):
+            return
+        if unable or not self.board.found() or not self._written():
             self._writer.put(self.stopped_by)
 
     def _written(self) -> bool:

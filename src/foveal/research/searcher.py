@@ -26,7 +26,7 @@ from foveal.errors import Cancelled, FetchFailed, FovealError, InputError
 from foveal.models.chat import Cancel, ChatModel, Sampling
 from foveal.models.chat_requests import ContextExceeded
 from foveal.research.budget import Meter
-from foveal.research.citations import Origin, cited_as_asked, cut_short, says_something, traced
+from foveal.research.citations import Origin, cited, cited_as_asked, cut_short, quoted, says_something, traced
 from foveal.research.graph import same_question
 from foveal.research.pages import BestPassages, PageReader
 from foveal.research.prompts import (
@@ -242,6 +242,10 @@ class Searcher:
         answer = "".join(pieces).strip()
         answer = unbracketed(answer) if self.settings.plain else cited_as_asked(answer, origins)
         if not says_something(answer):
+            answer = quoted(
+                problem.question, {number: origins[number] for number in cited(answer) if number in origins}
+            )
+        if not answer:
             return Summary("", error="The model wrote no answer to this from what was read.")
         return Summary(traced(answer, origins), origins)
 

@@ -88,11 +88,11 @@ def used_by(board: Board) -> dict[str, Any]:
         done = list(board.state.steps.values())
         spans = [(at - one["seconds"], at) for one, at in zip(done, board.state.ended.values(), strict=True)]
     kinds = [one["step"] for one in done]
-    pages = sum(1 for one in done if one["step"] == "read" and one["output"].get("passages"))
+    read = [one["output"] for one in done if one["step"] == "read"]
     return {
         "tokens": sum(one["tokens"] for one in done),
         "calls": sum(one["calls"] for one in done),
-        "pages": pages,
+        "pages": sum(bool(one.get("passages")) and not one.get("error") for one in read),
         "seconds": round(_covered(spans), 3),
         "searches": kinds.count("search"),
         "steps": len(done),

@@ -1,19 +1,31 @@
 """The answer of a run: written by the model from the summaries, or put together from them without one.
 
 Whatever is written, every number in it leads to a source that a searcher cited: others are taken out before they are
-shown. An answer without any number, as small models write them, is traced to what bears it out.
+shown. An answer without any number, as small models write them, is traced to what bears it out; one that nothing bears
+out and that names what was nowhere read gives way to the summaries.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from foveal.errors import Cancelled, FetchFailed, InputError
 from foveal.models.chat import Cancel, ChatModel, Sampling
 from foveal.research.answers import partial_answer
 from foveal.research.board import Board, today
-from foveal.research.citations import Marks, Origin, cited, cited_as_asked, resolved, said_by, says_something, traced
+from foveal.research.citations import (
+    Marks,
+    Origin,
+    cited,
+    cited_as_asked,
+    invented,
+    resolved,
+    said_by,
+    says_something,
+    traced,
+    unlooped,
+)
 from foveal.research.prompts import plain_writer_messages, unbracketed, without_marks, writer_messages
 from foveal.research.state import RunState
 from foveal.types import Passage, Span
@@ -33,10 +45,18 @@ class Writer:
     put_together: bool = False  # whether the answer was made without a model
     begun: bool = False  # whether the model said anything
 
-    def direct(self, text: str) -> None:
-        """The planner answered without a program: of the numbers that it wrote, those of its searchers stay."""
-        shown, self.bad = resolved(text, _known(self.board.seen()))
+    def direct(self, text: str) -> bool:
+        """The planner answered without a program: of the numbers that it wrote, those of its searchers stay.
+
+        Whether it is said: not what names things that its searchers, where they found something, did not read.
+        """
+        seen = self.board.seen()
+        shown, bad = resolved(unlooped(text), _known(seen))
+        if self.board.found() and invented(shown, self._held(_origins(seen, _known(seen)))):
+            return False
+        self.bad = bad
         self._say(shown)
+        return True
 
     def write(self) -> bool:
         """Let the model write; whether it did. FetchFailed, InputError: it failed. What it began is taken back."""
@@ -74,13 +94,18 @@ class Writer:
         shown, more = resolved(said if self.plain else cited_as_asked(said, _origins(seen, known)), known)
         self.bad += marks.bad + more
         told = {number: " ".join(one["quote"] for one in seen.quotes(number)) for number in known}
-        shown = unbracketed(shown) if self.plain else shown
-        shown = traced(shown, _origins(seen, known), question=self.question, quotes=told)
+        shown = unlooped(unbracketed(shown) if self.plain else shown)
+        origins = _origins(seen, known)
+        shown = traced(shown, origins, question=self.question, quotes=told)
         if shown != self.board.state.answer:
             # marks that a small model forgot, or that came to be as others were taken out
             self.board.tell("answer.reset")
             self._say(shown)
-        return says_something(shown)
+        return says_something(shown) and not invented(shown, self._held(origins))
+
+    def _held(self, origins: Mapping[int, Origin]) -> list[str]:
+        """What an answer may take names and numbers from."""
+        return [self.question, *(one.text for origin in origins.values() for one in origin.passages)]
 
     def _say(self, text: str) -> None:
         if text:

@@ -24,6 +24,7 @@ from foveal.errors import FovealError
 from foveal.retrieval import indexing, lance_indexes, tables
 from foveal.retrieval.filters import literal
 from foveal.retrieval.lance_indexes import chosen_index
+from foveal.retrieval.storage_errors import lance_errors
 from foveal.retrieval.store import INDEX_FROM, READ, Store
 from foveal.types import Encoder
 
@@ -51,7 +52,7 @@ def encode_anew(store: Store, encoder: Encoder, name: str, *, on_progress: Progr
             return 0
         tables.write_settings(store.uri, {tables.ENCODING: table_name})
         new = tables.open_or_create(store.uri, table_name, tables.passages_schema(encoder.dimension))
-        with tables.lance_errors(store.uri):
+        with lance_errors(store.uri):
             encoded = _Encoding(store, new, encoder, on_progress).fill()
             index = _indexed(new, settings, encoder.dimension)
         faults.point("store.encoded-anew")

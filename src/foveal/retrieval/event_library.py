@@ -19,13 +19,13 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from foveal.errors import InputError
-from foveal.retrieval import tables
 from foveal.retrieval.event_clusters import Encode
 from foveal.retrieval.event_items import Item, seconds
 from foveal.retrieval.events import EventSettings, EventStore
 from foveal.retrieval.open_tables import Moment
 from foveal.retrieval.remade import Remade
 from foveal.retrieval.rows import records
+from foveal.retrieval.storage_errors import lance_errors
 from foveal.retrieval.store import Store
 
 READ_AT_ONCE = 2000
@@ -71,7 +71,7 @@ logger = logging.getLogger("foveal.retrieval")
 def items_of(store: Store) -> Iterator[Item]:
     """The documents of a library as items, in the order of the table; those without a date, too."""
     columns = ["id", "title", "text", "published_at", "source", "url"]
-    with tables.lance_errors(store.uri):
+    with lance_errors(store.uri):
         count = store._documents.count_rows()
         for first in range(0, count, READ_AT_ONCE):
             rows = store._documents.search().select(columns).limit(READ_AT_ONCE).offset(first).to_arrow()
@@ -103,7 +103,7 @@ def mined(
     `kept` are of one library, moment, encoder and settings each, and only the newest are left there.
     """
     seen = store.moment()
-    with tables.lance_errors(store.uri):
+    with lance_errors(store.uri):
         past = store._documents.count_rows(f"published_at <= timestamp '{at.astimezone(UTC).isoformat()}'")
     settings = settings or EventSettings()
     state = _State(store.uri, seen, past, settings, None if encode is None else encoder, at)

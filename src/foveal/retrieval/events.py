@@ -46,8 +46,7 @@ from foveal.retrieval.event_items import (
     seconds,
 )
 from foveal.retrieval.event_phrases import trimmed
-from foveal.retrieval.event_snapshots import Event as Event
-from foveal.retrieval.event_snapshots import read, write
+from foveal.retrieval.event_snapshots import Event, read, write
 from foveal.retrieval.terms import terms
 
 TOP_FEATURES = 5

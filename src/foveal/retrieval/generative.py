@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING
 from foveal.errors import InputError
 from foveal.models.folders import written_at
 from foveal.ranges import require_k
-from foveal.retrieval import tables
 from foveal.retrieval.corpusbrain import NARROWED, CorpusBrain, TitleHit, told_apart
 from foveal.retrieval.filters import literal
 from foveal.retrieval.rows import PLACES
+from foveal.retrieval.storage_errors import lance_errors
 from foveal.retrieval.store import Collection, Store
 from foveal.retrieval.trained import trained_folder
 from foveal.settings import Settings
@@ -150,7 +150,7 @@ def _seen(store: Store, where: str, moment: Moment) -> frozenset[str]:  # noqa: 
 
 def _rows(store: Store, condition: str, columns: Sequence[str]) -> pa.Table:
     """The rows of all passages that meet the condition, visible or not."""
-    with tables.lance_errors(store.uri):
+    with lance_errors(store.uri):
         passages = store._passages
         builder = passages.search().where(condition).select(list(columns))
         return builder.limit(max(1, passages.count_rows())).to_arrow()

@@ -23,12 +23,12 @@ from typing import Any
 import numpy as np
 
 from foveal.errors import FovealError, InputError
+from foveal.evaluation.scripts import composed
 from foveal.given import DOCUMENT, each
 from foveal.retrieval.filters import literal
 from foveal.retrieval.rows import OWN_TITLE, Current, Prepared, passage_rows, titled
 from foveal.retrieval.store import Store
 from foveal.retrieval.tables import EDITIONS
-from foveal.retrieval.words import composed
 from foveal.text.records import STORED
 from foveal.types import Document, Passage
 

@@ -201,7 +201,7 @@ class TrainedTokens:
     def __init__(self, folder: Path, *, name: str | None = None) -> None:
         """Load the model, whose own settings hold. MissingExtra: sentence-transformers is not installed."""
         module = require("sentence_transformers.multi_vector_encoder", extra="train")
-        from foveal.models.bert_torch import native_bfloat16
+        from foveal.models.dtypes import native_bfloat16
         from foveal.models.folders import fingerprint
         from foveal.models.quiet import quiet
 

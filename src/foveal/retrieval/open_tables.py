@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from foveal.retrieval import tables
+from foveal.retrieval.storage_errors import lance_errors, storage_errors
 
 if TYPE_CHECKING:
     from lancedb.table import LanceTable
@@ -49,7 +50,7 @@ class OpenTables:
         self._database: Any = tables.connect(uri, pinned=self._pinned)
         self._lock = threading.Lock()
         self._held = self._opened()
-        with tables.lance_errors(uri):
+        with lance_errors(uri):
             self._settings = None if self._pinned else self._database.open_table("settings")
         self._until = time.monotonic() + tables.PINNED.total_seconds()
 
@@ -61,7 +62,7 @@ class OpenTables:
 
     def moment(self) -> Moment:
         """What tells the documents of now from those of before."""
-        with tables.lance_errors(self._uri):
+        with lance_errors(self._uri):
             documents = self.now().documents
             version = documents.version
             made = (documents.schema.metadata or {}).get(tables.MADE.encode(), b"") if self._pinned else b""
@@ -69,7 +70,7 @@ class OpenTables:
 
     def _place(self, table: str) -> tuple[int, int]:
         """What tells a table on a disk from another one that lies there by now."""
-        with tables.storage_errors(self._uri):
+        with storage_errors(self._uri):
             found = (Path(self._uri) / f"{table}.lance").stat()
         return found.st_ino, found.st_ctime_ns
 
@@ -77,7 +78,7 @@ class OpenTables:
         """Changes whenever the library's settings do: another writer begins or ends, or the library is made anew."""
         if self._settings is None:  # its settings would be a request more
             return self.moment()
-        with tables.lance_errors(self._uri):
+        with lance_errors(self._uri):
             version = self._settings.version
         return version, *self._place("settings")
 
@@ -85,12 +86,12 @@ class OpenTables:
         """Look at the newest commits, whatever is due."""
         if not self._pinned:
             return
-        with self._lock, tables.lance_errors(self._uri):
+        with self._lock, lance_errors(self._uri):
             self._held = self._opened()
             self._until = time.monotonic() + tables.PINNED.total_seconds()
 
     def _opened(self) -> Tables:
-        with tables.lance_errors(self._uri):
+        with lance_errors(self._uri):
             documents = self._database.open_table("documents")
             while True:
                 found = Tables(

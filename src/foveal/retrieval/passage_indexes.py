@@ -32,7 +32,6 @@ from foveal.retrieval.open_tables import Moment
 from foveal.retrieval.passage_files import Stamp
 from foveal.retrieval.passage_kinds import Mask
 from foveal.retrieval.passage_making import EMPTY, with_read
-from foveal.retrieval.passage_making import bring_up_to_date as bring_up_to_date
 from foveal.retrieval.passage_models import Asked
 from foveal.retrieval.passage_names import edition_of, passages_called, stored_names, visible_names
 from foveal.retrieval.passage_segments import PassageIndex

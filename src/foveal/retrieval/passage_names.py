@@ -12,9 +12,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from foveal.retrieval import tables
 from foveal.retrieval.filters import literal
 from foveal.retrieval.rows import FOUND
+from foveal.retrieval.storage_errors import lance_errors
 from foveal.retrieval.store import Store
 from foveal.retrieval.store_search import filtered
 
@@ -29,7 +29,7 @@ LOOKED_UP = 200
 
 def visible_names(store: Store) -> pa.LargeStringArray:
     """The names of all visible passages."""
-    with tables.lance_errors(store.uri):
+    with lance_errors(store.uri):
         documents, count = store._documents, store._documents.count_rows()
         passages = _places(store, None)  # first: a document that comes meanwhile is seen at the next look
         shown = documents.search().select(["id", "edition"]).limit(max(1, count)).to_arrow()
@@ -40,7 +40,7 @@ def visible_names(store: Store) -> pa.LargeStringArray:
 
 def stored_names(store: Store, where: str) -> pa.LargeStringArray:
     """The names of all passages, visible or not, of which `where` (SQL) holds."""
-    with tables.lance_errors(store.uri):
+    with lance_errors(store.uri):
         return _names(_places(store, where))
 
 
@@ -52,7 +52,7 @@ def passages_called(store: Store, names: Sequence[Name]) -> dict[Name, dict[str,
         parts = [name.split(":", 2) for name in group]
         documents = ",".join(literal(one) for one in dict.fromkeys(document for _, _, document in parts))
         starts = ",".join(dict.fromkeys(start for start, _, _ in parts))
-        with tables.lance_errors(store.uri):
+        with lance_errors(store.uri):
             builder = store._passages.search().where(f"document_id IN ({documents}) AND start IN ({starts})")
             rows = builder.select(FOUND).limit(max(1, store._passages.count_rows())).to_arrow().to_pylist()
         wanted = set(group)

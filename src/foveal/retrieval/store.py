@@ -27,6 +27,7 @@ from foveal.retrieval.filters import literal
 from foveal.retrieval.lance_indexes import chosen_index, lance_index
 from foveal.retrieval.lease import Right, clean
 from foveal.retrieval.rows import Current, Entry, Prepared, document_of, entry_of, plain, records, row_of
+from foveal.retrieval.storage_errors import lance_errors
 from foveal.retrieval.store_search import LOOKED_UP, StoreSearch, filtered
 from foveal.types import Document, Encoder, Span
 
@@ -100,7 +101,7 @@ class Store(StoreSearch):
     def entries(self, condition: str | None = None, *, limit: int | None = None) -> list[Entry]:
         """The documents for which the SQL `condition` holds, in the order in which they were added."""
         columns = [name for name in tables.DOCUMENTS.names if name not in ("text", "edition")]
-        with tables.lance_errors(self.uri):
+        with lance_errors(self.uri):
             builder = filtered(self._documents.search().select(columns), condition)
             rows = records(builder.limit(limit or max(1, self._documents.count_rows())).to_arrow())
         return sorted((entry_of(row) for row in rows), key=lambda entry: (entry.added_at, entry.source, entry.id))
@@ -108,14 +109,14 @@ class Store(StoreSearch):
     def listed(self, *columns: str) -> pa.Table:
         """These columns of all documents, in the order in which they were added. Far cheaper than `entries`."""
         order = ("added_at", "source", "id")
-        with tables.lance_errors(self.uri):
+        with lance_errors(self.uri):
             builder = self._documents.search().select(list(dict.fromkeys((*columns, *order))))
             found = builder.limit(max(1, self._documents.count_rows())).to_arrow()
         return found.sort_by([(name, "ascending") for name in order]).select(list(columns))
 
     def sample(self, column: str) -> list[Any]:
         """That column of all documents, or of `SAMPLED` where these are more: some from each part of the table."""
-        with tables.lance_errors(self.uri):
+        with lance_errors(self.uri):
             count = self._documents.count_rows()
             if count <= SAMPLED:
                 found = self._documents.search().select([column]).limit(max(1, count)).to_arrow()
@@ -129,7 +130,7 @@ class Store(StoreSearch):
 
     def sources(self) -> dict[str, str]:
         """Document -> source, of every document. Far cheaper than `entries`, and lets other threads go on."""
-        with tables.lance_errors(self.uri):
+        with lance_errors(self.uri):
             builder = self._documents.search().select(["id", "source"])
             rows = builder.limit(max(1, self._documents.count_rows())).to_arrow()
         return dict(zip(rows["id"].to_pylist(), rows["source"].to_pylist(), strict=True))
@@ -139,7 +140,7 @@ class Store(StoreSearch):
         own = condition = f"id = {literal(document_id)}"
         if revision:
             condition += f" AND starts_with(revision, {literal(revision)})"
-        with tables.lance_errors(self.uri):
+        with lance_errors(self.uri):
             rows = records(self._documents.search().where(condition).limit(1).to_arrow())
             if not rows and revision and self._documents.count_rows(own):  # of a removed one a kill may leave some
                 rows = records(self._revisions.search().where(condition).limit(1).to_arrow())
@@ -157,7 +158,7 @@ class Store(StoreSearch):
         ids = self.listed("id")["id"].to_pylist()
         for first in range(0, len(ids), READ):
             part = ids[first : first + READ]
-            with tables.lance_errors(self.uri):
+            with lance_errors(self.uri):
                 found = self._documents.search().where(f"id IN ({','.join(map(literal, part))})").limit(len(part))
                 rows = {row["id"]: row for row in records(found.to_arrow())}
             yield from (document_of(rows[one]) for one in part if one in rows)
@@ -165,7 +166,7 @@ class Store(StoreSearch):
     def revisions(self, document_id: str) -> list[str]:
         """The hashes of a document's texts: today's, then those that were replaced, the last first."""
         condition = f"id = {literal(document_id)}"
-        with tables.lance_errors(self.uri):
+        with lance_errors(self.uri):
             rows: list[dict[str, Any]] = []
             for table in (self._documents, self._revisions):
                 builder = table.search().where(condition).select(["revision", "added_at"]).limit(10_000)
@@ -185,7 +186,7 @@ class Store(StoreSearch):
 
     def counts(self) -> dict[str, int]:
         """Documents, passages (those of documents being written included) and replaced revisions."""
-        with tables.lance_errors(self.uri):
+        with lance_errors(self.uri):
             return {
                 "documents": self._documents.count_rows(),
                 "passages": self._passages.count_rows(),
@@ -194,20 +195,20 @@ class Store(StoreSearch):
 
     def passages_where(self, condition: str, columns: Sequence[str]) -> pa.Table:
         """These columns of the passages for which the SQL `condition` holds."""
-        with tables.lance_errors(self.uri):
+        with lance_errors(self.uri):
             builder = self._passages.search().where(condition).select(list(columns))
             return builder.limit(max(1, self._passages.count_rows())).to_arrow()
 
     def visible_passages(self) -> int:
         """Passages of the documents that are there: without those that are being written, or that a kill left."""
-        with tables.lance_errors(self.uri):
+        with lance_errors(self.uri):
             column = self._documents.search().select(["passages"]).limit(max(1, self._documents.count_rows()))
             return int(pc.sum(column.to_arrow()["passages"]).as_py() or 0)
 
     def bytes(self) -> int:
         """What the library takes: its files, or on an object store those of the present version of its tables."""
         if tables.is_remote(self.uri):
-            with tables.lance_errors(self.uri):
+            with lance_errors(self.uri):
                 return sum(int(table.stats()["total_bytes"]) for table in self._tables.now())
         size = 0
         for folder, _, names in os.walk(self.uri):  # which passes over folders that go meanwhile
@@ -218,7 +219,7 @@ class Store(StoreSearch):
 
     def vectors(self) -> np.ndarray:
         """All vectors (passages, dimension), float32, in the table's order: what an exact search compares."""
-        with tables.lance_errors(self.uri):
+        with lance_errors(self.uri):
             column = self._passages.search().select(["vector"]).limit(self._passages.count_rows()).to_arrow()["vector"]
         flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
         return np.asarray(flat, dtype=np.float32).reshape(-1, self.dimension or 1)
@@ -226,7 +227,7 @@ class Store(StoreSearch):
     def encoded(self) -> Iterator[tuple[Span, str, np.ndarray]]:
         """Place, indexed text and vector (dimension,) of every visible passage."""
         names = ["document_id", "edition", "start", "end", "indexed", "vector"]
-        with tables.lance_errors(self.uri):
+        with lance_errors(self.uri):
             rows = self._passages.search().select(names).limit(max(1, self._passages.count_rows())).to_arrow()
         columns = [rows[name].to_pylist() for name in names[:-1]]
         vectors = rows["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
@@ -279,7 +280,7 @@ class Store(StoreSearch):
     def append(self, rows: Sequence[pa.Table]) -> None:
         """Put passages into the store, by one commit. They stay invisible until their document is published."""
         if any(len(table) for table in rows):
-            with tables.lance_errors(self.uri):
+            with lance_errors(self.uri):
                 self._about_to_write()
                 self._passages.add(pa.concat_tables(rows))
             faults.point("store.passages-written")
@@ -291,7 +292,7 @@ class Store(StoreSearch):
         replaced = self.current([one.document.id for one in prepared])
         changed = [one for one in prepared if one.document.id in replaced]
         rows = pa.Table.from_pylist([row_of(one) for one in prepared], schema=plain(tables.DOCUMENTS))
-        with tables.lance_errors(self.uri):
+        with lance_errors(self.uri):
             self._about_to_write()
             self._keep_revisions(changed, replaced)
             self._right.check()  # copying revisions may have taken long
@@ -304,7 +305,7 @@ class Store(StoreSearch):
         """Delete documents, their passages and their replaced revisions. They vanish at once, by the first commit."""
         for first in range(0, len(document_ids), 500):
             ids = ",".join(literal(one) for one in document_ids[first : first + 500])
-            with tables.lance_errors(self.uri):
+            with lance_errors(self.uri):
                 self._about_to_write()
                 self._documents.delete(f"id IN ({ids})")
                 faults.point("store.documents-written")
@@ -315,7 +316,7 @@ class Store(StoreSearch):
         """Delete the passages of editions that are not visible (any more)."""
         for first in range(0, len(editions), LOOKED_UP):
             given = ",".join(map(literal, editions[first : first + LOOKED_UP]))
-            with tables.lance_errors(self.uri):
+            with lance_errors(self.uri):
                 self._right.check()
                 self._passages.delete(f"edition IN ({given})")
 
@@ -323,7 +324,7 @@ class Store(StoreSearch):
         """Let settings change, the table of passages among them: by one commit. Inside `writing`."""
         self._about_to_write()
         tables.write_settings(self.uri, values)
-        with tables.lance_errors(self.uri):  # on an object store readers look at the documents alone
+        with lance_errors(self.uri):  # on an object store readers look at the documents alone
             for row in self._documents.search().select(["id", "edition"]).limit(1).to_arrow().to_pylist():
                 self._documents.update(where=f"id = {literal(row['id'])}", values={"edition": row["edition"]})
         self._tables.refresh()
@@ -336,7 +337,7 @@ class Store(StoreSearch):
 
     def stale(self) -> bool:
         """Whether rows wait to be covered by an index (an earlier writer was killed), or one is an older Foveal's."""
-        with tables.lance_errors(self.uri):
+        with lance_errors(self.uri):
             indexes = self._passages.list_indices()
             waiting = any(index.num_unindexed_rows for index in indexes) or bool(tables.outdated(indexes))
             return waiting or self._lacks_vector_index(tables.read_settings(self.uri))
@@ -356,7 +357,7 @@ class Store(StoreSearch):
         from lancedb.index import BTree
 
         faults.point("store.before-index")
-        with tables.lance_errors(self.uri):
+        with lance_errors(self.uri):
             self._about_to_write()
             tables.ensure(self._documents, "id", BTree())
             tables.ensure(self._passages, "document_id", BTree())
@@ -415,7 +416,7 @@ class Store(StoreSearch):
 
     def _drop_orphans(self) -> None:
         """Delete replaced texts of documents that were removed."""
-        with tables.lance_errors(self.uri):
+        with lance_errors(self.uri):
             stored = self._revisions.search().select(["id"]).limit(max(1, self._revisions.count_rows())).to_arrow()
             ids = sorted(set(stored["id"].to_pylist()))
             gone = sorted(set(ids) - self.current(ids).keys())
@@ -432,7 +433,7 @@ class Store(StoreSearch):
 
     def _unseen(self) -> set[tuple[str, str]]:
         """Document and edition of the passages that no search shows."""
-        with tables.lance_errors(self.uri):
+        with lance_errors(self.uri):
             count = max(1, self._passages.count_rows())
             stored = self._passages.search().select(["document_id", "edition"]).limit(count).to_arrow()
         pairs = set(zip(stored["document_id"].to_pylist(), stored["edition"].to_pylist(), strict=True))

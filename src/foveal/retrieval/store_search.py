@@ -25,6 +25,7 @@ from foveal.retrieval.held_vectors import HeldVectors
 from foveal.retrieval.lance_indexes import LanceIndex, chosen_index
 from foveal.retrieval.open_tables import Moment, OpenTables
 from foveal.retrieval.rows import FOUND, PLACES, Current, Found, found_in
+from foveal.retrieval.storage_errors import lance_errors
 from foveal.retrieval.words import lexical_query
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class StoreSearch:
 
     def numbered(self, asked: str | np.ndarray, k: int, where: str | None = None) -> dict[int, float]:
         """Number -> score of the `k` best rows for words, or a vector (dimension,), visible or not: see `best`."""
-        with tables.lance_errors(self.uri):
+        with lance_errors(self.uri):
             if isinstance(asked, str):
                 if (full_text := lexical_query(asked)) is None:
                     return {}
@@ -140,7 +141,7 @@ class StoreSearch:
         """
         require_k(k)
         for tries in range(RETRIES + 1):
-            with tables.lance_errors(self.uri):
+            with lance_errors(self.uri):
                 before = self._remembered[0]
                 before = self.moment() if tries or before is None else before
             ranking = rank()
@@ -151,7 +152,7 @@ class StoreSearch:
 
     def current(self, document_ids: Sequence[str]) -> dict[str, Current]:
         """What of each document is visible, for those that exist. Remembered while the documents stay as they are."""
-        with tables.lance_errors(self.uri):
+        with lance_errors(self.uri):
             moment = self.moment()
             known = self._remembered[1] if self._remembered[0] == moment else self._look_all_up()
             if unknown := [one for one in dict.fromkeys(document_ids) if one not in known]:
@@ -192,7 +193,7 @@ class StoreSearch:
         require_k(k)
         limit, tries = k, 0
         while True:
-            with tables.lance_errors(self.uri):
+            with lance_errors(self.uri):
                 before = self._remembered[0]  # no moment comes twice: the same one afterwards held all the while
                 before = self.moment() if tries or before is None else before
                 rows = search(limit, before)

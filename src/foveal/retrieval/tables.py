@@ -29,8 +29,7 @@ from foveal.errors import LibraryBusy, LibraryCorrupt, LibraryError, LibraryTooN
 from foveal.evaluation.files import other_holder
 from foveal.retrieval.lance_import import lancedb
 from foveal.retrieval.lease import Right, lease
-from foveal.retrieval.storage_errors import lance_errors as lance_errors
-from foveal.retrieval.storage_errors import storage_errors as storage_errors
+from foveal.retrieval.storage_errors import lance_errors, storage_errors
 from foveal.settings import make_home, store_uri
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Iterable
 
 from foveal.evaluation import bm25
-from foveal.evaluation.scripts import pieces, word_runs
-from foveal.retrieval.words import FUNCTION_WORDS, composed
+from foveal.evaluation.scripts import composed, pieces, word_runs
+from foveal.retrieval.words import FUNCTION_WORDS
 
 
 def terms(text: str) -> list[str]:

@@ -7,8 +7,7 @@ import unicodedata
 from itertools import chain, islice, product
 from typing import Any
 
-from foveal.evaluation.scripts import composed as composed
-from foveal.evaluation.scripts import word_runs
+from foveal.evaluation.scripts import composed, word_runs
 from foveal.models.characters import scalar
 
 _FUNCTION_WORDS = (

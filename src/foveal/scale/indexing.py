@@ -17,6 +17,7 @@ from typing import Any
 from foveal.registry import require
 from foveal.retrieval import tables
 from foveal.retrieval.lance_indexes import cells, code_bytes
+from foveal.retrieval.storage_errors import lance_errors
 from foveal.retrieval.store import Store
 
 DISTRIBUTED_FROM = 100_000
@@ -44,7 +45,7 @@ def build_indexes(store: Store, *, workers: int, at_least: int = DISTRIBUTED_FRO
         return []
     lance_ray = require("lance_ray", extra="scale")
     uri = f"{store.uri.rstrip('/')}/{name}.lance"
-    with tables.lance_errors(store.uri):
+    with lance_errors(store.uri):
         words = [index for index in table.list_indices() if index.columns == ["indexed"]]
         if not words or sum(index.num_unindexed_rows or 0 for index in words) * 2 >= rows:
             _words(lance_ray, table, uri, [index.name for index in words], workers)

@@ -31,7 +31,7 @@ from foveal.text.dates import aware
 from foveal.text.fetching import DEFAULTS, Fetched, FetchSettings, fetch
 from foveal.text.plain import storable
 from foveal.text.recognition import RecognitionSettings
-from foveal.types import Document, Scalar
+from foveal.types import PRINTED_PAGES, Document, Scalar
 
 MOST_RESULTS = 2000  # of one request, by the API's manual
 
@@ -213,7 +213,7 @@ class ArxivClient:
                 f"arXiv has no paper {paper_id}. Check the id; it looks like 2103.00020 or hep-th/9901001."
             )
         entry = found[0]
-        text, pages = f"{entry.title}\n\n{entry.abstract}", tuple[int, ...]()
+        text, pages, counted = f"{entry.title}\n\n{entry.abstract}", tuple[int, ...](), dict[str, Scalar]()
         if self._settings.full_text:
             most = max_bytes or self._fetch_settings.max_bytes
             try:
@@ -227,9 +227,10 @@ class ArxivClient:
                 )
                 pages = tuple(len(text) + 2 + page for page in pdf.pages)
                 text = f"{text}\n\n{pdf.text}"
+                counted = {"unread_pages": pdf.unread, "recognised_pages": pdf.recognised, PRINTED_PAGES: pdf.printed}
             except (FetchFailed, UnreadableSource) as error:
                 logger.warning("arxiv:%s is read without its full text: %s", paper_id, error)
-        return _document(f"arxiv:{paper_id}", entry, text, pages)
+        return _document(f"arxiv:{paper_id}", entry, text, pages, counted)
 
     def pdf(self, url: str, max_bytes: int | None = None, *, accept: Collection[int] = (200,)) -> Fetched:
         """A paper's PDF, at its turn, where robots.txt allows it. FetchFailed: it cannot be had."""
@@ -326,7 +327,9 @@ def _words(element: Any, path: str) -> str | None:
     return storable(" ".join(text.split())) or None if text else None
 
 
-def _document(address: str, entry: ArxivEntry, text: str, pages: tuple[int, ...]) -> Document:
+def _document(
+    address: str, entry: ArxivEntry, text: str, pages: tuple[int, ...], counted: Mapping[str, Scalar]
+) -> Document:
     metadata: dict[str, Scalar | None] = {
         "source": address,
         "kind": "arxiv",
@@ -339,6 +342,7 @@ def _document(address: str, entry: ArxivEntry, text: str, pages: tuple[int, ...]
         "doi": entry.doi,
         "journal_ref": entry.journal_ref,
         "full_text": bool(pages),
+        **{name: count or None for name, count in counted.items()},
     }
     return Document.of(
         address,

@@ -79,7 +79,7 @@ def framed(tree: Any) -> Any | None:
     article.extend(list(body))
     body.append(article)
     for box in list(body.iter(*_BOXES)):
-        _make_paragraphs(box, _says)
+        _make_paragraphs(box, lambda text, run, _: _says(text, run))
     return copy
 
 
@@ -132,7 +132,7 @@ def _is_of_links(element: Any) -> bool:
     return 2 * linked >= len("".join(element.itertext()).strip())
 
 
-def _says(text: str | None, run: list[Any], following: Any = None) -> bool:  # noqa: ARG001
+def _says(text: str | None, run: list[Any]) -> bool:
     """Whether bare text, and what stands in line behind it, has words besides code, and more than its links have."""
     pieces = [text or ""]
     for one in run:

@@ -25,8 +25,9 @@ import numpy as np
 import numpy.typing as npt
 
 from foveal.errors import InputError, UnknownName
-from foveal.models.bert_torch import BATCH_TOKENS, batches, native_bfloat16, workers
+from foveal.models.bert_torch import BATCH_TOKENS, batches, workers
 from foveal.models.characters import scalar
+from foveal.models.dtypes import native_bfloat16
 from foveal.models.hub import folder_of
 from foveal.models.quiet import quiet
 from foveal.settings import Settings

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from foveal.models.bert_torch import native_bfloat16
+from foveal.models.dtypes import native_bfloat16
 
 
 def mixed_precision() -> bool:

@@ -24,7 +24,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from foveal.errors import UnknownName
 from foveal.evaluation.segmentation import same_auc
 from foveal.models import load_encoder
-from foveal.models.bert_torch import native_bfloat16
+from foveal.models.dtypes import native_bfloat16
 from foveal.training import model_folders
 from foveal.training.loop import Curves, Job, LoopSettings, train
 from foveal.training.rerankers import Scorer

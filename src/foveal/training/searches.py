@@ -85,7 +85,7 @@ class WordSearch:
         index = {}
         for word, pairs in held.items():
             rows, counts = np.array(pairs).T
-            rarity = np.log(1 + (len(ids) - len(pairs) + 0.5) / (len(pairs) + 0.5))
+            rarity = bm25.idf(len(ids), len(pairs))
             index[word] = (rows, (rarity * counts / (counts + norms[rows])).astype(np.float32))
         return ids, index
 

@@ -18,9 +18,10 @@ from typing import Any
 import torch
 
 from foveal.errors import InputError
+from foveal.evaluation.kilt import MARKS
 from foveal.models.bert import supports
 from foveal.models.quiet import quiet
-from foveal.models.title_models import MENTION, SEPARATOR, Seq2SeqTitles
+from foveal.models.title_models import SEPARATOR, Seq2SeqTitles
 from foveal.ranges import BELOW_ONE, COUNT, Range, require_settings
 
 PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
@@ -101,7 +102,7 @@ def own_tokenizer(texts: Sequence[str], vocabulary: int) -> Any:
 
     if not any(text.strip() for text in texts):
         raise InputError("A vocabulary was to be learned from no text. Give the texts of the collection.")
-    special = [PAD, END, UNKNOWN, SEPARATOR, *MENTION]
+    special = [PAD, END, UNKNOWN, SEPARATOR, *MARKS]
     bytewise = Tokenizer(models.BPE(unk_token=UNKNOWN))
     bytewise.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     bytewise.decoder = decoders.ByteLevel()
@@ -115,5 +116,5 @@ def own_tokenizer(texts: Sequence[str], vocabulary: int) -> Any:
     fast: Any = PreTrainedTokenizerFast
     return fast(
         tokenizer_object=bytewise, pad_token=PAD, eos_token=END, unk_token=UNKNOWN,
-        additional_special_tokens=[SEPARATOR, *MENTION],
+        additional_special_tokens=[SEPARATOR, *MARKS],
     )  # fmt: skip

@@ -15,6 +15,7 @@ from starlette.background import BackgroundTask
 from foveal.errors import InputError
 from foveal.papers import accounts, claims, complaints, moderation, notes, personal_data, removing
 from foveal.papers.moderation import must
+from foveal.papers.person import RIGHTS
 from foveal.web.login_pages import knows_its_address, mailed
 from foveal.web.own_data import counted_of
 from foveal.web.pages import page
@@ -48,7 +49,7 @@ def desk(request: Request, person: Member, added: str = "", gone: str = "") -> R
         "gone": gone == "yes",
         "sign_in_page": _sign_in_page(request),
         "mails": _mails(site_of(request)),
-        "roles": list(accounts.RIGHTS),
+        "roles": list(RIGHTS),
         "acts": moderation.audit(database),
     }
     return page(request, "people/admin.html", values, headers=private())

@@ -10,7 +10,7 @@ from datetime import date
 from fastapi import APIRouter, Depends, Request, Response
 
 from foveal.errors import InputError
-from foveal.papers import desk
+from foveal.papers import curating, desk
 from foveal.papers.moderation import must
 from foveal.papers.periods import Period
 from foveal.papers.records import paper_id
@@ -36,7 +36,7 @@ def show(request: Request, person: Member, day: str = "") -> Response:
     values = {
         "period": period,
         "picked": desk.picked(database, period.first),
-        "candidates": desk.candidates(database),
+        "candidates": curating.queue(database),
         "is_ahead": period.first > now().date(),
     }
     return page(request, "people/desk.html", values, headers=private())

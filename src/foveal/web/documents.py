@@ -18,8 +18,9 @@ from fastapi import HTTPException, Request
 from sqlalchemy.exc import SQLAlchemyError
 
 from foveal.errors import FovealError, InputError, LibraryBusy, UnknownDocument
-from foveal.library import AddReport, Library
+from foveal.library import Library
 from foveal.papers import additions
+from foveal.retrieval.adding import AddReport
 from foveal.retrieval.rows import Entry
 from foveal.text.files import file_address
 from foveal.types import document_id

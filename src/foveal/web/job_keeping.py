@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -41,23 +41,6 @@ WHOSE = "whose job"
 """Beside what was asked, in the database: the address that asked, which alone may cancel, whichever process tells."""
 
 logger = logging.getLogger("foveal.web.jobs")
-
-
-class KeptWork(Work, Protocol):
-    """Work that can be kept."""
-
-    @property
-    def kind(self) -> str:
-        """A key of `works.KINDS`; "" is not kept."""
-        ...
-
-    def to_row(self) -> Mapping[str, Any]:
-        """Plain values from which another process does it again."""
-        ...
-
-    def result(self) -> Mapping[str, Any]:
-        """Plain values from which a page shows what came of it."""
-        ...
 
 
 Rebuild = Callable[[str, Mapping[str, Any], Mapping[str, Any] | None], Work]

@@ -10,7 +10,8 @@ from typing import Any
 from fastapi import UploadFile
 
 from foveal.errors import InputError, LibraryBusy
-from foveal.library import AddReport, Library
+from foveal.library import Library
+from foveal.retrieval.adding import AddReport
 from foveal.retrieval.filters import literal
 from foveal.retrieval.rows import Entry
 from foveal.retrieval.sent_files import documents_at

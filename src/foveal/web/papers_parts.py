@@ -1,7 +1,7 @@
 """What the pages of papers ask of the parts below: orders, explanations, keyword links, fetching; each loaded on use.
 
-`Site.parts` is one of these, `Site.search` an object with `Search`'s two calls: whoever serves other papers, or tests
-pages, gives a site others of the same shape.
+`Site.parts` is one of these, `Site.search` a `PaperSearch`: whoever serves other papers, or tests pages, gives a site
+others of the same shape.
 """
 
 from __future__ import annotations
@@ -20,51 +20,6 @@ if TYPE_CHECKING:
 
 ORDER = timedelta(seconds=20)
 """How long an order of papers is shown before it is made anew: it takes longer than all else of a page."""
-
-
-class Marked(Protocol):
-    """Where the words of a search stand: ranges of characters."""
-
-    @property
-    def title(self) -> Sequence[tuple[int, int]]: ...
-
-    @property
-    def abstract(self) -> Sequence[tuple[int, int]]: ...
-
-
-class Hit(Protocol):
-    """A paper that a search found."""
-
-    @property
-    def paper(self) -> Paper: ...
-
-    @property
-    def marks(self) -> Marked: ...
-
-
-class Result(Protocol):
-    """What a search gives: hits of one page, and how they came about."""
-
-    @property
-    def hits(self) -> Sequence[Hit]: ...
-
-    @property
-    def total(self) -> int | None: ...
-
-    @property
-    def retriever(self) -> str: ...
-
-    @property
-    def ranker(self) -> str | None: ...
-
-    @property
-    def seconds(self) -> float: ...
-
-    @property
-    def note(self) -> str: ...
-
-    @property
-    def waiting(self) -> int: ...
 
 
 class Ordered(Protocol):

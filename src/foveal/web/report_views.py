@@ -126,7 +126,7 @@ def _place_of(report: Report, known: Known) -> Callable[[Quote], str]:
     held = known([one.document_id for one in report.sources])
 
     def place(one: Quote) -> str:
-        if one.document_id in held:
+        if one.document_id in held and not one.unread:
             return place_address(one.document_id, one.start, one.end, one.source.revision or None)
         return web_place(one)
 

@@ -38,8 +38,6 @@ from foveal.web.safety import COOKIE as BROWSER
 from foveal.web.safety import SESSION, same_site, typed
 from foveal.web.site import site_of
 
-COOKIE = SESSION
-
 TOOLS = "/mcp"
 """Where assistants call (agents/http.py), if the site lets them."""
 
@@ -79,7 +77,7 @@ def signed_in(request: Request) -> Person | None:
 
 def names_somebody(request: Request) -> bool:
     """Whether a request carries a session or token, known here or not; this asks nothing of the database."""
-    return bool(token_sent(request)) or 0 < len(request.cookies.get(COOKIE, "")) <= LONGEST
+    return bool(token_sent(request)) or 0 < len(request.cookies.get(SESSION, "")) <= LONGEST
 
 
 def still_signed_in(request: Request) -> bool:
@@ -170,13 +168,13 @@ def back_to(address: str) -> RedirectResponse:
 
 def open_session(request: Request, response: Response, token: str) -> None:
     """Give the browser its session, and a new key for forms."""
-    _set(request, response, COOKIE, token, int(SESSION_LIFE.total_seconds()))
+    _set(request, response, SESSION, token, int(SESSION_LIFE.total_seconds()))
     _set(request, response, BROWSER, secrets.token_urlsafe(24), 365 * 86_400)
 
 
 def close_session(request: Request, response: Response) -> None:
     """Take both back."""
-    response.delete_cookie(COOKIE, httponly=True, samesite="lax", secure=request.url.scheme == "https")
+    response.delete_cookie(SESSION, httponly=True, samesite="lax", secure=request.url.scheme == "https")
     _set(request, response, BROWSER, secrets.token_urlsafe(24), 365 * 86_400)
 
 
@@ -214,7 +212,7 @@ def _session(request: Request) -> tuple[Person, int | None] | None:
 
 def _found(request: Request) -> tuple[tuple[Person, int | None] | None, bool]:
     """Person and number of the session, and whether that could not be read. HTTPException 401: a token of nobody."""
-    secret, cookie = token_sent(request), request.cookies.get(COOKIE, "")
+    secret, cookie = token_sent(request), request.cookies.get(SESSION, "")
     if not names_somebody(request):
         return None, False
     try:

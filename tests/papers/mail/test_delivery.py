@@ -18,7 +18,7 @@ from sqlalchemy import event, select, text, update
 
 from foveal import faults
 from foveal.bench.mail_data import composer, skip_waiting
-from foveal.database import Database, LeaseRow
+from foveal.database import Database, LeaseRow, is_dead
 from foveal.errors import InputError
 from foveal.papers import lease
 from foveal.papers.mail.delivery import LEASE, LEASE_S, counts, durable, retry_unknown, send
@@ -329,8 +329,8 @@ def test_one_sender_at_a_time_and_a_dead_one_is_followed_at_once(make_site):
         session.execute(update(DeliveryRow).where(DeliveryRow.state == "queued").values(state="sending", sender=dead))
     report = send(site.outbox())
     assert (report.unknown, report.stopped) == (1, "")
-    assert not lease.is_dead(other)
-    assert not lease.is_dead(f"elsewhere/{ended.pid}/x")
+    assert not is_dead(other)
+    assert not is_dead(f"elsewhere/{ended.pid}/x")
 
 
 def test_a_sender_whose_lease_was_taken_sends_nothing_more(make_site):

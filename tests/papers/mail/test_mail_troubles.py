@@ -12,7 +12,8 @@ from sqlalchemy import delete, exc, select, text, update
 from foveal import faults
 from foveal.bench.mail_data import composer
 from foveal.errors import LibraryError, MissingExtra
-from foveal.papers.mail.delivery import TROUBLES, counts, retry_unknown, send
+from foveal.papers.mail import delivery
+from foveal.papers.mail.delivery import GOES_ON, TROUBLES, counts, retry_unknown, send
 from foveal.papers.mail.digest import Composer
 from foveal.papers.mail.morning import dry_run, tick
 from foveal.papers.mail.planning import plan
@@ -143,12 +144,48 @@ def test_a_digest_that_cannot_be_made_holds_up_nothing_that_is_queued(make_site,
     assert "no digest was made" in caplog.text
 
 
+def composing(site, first):
+    """A composer that does something before each subscriber's papers are chosen."""
+    made = composer(site.database, NOW)
+    entries = made.entries
+
+    def after(subscription, period):
+        first(subscription)
+        return entries(subscription, period)
+
+    made.entries = after
+    return made
+
+
+def test_who_is_deleted_while_digests_are_made_holds_up_no_other(make_site):
+    site = make_site(3)
+
+    def leave(_):
+        with site.database.writing() as session:
+            session.execute(delete(SubscriptionRow).where(SubscriptionRow.id == 2))
+
+    report = tick(site.outbox(), lambda: composing(site, leave), everybody=True)
+    assert (report.planned, report.sent, report.stopped) == (2, 2, "")
+
+
+def test_whose_digest_cannot_be_made_waits_and_holds_up_no_other(make_site, caplog):
+    site = make_site(3)
+
+    def breaks(subscription):
+        if subscription.id == 1:
+            raise OSError(errno.EIO, "Input/output error")
+
+    report = tick(site.outbox(), lambda: composing(site, breaks), everybody=True)
+    assert (report.planned, report.sent) == (2, 2)
+    assert "OSError: [Errno 5] Input/output error" in report.stopped
+    assert "digests wait" in caplog.text
+    assert (site.tick().sent, len(rows(site.database))) == (1, 3)
+
+
 @pytest.mark.parametrize(
     "error",
     [
         MissingExtra("jinja2 is not installed"),
-        OSError(errno.EMFILE, "Too many open files"),
-        MemoryError(),
         exc.TimeoutError("no connection of the pool is free"),
         exc.InterfaceError("SELECT 1", {}, Exception("connection already closed")),
     ],
@@ -163,6 +200,34 @@ def test_what_the_machine_lacks_fails_no_message(make_site, error):
         site.tick(site.outbox(headline=lacking))
     harmless(site, queued=2)
     assert site.tick().sent == 2
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EMFILE, "Too many open files"), MemoryError()], ids=repr)
+def test_messages_that_cannot_be_written_now_wait_and_hold_up_no_other(make_site, caplog, monkeypatch, error):
+    """As long as it lasts: of the machine for all of them, or of one message for ever."""
+    site = make_site(TROUBLES + 2)
+    broken = {f"reader{number}@example.org" for number in range(TROUBLES)}
+    written = delivery.message_of
+
+    def lacking(outbox, one, papers):
+        if one.subscription.address in broken:
+            raise error
+        return written(outbox, one, papers)
+
+    monkeypatch.setattr(delivery, "message_of", lacking)
+    report = site.tick()
+    assert (report.sent, report.later) == (0, TROUBLES)
+    assert report.stopped == f"Messages could not be written {TROUBLES} times in a row ({error!r}). {GOES_ON}"
+    assert "cannot be written as a message now" in caplog.text
+    harmless(site, queued=TROUBLES + 2)
+    report = site.tick()
+    assert (report.sent, report.later) == (2, TROUBLES)  # the others come first
+    broken.pop()
+    assert (site.tick().sent, site.tick().later) == (1, TROUBLES - 1)
+    broken.clear()
+    report = site.tick()
+    assert (report.sent, report.stopped) == (TROUBLES - 1, "")
+    harmless(site, sent=TROUBLES + 2)
 
 
 def test_answers_that_cannot_be_looked_for_hold_up_no_digest(make_site, caplog):

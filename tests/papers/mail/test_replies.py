@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 from members import member
-from sqlalchemy import select
+from sqlalchemy import select, text
+from sqlalchemy.exc import IntegrityError
 
 from foveal import faults
 from foveal.database import Database
 from foveal.errors import InputError, NotAllowed
 from foveal.papers import accounts, discussion, follows, moderation, personal_data, removing
 from foveal.papers.accounts import Person
-from foveal.papers.mail import subscriptions
+from foveal.papers.mail import replies, subscriptions
 from foveal.papers.mail.delivery import counts
 from foveal.papers.mail.links import Links
 from foveal.papers.mail.replies import BY_ONE, CONSENT, TO_ONE, queue_replies, wants_replies, wish
@@ -108,6 +109,20 @@ def test_a_dry_run_shows_answers_and_keeps_nothing(talk, tmp_path):
     (mail,) = talk.mails()
     assert path.read_bytes() == talk.site.server.taken[0].raw
     assert mail["Subject"].startswith("bo answered you")
+
+
+def test_of_two_that_queue_an_answer_one_does_and_a_mistake_is_no_quicker_process(talk):
+    first, second = (talk.say(talk.bo, said, parent=talk.first) for said in ("Is it?", "Really?"))
+    outbox = talk.site.outbox()
+    assert [replies._queue(outbox, first, NOW) for _ in range(2)] == [True, False]
+    with talk.database.writing() as session:
+        session.execute(text("CREATE TRIGGER no BEFORE INSERT ON delivery BEGIN SELECT RAISE(ABORT, 'never'); END"))
+    with pytest.raises(IntegrityError, match="never"):
+        replies._queue(outbox, second, NOW)
+    with talk.database.writing() as session:
+        session.execute(text("DROP TRIGGER no"))
+    assert queue_replies(outbox, now=NOW) == 1
+    assert talk.states() == [("queued", "")] * 2
 
 
 def test_only_answers_by_others_to_those_who_asked(talk):

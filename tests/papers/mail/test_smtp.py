@@ -194,3 +194,4 @@ def test_letters_that_are_left_when_the_time_is_over_are_told_of(tmp_path, caplo
         post.close(timeout_s=0.1)
         assert "3 mails were not sent" in caplog.text
         waiting.set()
+        post._thread.join()  # what it logs of them, and of the server's end, is no later test's

@@ -95,10 +95,10 @@ def test_what_is_picked_stands_first_in_its_order(database: Database, curator: P
 
 
 def test_candidates_are_what_nobody_chose_yet(database: Database, curator: Person) -> None:
-    assert {paper.id for paper in desk.candidates(database)} == {PAPER, OTHER, THIRD}
+    assert {paper.id for paper in curating.queue(database)} == {PAPER, OTHER, THIRD}
     desk.pick(database, [PAPER], today(), by=curator)
     desk.pick(database, [OTHER], today() + timedelta(days=2), by=curator)
-    assert [paper.id for paper in desk.candidates(database)] == [THIRD]
+    assert [paper.id for paper in curating.queue(database)] == [THIRD]
 
 
 def test_a_day_to_come_waits_as_picks_and_comes_in_its_order(database: Database, curator: Person) -> None:

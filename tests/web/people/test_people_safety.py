@@ -18,8 +18,8 @@ from visitors import AT, Visitor
 from foveal.database import Database
 from foveal.papers import discussion
 from foveal.web.app import ROUTERS
-from foveal.web.research_api import ours
 from foveal.web.safety import HEADERS, UNSAFE, guarded
+from foveal.web.signed_in import ours
 
 MODULES = (
     "login_pages", "people_pages", "collection_pages", "vote_routes", "discussion_routes", "admin_pages", "desk_pages",

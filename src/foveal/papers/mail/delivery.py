@@ -14,8 +14,9 @@ In doubt   between the body's first byte and our commit of the server's 250 nobo
            sent once more, with the same Message-ID (`retry_unknown`)
 Refusals   4xx: passing, and no fault of the address however long it lasts. 5xx: of the address (bounced at once) or of
            this message (`bounces.verdict`); three messages in a row that failed so count as a bounce
-Trouble    of the server, or of us with it (`Refused.of_us`, Gone before the body): no reader's fault. The message stays
-           due and no try is counted; a refusal of the sender, and the third trouble in a row, stop the run
+Trouble    of the server, or of us with it (`Refused.of_us`, Gone before the body), or of this machine as the message is
+           written (no memory, no file): no reader's fault. The message stays due and no try is counted; a refusal of
+           the sender, and the third trouble in a row, stop the run
 Late       a digest that waited for longer than `schedule.CATCH_UP` is not sent any more
 Power cut  claims are on the disk before the body leaves (SQLite: synchronous = FULL for the sender)
 """
@@ -53,7 +54,9 @@ from foveal.papers.store import Paper, PaperStore
 BACKOFF_MIN = (1, 5, 30, 120)
 LEASE, LEASE_S = "mail", 120
 TROUBLES = 3
-"""Messages in a row that met trouble of the server before a run stops."""
+"""Messages in a row that met trouble of the server, or of ours in writing them, before a run stops."""
+
+GOES_ON = "What is queued stays queued; the next start goes on."
 
 logger = logging.getLogger("foveal.papers.mail")
 
@@ -151,8 +154,12 @@ class _Sender:
         """One message, from its words to what became of it."""
         try:
             raw = made(self.outbox, one, papers)
-        except (MissingExtra, OSError, MemoryError, exc.DBAPIError, exc.TimeoutError):
+        except (MissingExtra, exc.DBAPIError, exc.TimeoutError):
             raise  # of this machine, not of this message
+        except (OSError, MemoryError) as error:  # of this machine, or of this message: that is seen by the others
+            logger.exception("delivery %d waits, since it cannot be written as a message now", one.id)
+            self._waits(one, None, repr(error), "Messages could not be written")
+            return
         except Exception:  # whatever it is: what is queued behind this message is sent
             logger.exception("delivery %d could not be written as a message", one.id)
             self._settle(one, "failed", "it could not be written; the log says why")
@@ -271,23 +278,27 @@ class _Sender:
     def _put_off(self, one: Waiting, no: Refused | Gone, *, claimed: bool) -> None:
         """It stays due, and this pass goes on without it. MailFailed: the pass would meet nothing but trouble."""
         self._drop()
-        mail, goes_on = self.outbox.mail, "What is queued stays queued; the next start goes on."
+        mail = self.outbox.mail
         if isinstance(no, Refused) and no.stage == "mail":
-            what = "Check mail.sender, mail.bounces, mail.user." if no.code >= 500 else goes_on
+            what = "Check mail.sender, mail.bounces, mail.user." if no.code >= 500 else GOES_ON
             raise MailFailed(f"{mail.host} takes no mail from {mail.return_address} ({no}). {what}")
+        logger.warning("a message waits, since the mail server is in trouble: %s", no)
+        code = no.code if isinstance(no, Refused) else None
+        self._waits(one, code, str(no) or "no answer", f"{mail.host} broke off", claimed=claimed)
+
+    def _waits(self, one: Waiting, code: int | None, text: str, trouble: str, *, claimed: bool = False) -> None:
+        """It stays due, behind what met no trouble yet. MailFailed: too many in a row."""
         with self.database.writing() as session:
             row = session.get_one(DeliveryRow, one.id)
             if row.state not in ("queued", "sending"):
                 return
             row.state, row.attempts = "queued", row.attempts - claimed
-            row.smtp_code = no.code if isinstance(no, Refused) else None
-            row.smtp_text = str(no) or "no answer"
-        logger.warning("a message waits, since the mail server is in trouble: %s", no)
+            row.smtp_code, row.smtp_text = code, text
         self.report.later += 1
         self.put_off.add(one.id)
         self.troubles += 1
         if self.troubles >= TROUBLES:
-            raise MailFailed(f"{mail.host} broke off {TROUBLES} times in a row ({no}). {goes_on}")
+            raise MailFailed(f"{trouble} {TROUBLES} times in a row ({text}). {GOES_ON}")
 
     def _later(self, one: Waiting, code: int, text: str, *, claimed: bool) -> None:
         """Again after a while, or never: after the last wait the message has failed."""
@@ -341,7 +352,7 @@ class _Sender:
                     self.server, self.over_it = opened(self.outbox.mail, self.outbox.home), 0
                 except Gone as gone:
                     if wait is None or self.outbox.stop.wait(wait):
-                        raise MailFailed(f"{gone}. What is queued stays queued; the next start goes on.") from gone
+                        raise MailFailed(f"{gone}. {GOES_ON}") from gone
             if self.server is not None:
                 return self.server
         raise AssertionError("unreachable")

@@ -5,7 +5,7 @@
 Run        one per cadence and period; a delivery per run and subscription (both unique), so that two planners make one
 Fixed      which papers stand in a message is written down with it: a second try is the same message
 Empty      where there is nothing new the delivery is there, and nothing is sent
-Trouble    whose search cannot be asked now waits for the next look; the others get theirs
+Trouble    whose papers cannot be looked for now waits for the next look; the others get theirs
 Clocks     after a period no older one: a digest that a wrong clock sent too early is not sent again by the right one.
            One that begins after tomorrow stops nothing: that clock was wrong, and the next digest would be far away
 """
@@ -13,21 +13,22 @@ Clocks     after a period no older one: a digest that a wrong clock sent too ear
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import exc, func, or_, select
 from sqlalchemy.orm import Session
 
 from foveal import faults
 from foveal.database import add_unless_taken
 from foveal.errors import FovealError
+from foveal.papers.ingest import unexpected
 from foveal.papers.mail.digest import Composer, Entry
 from foveal.papers.mail.outbox import Outbox, Report
 from foveal.papers.mail.schedule import KINDS, NO_DIGESTS, Due, current, due
 from foveal.papers.mail.signing import message_id
 from foveal.papers.mail.subscriptions import Subscription, subscriptions
-from foveal.papers.people_schema import DeliveryPaperRow, DeliveryRow, DigestRunRow
+from foveal.papers.people_schema import DeliveryPaperRow, DeliveryRow, DigestRunRow, SubscriptionRow
 from foveal.papers.periods import Period
 
 AT_ONCE = 100
@@ -75,9 +76,16 @@ def _plan_some(
             if report.stopped != str(error):  # once, however many wait for it
                 logger.error("digests wait: %s", error)
             report.stopped = str(error)
+        except exc.SQLAlchemyError:
+            raise  # of the database, not of this digest
+        except Exception as error:  # whatever it is: the others get theirs
+            if report.stopped != unexpected(error):
+                logger.exception("digests wait")
+            report.stopped = unexpected(error)
     with outbox.database.writing() as session:
         # another sender, by another clock, may have come first
         still = {one.id for one, _ in unplanned(session, [(one, when) for one, when, _ in ready], now)}
+        still &= _there(session, still)
         wanted = dict.fromkeys((one.preferences.cadence, when.period.key) for one, when, _ in ready if one.id in still)
         runs = {named: _run_of(session, *named) for named in wanted}
         for one, when, entries in ready:
@@ -102,6 +110,12 @@ def unplanned(
     )
     newest = {(row[0], row[1]): row[2] for row in session.execute(made)}
     return [(one, when) for one, when in some if newest.get((one.id, one.preferences.cadence), "") < when.period.key]
+
+
+def _there(session: Session, some: Collection[int]) -> set[int]:
+    """The subscriptions that are not deleted, and are not until this is written down."""
+    held = select(SubscriptionRow.id).where(SubscriptionRow.id.in_(some))
+    return set(session.scalars(held.with_for_update(read=True, key_share=True)))
 
 
 def _run_of(session: Session, cadence: str, period: str) -> DigestRunRow:

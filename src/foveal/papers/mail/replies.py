@@ -21,11 +21,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Integer, Select, String, cast, exists, func, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
 from foveal import faults
-from foveal.database import Database
+from foveal.database import Database, add_unless_taken
 from foveal.papers.accounts import Person
 from foveal.papers.follows import holds
 from foveal.papers.mail import sent, wishes
@@ -157,29 +156,24 @@ def _answers(session: Session, now: datetime) -> list[int]:
 
 def _queue(outbox: Outbox, answer: int, now: datetime) -> bool:
     """Make the run of an answer, with its one message; whether that is to be sent. Another process may be quicker."""
-    try:
-        with outbox.database.writing() as session:
-            row, wished = _to_whom(session, answer)
-            if wished is None:
-                return False
-            kept_back = _kept_back(session, row, wished, now)
-            run = DigestRunRow(cadence=REPLIES, period=str(answer), created_at=now)
-            session.add(run)
-            session.flush()
-            delivery = DeliveryRow(
-                run_id=run.id,
-                subscription_id=wished.id,
-                state="suppressed" if kept_back else "queued",
-                smtp_text=kept_back,
-                message_id=_name(outbox, answer, wished),
-                due_at=row.created_at + WAIT,
-            )
-            session.add(delivery)
-            session.flush()
-            session.add(DeliveryPaperRow(delivery_id=delivery.id, position=0, paper_id=row.paper_id, section=REPLIES))
-            return not kept_back
-    except IntegrityError:
-        return False
+    with outbox.database.writing() as session:
+        row, wished = _to_whom(session, answer)
+        run = DigestRunRow(cadence=REPLIES, period=str(answer), created_at=now)
+        if wished is None or not add_unless_taken(session, run):
+            return False
+        kept_back = _kept_back(session, row, wished, now)
+        delivery = DeliveryRow(
+            run_id=run.id,
+            subscription_id=wished.id,
+            state="suppressed" if kept_back else "queued",
+            smtp_text=kept_back,
+            message_id=_name(outbox, answer, wished),
+            due_at=row.created_at + WAIT,
+        )
+        session.add(delivery)
+        session.flush()
+        session.add(DeliveryPaperRow(delivery_id=delivery.id, position=0, paper_id=row.paper_id, section=REPLIES))
+        return not kept_back
 
 
 def _to_whom(session: Session, answer: int) -> tuple[CommentRow, SubscriptionRow | None]:
@@ -194,9 +188,11 @@ def _name(outbox: Outbox, answer: int, wished: SubscriptionRow) -> str:
 
 
 def _wish_for(person: int | None) -> Select[SubscriptionRow]:
-    return select(SubscriptionRow).where(
+    """Held until the transaction ends: nobody deletes it meanwhile."""
+    wanted = select(SubscriptionRow).where(
         SubscriptionRow.person_id == person, SubscriptionRow.cadence == REPLIES, SubscriptionRow.state == "confirmed"
     )
+    return wanted.with_for_update(read=True, key_share=True)
 
 
 def _kept_back(session: Session, row: CommentRow, wished: SubscriptionRow, now: datetime) -> str:
