@@ -383,20 +383,24 @@ def test_a_draft_comes_in_pieces():
     assert draft.citations[0].quote == "The keeper of the mill is Orsin Vale."
 
 
+LONG_ROUND = "So. The year is the year. The builder is the builder. Who built it did."
+
+
 @pytest.mark.parametrize(
     ("said", "left"),
     [
         ("About 1" + ",000" * 40, "About 1,000"),
         ("It is so. " + "Yes it is. " * 30, "It is so. Yes it is."),
+        ("So. " + "The year is the year. The builder is the builder. Who built it did. " * 9 + "The year", LONG_ROUND),
         ("The mill has 1,000,000,000 stones.", "The mill has 1,000,000,000 stones."),
         ("It is --------------- there.", "It is --------------- there."),
     ],
-    ids=["number", "sentence", "a large number", "a rule"],
+    ids=["number", "sentence", "three sentences", "a large number", "a rule"],
 )
 def test_an_answer_that_goes_round_ends_where_it_had_said_it_once(said, left):
     pieces, draft = spoken(drafted(Scripted(said), QUESTION, evidence(), SETTINGS))
     assert re.sub(r" \[\d\]", "", draft.text) == left
-    assert len("".join(one.text for one in pieces)) < len(left) + 150
+    assert len("".join(one.text for one in pieces)) < 5 * len(left) + 150
 
 
 def test_a_draft_can_be_cancelled():

@@ -17,7 +17,7 @@ from foveal.bench.research_world import Rules, RulesModel, program
 from foveal.database import Database
 from foveal.errors import DatabaseError, FetchFailed, FovealError, InputError
 from foveal.research.budget import Budget, Meter, Metered
-from foveal.research.citations import MARK, cited, unlooped
+from foveal.research.citations import MARK, cited
 from foveal.research.deep import DeepResearch, settings_of
 from foveal.research.desk import WANTED_NOW
 from foveal.research.graph import OVER, Graph, Node
@@ -182,12 +182,17 @@ def test_a_number_alone_is_answered_in_the_words_of_its_page():
     assert "“Petra Lindqvist designed the mill at Orra.” [[1]]" in answer.text
 
 
+ROUND = "The year is the year and the teacher is the teacher. "
+
+
 @pytest.mark.parametrize(
     ("written", "shown"),
     [
         ("The mill was built by the British government in 1900.", "Olof Brandt in Vasa. [[2]]"),
         ("The findings do not say it.", "The findings do not say it."),
+        ("Die Auszüge sagen nicht, wer das war.", "Die Auszüge sagen nicht"),
         ("It was Olof Brandt, of Vasa.", "It was Olof Brandt, of Vasa."),
+        (f"It was Olof Brandt. {ROUND * 9}", ROUND.strip()),
     ],
 )
 def test_an_answer_of_names_that_were_nowhere_read_gives_way_to_the_summaries(written, shown):
@@ -197,7 +202,8 @@ def test_an_answer_of_names_that_were_nowhere_read_gives_way_to_the_summaries(wr
 
     answer = MindSearch(RulesModel(Writes(TWO_HOPS)), Facts()).ask("Who taught the architect?")
     assert shown in answer.text
-    assert "British" not in answer.text
+    assert ("British" in answer.text, answer.text.count("The year is") < 2) == (False, True)
+    assert ("stand in nothing that was found" in answer.text) is ("British" in written)
 
 
 def test_a_planner_that_only_talks_says_nothing_that_was_nowhere_read():
@@ -205,12 +211,6 @@ def test_a_planner_that_only_talks_says_nothing_that_was_nowhere_read():
     answer = MindSearch(model_of([TWO_HOPS[0], talk]), Facts()).ask("Who taught the architect?")
     assert "Ann Other" not in answer.text
     assert "Olof Brandt" in answer.text
-
-
-def test_a_loop_is_said_once():
-    said = "It is red [[1]].\n\n- One. Two.\n- One. Two."
-    assert unlooped(said) == said
-    assert unlooped("A mill. " + "It is the year. " * 9 + "The") == "A mill. It is the year. The"
 
 
 def test_a_plan_that_is_refused_twice_in_the_same_words_is_not_asked_for_again():

@@ -26,7 +26,7 @@ from foveal.library import Library
 from foveal.papers import personal_data, sessions, tokens
 from foveal.settings import Settings
 from foveal.types import Document
-from foveal.web import signed_in, streams
+from foveal.web import safety, streams
 
 
 @pytest.fixture(autouse=True)
@@ -164,7 +164,7 @@ def test_what_had_come_as_the_asker_went_is_closed_and_of_a_visitor_nothing_is_a
             closed.append("closed")
 
     async def told(cookie: str) -> list[str]:
-        headers = [(b"cookie", f"{signed_in.COOKIE}={cookie}".encode())]
+        headers = [(b"cookie", f"{safety.SESSION}={cookie}".encode())]
         request = Request({"type": "http", "method": "GET", "path": "/jobs/1/events", "headers": headers})
         held = parts()  # kept, so that no collector closes it
         whole = [one async for one in streams.while_signed_in(request, held, "last")]

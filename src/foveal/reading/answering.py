@@ -38,6 +38,7 @@ from foveal.reading.answering_settings import AnswerSettings
 from foveal.reading.cited_forms import numbers_in, plain_marks, without_footnotes, without_preface
 from foveal.reading.events import AnswerDelta, Reading
 from foveal.reading.grounding import NO_ROWS, Grounding, grounding, one_line
+from foveal.reading.loops import goes_round, said_once
 from foveal.reading.memory import Excerpt, Kept, excerpts, in_order, shown_of
 from foveal.reading.number_words import in_digits, unseparated
 from foveal.reading.skim import content_words
@@ -51,13 +52,10 @@ if TYPE_CHECKING:
     from foveal.attention.retrieval_heads import HeadScores
 
 NOT_FOUND = "Nothing in the text answers this."
-ROUND = 32
-"""Characters of a repetition that is no number and no line of a table any more."""
 
 _GLUED = re.compile(rf"(?P<before>(?<!\w)\w++|[\])])?\[(?P<inside>{INSIDE})\]")
 _BLANKS = re.compile(r"\n(?:[ \t]*\r?\n){2,}")
 _OPEN, _CLOSE = "\ue000", "\ue001"  # of the private use area: in no text that is read as such
-_ROUND = re.compile(r"(.{1,40}?)\1{7,}$", re.DOTALL)
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 _WORD = re.compile(r"\w+")
 _ASKED = re.compile(r"(?<![^.!?…“”„«»\"])[^.!?…“”„«»\"]*[?？]")
@@ -197,9 +195,7 @@ def drafted(
             if len(evidence) < 2:
                 raise
             evidence = _better_half(evidence)
-    if round_ := goes_round(answer):
-        end = round_.end(1)
-        answer = answer[: end + (answer[end : end + 1] in tuple(".!?。"))].rstrip(",;:- ")
+    answer = said_once(answer)
     local = getattr(model, "language_model", None)
     ground = None
     if local is None:
@@ -225,12 +221,6 @@ def _better_half(evidence: Sequence[Evidence]) -> list[Evidence]:
     """Half of the excerpts, those with the best scores, in their order."""
     best = sorted(range(len(evidence)), key=lambda place: -evidence[place].excerpt.score)[: len(evidence) // 2]
     return [evidence[place] for place in sorted(best)]
-
-
-def goes_round(answer: str) -> re.Match[str] | None:
-    """The end of an answer that says the same again and again, as small models do; group 1 is what it says."""
-    found = _ROUND.search(answer, max(0, len(answer) - 400))
-    return found if found and len(found[0]) >= ROUND else None
 
 
 def messages(question: str, evidence: Sequence[Evidence], settings: AnswerSettings) -> Messages:

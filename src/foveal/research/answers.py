@@ -176,14 +176,21 @@ def _unsupported(state: RunState) -> list[str]:
     return not_borne_out(state.answer, [*quotes, *(borne_out(answer, quotes) for answer in answers)])
 
 
-def partial_answer(state: RunState, stopped_by: str | None) -> str:
-    """An answer without a model: what the searchers found, as they wrote it, with its citations."""
+INVENTED = "The model's own answer had names or numbers that stand in nothing that was found. What was found:"
+
+
+def partial_answer(state: RunState, stopped_by: str | None, *, invented: bool = False) -> str:
+    """An answer without a model: what the searchers found, as they wrote it, with its citations.
+
+    `invented`: instead of one that the model wrote of what was nowhere read.
+    """
     found = [node for node in state.graph.searchers() if node.answer]
     why = f" ({STOPPED.get(stopped_by, stopped_by)})" if stopped_by else ""
     if not found:
         return f"Nothing was found that answers this{why}."
     parts = [f"**{node.content}** {node.answer}" for node in found]
-    return "\n\n".join([f"The answer was not written to its end{why}. What was found so far:", *parts])
+    head = INVENTED if invented else f"The answer was not written to its end{why}. What was found so far:"
+    return "\n\n".join([head, *parts])
 
 
 def _places(state: RunState, number: int) -> Sequence[Mapping[str, Any]]:

@@ -12,12 +12,12 @@ Source    MindSearch's references (arXiv 2407.20183), whose numbers there move a
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from foveal.reading.answering_refusals import refuses
 from foveal.reading.cited_forms import plain_marks, without_preface
 from foveal.research.anchors import names_of
 from foveal.retrieval.terms import terms
@@ -39,9 +39,6 @@ LONGEST_SAID = 800
 
 BORNE_OUT = 0.5
 """Share of a sentence's words that a source must hold for the sentence to be traced to it."""
-
-LOOPS = 3
-"""Times that an answer says the same sentence: then it is no more than a small model's loop."""
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -166,25 +163,10 @@ def says_something(answer: str) -> bool:
 
 
 def invented(answer: str, texts: Iterable[str]) -> bool:
-    """Whether an answer cites nothing, and has a name or a number that none of `texts` has."""
+    """Whether an answer that is no refusal cites nothing, and has a name or a number that none of `texts` has."""
     held = set(terms(" ".join(texts)))
     named = {*terms(" ".join(names_of(answer))), *(word for word in terms(answer) if word.isdigit())}
-    return not cited(answer) and not named <= held
-
-
-def unlooped(answer: str) -> str:
-    """An answer without what a small model says again and again: of a sentence that stands there `LOOPS` times or more,
-    the first."""
-    said = _sentences(answer)
-    times = Counter(one.strip() for one in said)
-    first: set[str] = set()
-    kept = []
-    for one in said:
-        words = one.strip()
-        if times[words] < LOOPS or words not in first:
-            kept.append(one)
-        first.add(words)
-    return "".join(kept).rstrip()
+    return not cited(answer) and not named <= held and not refuses(answer.strip())
 
 
 def not_borne_out(answer: str, texts: Iterable[str]) -> list[str]:

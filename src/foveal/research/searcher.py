@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from foveal.errors import Cancelled, FetchFailed, FovealError, InputError
 from foveal.models.chat import Cancel, ChatModel, Sampling
 from foveal.models.chat_requests import ContextExceeded
+from foveal.reading.loops import goes_round, said_once
 from foveal.research.budget import Meter
 from foveal.research.citations import Origin, cited, cited_as_asked, cut_short, quoted, says_something, traced
 from foveal.research.graph import same_question
@@ -239,7 +240,7 @@ class Searcher:
             if not (read and says_something(answer)):
                 raise
             return Summary(answer, origins, cut=True)
-        answer = "".join(pieces).strip()
+        answer = said_once("".join(pieces).strip())
         answer = unbracketed(answer) if self.settings.plain else cited_as_asked(answer, origins)
         if not says_something(answer):
             answer = quoted(
@@ -319,6 +320,8 @@ class Searcher:
         for piece in self.model.stream(messages, sampling, cancel=cancel):
             pieces.append(piece)
             tell("answer.node.delta", text=piece)
+            if len(pieces) % 16 == 0 and goes_round("".join(pieces)):
+                break
 
 
 def waited(future: Future[T], cancel: Cancel) -> T:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from foveal.errors import Cancelled, FetchFailed, InputError
 from foveal.models.chat import Cancel, ChatModel, Sampling
+from foveal.reading.loops import goes_round, said_once
 from foveal.research.answers import partial_answer
 from foveal.research.board import Board, today
 from foveal.research.citations import (
@@ -24,7 +25,6 @@ from foveal.research.citations import (
     said_by,
     says_something,
     traced,
-    unlooped,
 )
 from foveal.research.prompts import plain_writer_messages, unbracketed, without_marks, writer_messages
 from foveal.research.state import RunState
@@ -44,6 +44,7 @@ class Writer:
     bad: int = 0
     put_together: bool = False  # whether the answer was made without a model
     begun: bool = False  # whether the model said anything
+    invented: bool = False  # whether that had names or numbers that were nowhere read
 
     def direct(self, text: str) -> bool:
         """The planner answered without a program: of the numbers that it wrote, those of its searchers stay.
@@ -51,8 +52,8 @@ class Writer:
         Whether it is said: not what names things that its searchers, where they found something, did not read.
         """
         seen = self.board.seen()
-        shown, bad = resolved(unlooped(text), _known(seen))
-        if self.board.found() and invented(shown, self._held(_origins(seen, _known(seen)))):
+        shown, bad = resolved(said_once(text), _known(seen))
+        if self.board.found() and self._invents(shown, _origins(seen, _known(seen))):
             return False
         self.bad = bad
         self._say(shown)
@@ -74,7 +75,7 @@ class Writer:
     def put(self, stopped_by: str | None) -> None:
         """Put the answer together from the summaries."""
         self.put_together = True
-        self._say(partial_answer(self.board.seen(), stopped_by))
+        self._say(partial_answer(self.board.seen(), stopped_by, invented=self.invented))
 
     def _written(self, seen: RunState) -> bool:
         """The model's answer, word by word; a number that nothing stands behind is never shown."""
@@ -86,26 +87,30 @@ class Writer:
         else:
             messages = writer_messages(self.question, seen.graph, self.model, today=today(), room=room)
         marks = Marks(known.__contains__)
-        for piece in self.model.stream(messages, Sampling(max_tokens=room), cancel=self.cancel):
+        for number, piece in enumerate(self.model.stream(messages, Sampling(max_tokens=room), cancel=self.cancel), 1):
             self.begun = True
             self._say(marks.add(piece))
+            if number % 16 == 0 and goes_round(self.board.state.answer):
+                break
         self._say(marks.rest())
-        said = self.board.state.answer
+        said = said_once(self.board.state.answer)
         shown, more = resolved(said if self.plain else cited_as_asked(said, _origins(seen, known)), known)
         self.bad += marks.bad + more
         told = {number: " ".join(one["quote"] for one in seen.quotes(number)) for number in known}
-        shown = unlooped(unbracketed(shown) if self.plain else shown)
+        shown = unbracketed(shown) if self.plain else shown
         origins = _origins(seen, known)
         shown = traced(shown, origins, question=self.question, quotes=told)
         if shown != self.board.state.answer:
             # marks that a small model forgot, or that came to be as others were taken out
             self.board.tell("answer.reset")
             self._say(shown)
-        return says_something(shown) and not invented(shown, self._held(origins))
+        return says_something(shown) and not self._invents(shown, origins)
 
-    def _held(self, origins: Mapping[int, Origin]) -> list[str]:
-        """What an answer may take names and numbers from."""
-        return [self.question, *(one.text for origin in origins.values() for one in origin.passages)]
+    def _invents(self, answer: str, origins: Mapping[int, Origin]) -> bool:
+        """Whether an answer cites nothing, and has names or numbers of neither the question nor what was found."""
+        read = (one.text for origin in origins.values() for one in origin.passages)
+        self.invented = invented(answer, [self.question, *read])
+        return self.invented
 
     def _say(self, text: str) -> None:
         if text:

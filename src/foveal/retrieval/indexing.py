@@ -293,7 +293,7 @@ def indexed_text(document: Document, passage: Passage) -> str:
     of a mail also who wrote it, and to whom.
 
     All are cut where they are very long (a heading path from its front): the passage itself must reach the vector. A
-    text whose accents stand apart from their letters is there a second time as queries have it (`words.composed`): it
+    text whose accents stand apart from their letters is there a second time as queries have it (`scripts.composed`): it
     ends as it is, so that what is shown of it is what its place holds.
     """
     whole, heading, text = composed(document.title), composed(passage.heading or ""), composed(passage.text)

@@ -17,7 +17,7 @@ from foveal.papers.people_schema import LoginLinkRow
 from foveal.papers.schema import now
 from foveal.papers.sessions import sessions
 from foveal.web.safety import COOKIE as BROWSER
-from foveal.web.signed_in import COOKIE
+from foveal.web.safety import SESSION
 from foveal.web.site import in_the_log
 
 
@@ -38,10 +38,10 @@ def test_the_whole_way_in_and_out(visitor: Visitor, outbox: Outbox, database: Da
     welcome = urlsplit(entered.headers["location"])
     assert (welcome.path, parse_qs(welcome.query)["next"]) == ("/settings", ["/papers?q=a"])
     cookies = {one.partition("=")[0]: one.lower() for one in entered.headers.get_list("set-cookie")}
-    assert "httponly" in cookies[COOKIE]
-    assert "samesite=lax" in cookies[COOKIE]
-    assert f"max-age={30 * 86400}" in cookies[COOKIE]
-    assert "secure" not in cookies[COOKIE]  # on this machine, over http
+    assert "httponly" in cookies[SESSION]
+    assert "samesite=lax" in cookies[SESSION]
+    assert f"max-age={30 * 86400}" in cookies[SESSION]
+    assert "secure" not in cookies[SESSION]  # on this machine, over http
     assert visitor.cookies[BROWSER] != key  # forms of before are of no use
 
     person = accounts.find(database, "ana@example.org")
@@ -49,7 +49,7 @@ def test_the_whole_way_in_and_out(visitor: Visitor, outbox: Outbox, database: Da
     assert person.login in page.text
     assert visitor.get("/login?next=/following").headers["location"] == "/following"
     assert visitor.submit("/logout", came_from="/settings").status_code == 303
-    assert COOKIE not in visitor.cookies
+    assert SESSION not in visitor.cookies
     assert visitor.get("/settings").headers["location"] == "/login?next=/settings"
     assert sessions(database, person) == []
 
@@ -96,7 +96,7 @@ def test_a_scanner_that_opens_every_link_signs_nobody_in(app: FastAPI, visitor: 
         assert "ana@example.org" not in seen.text
         scanner.head(outbox.link)
         scanner.request("OPTIONS", outbox.link)
-    assert COOKIE not in scanner.cookies
+    assert SESSION not in scanner.cookies
     assert accounts.people(app.state.site.database) == []
     assert visitor.submit("/login/link", link=outbox.link.rpartition("/")[2]).status_code == 303
 
@@ -114,7 +114,7 @@ def test_replayed_old_replaced_and_made_up_links(
     for link in (second, "x" * 43, "", "../../etc/passwd", "%00", "é"):
         answer = other.submit("/login/link", link=link, email="ana@example.org")
         assert answer.status_code == 400
-        assert COOKIE not in other.cookies
+        assert SESSION not in other.cookies
     assert other.get(f"/login/link/{second}").status_code == 410
     visitor.submit("/login", email="bo@example.org")
     third = outbox.link.rpartition("/")[2]
@@ -134,7 +134,7 @@ def test_a_stolen_link_alone_is_of_no_use(app: FastAPI, visitor: Visitor, outbox
     tried = thief.submit("/login/link", link=link, email="ana@example.org")
     assert tried.status_code == 429
     assert int(tried.headers["retry-after"]) >= 1
-    assert COOKIE not in thief.cookies
+    assert SESSION not in thief.cookies
 
 
 def test_nobody_is_signed_in_to_a_strangers_account(app: FastAPI, outbox: Outbox) -> None:
@@ -142,7 +142,7 @@ def test_nobody_is_signed_in_to_a_strangers_account(app: FastAPI, outbox: Outbox
     mallory, ana = Visitor(app), Visitor(app)
     mallory.submit("/login", email="mallory@example.org")
     assert ana.submit("/login/link", link=outbox.link.rpartition("/")[2], email="ana@example.org").status_code == 400
-    assert COOKIE not in ana.cookies
+    assert SESSION not in ana.cookies
 
 
 @pytest.mark.parametrize(
@@ -260,17 +260,17 @@ def test_a_site_that_does_not_know_its_name_mails_no_links(app: FastAPI, visitor
 
 def test_signing_in_again_ends_the_session_of_before(visitor: Visitor, outbox: Outbox, database: Database) -> None:
     person = visitor.sign_in("ana")
-    before = visitor.cookies[COOKIE]
+    before = visitor.cookies[SESSION]
     visitor.site.deliver = outbox
     visitor.submit("/login", email=person.email)
     visitor.submit("/login/link", link=outbox.link.rpartition("/")[2])
-    assert visitor.cookies[COOKIE] != before
+    assert visitor.cookies[SESSION] != before
     assert len(sessions(database, person)) == 1
 
 
 def test_cookies_that_are_none_are_nobody(app: FastAPI) -> None:
     for cookie in ("x", "x" * 43, "x" * 5_000, "'; DROP TABLE person; --", "%00"):
         other = Visitor(app)
-        other.cookies.set(COOKIE, cookie)
+        other.cookies.set(SESSION, cookie)
         assert other.get("/settings").status_code == 303
         assert "Sign in" in other.get("/discussion/2605.01234").text

@@ -21,7 +21,7 @@ from foveal.papers.schema import PaperRow
 from foveal.papers.store import PaperStore
 from foveal.papers.upserts import upsert
 from foveal.web.pages import ago, xml_text
-from foveal.web.signed_in import COOKIE
+from foveal.web.safety import SESSION
 from foveal.web.site import in_the_log
 
 
@@ -54,7 +54,7 @@ def test_sessions_are_listed_and_ended(app: FastAPI, visitor: Visitor, database:
     phone = Visitor(app, headers={"user-agent": "A phone <script>"})
     link = sessions.request_link(database, ana.email, browser="phone")
     key = sessions.use_link(database, link.token, browser="phone", agent="A phone <script>").token
-    phone.cookies.set(COOKIE, key)
+    phone.cookies.set(SESSION, key)
     assert phone.get("/settings").status_code == 200
     assert "A phone &lt;script&gt;" in visitor.get("/settings").text
     other = Visitor(app)
@@ -83,7 +83,7 @@ def test_an_account_is_deleted_by_who_types_its_login(visitor: Visitor, database
     assert visitor.submit("/settings/delete", "/settings", sure="yes").status_code == 400
     done = visitor.submit("/settings/delete", "/settings", sure=" Ana ", remarks="keep")
     assert "Your account is deleted" in done.text
-    assert COOKIE not in visitor.cookies
+    assert SESSION not in visitor.cookies
     with pytest.raises(UnknownPaper):
         accounts.find(database, "ana")
     assert "deleted account" in visitor.get(f"/discussion/{PAPER}").text
