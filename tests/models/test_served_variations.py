@@ -14,8 +14,11 @@ from servers import Call, Route, Server, in_turn, page
 from foveal.errors import FetchFailed, InputError
 from foveal.models import Sampling
 from foveal.models.answers import json_in
+from foveal.models.chat import is_small
+from foveal.models.chat_listing import weights_in
 from foveal.models.chat_requests import ContextExceeded, context_limit, prompt_tokens, refused_by
 from foveal.models.openai_chat import CONTEXT_TOKENS, MOST_CONTEXT, OpenAIChat
+from foveal.research.budget import Budget, Meter, Metered
 
 DONE = "data: [DONE]\n\n"
 
@@ -216,6 +219,41 @@ def test_the_context_is_asked_of_the_server_once(server, routes, row, context):
     assert server.asked("/v1/models") == 1
     assert chat(server, context_tokens=512).context_tokens == 512
     assert server.asked("/v1/models") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "weights", "small"),
+    [
+        ("qwen.gguf", {"id": "qwen.gguf", "meta": {"n_ctx": 2048, "n_params": 630_167_424}}, 630_167_424, True),
+        ("tiny-0.5b", {"id": "tiny-0.5b", "meta": {"n_params": 8_000_000_000}}, 8_000_000_000, False),
+        ("tiny-0.5b", {"id": "tiny-0.5b", "meta": None}, 500_000_000, True),
+        ("org/tiny", {"id": "org/tiny", "max_model_len": 4096}, None, False),
+    ],
+    ids=["told", "told otherwise", "named", "not known"],
+)
+def test_how_large_a_model_is_says_the_server_or_its_name(server, routes, name, row, weights, small):
+    routes["/v1/models"] = told(200, {"object": "list", "data": [row]})
+    model = OpenAIChat(name, server.url("/v1"))
+    assert (model.weights, is_small(model), is_small(Metered(model, Meter(Budget())))) == (weights, small, small)
+    assert model.context_tokens
+    assert server.asked("/v1/models") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "weights"),
+    [
+        ("Qwen/Qwen2.5-0.5B-Instruct", 500_000_000),
+        ("gemma3:270m", 270_000_000),
+        ("llama-3.2-1b-instruct-q4_k_m.gguf", 1_000_000_000),
+        ("qwen3-30b-a3b", 30_000_000_000),
+        ("mixtral-8x7b", None),
+        ("phi-3.5-mini", None),
+        ("gpt-5", None),
+        ("some-model-8bit", None),
+    ],
+)
+def test_weights_are_read_in_a_name(name, weights):
+    assert weights_in(name) == weights
 
 
 # -- limits, times, addresses -----------------------------------------------------------------------------------------

@@ -384,3 +384,10 @@ def test_a_long_page_in_a_moment():
 def test_lines_of_text_know_what_stands_free():
     found = lines_of_text("a\nb\n\n \u00a0\nc\u00a0d\n")
     assert [(line.text, line.gap) for line in found] == [("a", True), ("b", False), ("c d", True)]
+
+
+def test_links_that_nothing_closes():
+    (line,) = lines_of_text("[](" * 100_000)
+    assert (line.text, line.paper) == ("[](" * 100_000, "")
+    (line,) = lines_of_text("A [paper](https://arxiv.org/abs/2605.01234), [one](https://a.example and")
+    assert (line.text, line.paper) == ("A paper, [one](https://a.example and", "2605.01234")

@@ -18,7 +18,7 @@ from foveal.library import Library
 from foveal.models.chat import Cancel
 from foveal.models.local_chat import LocalChat
 from foveal.reading.answering import evidence_of
-from foveal.reading.answering_settings import AnswerSettings
+from foveal.reading.answering_settings import AnswerSettings, settings_for
 from foveal.reading.asking import NOT_IN_LIBRARY, Asked, Asker, AskSettings, Chosen, Searched, compared, opened
 from foveal.reading.events import AnswerDelta
 from foveal.reading.likeness import LIKE, held_share, likeness
@@ -259,6 +259,18 @@ def test_where_nothing_is_near_the_question_a_small_model_is_not_asked(qwen, bre
     *_, answer = ask(Asker(lambda *which: held[which], LocalChat(qwen), encoder=Meanings()), hit)
     assert (answer.text, answer.found, answer.confidence, answer.citations) == (NOT_IN_LIBRARY, False, 0.0, ())
     assert [one.excerpt.text for one in answer.evidence] == [hit.passage.text]  # to look at
+
+
+@pytest.mark.parametrize(("weights", "asked"), [(500_000_000, False), (8_000_000_000, True), (None, True)])
+def test_a_small_model_of_a_server_is_asked_as_one_of_this_machine_is(bread, weights, asked):
+    held = {(bread.id, bread.revision): bread}
+    model = Scripted("not found")
+    model.weights = weights
+    asker = Asker(lambda *which: held[which], model, encoder=Meanings())
+    ask(asker, hit_in(bread, "Her oven is of red brick."))
+    assert bool(model.asked) == asked
+    assert asker.settings.answer == settings_for(model)
+    assert (asker.settings.answer == AnswerSettings()) == (not asked)
 
 
 def test_the_opening_that_is_shown_counts_as_near(qwen):

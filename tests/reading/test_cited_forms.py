@@ -9,6 +9,7 @@ from reading.speakers import Scripted
 
 from foveal.models.chat import Messages
 from foveal.models.chat_requests import ContextExceeded
+from foveal.reading.answer_marks import claims_of, folded, unmarked
 from foveal.reading.answering import Evidence, drafted, messages
 from foveal.reading.answering_refusals import refuses
 from foveal.reading.answering_settings import AnswerSettings, settings_for
@@ -185,6 +186,10 @@ MILLS = [
             "While [1] says the dam was of oak, [2] says Orsin Vale keeps the mill.",
             "While [1] says the dam was of oak, [2] says Orsin Vale keeps the mill.",
         ),
+        (
+            "According to [1], the dam was built of oak, and Orsin Vale keeps the mill [2].",
+            "According to [1], the dam was built of oak, and Orsin Vale keeps the mill [2].",
+        ),
         ("[1] The dam was of oak.\n[2] Orsin Vale keeps it.", "The dam was of oak. [1]\n Orsin Vale keeps it. [2]"),
         ("根据[2]，Orsin Vale keeps it.", "根据[1]，Orsin Vale keeps it."),
     ],
@@ -194,6 +199,15 @@ def test_a_number_that_is_a_word_of_its_sentence_is_changed_in_its_place(said, s
     *_, found = whole(drafted(Scripted(said), "Who?", MILLS, AnswerSettings()))
     assert found.text == shown
     assert bool(found.unsupported) == ("[?]" in shown)
+
+
+def test_a_source_that_another_is_set_against_bears_nothing_out_and_is_no_other_one():
+    """It was lost: "Unlike [1] says that Orsin Vale keeps it", of the one that says it."""
+    *_, found = whole(
+        drafted(Scripted("Unlike [1], [2] says that Orsin Vale keeps it."), "Who?", MILLS, AnswerSettings())
+    )
+    assert found.text == "Unlike [?], [1] says that Orsin Vale keeps it."
+    assert [one.quote for one in found.citations] == ["Orsin Vale keeps the mill."]
 
 
 class Served:
@@ -238,6 +252,18 @@ def test_where_the_passages_are_too_many_the_better_half_is_shown():
         "Unfortunately, the excerpts do not say.",
         "I'm sorry, but I can't help with that.",
         "The question cannot be answered from the excerpts.",
+        "The sources do not name the teacher.",
+        "Die Quellen enthalten dazu keine Informationen.",
+        "In den Quellen steht nichts dazu.",
+        "Der Text nennt den Architekten nicht.",
+        "Keine der Quellen nennt den Lehrer.",
+        "Les sources ne disent pas qui c'était.",
+        "Aucune des sources ne le mentionne.",
+        "Las fuentes no dicen quién fue.",
+        "Los textos no mencionan al maestro.",
+        "Le fonti non dicono chi fosse.",
+        "Il testo non lo dice.",
+        "De bronnen vermelden niet wie dat was.",
     ],
 )
 def test_the_refusals_of_large_models(answer):
@@ -255,7 +281,46 @@ def test_the_refusals_of_large_models(answer):
         "Some texts do not have vowels [1].",
         "Based on the excerpts, Orsin Vale is the keeper [1].",
         "Unfortunately, the mill burnt down [1].",
+        "The text does not only say it, it shows it [1].",
+        "The findings do not explain the effect [1].",
+        "Die Quelle versiegt nicht.",
+        "Die Quelle ist nicht giftig [1].",
+        "Der Text ist nicht von ihm [1].",
+        "Die Quellen sagen nicht, wer es war, aber die Mühle ist rot [1].",
+        "Le texte n'est pas de lui [1].",
+        "El texto no es de Cervantes [1].",
+        "Le fonti non si prosciugano.",
+        "Aucune des sources ne tarit [1].",
+        "Ninguna de las fuentes funciona [1].",
     ],
 )
 def test_answers_that_sound_like_refusals(answer):
     assert not refuses(answer)
+
+
+BLANKS = " " * 300_000  # were a run of them parted in several ways, this would take hours
+
+
+@pytest.mark.parametrize("answer", [f"It stands [source{BLANKS}.", f"x【1{BLANKS}†", f"x (see{BLANKS}excerpt{BLANKS}!"])
+def test_blanks_in_what_is_no_citation_at_last(answer):
+    assert plain_marks(answer, range(1, 3)) == answer
+
+
+@pytest.mark.parametrize(
+    "last",
+    [f"Sources{BLANKS}x", f"Sources: [1]{BLANKS}x", f"Sources: {'[1] ' * 60_000}x", f"Sources{BLANKS}x\n[1] The mill"],
+    ids=["head", "mark", "marks", "items"],
+)
+def test_a_line_that_is_no_list_of_sources_at_last(last):
+    answer = f"It stands [1].\n{last}"
+    assert without_footnotes(answer) == answer
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [f"x [1]{BLANKS}z [2].", f"x (see{BLANKS}z [1].", f"{'*' * 300_000}x [1] z."],
+    ids=["blanks", "see", "stars"],
+)
+def test_runs_beside_marks(sentence):
+    assert folded(sentence) == sentence
+    assert claims_of(sentence) == [unmarked(sentence)]

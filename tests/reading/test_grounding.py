@@ -144,3 +144,9 @@ def test_an_answer_that_fills_the_model_is_given_untraced(qwen):
     prompt = qwen.render(messages("who?", evidence, SETTINGS))
     scores = HeadScores(torch.full((1, 3, HEADS), 0.5))
     assert grounding(qwen, prompt, "The mill. " * qwen.context_tokens, [evidence[0].excerpt.text], scores) is None
+
+
+def test_a_row_of_empty_cells_is_read_once():
+    text = "a" + "\t" * 300_000 + "b"
+    assert one_line(text, (0, len(text)))[0] == text
+    assert one_line("a\t \n\n\t b", (0, 10))[0] == "a\n\tb"

@@ -290,3 +290,11 @@ def test_the_check_by_words_reads_groups_of_digits_alike(written):
     assert missing_of("It has 100,000 mills.", "It has 1,00,000 mills.") == ()
     assert missing_of("It has 300 mills.", "In 2019 300 mills were there.") == ()
     assert missing_of("It has 12,300 mills.", "In ward 12 300 mills were there.") == ("12,300",)
+
+
+def test_words_and_letters_without_end():
+    """A letter that is no name, a name, and what looks like the endings of one: each is read once."""
+    found = anchors("A " * 100_000 + "Ada Vale came.")
+    assert [one.text for one in found] == ["Ada Vale"]
+    assert "n" * 200_000 in Held.read("n" * 200_000).words
+    assert Held.read("Germans").holds_word("Germany")

@@ -16,6 +16,7 @@ from foveal.research.citations import (
     cited,
     cited_as_asked,
     fitting,
+    invented,
     renumbered,
     resolved,
     said_before,
@@ -113,6 +114,52 @@ def test_what_a_model_said_by_a_source_does_not_outdo_the_words_of_another():
     assert traced(said, origins).endswith("[[2]]")
     assert traced(said, origins, question=asked, quotes=quotes).endswith("[[1]]")
     assert traced(said, origins, question=asked, quotes={2: quotes[2]}).endswith("[[2]]")  # nobody's words: as before
+
+
+ASKED = "Who taught the architect of the mill at Orra? 2026-12-03"
+FOUND = (
+    "Petra Lindqvist designed the mill at Orra in 1871.\n"
+    "Petra Lindqvist was taught by Olof Brandt. The mill has 1,200 stones and cost 1.2 million euros."
+)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "The mill was built by the British government in 1900.",
+        "Ann Other is the one who was asked for.",
+        "The mill is of the year 1900.",
+        "Die Mühle wurde 1900 gebaut.",
+        "建于1900年。",
+    ],
+)
+def test_an_answer_of_names_or_numbers_that_were_nowhere_read_is_invented(answer):
+    assert invented(answer, ASKED, FOUND)
+    assert not invented(f"{answer} [[1]]", ASKED, FOUND)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "Mr. Brandt, a Swedish teacher.",  # one of its names was found
+        "The mill at Orra is still there.",  # they were asked
+        "Construction was finished long ago.",  # capitals by their place
+        "## Key Findings\n\nNobody is named.",
+        "1. The teacher is not named.\n2. The pupil is not, either.",
+        "It is 29 years older than its architect.",  # computed
+        "It has 1200 stones, and it cost 1,200,000 euros.",  # another way to write them
+        "That was in the 1870s.",
+        "As of 3 December 2026 it is not known.",
+        "The sources do not say it. Consult the archives of the Finnish state.",
+        "Das war der gesuchte Lehrer, so die Angaben in den Unterlagen.",
+        "Dazu enthalten die gefundenen Unterlagen keine Angaben.",
+        "Le maître de l'architecte vivait en Finlande.",
+        "磨坊建于1871年，有1200块石头。",
+        "بنيت الطاحونة عام ١٨٧١.",
+    ],
+)
+def test_an_honest_answer_without_marks_is_not_taken_for_an_invented_one(answer):
+    assert not invented(answer, ASKED, FOUND)
 
 
 def test_the_quote_is_the_sentence_that_bears_the_statement_out():

@@ -16,7 +16,7 @@ from foveal.errors import FetchFailed, InputError, UnknownName
 from foveal.models.chat import GREEDY
 from foveal.ranking.listwise import SlidingWindow
 from foveal.research.acquisition import Filter, FilterSettings, extracted, summary_messages
-from foveal.research.answers import UNREAD
+from foveal.research.answers import UNREAD, researched
 from foveal.research.deep import DeepResearch, settings_of
 from foveal.research.draft_signals import drafted, watched
 from foveal.research.identities import Known, doi_of, identities
@@ -428,6 +428,7 @@ def test_a_page_that_cannot_be_had_is_quoted_by_the_searchs_words_and_that_is_sa
     assert Report.of_ledger(report.ledger()).evidence == report.evidence
     (number,) = report.unread
     assert report.bibliography[number] == gone
+    assert researched(run.state).unread == report.unread  # as the answer of a run
     markdown = report.to_markdown().splitlines()
     assert [line.partition(".")[0] for line in markdown if UNREAD in line] == [str(number)]
     assert (html_of(report).count(UNREAD) > 0, slides_of(report).count(UNREAD) > 0) == (True, True)

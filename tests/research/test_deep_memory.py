@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from report_worlds import Filler, Pages, page
@@ -18,6 +19,8 @@ from foveal.research.events import EventLog
 from foveal.research.evidence import Evidence, SourceRecord
 from foveal.research.memory import MemorySettings, RunMemory
 from foveal.research.memory_edits import cited, edit, remembered
+from foveal.research.memory_facts import said as facts_said
+from foveal.research.memory_facts import without_date
 from foveal.research.memory_kept import KeptMemory, MemoryShown
 from foveal.research.prompts import CONCISE
 from foveal.research.runs import Runs
@@ -300,3 +303,11 @@ def test_the_command_shows_pins_and_deletes(tmp_path):
     assert [one["pinned"] for one in json.loads(command("--json").stdout) if one["key"] == "m1"] == [True]
     named = next(one["key"] for one in told if one["cited"])
     assert "is cited by a claim" in str(command("--delete", named).exception)
+
+
+def test_sentences_without_end_hold_no_fact():
+    for text in ("?" * 300_000 + "x", "[[" * 200_000, f"The mill{' ' * 100_000}of Orsin in 1990"):
+        assert facts_said(text) == []
+    moment = datetime(1990, 1, 1, tzinfo=UTC)
+    assert without_date(f"a{' ' * 200_000}b 1990") == (f"a{' ' * 200_000}b", moment)
+    assert without_date("It closed, in 1990.") == ("It closed", moment)

@@ -25,7 +25,7 @@ from foveal.research.planning import Finding, SubQuery
 from foveal.research.report import Brief, Report
 from foveal.research.report_drafts import Draft, checked, fitted, from_rows, scored, to_rows, without_repeats
 from foveal.research.report_html import html_of
-from foveal.research.report_parts import Conflict, Section, cited_keys
+from foveal.research.report_parts import LEAD, Conflict, Section, cited_keys
 from foveal.research.report_writing import SectionWriter, Sentence, first_sentence, section_form
 from foveal.types import Passage, Span
 
@@ -91,6 +91,18 @@ def test_a_section_is_written_from_its_evidence_alone():
     ]
     assert all(shown)
     assert not shown[0] & shown[1]
+
+
+def test_what_a_small_model_says_twice_stands_in_a_report_once():
+    said = [page.text.split(". ")[0].strip(".") + "." for page in PAGES[:3]]
+    round_ = f"{' '.join(said)} {' '.join(said)}"
+    form = {"plan": "again", "sentences": [{"text": round_, "cites": ["e1"]}] * 2}
+    model = Filler({"chat": lambda _: round_, "WrittenSection": lambda _: form})
+    report = DeepResearch(model, Pages()).report(QUESTION, mode="quick")
+    assert report.sections[0].heading == LEAD
+    assert {report.sections[0].text.count(one) for one in said} == {1}
+    plan = Planned("H", "What of the mill?", ("e1",), words=200)
+    assert [one.text for one in writer().write(plan, model)] == [" ".join(said)]
 
 
 # -- citations --------------------------------------------------------------------------------------------------------
@@ -508,3 +520,9 @@ def test_a_number_that_another_language_writes_otherwise_is_borne_out_by_its_val
     assert label(told.format(","), fragment) == "supported"
     assert not contradicts(told.format(""), fragment)
     assert contradicts(told.format("9"), fragment)
+
+
+def test_signs_of_markdown_are_escaped_outside_of_code_alone():
+    assert Sentence("It is `2*3`, not 2*3.", ()).shown().strip() == "It is `2*3`, not 2\\*3."
+    assert Sentence("It is `2*3`.", ()).shown().strip() == "It is `2*3`."
+    assert Sentence("a" * 300_000 + "`", ()).shown().strip() == "a" * 300_000 + "`"

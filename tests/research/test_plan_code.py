@@ -6,7 +6,7 @@ import pytest
 from worlds import TWO_HOPS
 
 from foveal.bench.research_world import program
-from foveal.research.plan_code import METHODS, plan_of, programs_in
+from foveal.research.plan_code import _IMPORT, METHODS, plan_of, programs_in
 from foveal.research.plans import Refused
 
 
@@ -120,3 +120,10 @@ def test_a_backslash_in_a_text_warns_nobody():
 
 def test_there_are_the_calls_of_the_paper():
     assert set(METHODS) == {"add_root_node", "add_node", "add_edge", "add_response_node", "reset", "node"}
+
+
+def test_blanks_and_lines_without_end_around_a_program():
+    assert programs_in(f"```{' ' * 300_000}x")[1] == []
+    assert _IMPORT.sub("", "\n" * 300_000 + "import WebSearchGraph\n  from mind.search import WebSearchGraph \n") == (
+        "\n" * 300_002
+    )

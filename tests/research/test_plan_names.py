@@ -7,6 +7,7 @@ from worlds import Facts, model_of
 
 from foveal.errors import InputError
 from foveal.models.local_chat import LocalChat
+from foveal.research.deep import settings_of
 from foveal.research.graph import ROOT, Graph, Node
 from foveal.research.mindsearch import MindSearch, MindSettings
 from foveal.research.plan_names import NamesPlanner, names_found
@@ -99,3 +100,15 @@ def test_it_is_what_a_model_on_this_machine_plans_by(tmp_path):
 
     search = MindSearch(LocalChat(tiny("qwen", tmp_path)), Facts())
     assert isinstance(search._planner(search.model), NamesPlanner)
+
+
+def test_so_does_a_servers_small_model():
+    model = model_of()
+    model.weights = 500_000_000
+    search = MindSearch(model, Facts())
+    assert isinstance(search._planner(search.model), NamesPlanner)
+    assert search.settings.search.plain
+    assert settings_of("normal", model).plain
+    model.weights = 8_000_000_000
+    assert not MindSettings.of(model).search.plain
+    assert not settings_of("normal", model).plain

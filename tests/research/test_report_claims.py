@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from foveal.research.claims import addresses_of, cited, claims_of, marks_left_out
+from foveal.research.claims import addresses_of, cited, claims_of, marks_left_out, without_marks
 
 REPORT = """# Mills
 
@@ -93,3 +93,22 @@ def test_keys_and_titles_of_marks():
     assert marks_left_out('So it is [3](https://a.example/c "a title"), [4](https://b.example) there.') == (
         "So it is […], […] there."
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("**a " * 15_000, "**a " * 14_999 + "**a"),
+        ("![" * 300_000, "![" * 300_000),
+        ("![](" * 100_000, "![](" * 100_000),
+    ],
+    ids=["emphasis", "pictures", "addresses"],
+)
+def test_signs_that_nothing_closes(text, plain):
+    assert without_marks(text) == plain
+
+
+@pytest.mark.parametrize("run", [" " * 300_000, "#" * 300_000], ids=["blanks", "hashes"])
+def test_a_heading_that_a_run_parts_from_its_end(run):
+    (claim,) = claims_of(f"# A{run}b ##\n\nIt was built in 1820 [1].")
+    assert claim.section == " ".join(f"A{run}b".split())

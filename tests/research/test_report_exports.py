@@ -417,3 +417,8 @@ def test_a_chart_holds_cited_numbers_of_one_unit_and_nothing_else() -> None:
     made = chart_of(table)
     assert made is not None
     assert [(made.offset(one), made.share(one)) for one in made.bars] == [(0.0, 0.25), (0.25, 0.75)]
+
+
+def test_blanks_without_end_before_no_mark():
+    for text in (f"a{' ' * 300_000}b", f"a [[e1{' ' * 300_000}b"):
+        assert [block.kind for block in blocks_of(text)] == ["paragraph"]

@@ -21,11 +21,13 @@ from foveal.research.citations import MARK, cited
 from foveal.research.deep import DeepResearch, settings_of
 from foveal.research.desk import WANTED_NOW
 from foveal.research.graph import OVER, Graph, Node
-from foveal.research.mindsearch import MindSearch, replay
+from foveal.research.mindsearch import MindSearch, MindSettings, replay
 from foveal.research.plans import Turn
-from foveal.research.prompts import as_data
+from foveal.research.prompts import as_data, unbracketed, without_marks
 from foveal.research.report import Report
+from foveal.research.run import RunLimits
 from foveal.research.runs import Runs
+from foveal.research.searcher import SearchSettings
 from foveal.research.trained_planner import TrainedPlanner
 from foveal.research.transcripts import TranscriptSettings
 from foveal.settings import Settings
@@ -181,6 +183,14 @@ def test_a_number_alone_is_answered_in_the_words_of_its_page():
     assert [node.state for node in answer.graph.searchers()] == ["finished"] * 2
     assert "“Petra Lindqvist designed the mill at Orra.” [[1]]" in answer.text
 
+    class Small(NumbersOnly):
+        def text(self, messages):
+            return "[0]." if messages[-1]["content"].startswith("Read the excerpts") else super().text(messages)
+
+    small = MindSettings(search=SearchSettings(plain=True))
+    answer = MindSearch(RulesModel(Small(TWO_HOPS)), Facts(), settings=small).ask("Who taught the architect?")
+    assert "“Petra Lindqvist designed the mill at Orra.” [[1]]" in answer.text
+
 
 ROUND = "The year is the year and the teacher is the teacher. "
 
@@ -192,6 +202,7 @@ ROUND = "The year is the year and the teacher is the teacher. "
         ("The findings do not say it.", "The findings do not say it."),
         ("Die Auszüge sagen nicht, wer das war.", "Die Auszüge sagen nicht"),
         ("It was Olof Brandt, of Vasa.", "It was Olof Brandt, of Vasa."),
+        ("Das war der gesuchte Lehrer, so die Angaben.", "Das war der gesuchte Lehrer, so die Angaben."),
         (f"It was Olof Brandt. {ROUND * 9}", ROUND.strip()),
     ],
 )
@@ -227,6 +238,9 @@ def test_where_the_plan_breaks_off_and_its_searches_found_nothing_the_question_i
     answer = MindSearch(model_of([lost, "", "", ""]), source).ask("Who designed the mill at Orra?")
     assert [node.state for node in answer.graph.searchers()] == ["failed", "finished"]
     assert "Petra Lindqvist" in answer.text
+    one = MindSettings(limits=RunLimits(max_nodes=1))  # it is one more than may be asked, and answered all the same
+    answer = MindSearch(model_of([lost, "", "", ""]), source, settings=one).ask("Who designed the mill at Orra?")
+    assert (answer.stopped_by, "Petra Lindqvist" in answer.text) == (None, True)
     found = Facts()
     answer = MindSearch(model_of([TWO_HOPS[0], "", "", ""]), found).ask("Who was born in 1871?")
     assert "Who was born in 1871?" not in found.queries
@@ -445,3 +459,9 @@ def test_what_another_version_wrote_is_shown_or_refused_with_a_reason(tmp_path):
     for wrong in ([], {}, whole | {"sources": 5}, whole | {"sections": [{}]}, {"foveal_report": 1}):
         with pytest.raises(InputError, match="no ledger of a report"):
             Report.of_ledger(wrong)
+
+
+def test_runs_before_what_is_no_mark():
+    for run in (f"a{' ' * 300_000}b", f"a [[1{' ' * 300_000}b", "[" * 300_000):
+        assert [without_marks(run), unbracketed(run)] == [run, run]
+    assert (without_marks("a  [[1]] b [[ 2 ]]"), unbracketed("a  [[1]] b [2]]")) == ("a b", "a b")

@@ -8,10 +8,13 @@ import pytest
 from foveal.text.discovery import kind_of
 from foveal.text.headings import find_headings
 from foveal.text.html import read_html
-from foveal.text.markdown import markdown_date, markdown_title
+from foveal.text.markdown import _values, markdown_date, markdown_title
+from foveal.text.opendocument import _MARKED
 from foveal.text.paragraph_units import readable
 from foveal.text.pdf_headings import Bookmark, Line, marked
 from foveal.text.pdf_lines import is_heading, joined
+from foveal.text.references import names_in
+from foveal.text.table_cells import rows_in_a_line
 from foveal.text.tokens import normalised
 from foveal.text.units import paragraphs
 
@@ -101,3 +104,28 @@ def test_blank_lines_before_the_text():
     """Each begins a paragraph, as it is long; together they are blank, and part of the first one."""
     text = f"{' ' * 130}\n" * 60_000 + "Words.\n\nMore."
     assert paragraphs(text) == [(0, len(text) - 5), (len(text) - 5, len(text))]
+
+
+def test_blanks_before_what_is_no_comment_of_front_matter():
+    value = f"x{' ' * MANY}x"
+    assert _values(value) == [value]
+    assert _values("x  # a comment") == ["x"]
+
+
+def test_a_style_with_a_word_without_end():
+    page = f'<body><p>Some words.</p><p style="display:{"a" * MANY}!x">seen</p><p style="display:none!important">no</p>'
+    assert read_html(page.encode(), name="a page").text == "Some words.\n\nseen"
+
+
+def test_a_row_of_a_table_with_blanks_between():
+    assert rows_in_a_line(f"|a{' ' * MANY}b|") == "a b"
+    assert rows_in_a_line("| a | b |  \n|---|---|\n| c \\| d |\nand") == "a · b · c | d · and"
+
+
+def test_blanks_in_a_line_of_names():
+    assert names_in(f"Ada{' ' * MANY}Lovelace  <ada@a.example>; Charles Babbage") == ("Ada Lovelace", "Charles Babbage")
+
+
+def test_marks_before_a_title_of_a_slide():
+    assert _MARKED.sub("", "#" * MANY + "x") == "#" * MANY + "x"
+    assert _MARKED.sub("", "## A - b#- c") == "A b#c"

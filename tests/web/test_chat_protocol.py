@@ -242,10 +242,15 @@ def test_a_servers_model_puts_a_follow_up_in_words_that_stand_by_themselves(tmp_
     assert "Question: Who built the tide mill?" in answering
 
 
-def test_for_a_model_of_this_machine_the_question_before_stands_in_front_of_one_that_leans_on_it(
-    tmp_path: Path,
+@pytest.mark.parametrize("small", [False, True], ids=["of this machine", "small, of a server"])
+def test_for_a_small_model_the_question_before_stands_in_front_of_one_that_leans_on_it(
+    tmp_path: Path, small: bool
 ) -> None:
-    with client_of(with_mill(tmp_path, models=LocalModels(_chat=Rewriting()))) as client:
+    speaker = Rewriting()
+    speaker.weights = 500_000_000
+    served = LocalModels(url="http://127.0.0.1:9/v1", answerer="small", _chat=speaker)
+    models = served if small else LocalModels(_chat=Rewriting())
+    with client_of(with_mill(tmp_path, models=models)) as client:
         leaning, plain = ask(client, *BEFORE, "And who built it?"), ask(client, *BEFORE, QUESTION)
     assert leaning.question == "What stands at the river? And who built it?"
     assert leaning.content.split("\n\n")[:2] == [f"Understood as: “{leaning.question}”", SAID]

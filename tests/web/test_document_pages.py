@@ -499,3 +499,13 @@ def test_the_page_and_the_reasons_show_prose_that_was_wrapped_by_hand_as_paragra
         (why,) = re.findall(r'href="(/library/[0-9a-f]+/why\?[^"]*)"', visitor.client.get("/library?q=keeper").text)
         for address in (f"/library/{which}", unescape(why)):
             assert prose.rstrip() in unescape(re.sub("<[^>]+>", "", visitor.client.get(address).text)), address
+
+
+def test_a_part_of_many_passages_and_headings():
+    """Of all the headings, each passage is looked up for its own alone."""
+    text = "# Title\n\nWords.\n\n" * 20_000
+    size = len(text) // 20_000
+    headings = [Heading(at, at + 8, 1, "Title") for at in range(0, len(text), size)]
+    places = [(at, at + size, "Title") for at in range(0, len(text), size)]
+    blocks = blocks_of(document("d", text), places, headings, 0, len(text), flowing=True)
+    assert [one.heading for one in blocks[-1].slices] == [1, None]

@@ -117,3 +117,7 @@ def test_text_fits_whatever_it_is(text: str) -> None:
     for line in lines:
         assert line.strip()
         assert len(line) <= LINE
+
+
+def test_a_word_without_end_is_cut():
+    assert wrapped("a" * 500_000) == wrapped("a" * 500)

@@ -62,7 +62,7 @@ def detect(
         list[Path] | None, typer.Option("--text", help="A text to hide sentences in (copy, reason).", dir_okay=False)
     ] = None,
     examples: Annotated[
-        Path | None, typer.Option(help='JSON lines {"query", "passages", "gold": [places]} (query).', dir_okay=False)
+        Path | None, typer.Option(help='JSON lines {"query", "passages", "gold": \\[places]} (query).', dir_okay=False)
     ] = None,
     metric: Annotated[
         str, typer.Option(help="mass: what passages with the answer get; ndcg: how well they are ranked (query).")

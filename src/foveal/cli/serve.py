@@ -62,7 +62,7 @@ def serve(
         typer.Option(
             help="Who may add documents, ask and research: nobody, members (whoever is signed in; moderators remove), "
             "or anyone (who may remove, too). Default: as foveal.toml says; else anyone on this machine itself, "
-            "without a --name or --url that others know (nor such a url in [mail]), and nobody elsewhere."
+            "without a --name or --url that others know (nor such a url in \\[mail]), and nobody elsewhere."
         ),
     ] = None,
     writable: Annotated[

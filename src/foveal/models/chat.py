@@ -136,8 +136,18 @@ class ChatModel(Protocol):
 
 
 def is_local(model: ChatModel) -> bool:
-    """Whether a model runs on this machine: a small one, that is asked one thing at a time and whose insides show."""
+    """Whether a model runs on this machine, where its insides show and it answers one at a time."""
     return getattr(model, "language_model", None) is not None
+
+
+SMALL = 1_500_000_000
+"""Weights of a model that is asked as those of this machine are; measured is one of half a billion."""
+
+
+def is_small(model: ChatModel) -> bool:
+    """Whether a model is asked one thing at a time, from little text: one of this machine, or a server's, where that
+    or its name says how small it is."""
+    return is_local(model) or (getattr(model, "weights", None) or SMALL + 1) <= SMALL
 
 
 def require_chat(asked: str, model: object) -> None:

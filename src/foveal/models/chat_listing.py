@@ -1,10 +1,12 @@
-"""A server's own list of its models: which there are, and what each of them reads (`chat_requests.context_of`)."""
+"""A server's own list of its models: which there are, what each of them reads, and how large it is."""
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, NamedTuple
 
 from foveal.errors import FetchFailed
+from foveal.models.chat_requests import LEAST_CONTEXT
 from foveal.models.remote import PASSING
 
 MODELS_S, MODELS_SHOWN = 5.0, 20
@@ -15,6 +17,15 @@ LISTED_AGAIN_S = 60.0
 
 UNASKED = object()
 """In the place of a list that cannot be had now."""
+
+_SIZE = re.compile(r"(?<![^\W_]|\.)(\d{1,4}(?:\.\d{1,3})?)([bm])(?![^\W_])", re.IGNORECASE)
+
+
+class Listed(NamedTuple):
+    """What a list tells of a model; None: nothing."""
+
+    context: int | None = None  # tokens
+    weights: int | None = None  # of any kind
 
 
 def listed(client: Any, timeout_s: float) -> Any:
@@ -37,3 +48,25 @@ def names_of(told: Any) -> list[str]:
     data = told.get("data") if isinstance(told, dict) else None
     rows = data if isinstance(data, list) else []
     return [one["id"] for one in rows if isinstance(one, dict) and isinstance(one.get("id"), str)][:MODELS_SHOWN]
+
+
+def listed_of(told: Any, model: str) -> Listed:
+    """What a list tells of a model, or of the only one in it: vLLM, llama.cpp, OpenRouter and others have names of
+    their own for its context; llama.cpp alone counts its weights."""
+    rows = told.get("data") if isinstance(told, dict) else None
+    named = [one for one in rows if isinstance(one, dict)] if isinstance(rows, list) else []
+    own = [one for one in named if one.get("id") == model] or (named if len(named) == 1 else [])
+    row: dict[str, Any] = own[0] if own else {}
+    meta = row["meta"] if isinstance(row.get("meta"), dict) else {}
+    contexts = (row.get("max_model_len"), meta.get("n_ctx"), row.get("context_length"), row.get("context_window"))
+    return Listed(_number(*contexts, least=LEAST_CONTEXT), _number(meta.get("n_params"), least=1))
+
+
+def _number(*told: object, least: int) -> int | None:
+    return next((one for one in told if isinstance(one, int) and one >= least), None)
+
+
+def weights_in(name: str) -> int | None:
+    """How many weights a model has by its name, as "gemma-3-270m" and "qwen2.5:0.5b" say it; None: it does not."""
+    found = _SIZE.search(name)
+    return round(float(found[1]) * (1e9 if found[2] in "bB" else 1e6)) if found else None

@@ -157,19 +157,3 @@ def answer_limit(param: str | None, text: str) -> int | None:
         return None
     found = _ANSWER_MOST.search(text)
     return int(found[1].replace(",", "")) if found else None
-
-
-def context_of(listed: Any, model: str) -> int | None:
-    """The context of a model in a server's own list of models, in tokens, where it tells one: vLLM, llama.cpp,
-    OpenRouter and others have names of their own for it."""
-    rows = listed.get("data") if isinstance(listed, dict) else None
-    named = [one for one in rows if isinstance(one, dict)] if isinstance(rows, list) else []
-    own = [one for one in named if one.get("id") == model] or (named if len(named) == 1 else [])
-    for one in own:
-        told: Any = one.get("meta")
-        meta = told if isinstance(told, dict) else {}
-        for place, name in ((one, "max_model_len"), (meta, "n_ctx"), (one, "context_length"), (one, "context_window")):
-            value = place.get(name)
-            if isinstance(value, int) and value >= LEAST_CONTEXT:
-                return value
-    return None

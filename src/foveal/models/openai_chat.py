@@ -27,7 +27,7 @@ from foveal.models.characters import scalar
 from foveal.models.chat import GREEDY, Cancel, Messages, Sampling, SchemaT, checked, parsing
 from foveal.models.chat_address import address, key_of, shown, without_key
 from foveal.models.chat_dialect import Dialect
-from foveal.models.chat_listing import LISTED_AGAIN_S, UNASKED, listed, names_of
+from foveal.models.chat_listing import LISTED_AGAIN_S, UNASKED, Listed, listed, listed_of, names_of, weights_in
 from foveal.models.chat_pieces import bounded, counts_of, piece_of, require_said, says
 from foveal.models.chat_requests import (
     COUNTED,
@@ -36,7 +36,6 @@ from foveal.models.chat_requests import (
     NEWER_LENGTH,
     REFUSALS,
     STREAM,
-    context_of,
     without_empty,
 )
 from foveal.models.language import completion_prompt, turns_broken
@@ -96,6 +95,7 @@ class OpenAIChat:
         self.url = self._given = url
         self._clients: dict[str, Any] = {}  # of each address
         self._context, self._listed_at, self._listing = context_tokens, -inf, Lock()
+        self._own: Listed | None = None  # what the server's list tells
         self.timeout_s = timeout_s
         self._retries = retries
         self._reasons = False
@@ -234,27 +234,32 @@ class OpenAIChat:
     def context_tokens(self) -> int:
         """Tokens that messages and answer may take together: what a caller said, else what the server says, asked at
         the first look; less, once it was learnt that the server holds less."""
-        context = self._context
-        if context is None:
-            with self._listing:
-                context = self._context or self._asked_context() or CONTEXT_TOKENS
+        context = self._context or min(self._listed().context or CONTEXT_TOKENS, MOST_CONTEXT)
         return min(context, self._dialect.context or context)
 
-    def _asked_context(self) -> int | None:
-        """What the server's list says of its context; None: it cannot be asked now."""
-        if time.monotonic() - self._listed_at < LISTED_AGAIN_S:
-            return None
-        self._listed_at = time.monotonic()
-        told = None
+    @property
+    def weights(self) -> int | None:
+        """How large the model is, as the server or else its name says, so that a small one is asked as such."""
+        return self._listed().weights or weights_in(self.name)
+
+    def _listed(self) -> Listed:
+        """What the server's list tells of the model, asked for once; nothing, while it cannot be asked."""
+        with self._listing:
+            if self._own is None and time.monotonic() - self._listed_at >= LISTED_AGAIN_S:
+                self._listed_at = time.monotonic()
+                self._own = self._asked_list()
+            return self._own or Listed()
+
+    def _asked_list(self) -> Listed | None:
+        own = Listed()
         for url in [] if self._openai else [self.url, *self._others(self.url)]:
             models = listed(self._client_at(url), self.timeout_s)
             if models is UNASKED:
                 return None
-            told = told or context_of(models, self.name)
-            if told:
+            own = listed_of(models, self.name)
+            if own.context:
                 break
-        self._context = min(told or CONTEXT_TOKENS, MOST_CONTEXT)
-        return self._context
+        return own
 
     @property
     def _length(self) -> str:

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from foveal.reading.cited_forms import LABEL, numbers_in
 
-INSIDE = r"\d{1,3}(?:\s*(?:[,;&–-]|and|to)\s*\d{1,3})*"
+INSIDE = r"\d{1,3}(?:\s*+(?:[,;&–-]|and|to)\s*+\d{1,3})*"
 CITED = re.compile(rf"(?<![^\S\n])[^\S\n]*+\[({INSIDE})\](?:[ \t]+(?=[.,](?:\s|$)))?")
 UNKNOWN = "[?]"
 
@@ -29,9 +30,11 @@ _BEFORE = re.compile(
 )
 _BEHIND = 40
 """Characters before a mark in which such a word stands."""
-_LINE_START = re.compile(r"[\s*•>#_-]*(?:\d{1,3}[.)]\s+)?[*_]*")
+_LINE_START = re.compile(
+    r"[\s*•>#_-]*+(?:\d{1,3}[.)]\s++[*_]*+)?"
+)  # no run in two ways: a long one would take for ever
 _NUMBERED = re.compile(r"(?<![^\n])[ \t]*\d{1,3}[.)][ \t]*\Z")
-_JOINED = re.compile(rf"[\s,;/&、–-]*(?:and|or|und|et|y|e|和|与)?\s*(?:{LABEL}\s*)?", re.IGNORECASE)
+_JOINED = re.compile(rf"[\s,;/&、–-]*+(?:(?:and|or|und|et|y|e|和|与)\s*+)?(?:{LABEL}\s*+)?", re.IGNORECASE)
 _ACCORDING = re.compile(
     rf"(?:(?:{_TOLD})\s+(?:the\s+)?(?:{LABEL}\s*)?|{LABEL}\s*|(?:根据|依据|据|按照)\s*)[*_]*\Z",
     re.IGNORECASE | re.VERBOSE,
@@ -41,8 +44,11 @@ _TELLS = re.compile(
     r"|confirms?|shows?|writes?)\b(?:\s+that\b)?",
     re.IGNORECASE,
 )
+_AGAINST = re.compile(r"\b(?:unlike|in contrast to|compared (?:to|with))\s+\Z", re.IGNORECASE)
+"""Before the mark of a source that another one, right behind a comma, is set against."""
+_CLAUSE = re.compile(r",\s+(?=(?:and|but|while|whereas|und|aber|et|mais|y|pero)\s)")
 _ROUNDED = re.compile(
-    rf"\(\s*(?:(?:see|sources?|quellen?|cf\.?)\s*:?\s*)?(\[{INSIDE}\](?:[\s,;]*(?:and\s*)?\[{INSIDE}\])*)\s*\)",
+    rf"\(\s*+(?:(?:see|sources?|quellen?|cf\.?)\s*+:?\s*+)?(\[{INSIDE}\](?:[\s,;]*+(?:and\s*+)?\[{INSIDE}\])*)\s*+\)",
     re.IGNORECASE,
 )
 
@@ -78,6 +84,7 @@ def claims_of(sentence: str) -> list[str]:
     """What a sentence says by itself, which is to be borne out: no marks, and not who says it.
 
     Where marks are words of it, a claim for each group of marks: up to the next one; of one behind it, since the last.
+    Where these are the same words, as in "According to [1], it closed, and it was sold [2].", each has its clause.
     """
     places = list(_worded(sentence))
     if not places:
@@ -90,10 +97,12 @@ def claims_of(sentence: str) -> list[str]:
     texts.append(sentence[end:])
     if len(places) == 1:
         return ["".join(texts)]
-    claims = []
-    for number, (first, last) in enumerate(places):
-        behind = texts[number + 1] if is_word(sentence, first, last) else texts[number]
-        claims.append(behind)
+    words = [is_word(sentence, *place) for place in places]
+    claims = [texts[number + 1] if word else texts[number] for number, word in enumerate(words)]
+    for number, (before, behind) in enumerate(pairwise(words)):
+        *rest, final = _CLAUSE.split(texts[number + 1])
+        if rest and before and not behind:
+            claims[number : number + 2] = ", ".join(rest), final
     return claims
 
 
@@ -162,7 +171,8 @@ def _groups(sentence: str) -> Iterator[Group]:
         start = mark.start() + len(mark[0]) - len(mark[0].lstrip())
         end = mark.start() + len(mark[0].rstrip())
         if first is not None and last is not None:
-            if _JOINED.fullmatch(sentence, last, start):
+            against = _AGAINST.search(sentence, max(0, first - _BEHIND), first) and _TELLS.match(sentence, end)
+            if _JOINED.fullmatch(sentence, last, start) and not against:
                 last = end
                 continue
             yield first, last

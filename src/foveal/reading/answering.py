@@ -36,9 +36,10 @@ from foveal.reading.answer_marks import (
 from foveal.reading.answering_refusals import refuses
 from foveal.reading.answering_settings import AnswerSettings
 from foveal.reading.cited_forms import numbers_in, plain_marks, without_footnotes, without_preface
+from foveal.reading.echoes import Echo
 from foveal.reading.events import AnswerDelta, Reading
 from foveal.reading.grounding import NO_ROWS, Grounding, grounding, one_line
-from foveal.reading.loops import goes_round, said_once
+from foveal.reading.loops import said_once, until_round
 from foveal.reading.memory import Excerpt, Kept, excerpts, in_order, shown_of
 from foveal.reading.number_words import in_digits, unseparated
 from foveal.reading.skim import content_words
@@ -188,13 +189,18 @@ def drafted(
     sampling = Sampling(max_tokens=settings.max_tokens)
     while True:
         asked = messages(question, evidence, settings)
+        echo = Echo(list(_shown_lines(evidence, settings)) if settings.titled else [])  # else it is shown little
         try:
-            answer = yield from _said(model.stream(asked, sampling, cancel=cancel))
-            break
+            answer = yield from _said(model.stream(asked, sampling, cancel=cancel), echo)
         except ContextExceeded:  # the server reads less than was known
             if len(evidence) < 2:
                 raise
             evidence = _better_half(evidence)
+        else:
+            if not echo.is_one(answer):
+                break
+            evidence = _fewer(model, evidence)
+            settings = AnswerSettings(nowhere=settings.nowhere, supported=settings.supported)
     answer = said_once(answer)
     local = getattr(model, "language_model", None)
     ground = None
@@ -206,15 +212,35 @@ def drafted(
     return checked(answer, question, evidence, settings, ground)
 
 
-def _said(pieces: Iterator[str]) -> Generator[AnswerDelta, None, str]:
-    """The words of an answer as they come; all of them, up to where they go round, is the value returned."""
-    said: list[str] = []
-    for piece in pieces:
-        said.append(piece)
-        yield AnswerDelta(piece)
-        if len(said) % 16 == 0 and goes_round("".join(said)):
+def _said(pieces: Iterator[str], echo: Echo) -> Generator[AnswerDelta, None, str]:
+    """The words of an answer as they come; all of them, up to where they go round, is the value returned.
+
+    What may become an echo of the excerpts is passed on once it has become none; one that is, is not.
+    """
+    said, shown = "", 0
+    for piece in until_round(pieces):
+        said += piece
+        if not shown and echo.is_one(said):
+            return said
+        if not shown and echo.goes_on(said):
+            continue
+        yield AnswerDelta(said[shown:])
+        shown = len(said)
+    if shown < len(said):
+        yield AnswerDelta(said[shown:])
+    return said
+
+
+def _fewer(model: ChatModel, evidence: Sequence[Evidence]) -> list[Evidence]:
+    """The best of the excerpts, best first: as many as a small model is shown, and fewer than they were."""
+    left = AnswerSettings().context
+    taken: list[Evidence] = []
+    for one in sorted(evidence, key=lambda one: -one.excerpt.score)[: len(evidence) - 1]:
+        left -= model.count_tokens(one.excerpt.text)
+        if left < 0 and taken:
             break
-    return "".join(said)
+        taken.append(one)
+    return taken
 
 
 def _better_half(evidence: Sequence[Evidence]) -> list[Evidence]:

@@ -9,12 +9,12 @@ LONGEST = 160
 
 _SAYS = (
     r"say|state|mention|contain|provide|specify|hold|tell|give|include|answer|explain|describe|reveal|indicate|discuss"
-    r"|address|have|offer"
+    r"|address|have|offer|name"
 )
 _GIVEN, _REST = r"(?:texts?|excerpts?|passages?|contexts?|documents?|sources?)", r"(?:(?!\bbut\b)[^.;])*"
 _THEM = rf"(?:\w+ ){{0,3}}(?:{_GIVEN}|articles?|papers?|pages?|books?|reports?|stor(?:y|ies)|information)\b"
 _IN_THEM = rf"(?: (?:here|anywhere))?(?: (?:in|by|within|from) {_THEM}{_REST})?"
-_SPOKEN = r"(?:\w+ ){0,2}"
+_SPOKEN = r"(?:(?!only |just )\w+ ){0,2}"
 _NOT = r"(?:do(?:es)? not|did not|can ?not|could not|(?:don|doesn|didn|can|couldn)['’]t|was(?:n['’]t| not) able to)"
 _NAMED = "given|provided|above|cited|numbered|available|supplied|retrieved"
 _FIRST = (
@@ -22,10 +22,39 @@ _FIRST = (
     r"(?:unfortunately[,.]? |however, )?"
 )
 """What politely stands before a refusal."""
+_W = r"(?:[\w-]+ )"
+_GERMAN = r"(?:\w+ )?(?:text|auszüge|quelle|fundstelle|dokument)(?:en|e|n)?"
+_KEINE = r"keine?n? (?:auskunft|aufschluss|angaben?|hinweise?|information(?:en)?|antwort)\b"
+_FRENCH = r"(?:di[st]|mentionn|précis|contien|indiqu|donn|fourni|répond|nomm|parl|permet)"
+_FUENTES = r"(?:textos?|extractos?|fragmentos|fuentes|documentos)"
+_SPANISH = r"(?:dic|mencion|especific|contien|indic|proporcion|ofrec|nombr|respond)"
+_FONTI = r"(?:test[oi]|estratti|fonti|documenti)"
+_ITALIAN = r"(?:dic|menzion|specific|contien|contengono|indic|fornis|riport|nomin|precis|rispond)"
+_BRONNEN = r"(?:bronnen|tekst(?:en)?|fragmenten|documenten)"
+_DUTCH = r"(?:vermeld|zeg|noem|bevat|geef|geven|meld)\w*"
+_ELSEWHERE = "|".join(
+    (
+        r"nicht gefunden\b|ich weiß (?:es )?nicht|die frage l(?:ä|ae)sst sich \b[^.;]* nicht beantworten",
+        rf"d(?:iese|ie|er) {_GERMAN} {_W}?(?:(?:be)?sag|nenn|enth[aä]lt|erwähn|beantwort|verr[aä]t)\w* {_W}{{0,4}}?"
+        r"(?:nichts?|keine?[nrm]?)\b",
+        rf"(?:im|(?:in|aus) de[nrm]) {_GERMAN} (?:steh|finde|geh|ist|sind|wird)\w* {_W}{{0,4}}?(?:nichts?|keine?)\b",
+        rf"(?:dazu|hierzu|darüber|d(?:ie|er) {_GERMAN}) {_W}{{1,4}}?{_KEINE}",
+        r"keine[rs]? de[rs] (?:\w+ )?(?:texte|auszüge|quellen|fundstellen|dokumente) (?:sag|nenn|enthält|erwähn|beleg)",
+        r"(?:non|pas) trouvée?\b|je ne sais pas|il n['’]y a (?:pas|aucune?) (?:d['’])?information",
+        r"(?:les?|ces?|aucune? (?:des|de ces)) (?:textes?|extraits?|sources?|documents?) (?:\w+ )?n(?:e |['’])"
+        rf"(?:l['’]|{_W})?{_FRENCH}",
+        r"no (?:se )?(?:encontr|menciona|especifica)\w*|no lo sé",
+        rf"(?:(?:el|l[oa]s) {_FUENTES} (?:\w+ )?no|ningun[oa] de l[oa]s {_FUENTES}) {_W}?{_SPANISH}",
+        r"non trovat[oa]\b|non lo so\b|non (?:è|sono|viene) (?:indicat|menzionat|specificat|riportat)",
+        rf"(?:(?:il|i|gli|le) {_FONTI} (?:\w+ )?non|nessun[oa] de(?:i|gli|lle) {_FONTI}) {_W}?{_ITALIAN}",
+        r"niet gevonden\b",
+        rf"(?:de|deze) {_BRONNEN} {_W}?{_DUTCH} {_W}{{0,3}}?(?:niets?|geen)\b|geen van de {_BRONNEN} {_DUTCH}",
+    )
+)
+"""In German, French, Spanish, Italian and Dutch: what a text does not *say*; what it is not, is an answer."""
 _REFUSAL = re.compile(
     rf"[\s*_#>-]*{_FIRST}(?:"
     rf"not found(?:{_IN_THEM}\s*(?:[^\w\s]|\n|$)| (?:as|because|since the|in \[))"
-    rf"|(?:the )?(?:text|excerpts?|passages?|context)s? (?:do(?:es)? not|(?:don|doesn)['’]t) (?:\w+ ){{0,2}}(?:{_SAYS})"
     r"|(?:the )?answer (?:is|was) not (?:in|found|given|stated|mentioned|provided|there|known|specified|contained)\b"
     rf"|(?:it is )?not (?:mentioned|specified|provided|stated|given){_IN_THEM}[.!]?\s*$"
     rf"|(?:there (?:is|was) )?no (?:mention|information|indication)\b{_REST} (?:in|by|within) (?:\w+ ){{0,3}}{_GIVEN}\b"
@@ -40,15 +69,14 @@ _REFUSAL = re.compile(
     rf"(?: (?:above|here|alone|given|provided|shown))? {_NOT}"
     rf" {_SPOKEN}(?:{_SAYS})\b"
     rf"|(?:the |your )?question can ?not be answered\b{_REST}"
-    r"|nicht gefunden\b|(?:der|im|den|die) (?:text|auszüge|quelle|fundstelle)n? (?:\w+ )?(?:nicht|keine?)\b"
-    r"|ich weiß (?:es )?nicht"
-    r"|(?:non|pas) trouvée?\b|(?:le texte|les extraits?) (?:ne|n['’])|je ne sais pas"
-    r"|no (?:se )?(?:encontr|menciona|especifica)\w*|(?:el texto|los (?:extractos|fragmentos)) no\b|no lo sé"
+    rf"|{_ELSEWHERE}"
     r"|未(?:能)?(?:找到|提及|提到|提供|说明)|没有(?:找到|提及|提到|说明)|(?:文中|文章|文本|摘录)(?:中)?(?:没有|并?未)|不知道"
     r"|見つかりません|記載(?:が|は)?(?:ありません|ない))",
     re.IGNORECASE,
 )
-_GOES_ON = re.compile(r"(?:;|\b(?:but|however)\b)[^\[]*\[\d", re.IGNORECASE)
+_GOES_ON = re.compile(
+    r"(?:;|\b(?:but|however|aber|sondern|jedoch|mais|pero|sino|ma|però|maar)\b)[^\[]*\[\d", re.IGNORECASE
+)
 """What says something after all, and cites it."""
 
 

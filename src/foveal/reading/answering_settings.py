@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from foveal.errors import InputError
-from foveal.models.chat import ChatModel, is_local
+from foveal.models.chat import ChatModel, is_small
 
 INSTRUCTION = "Read the excerpts and answer the question. Be very concise in your answer."
 SERVED = (
@@ -42,7 +42,7 @@ class AnswerSettings:
 def settings_for(model: ChatModel, context: int = SERVED_CONTEXT) -> AnswerSettings:
     """What suits `model`: a server's is shown up to `context` tokens, half of what it reads at most, is told to cite,
     and may refuse; this machine's is small."""
-    if is_local(model):
+    if is_small(model):
         return AnswerSettings()
     return AnswerSettings(
         max_tokens=SERVED_TOKENS,

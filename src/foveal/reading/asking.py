@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from foveal.attention import AUTO
 from foveal.attention.profiles import profile_of
 from foveal.errors import InputError, LibraryCorrupt, UnknownDocument
-from foveal.models.chat import Cancel, ChatModel, is_local, require_chat
+from foveal.models.chat import Cancel, ChatModel, is_local, is_small, require_chat
 from foveal.reading.answering import Drafted, Evidence, borne_out, confidence, drafted, evidence_of, quotable
 from foveal.reading.answering_settings import AnswerSettings, settings_for
 from foveal.reading.events import AnswerDelta
@@ -187,7 +187,7 @@ class Asker:
 
     def _likeness(self, question: str, passages: Sequence[Evidence]) -> float | None:
         """How near the passages are to the question; None: attention tells, or the answerer, who may refuse."""
-        if self._looking or not is_local(self._answerer):
+        if self._looking or not is_small(self._answerer):
             return None
         return likeness(question, [compared(one) for one in passages], self._encoder)
 
@@ -214,8 +214,8 @@ class Asker:
         cancel: Cancel | None,
     ) -> tuple[list[Evidence], int]:
         if self._looking is None:
-            local = is_local(self._answerer)
-            return self._fitting(with_named_rows(question, passages) if local else passages), 0
+            small = is_small(self._answerer)
+            return self._fitting(with_named_rows(question, passages) if small else passages), 0
         areas = self._areas(self._looking, hits, documents)
         kept, tokens = self._looked_at(self._looking, question, areas, cancel)
         least = self.settings.near * max((one.score for _, one in kept), default=0.0)

@@ -14,18 +14,18 @@ import re
 from collections.abc import Container, Iterable, Sequence
 
 LABEL = r"(?:excerpt|passage|source|citation|reference|ref|auszug|quelle|extrait|fuente)s?\.?"
-_NEXT = r"\s*(?:[,;&–-]|and|und|et|y|to)\s*"
+_NEXT = r"\s*+(?:[,;&–-]|and|und|et|y|to)\s*+"  # blanks are taken whole: a long run is parted in one way
 _LIST = rf"\d{{1,3}}(?:{_NEXT}\d{{1,3}})*"
-_NAMED = rf"\d{{1,3}}(?:{_NEXT}(?:{LABEL}\s*\#?)?\d{{1,3}})*"
+_NAMED = rf"\d{{1,3}}(?:{_NEXT}(?:{LABEL}\s*+\#?)?\d{{1,3}})*"
 _SURE = re.compile(
     rf"""
-    (?:(?<![\w\])])|(?<=\w)(?=[^\n\]]{{1,80}}\]\](?:[.,;:!?。]|\s*$)))\[\[\s*(?:{LABEL}\s*)?\#?({_LIST})\s*\]\](?!\])
-    | [【〔［]\s*(?:{LABEL}\s*)?[\#^]?({_LIST})(?:\s*[†‡|][^】〕］\n]{{0,80}})?[】〕］]
-    | \[\s*(?:{LABEL}\s*\#?|[\#^])\s*({_NAMED})(?:\s*†[^\]\n]{{0,80}})?\s*\]
+    (?:(?<![\w\])])|(?<=\w)(?=[^\n\]]{{1,80}}\]\](?:[.,;:!?。]|\s*$)))\[\[\s*+(?:{LABEL}\s*+)?\#?({_LIST})\s*+\]\](?!\])
+    | [【〔［]\s*+(?:{LABEL}\s*+)?[\#^]?({_LIST})(?:\s*+[†‡|][^】〕］\n]{{0,80}})?[】〕］]
+    | \[\s*+(?:{LABEL}\s*+\#?|[\#^])\s*+({_NAMED})(?:\s*+†[^\]\n]{{0,80}})?\s*+\]
     | \[({_LIST})†[^\]\n]{{0,80}}\]
     | \[({_LIST})\]\([^()\s]{{1,300}}\)
-    | \(\s*(?:see\s+)?{LABEL}\s*\#?({_NAMED})\s*\)
-    | (?:(?<=[^\W\d_]{{3}})|(?<=[\s.!?,;:)”"’']))<sup>\s*\[?({_LIST})\]?\s*</sup>
+    | \(\s*+(?:see\s++)?{LABEL}\s*+\#?({_NAMED})\s*+\)
+    | (?:(?<=[^\W\d_]{{3}})|(?<=[\s.!?,;:)”"’']))<sup>\s*+\[?({_LIST})\]?\s*+</sup>
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -58,17 +58,17 @@ _PREFACE = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 
-_MARK = rf"(?:\[(?:{_LIST})\]|{LABEL}\s*\#?{_LIST})"
+_MARK = rf"(?:\[(?:{_LIST})\]|{LABEL}\s*+\#?{_LIST})"
 _HEAD = (
-    r"[ \t]*(?:\#{1,4}[ ]+)?(?:\*\*|__)?(?:(?:list\ of\ )?(?:sources?|references?|citations?|footnotes?)"
+    r"[ \t]*+(?:\#{1,4}[ ]++)?(?:\*\*|__)?(?:(?:list\ of\ )?(?:sources?|references?|citations?|footnotes?)"
     r"|quellen?(?:angaben|verzeichnis)?|fuentes?|références|referencias|riferimenti|fonti|参考(?:文献|资料|来源)|来源|出典)"
-    r"(?:[ ](?:used|cited))?(?:\*\*|__)?[ \t]*[:：]?(?:\*\*|__)?[ \t]*"
+    r"(?:[ ](?:used|cited))?(?:\*\*|__)?[ \t]*+[:：]?(?:\*\*|__)?[ \t]*+"
 )
-_LISTED = re.compile(rf"{_HEAD}{_MARK}(?:[ \t]*(?:[,;]|and)?[ \t]*{_MARK})*\.?", re.IGNORECASE)
+_LISTED = re.compile(rf"{_HEAD}{_MARK}(?:[ \t]*+(?:[,;]|and)?[ \t]*+{_MARK})*+\.?", re.IGNORECASE)
 """Sources: [1], [3]"""
 _LIST_HEAD = re.compile(_HEAD, re.IGNORECASE)
 _ITEM = re.compile(
-    rf"[ \t]*(?:[-*•][ \t]+)?(?:\[\d{{1,3}}\]|\d{{1,3}}[.)](?!.*\[\d)|{LABEL}\s*\#?\d{{1,3}})", re.IGNORECASE
+    rf"[ \t]*+(?:[-*•][ \t]++)?(?:\[\d{{1,3}}\]|\d{{1,3}}[.)](?!.*\[\d)|{LABEL}\s*+\#?\d{{1,3}})", re.IGNORECASE
 )
 _NOTE = re.compile(r"[ \t]*\[\d{1,3}\]:")
 """[1]: The mill"""

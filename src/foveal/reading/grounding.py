@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 NO_ROWS = (0, 0)
 """The characters that are rows of a table, in a text that has none."""
 
-_CELLS = re.compile(r"[^\n\t]|\s*(?=\n)")  # of white space: what is no end of a row and no empty cell
+_CELLS = re.compile(r"[^\n\t]")  # of white space: what is no end of a row and no empty cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def one_line(text: str, rows: tuple[int, int] = NO_ROWS) -> tuple[str, list[int]
         shown = found.group()
         if shown.isspace():
             among = rows[0] <= found.end() and found.start() < rows[1]
-            shown = (_CELLS.sub("", shown) if among else "") or " "
+            shown = (_CELLS.sub("", shown[max(0, shown.rfind("\n")) :]) if among else "") or " "
             shown = shown if line and found.end() < len(text) else ""
         line += shown
         places += [found.start()] * len(shown)

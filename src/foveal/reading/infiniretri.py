@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from foveal.attention.profiles import Profile, profile_of
 from foveal.attention.retrieval_heads import HeadScores, copying_heads
 from foveal.errors import InputError
-from foveal.models.chat import Cancel, ChatModel, is_local
+from foveal.models.chat import Cancel, ChatModel, is_small
 from foveal.reading import follow, state
 from foveal.reading.answering import answered, not_found
 from foveal.reading.clock import Clock
@@ -338,7 +338,7 @@ class InfiniRetri:
             chosen = memory.chosen()
             yield Answering(tuple(excerpts(chosen)))
             told = _told(memory)
-            if is_local(self.answerer) and nothing_answers(**told, least=self.settings.likeness):
+            if is_small(self.answerer) and nothing_answers(**told, least=self.settings.likeness):
                 nearest = tuple(excerpts(chosen))
                 readings.append(replace(not_found(question), excerpts=nearest, stats=stats, details=told))
                 continue

@@ -43,6 +43,9 @@ _ADJECTIVES = {
     "scottish": "scotland", "turkish": "turkey", "finnish": "finland", "swedish": "sweden", "english": "england",
     "norwegian": "norway", "american": "america", "chinese": "china", "argentine": "argentina",
 }  # fmt: skip
+LONGEST_NAME = 100
+"""Characters of a word of which endings are taken off; a longer one is data, and would take for ever."""
+
 _ENDING = re.compile(r"(?:ians|ian|ans|an|eses|ese|s|n|i|ia|y)\Z")
 
 
@@ -60,6 +63,11 @@ def anchors(text: str) -> list[Anchor]:
 def names_of(text: str) -> list[str]:
     """The names of a text, as they stand in it but for a possessive, in its order."""
     return [re.sub(r"['’]s?\Z", "", one.text) for one in _names(text)]
+
+
+def name_words(text: str) -> list[str]:
+    """The words of a text's names that have a capital, but for those that open a sentence."""
+    return [word for one in _names(text) for word in one.words[_opens(text, one.start) :]]
 
 
 def is_adjective(name: str) -> bool:
@@ -152,6 +160,8 @@ def missing(of: Iterable[Anchor], held: Held) -> list[Anchor]:
 def _stem(word: str) -> str:
     """A name without its adjective's or plural's ending."""
     word = _ADJECTIVES.get(word, word)
+    if len(word) > LONGEST_NAME:
+        return word
     while len(cut := _ENDING.sub("", word)) >= 3 and cut != word:  # German-y, Germ-an
         word = cut
     return word
@@ -200,12 +210,9 @@ def _capital(word: str) -> bool:
 
 
 def _name(run: Sequence[re.Match[str]], text: str) -> list[Anchor]:
-    words = list(run)
-    opens = _opens(text, words[0].start())
-    while words and plain(words[0][0]) in _NO_NAMES:
-        words, opens = words[1:], False
-    while words and not _capital(words[0][0]):
-        words = words[1:]
+    named = next((n for n, one in enumerate(run) if plain(one[0]) not in _NO_NAMES), len(run))
+    opens = not named and _opens(text, run[0].start())
+    words = run[next((n for n in range(named, len(run)) if _capital(run[n][0])), len(run)) :]
     if not words or (opens and len(words) == 1 and not _sure(words[0], text)):
         return []
     start, end = words[0].start(), words[-1].end()

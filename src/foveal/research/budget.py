@@ -143,6 +143,11 @@ class Metered:
         """What its model reads, which for one behind a server may turn out to be less than was thought."""
         return self.model.context_tokens
 
+    @property
+    def weights(self) -> int | None:
+        """How large its model is, where that is known."""
+        return getattr(self.model, "weights", None)
+
     def chat(self, messages: Messages, sampling: Sampling = GREEDY, *, cancel: Cancel | None = None) -> str:
         """The whole answer."""
         return "".join(self.stream(messages, sampling, cancel=cancel))

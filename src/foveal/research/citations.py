@@ -19,13 +19,15 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from foveal.reading.answering_refusals import refuses
 from foveal.reading.cited_forms import plain_marks, without_preface
-from foveal.research.anchors import names_of
+from foveal.research.anchors import Held, anchors, name_words, names_of
+from foveal.research.role_words import is_english
 from foveal.retrieval.terms import terms
 from foveal.text.arxiv import arxiv_address
 from foveal.text.units import sentences
 from foveal.types import Passage, Span
 
 MARK = re.compile(r"\[\[\s{0,8}(\d{1,6}(?:\s{0,4}[,;]\s{0,4}\d{1,6}){0,7})\s{0,8}\]\]")
+_HEADING = re.compile(r"^#+ .*", re.MULTILINE)
 _BEGUN = re.compile(r"\[(?:\[[\s\d,;]{0,127}\]?)?\Z")
 """The end of a text that may become a mark; a mark has at most 131 characters."""
 _TRACKING = re.compile(
@@ -162,11 +164,21 @@ def says_something(answer: str) -> bool:
     return re.search(r"\w", MARK.sub("", answer)) is not None
 
 
-def invented(answer: str, texts: Iterable[str]) -> bool:
-    """Whether an answer that is no refusal cites nothing, and has a name or a number that none of `texts` has."""
-    held = set(terms(" ".join(texts)))
-    named = {*terms(" ".join(names_of(answer))), *(word for word in terms(answer) if word.isdigit())}
-    return not cited(answer) and not named <= held and not refuses(answer.strip())
+def invented(answer: str, asked: str, found: str) -> bool:
+    """Whether an answer cites nothing and, beside what was `asked`, has names or numbers of which none stands in what
+    was `found`; not one that begins by saying that there is no answer.
+
+    A word that may have its capital by where it stands is no name: one of a heading, or that opens a sentence. Nor is
+    any in another language than English, which may translate it, or give each noun a capital. A number below 100 may
+    count, or be of a list; a decade holds years.
+    """
+    if cited(answer) or refuses(next(iter(_sentences(answer)), "").strip()):
+        return False
+    answer, known, held = _HEADING.sub("", answer), Held.of(asked), Held.of(found)
+    told = [one for one in anchors(answer) if one.kind == "date" or (one.value >= 100 and one.text[-1] != "s")]
+    numbers = [one for one in told if not known.holds(one)]
+    words = [] if not is_english([answer]) else [word for word in name_words(answer) if not known.holds_word(word)]
+    return bool(numbers or words) and not any(map(held.holds, numbers)) and not any(map(held.holds_word, words))
 
 
 def not_borne_out(answer: str, texts: Iterable[str]) -> list[str]:

@@ -29,7 +29,7 @@ _MARK = re.compile(
 _BEHIND = re.compile(
     rf"(?P<stop>(?<![.!?…。！？])[.!?…。！？]+[\"'”’)]*)(?P<marks>(?:\s*(?:\[\[\s*{_KEYS}\s*\]\]|\[\^?{_NUMBERS}\](?:\({_ADDRESSED}{_TITLE}\))?))+)"
 )
-_HEADING = re.compile(r"^#{1,6}\s+(?P<title>.+?)\s*#*$")
+_HEADING = re.compile(r"^#{1,6}\s+(?P<title>.+)$")
 _LIST = re.compile(r"^\s*(?:[-*+•]|\d{1,3}[.)])\s+")
 _RULE = re.compile(r"^\s*(?:[-*_]\s*){3,}$|^(?=[^|]*\|)[\s:|-]{2,}$")
 _FENCE = re.compile(r"^\s*(`{3,}|~{3,})")
@@ -72,8 +72,8 @@ def cited(text: str) -> tuple[str, ...]:
 
 def without_marks(text: str) -> str:
     """A text without marks, links and emphasis."""
-    bare = re.sub(r"!\[[^\]]*\]\([^)]*\)", " ", _MARK.sub("", text))
-    bare = re.sub(r"(?<!\w)([*_]{1,3})(\S(?:.*?\S)?)\1(?!\w)", r"\2", _LINK.sub(r"\1", bare))
+    bare = re.sub(r"!\[[^\]]{0,1000}+\]\([^)]{0,4000}+\)", " ", _MARK.sub("", text))
+    bare = re.sub(r"(?<!\w)([*_]{1,3})(\S(?:.{0,1000}?\S)?)\1(?!\w)", r"\2", _LINK.sub(r"\1", bare))
     return re.sub(r"\s+([.,;:!?])", r"\1", " ".join(re.sub(r"\\([\\`*_\[\]<>!#|.)+])", r"\1", bare).split()))
 
 
@@ -96,12 +96,18 @@ def addresses_of(markdown: str) -> dict[str, str]:
     into = other
     for line in markdown.splitlines():
         if heading := _HEADING.match(line):
-            into = named if _SOURCES.fullmatch(without_marks(heading["title"])) else other
+            into = named if _SOURCES.fullmatch(_titled(heading)) else other
         entry = _ENTRY.match(line)
         address = _address(entry["rest"]) if entry else None
         if entry and address:
             into.setdefault(str(int(entry["marked"] or entry["listed"])), address)
     return other | named | found
+
+
+def _titled(heading: re.Match[str]) -> str:
+    """A heading's words, without the signs that may close it."""
+    said = heading["title"]
+    return without_marks(said.rstrip("#").rstrip() or said[:1])
 
 
 def _address(entry: str) -> str | None:
@@ -152,7 +158,7 @@ def _blocks(markdown: str) -> Iterator[tuple[str, str]]:
                 yield section, " ".join(lines)
             lines = []
         if heading:
-            section = without_marks(heading["title"])
+            section = _titled(heading)
             apart = _APART.fullmatch(section) is not None
         elif line.strip() and not _RULE.match(line):
             lines.append(_cells(_LIST.sub("", line)).strip().lstrip("> "))

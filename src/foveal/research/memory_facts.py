@@ -41,9 +41,12 @@ _RULES = tuple(
     )
 )
 OPEN = re.compile(
-    r"\?\W*\Z|\b(?:is|are|remains?) (?:not (?:yet )?known|unknown|unclear|open|disputed)\b", re.IGNORECASE
+    r"\?[^\w?]*\Z|\b(?:is|are|remains?) (?:not (?:yet )?known|unknown|unclear|open|disputed)\b", re.IGNORECASE
 )
 """A sentence that asks, or says that nobody knows: no fact."""
+
+_LED_TO = re.compile(r"(?:as of|since|from|on|in|by|at)\Z", re.IGNORECASE)
+"""What leads to a date at the end of a sentence."""
 
 _POINTING = re.compile(
     r"^(?:this|these|that|those|it|its|they|their|we|our|he|his|she|her|such|each|both|there|here)\b"
@@ -146,7 +149,7 @@ def said(text: str, *, source: str = "", created: datetime | None = None, import
 
 
 def _of_sentence(sentence: str, source: str, created: datetime | None, importance: float) -> Fact | None:
-    rest, when = without_date(re.sub(r"\[\[[^\]]*\]\]", "", sentence))
+    rest, when = without_date(re.sub(r"\[\[[^\]]{0,1000}+\]\]", "", sentence))
     if OPEN.search(rest):
         return None
     rest = _HEDGES.sub("", rest)
@@ -174,7 +177,7 @@ def without_date(sentence: str) -> tuple[str, datetime | None]:
         if not _AS_OF.sub("", before).strip(_EDGES):
             return after.strip(_EDGES), moment
         if not after.strip(_EDGES):
-            return re.sub(r"[, ]*(?:as of|since|from|on|in|by|at)?\s*$", "", before, flags=re.IGNORECASE), moment
+            return _LED_TO.sub("", before.rstrip()).rstrip(", "), moment
     return body, None
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from foveal.errors import InputError
-from foveal.models.chat import ChatModel, Message, is_local
+from foveal.models.chat import ChatModel, Message, is_small
 from foveal.research.answers import Researched, researched
 from foveal.research.board import Keeps
 from foveal.research.budget import Budget
@@ -64,7 +64,7 @@ class MindSettings:
     @classmethod
     def of(cls, model: ChatModel, **changes: Any) -> MindSettings:
         """What suits `model`: one on this machine is shown less of a page and writes less."""
-        if not is_local(model):
+        if not is_small(model):
             return cls(**changes)
         search = SearchSettings(
             page_tokens=LOCAL_PAGE_TOKENS,
@@ -220,12 +220,12 @@ def _streamed(run: Run) -> Generator[Event, None, Researched]:
 
 
 def _planner_of(front_end: str, model: ChatModel) -> MakePlanner:
-    local = is_local(model)
+    small = is_small(model)
     if front_end == "auto":
-        front_end = "names" if local else "code"
+        front_end = "names" if small else "code"
     if front_end == "names":
         return lambda _: NamesPlanner()
-    return partial(JsonPlanner, question_first=local) if front_end == "json" else CodePlanner
+    return partial(JsonPlanner, question_first=small) if front_end == "json" else CodePlanner
 
 
 def reader_of(model: ChatModel) -> PageReader:

@@ -33,12 +33,12 @@ SAMPLING = Sampling(max_tokens=1024)
 LONGEST = 20_000
 """Characters of a program."""
 
-_BLOCK = re.compile(r"```[ \t]*\w*[ \t]*\r?\n(.*?)```", re.DOTALL)
-_LEFT_OPEN = re.compile(r"```[ \t]*\w*[ \t]*\r?\n(.*)\Z", re.DOTALL)
+_BLOCK = re.compile(r"```[ \t]*+\w*+[ \t]*+\r?\n(.*?)```", re.DOTALL)
+_LEFT_OPEN = re.compile(r"```[ \t]*+\w*+[ \t]*+\r?\n(.*)\Z", re.DOTALL)
 """Of a model that stops before it has closed its block."""
 _SPAN = re.compile(r"`([^`\n]*WebSearchGraph[^`\n]*|[^`\n]*\bgraph\.[^`\n]*)`")
 _ACTION = re.compile(r"<\|action_start\|>\s*(?:<\|interpreter\|>)?(.*?)(?:<\|action_end\|>|\Z)", re.DOTALL)
-_IMPORT = re.compile(r"^\s*(?:from\s+[\w.]+\s+)?import\s+WebSearchGraph\s*$", re.MULTILINE)
+_IMPORT = re.compile(r"^[^\S\n]*+(?:from\s+[\w.]+\s+)?import\s+WebSearchGraph[^\S\n]*$", re.MULTILINE)
 _LOOKS_LIKE_CODE = re.compile(r"\bWebSearchGraph\b|\bgraph\s*\.\s*\w+\s*\(")
 
 METHODS: dict[str, tuple[str, ...]] = {

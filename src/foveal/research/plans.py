@@ -102,7 +102,7 @@ def extended(graph: Graph, plan: Plan, *, most_nodes: int) -> Graph:
     """The graph with all that `plan` adds. InputError: it cannot be; the graph that was given is never changed."""
     new = _begun_anew(graph) if plan.reset else graph.copy()
     added = [one for one in plan.nodes if not _is_there(new, one)]
-    if len(new.searchers()) + len(added) > most_nodes:
+    if added and len(new.searchers()) + len(added) > most_nodes:
         raise InputError(f"The graph may hold {most_nodes} questions. Answer from what there is, or ask for fewer.")
     for one in added:
         _require_new(new, one)

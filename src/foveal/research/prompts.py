@@ -129,7 +129,7 @@ def orders_in(text: str) -> list[str]:
 
 def without_marks(answer: str) -> str:
     """An answer without its citations: what a searcher is told of another's."""
-    return re.sub(r"[ \t]*\[\[\s*\d+\s*\]\]", "", answer)
+    return re.sub(r"(?<![ \t])[ \t]*+\[\[\s*+\d+\s*+\]\]", "", answer)
 
 
 # -- the planner ------------------------------------------------------------------------------------------------------
@@ -266,7 +266,7 @@ def plain_messages(problem: Problem, sources: Sequence[Shown]) -> list[dict[str,
 
 def unbracketed(answer: str) -> str:
     """A small model's answer without the numbers that it copied: what it cites is traced instead."""
-    return re.sub(r"[ \t]*\[+\d+\]+", "", answer).strip()
+    return re.sub(r"(?<![ \t])[ \t]*+(?<!\[)\[++\d+\]+", "", answer).strip()
 
 
 def _searcher_messages(problem: Problem, task: str) -> list[dict[str, str]]:

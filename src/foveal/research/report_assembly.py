@@ -221,7 +221,7 @@ class Assembly:
         found: list[Sentence] = []
         words = 0
         opening = ((Planned(LEAD, desk.question, ()), tuple(map(sentence_of, rows))),)
-        for one in undated(opening, desk.evidence, desk.sources)[0][1]:
+        for one in without_repeats(undated(opening, desk.evidence, desk.sources), desk.likeness)[0][1]:
             if not one.stands:
                 continue
             if words + one.words <= min(LEAD_WORDS, desk.brief.words // 3) or not found:
@@ -309,6 +309,7 @@ def answer_events(report: Report) -> Iterator[tuple[str, dict[str, Any]]]:
         added[str(number)] = {
             "key": source.url, "url": one.url or source.url, "title": source.title, "summ": one.summary, "node": "",
             "quote": one.passage.text, "span": span, "revision": "" if one.url else source.revision,
+            **({"unread": True} if one.unread else {}),
         }  # fmt: skip
     if added:
         yield "refs", {"added": added}

@@ -25,7 +25,7 @@ Style = frozenset[str]
 """Any of strong, em, code."""
 
 PLAIN: Style = frozenset()
-_TOUCHING = re.compile(rf"[ \t]*{KEYS.pattern}(?:[ \t]*{KEYS.pattern})*")
+_TOUCHING = re.compile(rf"(?<![ \t])[ \t]*+{KEYS.pattern}(?:[ \t]*+{KEYS.pattern})*")
 _HELD = re.compile("\ue000(\\d+)\ue001")
 _NOT_OURS = dict.fromkeys((0xE000, 0xE001))
 _STYLES = {"strong_open": "strong", "em_open": "em"}

@@ -23,7 +23,7 @@ from foveal.errors import InputError
 from foveal.research.answers import STOPPED
 from foveal.research.evidence import Claim, Evidence, SourceRecord
 
-KEYS = re.compile(r"\[\[\s*(e\d+(?:\s*[,;]\s*e\d+)*)\s*\]\]")
+KEYS = re.compile(r"\[\[\s*+(e\d+(?:\s*+[,;]\s*+e\d+)*)\s*+\]\]")
 STAGES = {1: "Agentic Search", 2: "Integrated Research", 3: "Full-stack AI Scientist"}
 CANNOT = "This cannot be answered from these sources."
 LEAD = "In short"

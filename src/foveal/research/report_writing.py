@@ -77,8 +77,8 @@ _BLOCK = re.compile(r"^\s*(?:(?:#{1,6}|[-*•])\s+(?!\d))+")
 _OPENING = re.compile(r"^(\d{1,9}(?=[.)]\s)|(?=>|\+\s))")
 """Where a sign would begin a quotation or a list, and may mean something: "> 5 g", "3. Oktober"."""
 
-_SIGNS = re.compile(r"((?:`[^`]*`|[^`*<])*)([*<])")
-"""What would begin emphasis or HTML, outside of code."""
+_SIGNS = re.compile(r"(`[^`]*`)|[*<]")
+"""Code, or what would begin emphasis or HTML outside of it."""
 
 NOT_BORNE_OUT = "(not borne out)"
 
@@ -113,7 +113,7 @@ class Sentence:
     def shown(self) -> str:
         """As Markdown, with its marks; in a page's own words nothing is Markdown, in a model's there is code alone:
         2*3*4 is no 234 with a slanted 3."""
-        text = f"“{plain(self.text)}”" if self.quoted else _OPENING.sub(r"\1\\", _SIGNS.sub(r"\1\\\2", self.text))
+        text = f"“{plain(self.text)}”" if self.quoted else _OPENING.sub(r"\1\\", _SIGNS.sub(_escaped, self.text))
         return f"{with_note(text) if self.marked else text} {''.join(f'[[{key}]]' for key in self.keys)}"
 
     @property
@@ -223,10 +223,12 @@ class SectionWriter:
             new = (
                 []
                 if said is None
-                else [Sentence(own_words(one.text), tuple(dict.fromkeys(one.cites))) for one in said.sentences]
+                else [
+                    Sentence(each_once(own_words(one.text)), tuple(dict.fromkeys(one.cites))) for one in said.sentences
+                ]
             )
             known = {one.text for one in written} | {""}
-            new = [one for one in new if one.text not in known]
+            new = [one for one in dict.fromkeys(new) if one.text not in known]
             if not new:
                 break
             written += new
@@ -339,6 +341,10 @@ def bare(text: str) -> str:
     return said[:1].upper() + said[1:]
 
 
+def _escaped(found: re.Match[str]) -> str:
+    return found[1] or f"\\{found[0]}"
+
+
 def own_words(text: str) -> str:
     """What a model said, without marks and bracketed addresses; "" where it still names one, or is a table's line.
 
@@ -347,6 +353,13 @@ def own_words(text: str) -> str:
     """
     said = _ASIDE.sub("", without_marks(_BLOCK.sub("", text)))
     return "" if _ADDRESS.search(said) or said.count("|") > 1 else said
+
+
+def each_once(text: str) -> str:
+    """A text without sentences that it has said already, as a small model fills in a form."""
+    said = [text[start:end] for start, end in sentences(text)]
+    once = dict.fromkeys(one.strip() for one in said)
+    return text if len(once) == len(said) else " ".join(once)
 
 
 def first_sentence(text: str) -> str:

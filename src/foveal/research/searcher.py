@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from foveal.errors import Cancelled, FetchFailed, FovealError, InputError
 from foveal.models.chat import Cancel, ChatModel, Sampling
 from foveal.models.chat_requests import ContextExceeded
-from foveal.reading.loops import goes_round, said_once
+from foveal.reading.loops import said_once, until_round
 from foveal.research.budget import Meter
 from foveal.research.citations import Origin, cited, cited_as_asked, cut_short, quoted, says_something, traced
 from foveal.research.graph import same_question
@@ -240,12 +240,11 @@ class Searcher:
             if not (read and says_something(answer)):
                 raise
             return Summary(answer, origins, cut=True)
-        answer = said_once("".join(pieces).strip())
-        answer = unbracketed(answer) if self.settings.plain else cited_as_asked(answer, origins)
+        said = said_once("".join(pieces).strip())
+        marked = cited_as_asked(said, origins)
+        answer = unbracketed(said) if self.settings.plain else marked
         if not says_something(answer):
-            answer = quoted(
-                problem.question, {number: origins[number] for number in cited(answer) if number in origins}
-            )
+            answer = quoted(problem.question, {one: origins[one] for one in cited(marked) if one in origins})
         if not answer:
             return Summary("", error="The model wrote no answer to this from what was read.")
         return Summary(traced(answer, origins), origins)
@@ -317,11 +316,9 @@ class Searcher:
         """Write the summary into `pieces`."""
         sampling = Sampling(max_tokens=self.settings.answer_tokens)
         messages = plain_messages(problem, shown) if self.settings.plain else answer_messages(problem, shown)
-        for piece in self.model.stream(messages, sampling, cancel=cancel):
+        for piece in until_round(self.model.stream(messages, sampling, cancel=cancel)):
             pieces.append(piece)
             tell("answer.node.delta", text=piece)
-            if len(pieces) % 16 == 0 and goes_round("".join(pieces)):
-                break
 
 
 def waited(future: Future[T], cancel: Cancel) -> T:

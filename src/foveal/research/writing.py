@@ -7,12 +7,12 @@ out and that names what was nowhere read gives way to the summaries.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from foveal.errors import Cancelled, FetchFailed, InputError
 from foveal.models.chat import Cancel, ChatModel, Sampling
-from foveal.reading.loops import goes_round, said_once
+from foveal.reading.loops import said_once, until_round
 from foveal.research.answers import partial_answer
 from foveal.research.board import Board, today
 from foveal.research.citations import (
@@ -53,7 +53,7 @@ class Writer:
         """
         seen = self.board.seen()
         shown, bad = resolved(said_once(text), _known(seen))
-        if self.board.found() and self._invents(shown, _origins(seen, _known(seen))):
+        if self.board.found() and self._invents(shown, seen):
             return False
         self.bad = bad
         self._say(shown)
@@ -87,29 +87,29 @@ class Writer:
         else:
             messages = writer_messages(self.question, seen.graph, self.model, today=today(), room=room)
         marks = Marks(known.__contains__)
-        for number, piece in enumerate(self.model.stream(messages, Sampling(max_tokens=room), cancel=self.cancel), 1):
+        for piece in until_round(self.model.stream(messages, Sampling(max_tokens=room), cancel=self.cancel)):
             self.begun = True
             self._say(marks.add(piece))
-            if number % 16 == 0 and goes_round(self.board.state.answer):
-                break
         self._say(marks.rest())
         said = said_once(self.board.state.answer)
         shown, more = resolved(said if self.plain else cited_as_asked(said, _origins(seen, known)), known)
         self.bad += marks.bad + more
         told = {number: " ".join(one["quote"] for one in seen.quotes(number)) for number in known}
         shown = unbracketed(shown) if self.plain else shown
-        origins = _origins(seen, known)
-        shown = traced(shown, origins, question=self.question, quotes=told)
+        shown = traced(shown, _origins(seen, known), question=self.question, quotes=told)
         if shown != self.board.state.answer:
             # marks that a small model forgot, or that came to be as others were taken out
             self.board.tell("answer.reset")
             self._say(shown)
-        return says_something(shown) and not self._invents(shown, origins)
+        return says_something(shown) and not self._invents(shown, seen)
 
-    def _invents(self, answer: str, origins: Mapping[int, Origin]) -> bool:
-        """Whether an answer cites nothing, and has names or numbers of neither the question nor what was found."""
-        read = (one.text for origin in origins.values() for one in origin.passages)
-        self.invented = invented(answer, [self.question, *read])
+    def _invents(self, answer: str, seen: RunState) -> bool:
+        """Whether an answer cites nothing, and what it names was neither asked, nor told to the model, nor found."""
+        nodes = seen.graph.searchers()
+        asked = [self.question, today().isoformat(), *(node.content for node in nodes)]
+        found = [one["quote"] for number in seen.refs for one in seen.quotes(number)]
+        found += [node.answer for node in nodes]  # these would be shown instead
+        self.invented = invented(answer, "\n".join(asked), "\n".join(found))
         return self.invented
 
     def _say(self, text: str) -> None:

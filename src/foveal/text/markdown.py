@@ -67,7 +67,7 @@ def behind_front_matter(text: str) -> int:
 def _values(told: str) -> list[str]:
     told = told.strip()
     if told[:1] not in ("'", '"'):
-        told = re.sub(r"(?:^|[ \t]+)#.*", "", told)
+        told = re.sub(r"(?:^|(?<![ \t])[ \t]++)#.*", "", told)
     if told.startswith("[") and told.endswith("]"):
         return [value for part in told[1:-1].split(",") if (value := _unquoted(part.strip()))]
     return [] if told[:1] in ("|", ">", "{", "&", "*", "!") or told in ("", "~", "null") else [_unquoted(told)]

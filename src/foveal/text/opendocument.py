@@ -42,7 +42,7 @@ _MOVED = re.compile(r"translate\s*\(\s*([-0-9.a-z]+)[\s,]+([-0-9.a-z]+)\s*\)")
 _IN_CM = {"cm": 1.0, "mm": 0.1, "in": 2.54, "pt": 2.54 / 72, "pc": 2.54 / 6, "px": 2.54 / 96, "": 1.0}
 _SMALL = 0.5  # cm that a box is wide and high that does not say it
 
-_MARKED = re.compile(r"(?:#+|-) ")
+_MARKED = re.compile(r"(?:(?<!#)#++|-) ")
 
 
 def read_opendocument(content: bytes, *, name: str, max_bytes: int) -> OfficeText:

@@ -31,7 +31,7 @@ _ARXIV = re.compile(r"arxiv:(.+?)(?:v\d+)?", re.IGNORECASE)
 _AND = re.compile(r"\s*;\s*|\s+(?:and|und|et)\s+")
 _AFTER_A_NAME = re.compile(r"(?:(?i:jr|sr)\.?|I{2,3}|IV)")
 _DEGREE = re.compile(r"Ph\.?D\.?|M\.?D\.?")
-_WRITTEN_TO = re.compile(r"\s*<[^<>]*>")
+_WRITTEN_TO = re.compile(r"(?<!\s)\s*+<[^<>]*>")
 
 CSL_KINDS = {"epub": "book", "mail": "personal_communication", "url": "webpage", "html": "webpage"}
 RIS_KINDS = {"epub": "BOOK", "mail": "PCOMM", "url": "ELEC", "html": "ELEC", "paper": "UNPB"}

@@ -27,7 +27,7 @@ _ESCAPE = re.compile(r"\\(?=\|)")
 _OTHER_BLOCK = re.compile(r"^ {0,3}(?:#{1,6}[ \t]|```|~~~|>)", re.MULTILINE)
 _DOUBLED = re.compile('""')
 _RULE = re.compile(r"^[ \t]*\|(?:[ \t]*:?-{2,}:?[ \t]*\|)+[ \t]*$", re.MULTILINE)
-_ROW = re.compile(r"^[ \t]*\|(.*?)\|?[ \t]*$", re.MULTILINE)
+_ROW = re.compile(r"^[ \t]*\|(.*)$", re.MULTILINE)
 
 CELLS_APART = " · "
 """Stands between cells in a line."""
@@ -103,7 +103,7 @@ def rows_in_a_line(text: str) -> str:
 
 
 def _in_a_line(row: re.Match[str]) -> str:
-    cells = (cell.strip().replace("\\|", "|") for cell in _BAR.split(row[1]))
+    cells = (cell.strip().replace("\\|", "|") for cell in _BAR.split(row[1].rstrip(" \t").removesuffix("|")))
     return "".join(f"{cell}{CELLS_APART}" for cell in cells if cell)
 
 

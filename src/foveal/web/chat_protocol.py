@@ -28,6 +28,7 @@ from starlette.types import Receive, Scope, Send
 from foveal import faults
 from foveal.errors import FovealError, InputError, UnknownName
 from foveal.models.chat import Message as Said
+from foveal.models.chat import is_small
 from foveal.reading.query_rewriting import carried, standalone
 from foveal.web.answer_markdown import answer_markdown
 from foveal.web.api_shapes import answer_of
@@ -83,7 +84,7 @@ class ChatWork:
     tokens: Tokens = field(default_factory=Tokens)  # that the models have read and written for it
 
     def __post_init__(self) -> None:
-        self.question, self.rewrites = self.ask.question, is_served(self.ask.models)
+        self.question, self.served = self.ask.question, is_served(self.ask.models)
         self.ask.models = CountedModels(self.ask.models, self.tokens)
 
     @property
@@ -98,15 +99,19 @@ class ChatWork:
     def __call__(self, job: Job) -> None:
         """Put the question in words that stand by themselves; ask it."""
         try:
-            if self.talk and self.rewrites:
-                job.progressed("Reading what was said before", 0, 3, now=True)
-                self.ask.question = standalone(self.ask.models.chat(), self.talk, self.question, cancel=job.cancel)
-            elif self.talk:
-                self.ask.question = carried(self.talk, self.question)
+            if self.talk:
+                self.ask.question = self._understood(job)
             self.ask(job)
         except FovealError as error:
             self.error = error
             raise
+
+    def _understood(self, job: Job) -> str:
+        """The question in words that stand by themselves: a large model's, else by rule."""
+        if not self.served or is_small(chat := self.ask.models.chat()):
+            return carried(self.talk, self.question)
+        job.progressed("Reading what was said before", 0, 3, now=True)
+        return standalone(chat, self.talk, self.question, cancel=job.cancel)
 
 
 @router.get("/models/", dependencies=reads, include_in_schema=False)  # clients join addresses as they like

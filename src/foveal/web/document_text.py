@@ -191,8 +191,9 @@ def _with_first(blocks: list[Block]) -> list[Block]:
 def _breaks(text: str, place: tuple[int, int], headings: Sequence[Heading]) -> list[int]:
     """Hard breaks, and those around headings, however full their lines are."""
     start, end = place
-    ends = (one.end + (text[one.end - 1] != "\n") for one in headings)  # some headings hold the end of their line
-    around = {offset for offset in (*(one.start for one in headings), *ends) if start < offset < end}
+    there = headings[bisect_left(headings, start, key=_end) : bisect_left(headings, end, key=_start)]
+    ends = (one.end + (text[one.end - 1] != "\n") for one in there)  # some headings hold the end of their line
+    around = {offset for offset in (*(one.start for one in there), *ends) if start < offset < end}
     return sorted(around.union(hard_breaks(text, start, end)))
 
 
@@ -227,11 +228,10 @@ def _slices(
     start, end = place
     pages = {offset: number for number, offset in enumerate(document.pages, start=1)}
     a, b = bisect_left(document.pages, start), bisect_left(document.pages, end)
-    first = bisect_right([one.end for one in headings], start)
-    there = [one for one in headings[first:] if one.start < end]
+    there = headings[bisect_right(headings, start, key=_end) : bisect_left(headings, end, key=_start)]
     cuts = {start, end, *document.pages[a:b], *marked}
     cuts |= {offset for one in there for offset in (one.start, one.end)}
-    blocks = [one for one in code[bisect_right(code, start, key=lambda one: one.end) :] if one.start < end]
+    blocks = code[bisect_right(code, start, key=_end) : bisect_left(code, end, key=_start)]
     cuts |= {offset for one in blocks for offset in (one.start, one.body, one.stop, one.end)}
     within = cells[bisect_right(cells, start, key=_end) : bisect_left(cells, end, key=_start)]
     cuts |= {offset for one in within for offset in (one.start, one.end)}

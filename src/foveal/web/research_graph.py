@@ -119,9 +119,11 @@ def crossings(columns: Sequence[Sequence[_Item]], after: Callable[[_Item], Seque
 
 def wrapped(text: str, width: int = LINE, most: int = LINES) -> tuple[str, ...]:
     """A text in at most `most` lines of `width` characters, cut with an ellipsis."""
-    lines, line = [], ""
+    lines, line = list[str](), ""
     for word in " ".join(text.split()).split(" "):
-        while _cells(word) > width:  # one that no line holds
+        if len(lines) > most:
+            break
+        while len(lines) <= most and _cells(word) > width:  # one that no line holds
             head = _fitting(word, width - _cells(line) - bool(line))
             if head:
                 line, word = f"{line} {head}".strip(), word[len(head) :]

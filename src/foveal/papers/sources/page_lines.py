@@ -59,7 +59,7 @@ _BLANKS = re.compile(r"[\s\u00a0\u200b\u200c\u200d\u2060\ufeff]+")
 _BULLET_ONLY = re.compile(r"[*•+|]+|\+\d+")  # empty items of a list, "+106" more faces
 _MARK = re.compile(r"^(?:#{1,6}|[-*•])\s+")  # of a heading, or of an item of a list
 _BOLD = re.compile(r"^\*\*(.+)\*\*$")
-_MARKDOWN_LINK = re.compile(r"\[([^\[\]]*)\]\((\S+?)\)")
+_MARKDOWN_LINK = re.compile(r"\[([^\[\]]*)\]\((\S[^\s)]*+)(\))?")  # one that nothing closes is passed over at once
 _STANDS_ALONE = re.compile(r"\d[\d,.]*k?|[-·]")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -192,8 +192,12 @@ def paper_in(address: str) -> str:
 def _unmarked(text: str) -> tuple[str, str]:
     """A line without Markdown's heading and link marks, and the paper that it links to."""
     text = _BOLD.sub(r"\1", _MARK.sub("", text, count=1))
-    papers = [paper for _, target in _MARKDOWN_LINK.findall(text) if (paper := paper_in(target))]
-    return (_MARKDOWN_LINK.sub(r"\1", text).strip(), papers[0]) if papers else (text, "")
+    papers = [paper for _, target, closed in _MARKDOWN_LINK.findall(text) if closed and (paper := paper_in(target))]
+    return (
+        (_MARKDOWN_LINK.sub(lambda found: found[1 if found[3] else 0], text).strip(), papers[0])
+        if papers
+        else (text, "")
+    )
 
 
 def _is_wrapped(lines: Sequence[Line]) -> bool:
