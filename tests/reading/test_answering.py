@@ -376,6 +376,13 @@ def test_only_a_server_is_told_that_it_may_refuse(qwen):
     assert settings_for(Quoter(), context=96).context == 96
 
 
+def test_a_large_model_of_this_machine_is_told_as_much_as_a_servers(qwen, monkeypatch):
+    monkeypatch.setattr("foveal.models.chat.SMALL", 1000)
+    large = settings_for(LocalChat(qwen))
+    assert (large.instruction, large.nowhere, large.titled) == (SERVED, NOWHERE, True)
+    assert 32 <= large.context <= min(1024, qwen.context_tokens // 2)
+
+
 def test_a_draft_comes_in_pieces():
     said, draft = spoken(drafted(Quoter(), QUESTION, evidence(), SETTINGS))
     assert "".join(one.text for one in said) == "The keeper of the mill is Orsin Vale. [1]"

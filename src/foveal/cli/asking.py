@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -94,10 +94,10 @@ def ask(
         method_for(attention, 0)  # a wrong name is said now, also where nothing is found that would be read
     chat = server(url, answerer, library.settings)
     local = None if chat and model is None else language_model(model or DEFAULT_MODEL, library.settings, at_once=True)
-    from foveal.reading.answering_settings import AnswerSettings, settings_for
+    from foveal.reading.answering_settings import settings_for
     from foveal.reading.asking import AskSettings  # what takes seconds, after what can be wrong
 
-    answering = settings_for(chat) if chat else AnswerSettings()
+    answering = settings_for(_answerer(chat, local))
     if attention and is_act(attention):
         chat, attention = calibrated(attention, chat, local, library.settings), None
     ask_settings = AskSettings(answer=answering, looks=attention is not None, attention=attention or "auto")
@@ -141,8 +141,7 @@ def asked(
 
     hits: tuple[Hit, ...] = ()
     with Watch() as watch:
-        answerer = chat or _local_chat(local)
-        for event in library.ask_stream(question, model=answerer, reader=local, **search):
+        for event in library.ask_stream(question, model=_answerer(chat, local), reader=local, **search):
             watch.show(event)
             if isinstance(event, Searched):
                 hits = event.hits
@@ -151,13 +150,13 @@ def asked(
     return answer, hits
 
 
-def _local_chat(local: LanguageModel | None) -> ChatModel | None:
-    """A model of this machine as one that answers; PyTorch waits until there is one."""
-    if local is None:
-        return None
+def _answerer(chat: ChatModel | None, local: LanguageModel | None) -> ChatModel:
+    """What answers: a server's model, else the one of this machine; for a server's PyTorch is not loaded."""
+    if chat is not None:
+        return chat
     from foveal.models.local_chat import LocalChat
 
-    return LocalChat(local)
+    return LocalChat(cast("LanguageModel", local))
 
 
 def places_of(library: Library, answer: Asked, hits: Sequence[Hit]) -> list[Place]:

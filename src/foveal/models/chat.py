@@ -141,13 +141,19 @@ def is_local(model: ChatModel) -> bool:
 
 
 SMALL = 1_500_000_000
-"""Weights of a model that is asked as those of this machine are; measured is one of half a billion."""
+"""Weights of a small model at most; measured is one of half a billion."""
 
 
 def is_small(model: ChatModel) -> bool:
-    """Whether a model is asked one thing at a time, from little text: one of this machine, or a server's, where that
-    or its name says how small it is."""
-    return is_local(model) or (getattr(model, "weights", None) or SMALL + 1) <= SMALL
+    """Whether a model answers from little text alone: by its weights, where they are known; of others those that run
+    on this machine."""
+    weights = getattr(model, "weights", None)
+    return is_local(model) if weights is None else weights <= SMALL
+
+
+def is_modest(model: ChatModel) -> bool:
+    """Whether a model is asked one thing at a time: a small one, or one of this machine, where each call takes long."""
+    return is_local(model) or is_small(model)
 
 
 def require_chat(asked: str, model: object) -> None:

@@ -53,6 +53,11 @@ class LocalChat:
         self._spare: State | None = None  # what was read last, for a conversation that begins alike
         self._spare_lock = Lock()
 
+    @property
+    def weights(self) -> int:
+        """How large the model is."""
+        return sum(one.numel() for one in self.language_model.model.parameters())
+
     def chat(self, messages: Messages, sampling: Sampling = GREEDY, *, cancel: Cancel | None = None) -> str:
         """The whole answer. InputError: no room for it; Cancelled: within a token of `cancel`."""
         return "".join(self.stream(messages, sampling, cancel=cancel))

@@ -204,7 +204,7 @@ def drafted(
     answer = said_once(answer)
     local = getattr(model, "language_model", None)
     ground = None
-    if local is None:
+    if local is None or settings.titled:
         answer = as_asked(answer, evidence)
     if heads is not None and local is not None and not any(one.told for one in evidence):
         shown = [_unnumbered(one.excerpt.text) for one in evidence]

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from foveal.errors import InputError, UnknownName
-from foveal.models.chat import ChatModel, is_local, is_small
+from foveal.models.chat import ChatModel, is_local, is_modest
 from foveal.research.acquisition import FilterSettings
 from foveal.research.board import Keeps
 from foveal.research.budget import Budget
@@ -85,7 +85,7 @@ def settings_of(mode: str, model: ChatModel, budget: Budget | None = None, **cha
     """What a mode means for a model: one on this machine is asked one thing at a time. UnknownName: no such mode."""
     if mode not in MODES:
         raise UnknownName(f"No mode is called {mode!r}. There are: {', '.join(MODES)}.")
-    of, plain = MODES[mode], is_small(model)
+    of, plain = MODES[mode], is_modest(model)
     structure = StructureRules(tokens=200, overlap=20) if plain else StructureRules()
     settings = DeepSettings(
         mode=mode, stage=of.stage, words=of.words, drafts=of.drafts, mended=of.mended, debate=of.debate, plain=plain,

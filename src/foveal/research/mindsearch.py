@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from foveal.errors import InputError
-from foveal.models.chat import ChatModel, Message, is_small
+from foveal.models.chat import ChatModel, Message, is_modest
 from foveal.research.answers import Researched, researched
 from foveal.research.board import Keeps
 from foveal.research.budget import Budget
@@ -64,7 +64,7 @@ class MindSettings:
     @classmethod
     def of(cls, model: ChatModel, **changes: Any) -> MindSettings:
         """What suits `model`: one on this machine is shown less of a page and writes less."""
-        if not is_small(model):
+        if not is_modest(model):
             return cls(**changes)
         search = SearchSettings(
             page_tokens=LOCAL_PAGE_TOKENS,
@@ -220,7 +220,7 @@ def _streamed(run: Run) -> Generator[Event, None, Researched]:
 
 
 def _planner_of(front_end: str, model: ChatModel) -> MakePlanner:
-    small = is_small(model)
+    small = is_modest(model)
     if front_end == "auto":
         front_end = "names" if small else "code"
     if front_end == "names":
