@@ -250,6 +250,8 @@ def test_how_large_a_model_is_says_the_server_or_its_name(server, routes, name, 
         ("phi-3.5-mini", None),
         ("gpt-5", None),
         ("some-model-8bit", None),
+        ("internlm2-chat-1m", None),
+        ("qwen2.5-7b-instruct-1m", 7_000_000_000),
     ],
 )
 def test_weights_are_read_in_a_name(name, weights):

@@ -18,7 +18,8 @@ LISTED_AGAIN_S = 60.0
 UNASKED = object()
 """In the place of a list that cannot be had now."""
 
-_SIZE = re.compile(r"(?<![^\W_]|\.)(\d{1,4}(?:\.\d{1,3})?)([bm])(?![^\W_])", re.IGNORECASE)
+_SIZE = re.compile(r"(?<![^\W_]|\.)(?:(?P<b>\d{1,4}(?:\.\d{1,3})?)b|(?P<m>\d{3})m)(?![^\W_])", re.IGNORECASE)
+"""As in 0.5B and 270m; what is called 1m or 10m reads so many tokens."""
 
 
 class Listed(NamedTuple):
@@ -69,4 +70,6 @@ def _number(*told: object, least: int) -> int | None:
 def weights_in(name: str) -> int | None:
     """How many weights a model has by its name, as "gemma-3-270m" and "qwen2.5:0.5b" say it; None: it does not."""
     found = _SIZE.search(name)
-    return round(float(found[1]) * (1e9 if found[2] in "bB" else 1e6)) if found else None
+    if not found:
+        return None
+    return round(float(found["b"]) * 1e9) if found["b"] else int(found["m"]) * 1_000_000
