@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from reading.speakers import Scripted
 from reading.test_answering import spoken
@@ -62,6 +64,12 @@ def test_what_looked_like_an_echo_for_a_while_is_passed_on_whole():
     assert len(events[0].text) > 300
 
 
+def test_of_one_document_whose_excerpts_have_no_titles_every_word_is_passed_on_at_once():
+    same = [replace(one, document_id="d") for one in given()]
+    events, _ = spoken(drafted(Scripted(LONG[0][:60]), "Who keeps the mill?", same, SERVED))
+    assert [one.text for one in events] == [LONG[0][place : place + 3] for place in range(0, 60, 3)]
+
+
 def test_an_answer_that_is_one_excerpt_to_its_end_is_passed_on():
     model = Scripted(LONG[0] + " [1]")
     events, draft = spoken(drafted(model, "Quote the passage on the mill.", given(), SERVED))
@@ -91,5 +99,5 @@ def test_short_excerpts_one_after_the_other_may_be_the_answer():
 
 def test_of_one_excerpt_there_is_no_echo():
     assert not Echo([LONG[0]]).is_one(LONG[0])
-    assert Echo([LONG[0]]).goes_on(LONG[0][:40])
+    assert not Echo([LONG[0]]).goes_on(LONG[0][:40])
     assert not Echo([]).is_one("Anything.")

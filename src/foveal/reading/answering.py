@@ -36,10 +36,10 @@ from foveal.reading.answer_marks import (
 from foveal.reading.answering_refusals import refuses
 from foveal.reading.answering_settings import AnswerSettings
 from foveal.reading.cited_forms import numbers_in, plain_marks, without_footnotes, without_preface
-from foveal.reading.echoes import Echo
+from foveal.reading.echoes import Echo, heard
 from foveal.reading.events import AnswerDelta, Reading
 from foveal.reading.grounding import NO_ROWS, Grounding, grounding, one_line
-from foveal.reading.loops import said_once, until_round
+from foveal.reading.loops import said_once
 from foveal.reading.memory import Excerpt, Kept, excerpts, in_order, shown_of
 from foveal.reading.number_words import in_digits, unseparated
 from foveal.reading.skim import content_words
@@ -189,9 +189,9 @@ def drafted(
     sampling = Sampling(max_tokens=settings.max_tokens)
     while True:
         asked = messages(question, evidence, settings)
-        echo = Echo(list(_shown_lines(evidence, settings)) if settings.titled else [])  # else it is shown little
+        echo = Echo(list(_shown_lines(evidence, settings)) if _is_titled(evidence, settings) else [])
         try:
-            answer = yield from _said(model.stream(asked, sampling, cancel=cancel), echo)
+            answer = yield from heard(model.stream(asked, sampling, cancel=cancel), echo)
         except ContextExceeded:  # the server reads less than was known
             if len(evidence) < 2:
                 raise
@@ -210,25 +210,6 @@ def drafted(
         shown = [_unnumbered(one.excerpt.text) for one in evidence]
         ground = grounding(local, local.render(asked), answer, shown, heads, [one.rows for one in evidence])
     return checked(answer, question, evidence, settings, ground)
-
-
-def _said(pieces: Iterator[str], echo: Echo) -> Generator[AnswerDelta, None, str]:
-    """The words of an answer as they come; all of them, up to where they go round, is the value returned.
-
-    What may become an echo of the excerpts is passed on once it has become none; one that is, is not.
-    """
-    said, shown = "", 0
-    for piece in until_round(pieces):
-        said += piece
-        if not shown and echo.is_one(said):
-            return said
-        if not shown and echo.goes_on(said):
-            continue
-        yield AnswerDelta(said[shown:])
-        shown = len(said)
-    if shown < len(said):
-        yield AnswerDelta(said[shown:])
-    return said
 
 
 def _fewer(model: ChatModel, evidence: Sequence[Evidence]) -> list[Evidence]:
@@ -257,12 +238,17 @@ def messages(question: str, evidence: Sequence[Evidence], settings: AnswerSettin
     return [{"role": "system", "content": ""}, {"role": "user", "content": scalar(content)}]
 
 
+def _is_titled(evidence: Sequence[Evidence], settings: AnswerSettings) -> bool:
+    """Whether each excerpt stands below its title, with which no answer begins that is no echo."""
+    return settings.titled and len({one.document_id for one in evidence}) > 1
+
+
 def _shown_lines(evidence: Sequence[Evidence], settings: AnswerSettings) -> Iterator[str]:
     """Each excerpt in one line, or in its own; above it title and headings and, once, the head of its table."""
     heads = {""}
-    several = settings.titled and len({one.document_id for one in evidence}) > 1
+    titled = _is_titled(evidence, settings)
     for one in evidence:
-        above = " > ".join(filter(None, (" ".join(one.title.split()) if several else "", one.heading)))
+        above = " > ".join(filter(None, (" ".join(one.title.split()) if titled else "", one.heading)))
         lines = [above] if above else []
         if one.told:
             lines.append(one.told)
