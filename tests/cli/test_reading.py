@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from foveal.cli.main import app
 from foveal.errors import FovealError
+from foveal.reading.answering_settings import SERVED
 from foveal.types import revision_of
 
 QUESTION = "Who is the keeper of the mill?"
@@ -86,6 +87,22 @@ def test_read_as_json(place):
         for cited in one["citations"]:
             assert set(cited) == {"quote", "title", "url", "revision", "page", "heading", "span"}
             assert cited["span"]["document_id"] == found["document"]["document_id"]
+
+
+@pytest.mark.parametrize("small", [True, False])
+@pytest.mark.parametrize("asks", [read, ask])
+def test_a_large_model_of_this_machine_is_told_to_cite(place, monkeypatch, asks, small):
+    told = []
+
+    def recorded(self, messages, *_, **__):
+        told.append(messages[-1]["content"])
+        yield "The keeper is Orsin Vale."
+
+    monkeypatch.setattr("foveal.models.local_chat.LocalChat.stream", recorded)
+    if not small:
+        monkeypatch.setattr("foveal.models.chat.SMALL", 1000)
+    asks(place)
+    assert (SERVED in told[0]) != small
 
 
 def test_read_shows_passages_with_their_place(place):

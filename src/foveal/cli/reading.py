@@ -143,8 +143,10 @@ def read(
 
     asked = _read_settings(window=window, budget=budget, mode=mode, effort=effort, follow=follow)
     asked = replace(asked, attention="auto" if is_act(attention) else attention, row_beta=row_beta, int8=int8)
-    if chat:
-        asked = replace(asked, answer=settings_for(chat, budget))
+    if chat or not (ray or ray_address):  # with a cluster there are no weights here yet
+        from foveal.models.local_chat import LocalChat
+
+        asked = replace(asked, answer=settings_for(chat or LocalChat(loaded), budget))
     if is_act(attention):
         chat = calibrated(attention, chat, loaded, settings)
     with _looking(loaded, asked, settings, ray=ray, address=ray_address) as looking:
