@@ -46,21 +46,23 @@ def listed(client: Any, timeout_s: float) -> Any:
 
 def names_of(told: Any) -> list[str]:
     """The first names of a list."""
-    data = told.get("data") if isinstance(told, dict) else None
-    rows = data if isinstance(data, list) else []
-    return [one["id"] for one in rows if isinstance(one, dict) and isinstance(one.get("id"), str)][:MODELS_SHOWN]
+    return [one["id"] for one in _rows(told) if isinstance(one.get("id"), str)][:MODELS_SHOWN]
 
 
 def listed_of(told: Any, model: str) -> Listed:
     """What a list tells of a model, or of the only one in it: vLLM, llama.cpp, OpenRouter and others have names of
     their own for its context; llama.cpp alone counts its weights."""
-    rows = told.get("data") if isinstance(told, dict) else None
-    named = [one for one in rows if isinstance(one, dict)] if isinstance(rows, list) else []
-    own = [one for one in named if one.get("id") == model] or (named if len(named) == 1 else [])
-    row: dict[str, Any] = own[0] if own else {}
+    rows = _rows(told)
+    only = rows[0] if len(rows) == 1 else {}
+    row = next((one for one in rows if one.get("id") == model), only)
     meta = row["meta"] if isinstance(row.get("meta"), dict) else {}
     contexts = (row.get("max_model_len"), meta.get("n_ctx"), row.get("context_length"), row.get("context_window"))
     return Listed(_number(*contexts, least=LEAST_CONTEXT), _number(meta.get("n_params"), least=1))
+
+
+def _rows(told: Any) -> list[dict[str, Any]]:
+    data = told.get("data") if isinstance(told, dict) else None
+    return [one for one in data if isinstance(one, dict)] if isinstance(data, list) else []
 
 
 def _number(*told: object, least: int) -> int | None:

@@ -257,7 +257,7 @@ class OpenAIChat:
             if models is UNASKED:
                 return None
             own = listed_of(models, self.name)
-            if own.context:
+            if any(own):
                 break
         return own
 

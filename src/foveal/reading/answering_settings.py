@@ -18,7 +18,7 @@ SERVED = (
 SERVED_CONTEXT, SERVED_TOKENS = 4096, 512
 """Tokens of excerpts that such a model is shown, and of its answer."""
 PROCESSORS_CONTEXT = 1024
-"""Tokens of excerpts for a large model on a processor, which reads some tens of tokens in a second."""
+"""Tokens of excerpts for a large model on a processor, which reads slowly."""
 NOWHERE = "If the excerpts do not hold the answer, say: not found."
 
 

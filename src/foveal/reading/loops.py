@@ -22,18 +22,13 @@ _END = re.compile(r"(?:[.!?][”\"’»)]*(?=\s|\Z)|[。！？][”」』]?)(?:\
 """Of a sentence, with the marks of its sources, or of a line."""
 
 
-def goes_round(text: str) -> bool:
-    """Whether the end of a text, as far as it is written, is a repetition."""
-    return _repeated(text) is not None
-
-
 def until_round(pieces: Iterable[str]) -> Iterator[str]:
     """The pieces of an answer as they come, up to where they have said the same again and again for a while."""
     said: list[str] = []
     for piece in pieces:
         said.append(piece)
         yield piece
-        if len(said) % LOOKED == 0 and goes_round("".join(said)):
+        if len(said) % LOOKED == 0 and _repeated("".join(said)):
             break
 
 

@@ -82,7 +82,7 @@ PLAIN_HITS = 2
 
 
 def settings_of(mode: str, model: ChatModel, budget: Budget | None = None, **changes: Any) -> DeepSettings:
-    """What a mode means for a model: one on this machine is asked one thing at a time. UnknownName: no such mode."""
+    """What a mode means for a model: a modest one is asked one thing at a time. UnknownName: no such mode."""
     if mode not in MODES:
         raise UnknownName(f"No mode is called {mode!r}. There are: {', '.join(MODES)}.")
     of, plain = MODES[mode], is_modest(model)

@@ -52,7 +52,7 @@ LOCAL_PAGE_TOKENS, LOCAL_ANSWER_TOKENS = 320, 160
 class MindSettings:
     """How a question is researched; the spec's defaults."""
 
-    front_end: Literal["auto", "code", "json", "names"] = "auto"  # how is planned; auto: by names for a local model
+    front_end: Literal["auto", "code", "json", "names"] = "auto"  # how is planned; auto: by names for a modest model
     limits: RunLimits = field(default_factory=RunLimits)
     search: SearchSettings = field(default_factory=SearchSettings)
 
@@ -63,7 +63,7 @@ class MindSettings:
 
     @classmethod
     def of(cls, model: ChatModel, **changes: Any) -> MindSettings:
-        """What suits `model`: one on this machine is shown less of a page and writes less."""
+        """What suits `model`: a modest one is shown less of a page and writes less."""
         if not is_modest(model):
             return cls(**changes)
         search = SearchSettings(
@@ -220,12 +220,12 @@ def _streamed(run: Run) -> Generator[Event, None, Researched]:
 
 
 def _planner_of(front_end: str, model: ChatModel) -> MakePlanner:
-    small = is_modest(model)
+    modest = is_modest(model)
     if front_end == "auto":
-        front_end = "names" if small else "code"
+        front_end = "names" if modest else "code"
     if front_end == "names":
         return lambda _: NamesPlanner()
-    return partial(JsonPlanner, question_first=small) if front_end == "json" else CodePlanner
+    return partial(JsonPlanner, question_first=modest) if front_end == "json" else CodePlanner
 
 
 def reader_of(model: ChatModel) -> PageReader:
