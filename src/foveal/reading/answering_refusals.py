@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 
+from foveal.reading.refusal_words import says_nothing
+
 LONGEST = 160
 """Characters of a refusal; a longer answer that begins like one goes on to say something."""
+LONGEST_UNCITED = 600
+"""Characters of one that cites nothing, and in which every sentence is read."""
 
 _SAYS = (
     r"say|state|mention|contain|provide|specify|hold|tell|give|include|answer|explain|describe|reveal|indicate|discuss"
@@ -78,8 +82,41 @@ _GOES_ON = re.compile(
     r"(?:;|\b(?:but|however|aber|sondern|jedoch|mais|pero|sino|ma|però|maar)\b)[^\[]*\[\d", re.IGNORECASE
 )
 """What says something after all, and cites it."""
+_SENTENCE = re.compile(r"[^.!?。！？\n]*(?:[.!?](?!\s|$)[^.!?。！？\n]*)*[.!?。！？\n]?")
+_CITES = re.compile(r"[\[【(]\d")
+_TURNS = re.compile(
+    r"\b(?:but|however|although|though|instead|rather|only that|except|aber|sondern|jedoch|mais|cependant|pero|sino|ma"
+    r"|però|maar|mas|porém|но|однако)\b|但|不过|しかし|ただし|하지만|그러나",
+    re.IGNORECASE,
+)
+_IDLE = re.compile(
+    r"^(?:they|it|these|this) (?:only|mainly|merely|just|do|does|discuss|mention|focus|cover|describe|deal|talk"
+    rf"|contain)|\b(?:{_GIVEN}|you|your)\b|\bplease\b",
+    re.IGNORECASE,
+)
+"""What a sentence behind a refusal has that goes on about the sources, or offers help."""
+_POLITE = re.compile(
+    r"[\s*_#>-]*(?:(?:i['’]?m |i am |i )?(?:sorry|apologi[sz]e)[,.;]? (?:but )?)?(?:unfortunately[,.]? |however, )?",
+    re.IGNORECASE,
+)
 
 
 def refuses(answer: str) -> bool:
     """Whether an answer, without blanks around it, is that there is none."""
-    return len(answer) < LONGEST and not _GOES_ON.search(answer) and _REFUSAL.match(answer) is not None
+    if len(answer) < LONGEST and not _GOES_ON.search(answer) and _REFUSAL.match(answer):
+        return True
+    return len(answer) < LONGEST_UNCITED and not _CITES.search(answer) and _says_nothing(answer)
+
+
+def _says_nothing(answer: str) -> bool:
+    """Whether the first sentence of an answer tells that the sources do not, and none behind it tells anything."""
+    told = _POLITE.sub("", answer, count=1)
+    sentences = [sentence for one in _SENTENCE.findall(told) if (sentence := one.strip(" *_\n"))]
+    if not sentences or _TURNS.search(told):
+        return False
+    return says_nothing(sentences[0]) and all(map(_goes_on, sentences[1:]))
+
+
+def _goes_on(sentence: str) -> bool:
+    """Whether a sentence behind a refusal tells of the sources again, or offers help."""
+    return _IDLE.search(sentence) is not None or says_nothing(sentence)
