@@ -2,7 +2,8 @@
 
 Text      in the order in which the file holds it, or column by column where that goes across (`pdf_columns.py`), or
           where lines run from top to bottom (`pdf_vertical.py`); put together by `pdf_lines.py`; notes and figures
-          beside the sentences that they interrupt (`pdf_flow.py`)
+          beside the sentences that they interrupt (`pdf_flow.py`); large first letters in their words
+          (`pdf_initials.py`), letters that are set apart together (`pdf_spaced.py`)
 Headings  by the outline and by the letters' size and weight (`pdf_headings.py`), marked as in Markdown
 Tables    as tables of Markdown, told by where words stand and by ruled lines (`pdf_tables.py`)
 Forms     what was filled in, or typed upon a page, is read where it stands (`pdf_forms.py`)
@@ -37,10 +38,12 @@ from foveal.text.pdf_columns import WIDE, Box, in_columns
 from foveal.text.pdf_flow import SMALLER, flowing
 from foveal.text.pdf_forms import beside, page_of
 from foveal.text.pdf_headings import MOST_CELLS, Bookmark, Line, Typed, marked
+from foveal.text.pdf_initials import with_initials
 from foveal.text.pdf_letters import Glyphs, is_bold
 from foveal.text.pdf_lines import RUNNING, joined
 from foveal.text.pdf_raised import begins_behind, goes_on, raised_first, with_raised
 from foveal.text.pdf_scans import drawn, with_scans
+from foveal.text.pdf_spaced import without_gaps
 from foveal.text.pdf_table import Table
 from foveal.text.pdf_table_rules import rules_of
 from foveal.text.pdf_table_words import Letters, Place
@@ -279,7 +282,7 @@ def _lines(text: Any, own: str | None) -> Iterator[Line]:
     """The lines of a page; those that pdfium cut behind raised letters are one again. `own` as `_parts` has it."""
     characters, glyphs = text.get_text_range(), Glyphs.of(text)
     before: tuple[Line, tuple[int, int]] | None = None
-    for line, (start, end) in _parts(text, characters, glyphs, own):
+    for line, (start, end) in with_initials([*_parts(text, characters, glyphs, own)], characters, glyphs):
         if before is not None:
             cut = not (line.table or before[0].table) and characters[before[1][1] : start].strip("\r") == "\n"
             if cut and goes_on(characters, before[1], (start, end), glyphs.raised_of):
@@ -340,6 +343,7 @@ def _parts(text: Any, characters: str, glyphs: Glyphs, own: str | None) -> Itera
         cells = _cells(line, start, box_of) if weight >= BOLD and len(line) < LONG else 1
         read = in_reading_order(line, box_of, start, size) if placed else line
         read = with_raised(line, start, max(sizes), glyphs.raised_of) if placed and read == line else read
+        read = without_gaps(line, start, size, glyphs.origin_of, glyphs.width_of) if placed and read == line else read
         grid = grid_of(start, end) if placed and read == line else None
         yield Line(storable(read.rstrip("\r")), size, weight, cells, grid), (start, end) if placed else NOWHERE
 
