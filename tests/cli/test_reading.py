@@ -265,6 +265,13 @@ def test_what_is_not_borne_out_is_shown(place):
         assert " ".join(quote.split()) == " ".join(STORY[int(start) : int(end)].split())
 
 
+def test_a_blank_line_parts_what_comes_nearest_from_the_next_question(place):
+    with serving({"/v1/chat/completions": completion("Dragons guard it.")}) as server:
+        shown = read(place, "--url", server.url("/v1"), "--answerer", "m", "--also", "When did it rain?").stdout
+    lines = shown.partition("What comes nearest:")[2].splitlines()
+    assert lines[lines.index("? When did it rain?") - 1] == ""
+
+
 # -- ask -------------------------------------------------------------------------------------------------------------
 
 
@@ -272,7 +279,10 @@ def test_ask_as_json(place):
     found = printed(ask(place, "--json"))
     assert set(found) == {
         *("question", "answer", "found", "confidence", "grounded", "citations", "unsupported", "passages", "seconds"),
+        "tokens",
     }
+    assert found["tokens"]["calls"] == 1
+    assert not found["tokens"]["estimated"]
     assert_cites(found, STORY)
     assert all(one["title"] == "The mill" for one in found["passages"])
 
@@ -286,7 +296,8 @@ def test_ask_a_server_without_a_model_here(place):
     assert found["citations"][0]["heading"] == "The mill"
     assert found["confidence"] is None
     assert "[1] “The keeper of the mill is Orsin Vale.”" in shown.stdout
-    assert re.search(r"\d passages of 1 document; \d+\.\d s", shown.said)
+    assert found["tokens"]["calls"] == 1
+    assert re.search(r"\d passages of 1 document; at most [\d,]+ tokens read, \d+ written; \d+\.\d s", shown.said)
 
 
 @pytest.mark.parametrize("command", ["ask", "read"])

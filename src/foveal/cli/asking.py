@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -16,6 +17,7 @@ from foveal.registry import EDITS, MEMORIES, METHODS
 if TYPE_CHECKING:
     from foveal.library import Library
     from foveal.models.chat import ChatModel
+    from foveal.models.counted_chat import Tokens
     from foveal.models.language import LanguageModel
     from foveal.reading.asking import Asked
     from foveal.settings import Settings
@@ -94,15 +96,17 @@ def ask(
         method_for(attention, 0)  # a wrong name is said now, also where nothing is found that would be read
     chat = server(url, answerer, library.settings)
     local = None if chat and model is None else language_model(model or DEFAULT_MODEL, library.settings, at_once=True)
+    from foveal.models.counted_chat import CountedChat
     from foveal.reading.answering_settings import settings_for
     from foveal.reading.asking import AskSettings  # what takes seconds, after what can be wrong
 
-    answering = settings_for(_answerer(chat, local))
+    answering = settings_for(answerer_of(chat, local))
     if attention and is_act(attention):
         chat, attention = calibrated(attention, chat, local, library.settings), None
+    counted = CountedChat(answerer_of(chat, local))
     ask_settings = AskSettings(answer=answering, looks=attention is not None, attention=attention or "auto")
     search: dict[str, Any] = {"k": k, "retriever": retriever, "rank": rank, "where": where}
-    answer, hits = asked(library, question, chat, local, settings=ask_settings, **search)
+    answer, hits = asked(library, question, cast("ChatModel", counted), local, settings=ask_settings, **search)
     places = places_of(library, answer, hits)
     if cite:
         from foveal.retrieval.cited_sources import Known
@@ -111,14 +115,16 @@ def ask(
         write_sources(cite, answer.citations, {key: Known.of(entry) for key, entry in entries.items()})
     if as_json:
         passages = [passage_json(one.document_id, one.excerpt) | {"title": one.title} for one in answer.evidence]
-        print_json(answer_json(answer, places) | {"seconds": round(answer.seconds, 2), "passages": passages})
+        took = {"seconds": round(answer.seconds, 2), "tokens": asdict(counted.tokens)}
+        print_json(answer_json(answer, places) | took | {"passages": passages})
         return
     results().print(answer_text(answer, places))
     if not answer.citations:
         _print_nearest(library, question, hits[:NEAREST])
     documents = len({hit.passage.span.document_id for hit in hits})
     of = f"{documents} document{'s' * (documents != 1)}"
-    notes().print(f"{len(hits)} passage{'s' * (len(hits) != 1)} of {of}; {answer.seconds:.1f} s", style="dim")
+    found = f"{len(hits)} passage{'s' * (len(hits) != 1)} of {of}"
+    notes().print("; ".join((found, *tokens_said(counted.tokens), f"{answer.seconds:.1f} s")), style="dim")
 
 
 def _print_nearest(library: Library, question: str, hits: Sequence[Hit]) -> None:
@@ -134,14 +140,14 @@ def _print_nearest(library: Library, question: str, hits: Sequence[Hit]) -> None
 
 
 def asked(
-    library: Library, question: str, chat: ChatModel | None, local: LanguageModel | None, **search: Any
+    library: Library, question: str, chat: ChatModel, local: LanguageModel | None, **search: Any
 ) -> tuple[Asked, tuple[Hit, ...]]:
     """Ask, showing the words as they come: the answer, and the passages that were found for it."""
     from foveal.reading.asking import Asked, Searched
 
     hits: tuple[Hit, ...] = ()
     with Watch() as watch:
-        for event in library.ask_stream(question, model=_answerer(chat, local), reader=local, **search):
+        for event in library.ask_stream(question, model=chat, reader=local, **search):
             watch.show(event)
             if isinstance(event, Searched):
                 hits = event.hits
@@ -150,7 +156,16 @@ def asked(
     return answer, hits
 
 
-def _answerer(chat: ChatModel | None, local: LanguageModel | None) -> ChatModel:
+def tokens_said(tokens: Tokens) -> list[str]:
+    """What an answer took of a model, in a few words; nothing where none was asked."""
+    if not tokens.calls:
+        return []
+    calls = f"{tokens.calls} calls, " * (tokens.calls > 1)
+    about = "at most " * tokens.estimated
+    return [f"{calls}{about}{tokens.prompt:,} tokens read, {tokens.completion:,} written"]
+
+
+def answerer_of(chat: ChatModel | None, local: LanguageModel | None) -> ChatModel:
     """What answers: a server's model, else the one of this machine; for a server's PyTorch is not loaded."""
     if chat is not None:
         return chat

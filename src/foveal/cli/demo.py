@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from foveal.cli.answers import answer_json, answer_text
-from foveal.cli.asking import DEFAULT_MODEL, asked, language_model, places_of
+from foveal.cli.asking import DEFAULT_MODEL, answerer_of, asked, language_model, places_of
 from foveal.cli.hits import hit_json, hit_text
 from foveal.cli.output import AsJson, Home, notes, print_json, progress_bar, results
 from foveal.cli.reading import watched
@@ -157,7 +157,7 @@ def _asked(model: LanguageModel, library: Library, *, quiet: bool) -> dict[str, 
     """A question to the whole library."""
     if not quiet:
         _question(TO_ASK, "to all documents")
-    answer, hits = asked(library, TO_ASK, None, model)
+    answer, hits = asked(library, TO_ASK, answerer_of(None, model), model)
     _require_exact(answer.citations, lambda one: library.get(one.span.document_id, revision=one.revision))
     places = places_of(library, answer, hits)
     if not quiet:

@@ -62,6 +62,7 @@ def _print_nearest(text: Readable, reading: Reading) -> None:
         where = [page_said(place), place.heading, f"{one.start}:{one.end}"]
         quote = shortened(one.text, QUOTED)
         console.print(Text.assemble("  “", quote, "”\n    ", (" · ".join(part for part in where if part), "dim")))
+    console.print()
 
 
 def _print_passages(text: Readable, readings: Sequence[Reading]) -> None:

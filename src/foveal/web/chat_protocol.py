@@ -29,12 +29,13 @@ from foveal import faults
 from foveal.errors import FovealError, InputError, UnknownName
 from foveal.models.chat import Message as Said
 from foveal.models.chat import is_small
+from foveal.models.counted_chat import Tokens
 from foveal.reading.query_rewriting import carried, standalone
 from foveal.web.answer_markdown import answer_markdown
 from foveal.web.api_shapes import answer_of
 from foveal.web.ask_pages import AskWork, ask_work
 from foveal.web.chat_shapes import ChatQuestion, Choice, Completion, Message, Model, ModelList, Usage
-from foveal.web.chat_usage import CountedModels, Tokens
+from foveal.web.chat_usage import CountedModels
 from foveal.web.embeddings import encoder_name
 from foveal.web.job import MODEL, Job
 from foveal.web.json_errors import FieldRefused, openai_error, status_of
