@@ -23,6 +23,7 @@ from itertools import pairwise
 
 from foveal.text.pdf_blocks import Block, fenced, is_mark
 from foveal.text.pdf_hyphens import CONTROLS, FULL, Vocabulary, cut_marked, mended, mended_cell, mended_over_pages
+from foveal.text.unspaced import ends_paragraph, goes_on, usual_width
 
 SHORT = 0.85  # of the usual line length: below it, a line that ends a sentence ends its paragraph
 LONGEST_HEADING = 10  # words
@@ -51,7 +52,7 @@ _EDGE_NUMBER = re.compile(r"^\W*\d{1,4}(?!\S)|(?<!\S)\d{1,4}\W*$")
 _CHAPTER = re.compile(r"^\W*(?:chapter|section|part|book|appendix|kapitel|abschnitt|teil)\W+\w+\W+", re.IGNORECASE)
 _CAPTION = re.compile(r"(?:figure|fig\.|table|tab\.|algorithm|listing) ?\d", re.IGNORECASE)
 _SENTENCE_END = re.compile(
-    r"[.!?:][\"'”’)\]]*(?: ?[\d⁰¹²³⁴-⁹]{1,3}(?:[,–⁻-][\d⁰¹²³⁴-⁹]{1,3})*)?$"
+    r"[.!?:。！？：][\"'”’)\]」』）]*(?: ?[\d⁰¹²³⁴-⁹]{1,3}(?:[,–⁻-][\d⁰¹²³⁴-⁹]{1,3})*)?$"
 )  # and marks of notes
 
 
@@ -64,19 +65,26 @@ def joined(pages: Sequence[str], blocks: Sequence[Block] = ()) -> tuple[str, tup
     lines = _without_page_numbers(lines, paging)
     lines = _without_page_numbers(_without_running_lines(lines), paging)  # some stand behind the head
     lines = [[line.replace("\ufffe", "-") for line in page] for page in mended_over_pages(lines, vocabulary)]
-    width = _usual_width(lines)
+    width, unspaced = _usual_width(lines), usual_width(line for page in lines for line in page)
     parts, offsets, length = list[str](), list[int](), 0
     mend = partial(mended_cell, vocabulary=vocabulary)
-    spaced, within = fenced([_spaced(page, width) for page in lines], blocks, mend)
+    spaced, within = fenced([_spaced(page, width, unspaced) for page in lines], blocks, mend)
     for number, page in enumerate(spaced):
         if page and parts:
-            parts.append("\n" if number in within or _runs_on(parts[-1], page, width) else "\n\n")
+            parts.append(_between(parts[-1], page, width, unspaced, within=number in within))
             length += len(parts[-1])
         offsets.append(length)
         if page:
             parts.append(page)
             length += len(page)
     return "".join(parts), _with_empty_pages(offsets, [bool(page) for page in spaced], length)
+
+
+def _between(text: str, page: str, width: float, unspaced: float, *, within: bool) -> str:
+    """What stands between two pages; `within`: a block goes on over the page's end."""
+    if not within and goes_on(text.rpartition("\n")[2], page, unspaced) and not _SENTENCE_END.search(text[-20:]):
+        return ""
+    return "\n" if within or _runs_on(text, page, width) else "\n\n"
 
 
 def _with_empty_pages(offsets: Sequence[int], filled: Sequence[bool], length: int) -> tuple[int, ...]:
@@ -234,8 +242,8 @@ def _usual_width(pages: Sequence[Sequence[str]]) -> float:
     return float(lengths[len(lengths) * 3 // 4]) if lengths else 0.0
 
 
-def _spaced(lines: Sequence[str], width: float) -> str:
-    """The lines with a blank one at each end of a paragraph, and around headings."""
+def _spaced(lines: Sequence[str], width: float, unspaced: float) -> str:
+    """The lines with a blank one at each end of a paragraph, and around headings; those that no blank parts are one."""
     parts = list(lines[:1])
     for n, (before, line) in enumerate(pairwise(lines)):
         after = "".join(lines[n + 2 : n + 3])
@@ -248,9 +256,13 @@ def _spaced(lines: Sequence[str], width: float) -> str:
             or (is_heading(line) and _ended(before, width))
             or (_stands_out(line, after, width) and _SENTENCE_END.search(before))
             or _ends_paragraph(before, line, width)
+            or ends_paragraph(before, line, unspaced)
         ):
-            parts.append("")
-        parts.append(line)
+            parts += "", line
+        elif goes_on(before, line, unspaced) and not _MARKED.match(before):
+            parts[-1] += line
+        else:
+            parts.append(line)
     return re.sub(r"\n{3,}", "\n\n", "\n".join(parts)).replace(FULL, "").strip()
 
 
