@@ -3,7 +3,8 @@
 Text      in the order in which the file holds it, or column by column where that goes across (`pdf_columns.py`), or
           where lines run from top to bottom (`pdf_vertical.py`); put together by `pdf_lines.py`; notes and figures
           beside the sentences that they interrupt (`pdf_flow.py`); large first letters in their words
-          (`pdf_initials.py`), letters that are set apart together (`pdf_spaced.py`)
+          (`pdf_initials.py`), letters that are set apart together (`pdf_spaced.py`), clusters of letters as the file
+          says them (`pdf_clusters.py`)
 Headings  by the outline and by the letters' size and weight (`pdf_headings.py`), marked as in Markdown
 Tables    as tables of Markdown, told by where words stand and by ruled lines (`pdf_tables.py`)
 Forms     what was filled in, or typed upon a page, is read where it stands (`pdf_forms.py`)
@@ -33,13 +34,14 @@ from typing import Any
 from foveal.errors import UnreadableSource
 from foveal.text.dates import pdf_date
 from foveal.text.pdf_bidi import in_reading_order
+from foveal.text.pdf_clusters import with_clusters
 from foveal.text.pdf_code import typed, without_code
 from foveal.text.pdf_columns import WIDE, Box, in_columns
 from foveal.text.pdf_flow import SMALLER, flowing
 from foveal.text.pdf_forms import beside, page_of
 from foveal.text.pdf_headings import MOST_CELLS, Bookmark, Line, Typed, marked
 from foveal.text.pdf_initials import with_initials
-from foveal.text.pdf_letters import Glyphs, is_bold
+from foveal.text.pdf_letters import Glyphs
 from foveal.text.pdf_lines import RUNNING, joined
 from foveal.text.pdf_raised import begins_behind, goes_on, raised_first, with_raised
 from foveal.text.pdf_scans import drawn, with_scans
@@ -281,8 +283,13 @@ def _has_picture(page: Any, least: float) -> bool:
 def _lines(text: Any, own: str | None) -> Iterator[Line]:
     """The lines of a page; those that pdfium cut behind raised letters are one again. `own` as `_parts` has it."""
     characters, glyphs = text.get_text_range(), Glyphs.of(text)
+    placed = len(characters) == text.count_chars()  # else places in the string are not pdfium's
+    if placed and own is None:
+        characters, glyphs = with_clusters(text, characters, glyphs)
     before: tuple[Line, tuple[int, int]] | None = None
-    for line, (start, end) in with_initials([*_parts(text, characters, glyphs, own)], characters, glyphs):
+    for line, (start, end) in with_initials(
+        [*_parts(text, characters, glyphs, own, placed=placed)], characters, glyphs
+    ):
         if before is not None:
             cut = not (line.table or before[0].table) and characters[before[1][1] : start].strip("\r") == "\n"
             if cut and goes_on(characters, before[1], (start, end), glyphs.raised_of):
@@ -307,13 +314,14 @@ def _together(one: Line, other: Line, *, apart: bool | None = None) -> Line:
     return Line(before + " " * apart + after, size, min(one.weight, other.weight), max(one.cells, other.cells))
 
 
-def _parts(text: Any, characters: str, glyphs: Glyphs, own: str | None) -> Iterator[tuple[Line, tuple[int, int]]]:
+def _parts(
+    text: Any, characters: str, glyphs: Glyphs, own: str | None, *, placed: bool
+) -> Iterator[tuple[Line, tuple[int, int]]]:
     """The lines of a page as pdfium cuts them, with how their letters are set (the middle one, of short lines the first
     and last, too), and with their places in `characters`, where these are its own, else none.
 
     `own`: its text without what was written upon it, where there is such.
     """
-    placed = len(characters) == text.count_chars()  # else places in the string are not pdfium's
     if placed and (vertical := in_vertical_lines(characters, glyphs.origin_of)):
         for found in vertical:
             size, weight = glyphs.look_of(found[len(found) // 2])
@@ -381,9 +389,7 @@ def _tables(
         size = max(glyphs.look_of(place[0] + n)[0] for n in {0, len(line) // 2, len(line) - 1})
         return storable(with_raised(line, place[0], size, glyphs.raised_of))
 
-    letters = Letters(
-        glyphs.box_of, glyphs.origin_of, lambda at: glyphs.look_of(at)[0], lambda at: is_bold(text, at), is_typed
-    )
+    letters = Letters(glyphs.box_of, glyphs.origin_of, lambda at: glyphs.look_of(at)[0], glyphs.bold_of, is_typed)
     for held, table in tables_in(characters, places, letters, said, lambda: rules_of(text.page)):
         yield held.start, (held.stop, table)
 

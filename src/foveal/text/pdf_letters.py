@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from ctypes import c_double, c_int, create_string_buffer
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from foveal.text.pdf_columns import Box
@@ -83,10 +83,12 @@ class Glyphs:
     box_of: Callable[[int], Box]
     origin_of: Callable[[int], Point]
     width_of: Callable[[int], float]
+    bold_of: Callable[[int], bool]
 
     @classmethod
     def of(cls, text: Any) -> Glyphs:
-        return cls(cache(looks(text)), cache(boxes(text)), cache(origins(text)), widths(text))
+        bold = partial(is_bold, text)
+        return cls(cache(looks(text)), cache(boxes(text)), cache(origins(text)), widths(text), bold)
 
     def raised_of(self, place: int) -> tuple[float, float, float]:
         """Size, height of the base line, and where the character begins from the left."""

@@ -1,6 +1,7 @@
-"""Lines of scripts that part no words by blanks (Chinese, Japanese, Thai, Lao, Burmese, Khmer), put together.
+"""Lines of Chinese and Japanese, which part no words by blanks, put together.
 
-A page ends such lines anywhere, within a word, too: what a word search finds, and what is quoted, needs them whole.
+A page ends them anywhere, within a word, too: what a word search finds, and what is quoted, needs them whole. (Lines
+of Thai and its like end between words.)
 """
 
 from __future__ import annotations
@@ -11,9 +12,7 @@ from collections.abc import Iterable
 FULL = 0.85
 """Of the usual line's width: a shorter line ends where its writer ended it."""
 
-_LETTERS = (
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-)
+_LETTERS = "\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _WIDE = "\u2e80-\u9fff\uac00-\ud7a3\uf900-\ufaff\uff01-\uff60\uffe0-\uffe6\U00020000-\U0003ffff"
 _ENDS = re.compile(rf"[{_LETTERS}、。，．：；！？）」』】》〉][”’…—]{{0,3}}\Z")
 _BEGINS = re.compile(rf"[（「『【《〈“‘]{{0,3}}[{_LETTERS}]")
