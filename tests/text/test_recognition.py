@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from fpdf import FPDF
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from foveal.errors import Cancelled, InputError, UnreadableSource
 from foveal.settings import Settings
@@ -103,6 +103,21 @@ def test_a_page_is_recognised_with_its_sizes(images):
     assert max(sizes) < 1.12 * min(sizes)
     strokes = [line.stroke / line.size for line in body if len(line.text) > 20]
     assert title.stroke / title.size > 1.15 * np.median(strokes)  # bold
+
+
+def test_a_page_in_letters_that_are_not_known_is_not_read(tmp_path):
+    """Of Russian the models read the full stops, which were added as the page's text."""
+    import matplotlib as mpl
+
+    font = Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    page = Image.new("RGB", (1240, 700), "white")
+    line = "Однажды лиса зашла в сад, увидела виноград. Потом она, голодная, ушла."
+    for number in range(6):
+        ImageDraw.Draw(page).text((80, 80 + 60 * number), line, "black", ImageFont.truetype(str(font), 26))
+    assert recognised(bgr(page)).lines == ()
+    page.save(tmp_path / "page.png")
+    with pytest.raises(UnreadableSource, match="Latin, Chinese and Japanese"):
+        read_document(str(tmp_path / "page.png"))
 
 
 def test_a_page_askew_stands_upright(images):

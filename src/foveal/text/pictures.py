@@ -30,7 +30,7 @@ from foveal.text.pdf_lines import joined
 from foveal.text.pdf_title import first_line, largest_line
 from foveal.text.recognised_lines import in_lines
 from foveal.text.recognised_pages import key_of, recognised_pages
-from foveal.text.recognition import INSTALL, LONGEST, SIDE, Page, RecognitionSettings
+from foveal.text.recognition import INSTALL, KNOWN, LONGEST, SIDE, Page, RecognitionSettings
 
 if TYPE_CHECKING:
     from foveal.text.recognition import Picture
@@ -94,7 +94,9 @@ def read_picture(
     lines = in_lines([found.get(number, Page()).lines for number in range(1, frames + 1)])
     text, offsets = joined(marked(flowing(lines)))
     if not text.strip():
-        raise UnreadableSource(f"{name} is a picture in which text recognition found nothing to read. Leave it out.")
+        raise UnreadableSource(
+            f"{name} is a picture in which text recognition found nothing to read; it knows {KNOWN}. Leave it out."
+        )
     largest = largest_line([(line.text, line.size) for line in lines[0]])
     paged = frames > 1 and opened.format == "TIFF"
     return PictureText(text, offsets if paged else (), largest or _first(text), taken, frames - len(found))

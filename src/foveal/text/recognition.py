@@ -5,7 +5,7 @@
 Turned    a page that lies on its side or stands on its head is read as its letters read best; one that is a little
           askew is set upright, so that lines of one row stand at one height
 Left out  lines of which the models are less sure than one half; what is written by hand is mostly lost
-Letters   Latin with its accents, Chinese and Japanese; other scripts are not told apart by these models
+Letters   Latin with its accents, Chinese and Japanese; a page of which hardly a letter is known counts as not read
 Needs     `pip install 'foveal[ocr]'`: the models come in the package, nothing is fetched; one page is read at a time,
           by all cores
 """
@@ -38,6 +38,8 @@ NEEDED = ("rapidocr", "onnxruntime")
 INSTALL = "pip install 'foveal[ocr]'"
 """How text recognition comes to be there."""
 
+KNOWN = "Latin, Chinese and Japanese letters"
+
 LONGEST = 2000
 """Pixels of a picture's longer side: an A4 page at 171 dots an inch. More cost time and find no more words."""
 
@@ -58,6 +60,9 @@ NARROWEST = 3
 picture until its shorter side has some 700 pixels, and a strip of 30 by 2000 would take 13 GB."""
 
 logger = logging.getLogger("foveal.text.recognition")
+
+FEWEST_SIGNS = 10
+"""Of a page of which it can be said that they are no letters."""
 
 RENEWED = 100
 """Pages after which the models are loaded anew, in a second or two: the memory that ONNX Runtime keeps for the next
@@ -164,6 +169,8 @@ def recognised(picture: Picture, *, side: float = SIDE, turns: int = 0) -> Page:
         if next(_PAGES) % RENEWED == 0:
             _engine.cache_clear()
         upright, boxes, turned = _upright(picture, turns)
+    if _only_signs(boxes):
+        boxes = []
     scale, askew = side / max(1, min(picture.shape[:2])), _askew(boxes)
     return Page(tuple(_placed(box, upright, askew, scale) for box in boxes), round(_sure(boxes), 3), turned)
 
@@ -186,6 +193,12 @@ def _turned(picture: Picture, turns: int) -> tuple[Picture, list[_Box], int]:
 
     turned = np.ascontiguousarray(np.rot90(picture, turns))
     return turned, _boxes(turned), turns
+
+
+def _only_signs(boxes: Sequence[_Box]) -> bool:
+    """Whether hardly a letter or digit was read: of a script that the models do not know, its full stops remain."""
+    said = "".join(box.text for box in boxes).replace(" ", "")
+    return len(said) >= FEWEST_SIGNS and 2 * sum(one.isalnum() for one in said) < len(said)
 
 
 def _doubtful(boxes: Sequence[_Box]) -> bool:
