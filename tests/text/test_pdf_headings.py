@@ -225,6 +225,24 @@ def test_the_head_of_a_table_is_in_cells_and_a_heading_is_not():
         assert [_cells(line, whole.index(line), box_of) for line in lines] == [2, 3, 3]
 
 
+def test_titles_in_small_capitals_are_of_one_level():
+    """As browsers and Word draw them: capitals of two sizes."""
+    pdf = FPDF()
+    for title in ("The Gate", "Chapter 2", "The Flood", "Letters"):
+        pdf.add_page()
+        for word in title.split():
+            for part, size in ((word[0], 16), (word[1:], 11.5)):
+                pdf.set_font("helvetica", size=16 if part.isdigit() else size)
+                pdf.write(10, part)
+            pdf.write(10, " ")
+        pdf.ln(20)
+        put(pdf, f"{TEXT} " * 6 + LAST, 11, "")
+    read = read_pdf(bytes(pdf.output()), name="a.pdf", max_characters=10**6)
+    assert [(one.level, one.title) for one in find_headings(read.text)] == [
+        (1, "The Gate"), (1, "Chapter 2"), (1, "The Flood"), (1, "Letters"),
+    ]  # fmt: skip
+
+
 BOOK = book(outline=True)
 
 

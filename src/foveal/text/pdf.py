@@ -41,7 +41,7 @@ from foveal.text.pdf_flow import SMALLER, flowing
 from foveal.text.pdf_forms import beside, page_of
 from foveal.text.pdf_headings import MOST_CELLS, Bookmark, Line, Typed, marked
 from foveal.text.pdf_initials import with_initials
-from foveal.text.pdf_letters import Glyphs
+from foveal.text.pdf_letters import Glyphs, line_size
 from foveal.text.pdf_lines import RUNNING, joined
 from foveal.text.pdf_raised import begins_behind, goes_on, raised_first, with_raised
 from foveal.text.pdf_scans import drawn, with_scans
@@ -347,7 +347,7 @@ def _parts(
         line = characters[start:end]
         looks = [glyphs.look_of(start + place) for place in (_letters(line) if placed else ())]
         sizes, weights = zip(*looks, strict=True) if looks else ((0.0,), (0,))
-        size, weight = sorted(sizes)[len(sizes) // 2], min(weights)
+        size, weight = line_size(line, start, sizes, glyphs.look_of), min(weights)
         cells = _cells(line, start, box_of) if weight >= BOLD and len(line) < LONG else 1
         read = in_reading_order(line, box_of, start, size) if placed else line
         read = with_raised(line, start, max(sizes), glyphs.raised_of) if placed and read == line else read

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ctypes import c_double, c_int, create_string_buffer
 from dataclasses import dataclass
 from functools import cache, partial
@@ -15,6 +15,12 @@ from foveal.text.pdf_vertical import Point
 
 BOLD = 600
 """Weight from which on letters are bold."""
+
+SMALLEST, SMALL = 0.65, 0.9
+"""Of the size of large capitals, that of small ones."""
+
+TITLE = 80
+"""Characters of a line that may be a title in small capitals."""
 
 LONGEST_NAME = 100
 """Bytes of a font's name."""
@@ -94,6 +100,17 @@ class Glyphs:
         """Size, height of the base line, and where the character begins from the left."""
         x, level = self.origin_of(place)
         return self.look_of(place)[0], level, x
+
+
+def line_size(line: str, start: int, sizes: Sequence[float], look_of: Callable[[int], tuple[float, int]]) -> float:
+    """The size of a line's letters, of which `sizes` are some: the middle one; of a title in small capitals, which are
+    capitals of a smaller size, that of the large ones."""
+    middle, largest = sorted(sizes)[len(sizes) // 2], max(sizes)
+    if middle >= largest or len(line) > TITLE or not SMALLEST * largest <= min(sizes) <= SMALL * largest:
+        return middle
+    capitals = {look_of(start + place)[0] for place, one in enumerate(line) if one.isupper()}
+    others = {look_of(start + place)[0] for place, one in enumerate(line) if one.islower()}
+    return largest if capitals == {largest} and len(others) == 1 else middle
 
 
 def is_bold(text: Any, place: int) -> bool:
