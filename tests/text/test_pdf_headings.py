@@ -13,7 +13,7 @@ from foveal.text.headings import find_headings
 from foveal.text.loading import read_document
 from foveal.text.pdf import _cells, read_pdf
 from foveal.text.pdf_headings import Bookmark, Line, marked
-from foveal.text.pdf_letters import boxes
+from foveal.text.pdf_letters import Glyphs, boxes
 from foveal.text.segmentation import HeadingSegmenter
 
 TEXT = "The fovea is the small part of the retina that sees sharply, and the eye turns it to what matters most."
@@ -223,6 +223,36 @@ def test_the_head_of_a_table_is_in_cells_and_a_heading_is_not():
         whole, box_of = text.get_text_range(), boxes(text)
         lines = whole.splitlines()
         assert [_cells(line, whole.index(line), box_of) for line in lines] == [2, 3, 3]
+
+
+def test_large_text_that_goes_on_is_no_heading():
+    """Definitions of a contract, in a table whose letters are a little larger."""
+    meant = [
+        large("The premises are the ground floor of the mill with the", 11),
+        large("yard and the landing stage;", 11),
+    ]
+    whole = [large("The term is the period of five years from 1 June on.", 11)]
+    pages = [
+        [*chapters("Seeing", "Eyes", "Light"), *meant, *whole, *text()],
+        [*chapters("Words"), *meant, *whole, *text()],
+    ]
+    assert found(pages) == [(1, "Seeing"), (1, "Eyes"), (1, "Light"), (1, "Words")]
+
+
+def test_letters_are_bold_where_their_font_is_named_so():
+    """Browsers write a font's weight nowhere else."""
+    pdf = FPDF()
+    pdf.add_page()
+    for number in range(1, 4):
+        put(pdf, f"{number}. RENT AND DEPOSIT {number}", 11, "B")
+        put(pdf, f"{TEXT} " * 6 + LAST, 11, "")
+    light = bytes(pdf.output())
+    read = read_pdf(light, name="a.pdf", max_characters=10**6)
+    assert [one.title for one in find_headings(read.text)] == [f"{n}. RENT AND DEPOSIT {n}" for n in range(1, 4)]
+    with closing(PdfDocument(light)) as opened:
+        letters = Glyphs.of(opened[0].get_textpage())
+        assert letters.look_of(0)[1] >= 700
+        assert letters.look_of(60)[1] < 600
 
 
 def test_titles_in_small_capitals_are_of_one_level():

@@ -1,5 +1,6 @@
 """Large first letters of chapters, and letters that are set apart, in PDFs: both are read as words."""
 
+import re
 from contextlib import closing
 
 import pytest
@@ -111,6 +112,20 @@ def test_letters_that_are_set_apart(line, spacing):
     for number, below in enumerate(REST):
         write(pdf, 60, 140 + 14 * number, below)
     assert line in read(pdf).split("\n")
+
+
+def test_a_bold_title_whose_letters_are_set_apart_is_no_head_of_a_table():
+    """Its words are as far from each other as cells are."""
+    pdf = page()
+    for number, title in enumerate(("The Keeper of the River", "The House on the Hill", "The Key of the Mill")):
+        pdf.set_font("times", style="B", size=16)
+        pdf.set_char_spacing(4)
+        pdf.text(60, 80 + 200 * number, title)
+        for row in range(8):
+            write(pdf, 60, 120 + 200 * number + 14 * row, REST[row % 2])
+    assert re.findall(r"^# .*", read(pdf), re.MULTILINE) == [
+        "# The Keeper of the River", "# The House on the Hill", "# The Key of the Mill",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("line", ["A B C D E F", "x y z of them", "I O U a pie", "F R S T N"])

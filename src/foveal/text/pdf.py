@@ -45,7 +45,7 @@ from foveal.text.pdf_letters import Glyphs, line_size
 from foveal.text.pdf_lines import RUNNING, joined
 from foveal.text.pdf_raised import begins_behind, goes_on, raised_first, with_raised
 from foveal.text.pdf_scans import drawn, with_scans
-from foveal.text.pdf_spaced import without_gaps
+from foveal.text.pdf_spaced import is_set_apart, without_gaps
 from foveal.text.pdf_table import Table
 from foveal.text.pdf_table_rules import rules_of
 from foveal.text.pdf_table_words import Letters, Place
@@ -348,12 +348,14 @@ def _parts(
         looks = [glyphs.look_of(start + place) for place in (_letters(line) if placed else ())]
         sizes, weights = zip(*looks, strict=True) if looks else ((0.0,), (0,))
         size, weight = line_size(line, start, sizes, glyphs.look_of), min(weights)
-        cells = _cells(line, start, box_of) if weight >= BOLD and len(line) < LONG else 1
         read = in_reading_order(line, box_of, start, size) if placed else line
         read = with_raised(line, start, max(sizes), glyphs.raised_of) if placed and read == line else read
-        read = without_gaps(line, start, size, glyphs.origin_of, glyphs.width_of) if placed and read == line else read
-        grid = grid_of(start, end) if placed and read == line else None
-        yield Line(storable(read.rstrip("\r")), size, weight, cells, grid), (start, end) if placed else NOWHERE
+        together = without_gaps(line, start, size, glyphs) if placed and read == line else read
+        cells = 1
+        if weight >= BOLD and len(line) < LONG and together == read and not is_set_apart(line, start, size, glyphs):
+            cells = _cells(line, start, box_of)
+        grid = grid_of(start, end) if placed and together == line else None
+        yield Line(storable(together.rstrip("\r")), size, weight, cells, grid), (start, end) if placed else NOWHERE
 
 
 def _pieces(

@@ -42,6 +42,9 @@ SHORT = 0.85
 MOST_CELLS = 2
 """Parts of a heading between wide gaps, such as its number and its words; the head of a table has more."""
 
+SENTENCE = 8
+"""Words of a heading that ends with a full stop, at most."""
+
 LEAST = 3
 """Headings of a document, or bookmarks that are found, below which there are none."""
 
@@ -207,10 +210,16 @@ def _standing_out(pages: Sequence[Sequence[Line]], body: Body, taken: set[tuple[
             free = not any((number, place) in taken for place in places)
             few = len(places) <= LINES and len(title) <= CHARACTERS
             named = not title[:1].islower() or style[0] >= NAMES * body.size
-            if not (outstanding and free and few and named):
+            if not (outstanding and free and few and named) or _is_text(title, page[at : at + 1], style, body):
                 continue
             if below[at] in listed or _followed(pages, number, below[at], body):
                 yield _Run(number, places[0], at, style, title)
+
+
+def _is_text(title: str, after: Sequence[Line], style: Style, body: Body) -> bool:
+    """Whether it is but large text: it goes on in small letters in a line of its style, or is a sentence."""
+    goes_on = any(body.style(line) == style and line.text.strip()[:1].islower() for line in after)
+    return goes_on or (title.endswith(".") and len(title.split()) > SENTENCE)
 
 
 def _listed(page: Sequence[Line]) -> set[int]:

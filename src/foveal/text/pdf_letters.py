@@ -13,8 +13,8 @@ from typing import Any
 from foveal.text.pdf_columns import Box
 from foveal.text.pdf_vertical import Point
 
-BOLD = 600
-"""Weight from which on letters are bold."""
+BOLD, HEAVY = 600, 700
+"""Weight from which on letters are bold, and what they have where their font is named so."""
 
 SMALLEST, SMALL = 0.65, 0.9
 """Of the size of large capitals, that of small ones."""
@@ -67,7 +67,8 @@ def widths(text: Any) -> Callable[[int], float]:
 
 
 def looks(text: Any) -> Callable[[int], tuple[float, int]]:
-    """Points to one decimal, as they are drawn, and weight of the letter at a place of a page's text."""
+    """Points to one decimal, as they are drawn, and weight of the letter at a place of a page's text: of bold ones, of
+    which browsers tell by the font's name alone, at least `HEAVY`."""
     from pypdfium2 import raw
 
     matrix = raw.FS_MATRIX()
@@ -76,7 +77,8 @@ def looks(text: Any) -> Callable[[int], tuple[float, int]]:
         drawn = raw.FPDFText_GetMatrix(text, place, matrix)
         scale = math.sqrt(abs(matrix.a * matrix.d - matrix.b * matrix.c)) if drawn else 1.0
         size = raw.FPDFText_GetFontSize(text, place) * (scale or 1.0)
-        return round(size, 1) if math.isfinite(size) else 0.0, max(0, raw.FPDFText_GetFontWeight(text, place))
+        weight = max(0, raw.FPDFText_GetFontWeight(text, place), HEAVY * _is_named_bold(text, place))
+        return round(size, 1) if math.isfinite(size) else 0.0, weight
 
     return look_of
 
@@ -117,7 +119,12 @@ def is_bold(text: Any, place: int) -> bool:
     """Whether the letter at a place is bold, by its weight or its font's name, which often is all that tells it."""
     from pypdfium2 import raw
 
+    return _is_named_bold(text, place) or raw.FPDFText_GetFontWeight(text, place) >= BOLD
+
+
+def _is_named_bold(text: Any, place: int) -> bool:
+    from pypdfium2 import raw
+
     name, flags = create_string_buffer(LONGEST_NAME), c_int()
     length = raw.FPDFText_GetFontInfo(text, place, name, LONGEST_NAME, flags)
-    told = 0 < length <= LONGEST_NAME and _BOLD.search(name.value.decode("latin-1"))
-    return bool(told) or raw.FPDFText_GetFontWeight(text, place) >= BOLD
+    return 0 < length <= LONGEST_NAME and _BOLD.search(name.value.decode("latin-1")) is not None
