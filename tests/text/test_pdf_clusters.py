@@ -5,13 +5,29 @@ The fonts of these files draw Latin shapes; what they stand for is Thai and Hind
 
 import shutil
 import subprocess
+from contextlib import closing
 
 import pytest
+from pypdfium2 import PdfDocument
 
 from foveal.text.pdf import read_pdf
 from foveal.text.pdf_clusters import _read
+from foveal.text.pdf_letters import characters_of
 
-LETTERS = {"A": "สุ", "B": "นั", "C": "ข", "D": "लो", "E": "म", "F": "ड़ी", "G": "औ", "H": "र", "I": "दु"}
+LETTERS = {
+    "A": "สุ",
+    "B": "นั",
+    "C": "ข",
+    "D": "लो",
+    "E": "म",
+    "F": "ड़ी",
+    "G": "औ",
+    "H": "र",
+    "I": "दु",
+    "X": "𝑥",
+    "a": "a",
+    "b": "b",
+}
 
 
 def pdf(*drawn: tuple[float, float, str, str | None]) -> bytes:
@@ -71,6 +87,15 @@ def test_what_a_cluster_says_goes_before_what_its_glyphs_stand_for():
 
 def test_the_same_cluster_twice_is_two():
     assert read((50, 700, "A", "สุ"), (64, 700, "C", None), (79, 700, "A", "สุ")) == "สุขสุ"
+
+
+def test_letters_behind_one_that_pdfium_counts_as_two_have_their_places():
+    """A page with a letter of mathematics lost its headings and tables."""
+    with closing(PdfDocument(pdf((50, 700, "X", None), (62, 700, "a", None), (74, 700, "b", None)))) as opened:
+        text = opened[0].get_textpage()
+        characters, glyphs, placed = characters_of(text)
+        assert (characters, placed, text.count_chars()) == ("𝑥ab", True, 4)
+        assert [glyphs.origin_of(place)[0] for place in range(3)] == [50, 62, 74]
 
 
 @pytest.mark.parametrize(

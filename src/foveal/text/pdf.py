@@ -41,7 +41,7 @@ from foveal.text.pdf_flow import SMALLER, flowing
 from foveal.text.pdf_forms import beside, page_of
 from foveal.text.pdf_headings import MOST_CELLS, Bookmark, Line, Typed, marked
 from foveal.text.pdf_initials import with_initials
-from foveal.text.pdf_letters import Glyphs, line_size
+from foveal.text.pdf_letters import Glyphs, characters_of, line_size
 from foveal.text.pdf_lines import RUNNING, joined
 from foveal.text.pdf_raised import begins_behind, goes_on, raised_first, with_raised
 from foveal.text.pdf_scans import drawn, with_scans
@@ -282,8 +282,7 @@ def _has_picture(page: Any, least: float) -> bool:
 
 def _lines(text: Any, own: str | None) -> Iterator[Line]:
     """The lines of a page; those that pdfium cut behind raised letters are one again. `own` as `_parts` has it."""
-    characters, glyphs = text.get_text_range(), Glyphs.of(text)
-    placed = len(characters) == text.count_chars()  # else places in the string are not pdfium's
+    characters, glyphs, placed = characters_of(text)
     if placed and own is None:
         characters, glyphs = with_clusters(text, characters, glyphs)
     before: tuple[Line, tuple[int, int]] | None = None
@@ -347,7 +346,7 @@ def _parts(
         line = characters[start:end]
         looks = [glyphs.look_of(start + place) for place in (_letters(line) if placed else ())]
         sizes, weights = zip(*looks, strict=True) if looks else ((0.0,), (0,))
-        size, weight = line_size(line, start, sizes, glyphs.look_of), min(weights)
+        size, weight = line_size(line, start, sizes, glyphs.look_of), min(filter(None, weights), default=0)
         read = in_reading_order(line, box_of, start, size) if placed else line
         read = with_raised(line, start, max(sizes), glyphs.raised_of) if placed and read == line else read
         together = without_gaps(line, start, size, glyphs) if placed and read == line else read

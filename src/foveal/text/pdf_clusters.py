@@ -9,7 +9,7 @@ cluster ends and the next begins some way off.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from ctypes import POINTER, addressof, c_ulong, cast, create_string_buffer
 from dataclasses import dataclass, replace
@@ -51,7 +51,7 @@ def with_clusters(text: Any, characters: str, glyphs: Glyphs) -> tuple[str, Glyp
     for one in _with_gaps(list(_units(text, characters, glyphs, ends)), characters, glyphs):
         said.append(one.said or "")
         places += [one.place] * len(one.said or "")
-    return "".join(said), _at(glyphs, places)
+    return "".join(said), glyphs.at(places)
 
 
 def _units(text: Any, characters: str, glyphs: Glyphs, ends: dict[int, float]) -> Iterator[_Unit]:
@@ -63,7 +63,7 @@ def _units(text: Any, characters: str, glyphs: Glyphs, ends: dict[int, float]) -
         if one in _GAP and not glyphs.width_of(place) > 0:
             yield _Unit(place, None)
             continue
-        drawn = raw.FPDFText_GetTextObject(text, place)
+        drawn = raw.FPDFText_GetTextObject(text, glyphs.place_of(place))
         found = _marked(drawn) if drawn else None
         left = glyphs.origin_of(place)[0]  # where its glyph begins, not its ink: a danda has room before it
         if found is None:
@@ -140,14 +140,3 @@ def _read(said: str) -> str:
             return said
         return pairs if _CLUSTERED.search(pairs) else said
     return said
-
-
-def _at(glyphs: Glyphs, places: Sequence[int]) -> Glyphs:
-    """The letters by places in another text, each of which is one of pdfium's."""
-
-    def by(ask: Callable[[int], Any]) -> Callable[[int], Any]:
-        return lambda place: ask(places[place])
-
-    return Glyphs(
-        *(by(ask) for ask in (glyphs.look_of, glyphs.box_of, glyphs.origin_of, glyphs.width_of, glyphs.bold_of))
-    )

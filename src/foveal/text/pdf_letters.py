@@ -16,6 +16,9 @@ from foveal.text.pdf_vertical import Point
 BOLD, HEAVY = 600, 700
 """Weight from which on letters are bold, and what they have where their font is named so."""
 
+HYPHEN = 2
+"""How pdfium writes a hyphen at a line's end; in a whole page's text it is U+FFFE."""
+
 SMALLEST, SMALL = 0.65, 0.9
 """Of the size of large capitals, that of small ones."""
 
@@ -92,16 +95,48 @@ class Glyphs:
     origin_of: Callable[[int], Point]
     width_of: Callable[[int], float]
     bold_of: Callable[[int], bool]
+    place_of: Callable[[int], int] = int  # a place in the text that is read -> that in pdfium's
 
     @classmethod
     def of(cls, text: Any) -> Glyphs:
         bold = partial(is_bold, text)
         return cls(cache(looks(text)), cache(boxes(text)), cache(origins(text)), widths(text), bold)
 
+    def at(self, places: Sequence[int]) -> Glyphs:
+        """The characters by their places in another text, each of which is one of these `places`."""
+
+        def by(ask: Callable[[int], Any]) -> Callable[[int], Any]:
+            return lambda place: ask(places[place])
+
+        asked = (self.look_of, self.box_of, self.origin_of, self.width_of, self.bold_of, self.place_of)
+        return Glyphs(*map(by, asked))
+
     def raised_of(self, place: int) -> tuple[float, float, float]:
         """Size, height of the base line, and where the character begins from the left."""
         x, level = self.origin_of(place)
         return self.look_of(place)[0], level, x
+
+
+def characters_of(text: Any) -> tuple[str, Glyphs, bool]:
+    """A page's text, its characters by their places, and whether these are known: pdfium counts what has no place in
+    Unicode, and a letter of mathematics (𝑥) or an emoji as two, so that all behind it would stand elsewhere."""
+    from pypdfium2 import raw
+
+    whole, glyphs, count = text.get_text_range(), Glyphs.of(text), text.count_chars()
+    if len(whole) == count:
+        return whole, glyphs, True
+    found: list[str] = []
+    places: list[int] = []
+    units = [raw.FPDFText_GetUnicode(text, place) for place in range(count)]
+    for place, (unit, after) in enumerate(zip(units, [*units[1:], 0], strict=True)):
+        if unit == 0 or 0xDC00 <= unit <= 0xDFFF:
+            continue
+        pair = 0xD800 <= unit <= 0xDBFF and 0xDC00 <= after <= 0xDFFF
+        code = 0x10000 + ((unit - 0xD800) << 10) + (after - 0xDC00) if pair else unit
+        found.append("\ufffe" if code == HYPHEN else chr(code))
+        places.append(place)
+    same = "".join(found) == whole
+    return whole, glyphs.at(places) if same else glyphs, same
 
 
 def line_size(line: str, start: int, sizes: Sequence[float], look_of: Callable[[int], tuple[float, int]]) -> float:
