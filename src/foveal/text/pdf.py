@@ -1,10 +1,10 @@
 """PDF to text, page by page, by pdfium.
 
-Text      in the order in which the file holds it, or column by column where that goes across (`pdf_columns.py`), or
-          where lines run from top to bottom (`pdf_vertical.py`); put together by `pdf_lines.py`; notes and figures
+Text      in the order in which the file holds it, but for boxes that it holds late (`pdf_order.py`), or column by
+          column where that goes across (`pdf_columns.py`), or where lines run from top to bottom
+          (`pdf_vertical.py`); put together by `pdf_lines.py`; notes and figures
           beside the sentences that they interrupt (`pdf_flow.py`); large first letters in their words
-          (`pdf_initials.py`), letters that are set apart together (`pdf_spaced.py`), clusters of letters as the file
-          says them (`pdf_clusters.py`)
+          (`pdf_initials.py`), spaced letters together (`pdf_spaced.py`), clusters as they are said (`pdf_clusters.py`)
 Headings  by the outline and by the letters' size and weight (`pdf_headings.py`), marked as in Markdown
 Tables    as tables of Markdown, told by where words stand and by ruled lines (`pdf_tables.py`)
 Forms     what was filled in, or typed upon a page, is read where it stands (`pdf_forms.py`)
@@ -43,6 +43,7 @@ from foveal.text.pdf_headings import MOST_CELLS, Bookmark, Line, Typed, marked
 from foveal.text.pdf_initials import with_initials
 from foveal.text.pdf_letters import Glyphs, characters_of, line_size
 from foveal.text.pdf_lines import RUNNING, joined
+from foveal.text.pdf_order import in_gaps
 from foveal.text.pdf_raised import begins_behind, goes_on, raised_first, with_raised
 from foveal.text.pdf_scans import drawn, with_scans
 from foveal.text.pdf_spaced import is_set_apart, without_gaps
@@ -334,6 +335,8 @@ def _parts(
 
     columns = in_columns(characters, box_of) if placed else None
     places = columns or [line.span() for line in _LINE.finditer(characters)]
+    if placed and own is None:
+        places = in_gaps(places, characters, glyphs)
     if own is not None and placed and characters.startswith(own):
         places = beside(characters, places, len(own), box_of)
     tables = dict(_tables(text, characters, places, glyphs, grid_of) if placed and own is None else ())
