@@ -249,6 +249,7 @@ def test_letters_are_bold_where_their_font_is_named_so():
     light = bytes(pdf.output())
     read = read_pdf(light, name="a.pdf", max_characters=10**6)
     assert [one.title for one in find_headings(read.text)] == [f"{n}. RENT AND DEPOSIT {n}" for n in range(1, 4)]
+    assert read.title == "1. RENT AND DEPOSIT 1"
     with closing(PdfDocument(light)) as opened:
         letters = Glyphs.of(opened[0].get_textpage())
         assert letters.look_of(0)[1] >= 700

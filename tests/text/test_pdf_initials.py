@@ -128,6 +128,14 @@ def test_a_bold_title_whose_letters_are_set_apart_is_no_head_of_a_table():
     ]  # fmt: skip
 
 
+def test_a_title_whose_letters_are_set_apart():
+    pdf = page()
+    write(pdf, 60, 60, "THE HOUSE ON THE HILL", 20, 8)
+    chapter(pdf, "T", REST)
+    found = read_pdf(bytes(pdf.output()), name="a.pdf", max_characters=10**6)
+    assert found.title == "THE HOUSE ON THE HILL"
+
+
 @pytest.mark.parametrize("line", ["A B C D E F", "x y z of them", "I O U a pie", "F R S T N"])
 def test_letters_that_stand_for_themselves(line):
     pdf = page()

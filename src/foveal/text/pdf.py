@@ -51,7 +51,7 @@ from foveal.text.pdf_table import Table
 from foveal.text.pdf_table_rules import rules_of
 from foveal.text.pdf_table_words import Letters, Place
 from foveal.text.pdf_tables import tables_in, without_tables
-from foveal.text.pdf_title import first_line, largest_line, largest_of, sane
+from foveal.text.pdf_title import first_line, largest_line, sane
 from foveal.text.pdf_vertical import in_vertical_lines
 from foveal.text.plain import storable
 from foveal.text.printed_pages import kept, printed_on
@@ -119,14 +119,13 @@ def read_pdf(
             lines.append(page)
             on_page(len(lines), len(pdf))
         labels = [_label(pdf, number) for number in range(len(lines))]
-        outline, largest = list(_outline(pdf)), largest_of(pdf) if lines else None
+        outline = list(_outline(pdf))
         properties = {key: storable(pdf.get_metadata_value(key)).strip() for key in ("Title", "Author", "CreationDate")}
     pictures, read, failed = _unread(lines, pictures), list[int](), list[int]()
     if pictures and recognition.active:
         drawing = partial(_drawn, content, name)
         lines, read, failed = with_scans(lines, pictures, content, drawing, recognition=recognition, on_page=on_scan)
-        if 1 in read:
-            largest = largest_line([(line.text, line.size) for line in lines[0] if not line.table])
+    largest = largest_line([(line.text, line.size) for line in lines[0] if not line.table]) if lines else None
     plain, codes = without_code(lines)
     plain, tables = without_tables(plain, len(codes))
     shown = marked(flowing(plain), outline)

@@ -1,37 +1,20 @@
 """The title of a PDF: its properties' where these name one, else the largest line of its first page, else its first.
 
-title = sane(stated) or largest_of(pdf) or first_line(text)
+title = sane(stated) or largest_line(sized) or first_line(text)
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from itertools import takewhile
-from typing import Any
-
-from foveal.text.pdf_bidi import in_reading_order
-from foveal.text.pdf_letters import boxes, looks
-from foveal.text.plain import storable
 
 FIRST_CHARACTERS = 4000  # of the first page, searched for the title
 
 _NO_TITLE = re.compile(
     r"untitled|^microsoft (word|powerpoint)|\.(docx?|pptx?|tex|dvi|indd|pdf|rtf|qxd|html?)$", re.IGNORECASE
 )
-
-
-def largest_of(pdf: Any) -> str | None:
-    """The largest line of the first page of a PDF that pdfium has opened."""
-    import pypdfium2
-
-    try:
-        with closing(pdf[0]) as page, closing(page.get_textpage()) as text:
-            return largest_line([*_sized_lines(text)])
-    except pypdfium2.PdfiumError:
-        return None
 
 
 def largest_line(sized: Sequence[tuple[str, float]]) -> str | None:
@@ -49,28 +32,10 @@ def largest_line(sized: Sequence[tuple[str, float]]) -> str | None:
     return sane(" ".join(line for line, _ in title))
 
 
-def _sized_lines(text: Any) -> Iterator[tuple[str, float]]:
-    """The first page's lines, each with the size of most of its letters, in points to one decimal."""
-    from pypdfium2 import raw
-
-    line, sizes, begin, box_of = "", Counter[float](), 0, boxes(text)
-    last = min(text.count_chars(), FIRST_CHARACTERS)
-    for index in range(last + 1):
-        character = chr(raw.FPDFText_GetUnicode(text, index)) if index < last else "\n"
-        if character not in "\r\n":
-            line += "-" if character in "\x02\ufffe" else character
-            if character.isalnum():
-                sizes[round(raw.FPDFText_GetFontSize(text, index), 1)] += 1
-            continue
-        if sizes:
-            read = in_reading_order(line, box_of, begin, looks(text)(begin)[0])
-            yield storable(" ".join(read.split())), sizes.most_common(1)[0][0]
-        line, sizes, begin = "", Counter(), index + 1
-
-
 def first_line(text: str) -> str | None:
-    """The first line of a text that may be its title; the names of a table's columns without the bars between."""
-    lines = (" ".join(line.strip("| ").split(" | ")) for line in text[:FIRST_CHARACTERS].split("\n"))
+    """The first line of a text that may be its title, without the mark of a heading; the names of a table's columns
+    without the bars between."""
+    lines = (" ".join(line.lstrip("#").strip("| ").split(" | ")) for line in text[:FIRST_CHARACTERS].split("\n"))
     return next((line for line in lines if len(line) > 7 and _wordy(line)), None)
 
 
