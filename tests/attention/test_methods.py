@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
@@ -47,6 +48,7 @@ from foveal.attention.flexprefill import jensen_shannon, reached
 from foveal.attention.method import BlockMethod
 from foveal.attention.patterns import BlockTopK, Dense, RandomBlocks, Streaming, VerticalSlash
 from foveal.errors import InputError, UnknownName
+from foveal.evaluation.tables import as_text
 
 BLOCK = 16
 SCALE = 0.5
@@ -928,9 +930,12 @@ def test_the_report_is_a_table_and_a_picture(model, tmp_path, monkeypatch):
     method = small(FlexPrefill, gamma=0.6, min_budget=0)
     with attach(model, method, report=Report(keep_blocks=True)) as attached:
         logits(model, tokens(200))
-    told = str(attached.report)
-    for name in ("query-aware", "distance", "columns", "diagonals", "recall", "choosing", "looking"):
-        assert f" {name}" in told  # in 120 columns, none is cut
+    told = as_text(attached.report.table(), width=80)
+    for name in ("query", "aware", "distance", "columns", "diagonals", "recall", "choose", "look"):
+        assert f" {name}" in told  # in 80 columns, none is cut
+    assert "200 queries at 200 keys" in told
+    looks = len(attached.report.looks)
+    assert len(re.findall(r"^ +\d+ +\d\.\d+ \d\.\d\d–\d\.\d\d ", told, re.MULTILINE)) == looks  # a line for each
     assert attached.report.picture(str(tmp_path / "blocks.png")).stat().st_size > 1000  # as most people name a file
     with attach(model, method, report=Report(keep_blocks=True)) as again:
         for _ in range(2):

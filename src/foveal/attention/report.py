@@ -152,23 +152,27 @@ class Report:
         if not self.looks:
             return self._nothing()
         held = f"{len(self.looks):,}" if self.count <= self.most else f"The last {self.most:,} of {self.count:,}"
-        blocks = f", blocks of the last {len(self._held):,}" if self._let_go else ""
-        title = f"{held} looks, density {self.density:.3f}, recall {self.recall:.3f}{blocks}"
-        table = Table(title=title, box=None, pad_edge=False)
-        for column in ("layer", "queries", "keys", "density", "of heads", "recall", *names, "choosing", "looking"):
+        blocks = f"blocks of the last {len(self._held):,}" if self._let_go else ""
+        sizes = {(look.queries, look.keys) for look in self.looks}
+        alike = "".join(f"{of:,} queries at {at:,} keys" for of, at in sizes) if len(sizes) == 1 else ""
+        title = f"{held} looks, density {self.density:.3f}, recall {self.recall:.3f}"
+        told = "\n".join(part for part in (title, alike, blocks) if part)
+        table = Table(title=told, box=None, pad_edge=False, collapse_padding=True)  # 80 columns hold FlexPrefill's
+        numbers = () if alike else ("queries", "keys")
+        noted = [name.replace("-", "\n") for name in names]
+        for column in ("layer", *numbers, "density", "of heads", "recall", *noted, "ms to\nchoose", "ms to\nlook"):
             table.add_column(column, justify="right")
         for look in self.looks:
             low, high = float(look.density.min()), float(look.density.max())
             table.add_row(
                 str(look.layer),
-                f"{look.queries:,}",
-                f"{look.keys:,}",
+                *(() if alike else (f"{look.queries:,}", f"{look.keys:,}")),
                 f"{float(look.density.mean()):.3f}",
-                f"{low:.2f} … {high:.2f}",
+                f"{low:.2f}–{high:.2f}",
                 f"{float(look.recall.mean()):.3f}",
                 *(f"{float(look.notes[name].mean()):.2f}" if name in look.notes else "" for name in names),
-                f"{look.selecting * 1000:.0f} ms",
-                f"{look.attending * 1000:.0f} ms",
+                f"{look.selecting * 1000:,.0f}",
+                f"{look.attending * 1000:,.0f}",
             )
         return table
 
