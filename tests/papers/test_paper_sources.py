@@ -238,7 +238,8 @@ def test_any_feed_is_read_as_feedparser_reads_it(content):
         assert mine.title == plain(other.title) or mine.title == other.title
         assert mine.id == other.get("id", other.get("link"))
         assert mine.link == other.link or mine.link.endswith(other.link)
-        assert mine.authors == tuple(author.name for author in other.get("authors", []))
+        theirs_of = (author.name for author in other.get("authors", []))
+        assert ", ".join(mine.authors) == ", ".join(theirs_of)  # theirs leaves arXiv's in one string
         assert mine.categories == tuple(tag.term for tag in other.get("tags", []))
         theirs_at = dict.get(other, "published_parsed") or dict.get(other, "updated_parsed")  # get() of theirs warns
         ours_at = mine.published or mine.updated
@@ -299,7 +300,7 @@ def test_an_author_of_rss_is_a_name_and_no_address():
     items = "".join(f"<item><title>One</title><author>{one}</author></item>" for one in given)
     both = "<item><title>Two</title><author>cy@x.org (Cy)</author><creator>Cy</creator><creator>Bo</creator></item>"
     found = read_feed(f"<rss><channel>{items}{both}</channel></rss>".encode(), "http://example.org/feed")
-    assert [one.authors for one in found] == [("Léa Martin",), ("Bo Li",), (), ("Cy Ito, Dana Abe",), ("Cy", "Bo")]
+    assert [one.authors for one in found] == [("Léa Martin",), ("Bo Li",), (), ("Cy Ito", "Dana Abe"), ("Cy", "Bo")]
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,10 @@
     row, is_new = here.row_of(records[0])          # the paper's row; a new one is added
     here.settle(row)                               # once the record is stored: by what it is found from now on
 
-Same paper   by its id; where a record has none, by its address; where the record or the stored paper has neither (a
-             pasted page), by its title. A site that moves to https, or counts where readers come from, gives its items
-             other addresses of the same place (`place_of`): with the same title they are the same papers
+Same paper   by its id; where a record has none, by its address or DOI; where the record or the stored paper has
+             neither (a pasted page), by its title. A site that moves to https, or counts where readers come from,
+             gives its items other addresses of the same place (`place_of`): with the same title they are the same
+             papers. Another version at an address of its own, or another site that lists the paper, gives its DOI
 Before       an id that a paper had until an archive's was known leads to it (former_ids.py), and so does one that was
              made of a title which was changed since
 Removed      what a moderator took away is known by the same rules (`is_removed`), and is no paper any more
@@ -22,12 +23,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import date
 
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from foveal.papers import former_ids
 from foveal.papers.people_schema import ClaimRow, ClosedDiscussionRow, ComplaintRow, DeliveryPaperRow, ReadMarkRow
-from foveal.papers.records import PaperRecord, title_key
+from foveal.papers.records import TITLED, PaperRecord, title_key
 from foveal.papers.schema import (
     AuthorRow,
     CategoryRow,
@@ -77,6 +78,8 @@ _KEPT = (
 
 _BEGINNING = re.compile(r"https?://(?:www\.)?", re.IGNORECASE)
 _TRACKING = re.compile(r"(?<=[?&])utm_\w{1,40}=[^&#]*&?", re.IGNORECASE)
+_PUBMED = re.compile(r"(pubmed\.ncbi\.nlm\.nih\.gov/\d{1,12})/?\?.*", re.IGNORECASE)
+"""An item of PubMed's feeds: behind the ? stands when the feed was fetched."""
 
 
 class Here:
@@ -93,6 +96,9 @@ class Here:
         columns = select(PaperRow.id, PaperRow.title_key, PaperRow.url).where(asked)
         for paper, key, url in session.execute(columns.order_by(PaperRow.created_at)):
             self._know(paper, key, url)
+        self._with_doi: dict[str, list[str]] = {}
+        """By a DOI in lower case: papers, the first stored first."""
+        self._ask_dois(records)
         wanted = own | set(filter(None, map(self._like, records)))
         self._rows = {row.id: row for row in session.scalars(select(PaperRow).where(PaperRow.id.in_(wanted)))}
         self.unlisted: defaultdict[str, set[date]] = defaultdict(set)
@@ -136,7 +142,7 @@ class Here:
         row = PaperRow(id=own, title=record.title, title_key=key, version=0, created_at=now())
         row.authors, row.categories, row.keywords, row.links, row.listings = [], [], [], [], []  # known, not asked for
         self._session.add(row)
-        nameless = self._nameless(key)
+        nameless = self._nameless(key) or self._of_doi(record, ours=True)
         self._know(own, key, "")
         self._rows[own] = row
         if not nameless:
@@ -156,11 +162,33 @@ class Here:
         if self._known[row.id] != (row.title_key, row.url or ""):
             self._forget(row.id)
             self._know(row.id, row.title_key, row.url or "")
+        if row.doi and row.id not in (held := self._with_doi.setdefault(row.doi.lower(), [])):
+            held.append(row.id)
 
     def _like(self, record: PaperRecord) -> str | None:
         """The paper that a record without id is about, of those with its title."""
         key = title_key(record.title)
-        return next(iter(self._called[key, place_of(record.url) or None]), None) or self._nameless(key)
+        there = next(iter(self._called[key, place_of(record.url) or None]), None)
+        return there or self._nameless(key) or self._of_doi(record)
+
+    def _of_doi(self, record: PaperRecord, *, ours: bool = False) -> str | None:
+        """The first paper with the record's DOI; `ours`: of those that no archive gave an id."""
+        held = self._with_doi.get(record.doi.lower(), ()) if record.doi else ()
+        return next((one for one in held if one in self._known and (not ours or one.startswith(TITLED))), None)
+
+    def _ask_dois(self, records: Sequence[PaperRecord]) -> None:
+        """Papers with the DOIs of the records; where these have ids, of the papers that have none."""
+        dois = {record.doi.lower() for record in records if record.doi}
+        if not dois:
+            return
+        columns = select(PaperRow.id, PaperRow.title_key, PaperRow.url, PaperRow.doi)
+        if all(record.id for record in records):
+            columns = columns.where(PaperRow.id.between(TITLED, f"{TITLED}~"))  # few of many: by the primary key
+        found = columns.where(PaperRow.doi != "", func.lower(PaperRow.doi).in_(dois)).order_by(PaperRow.created_at)
+        for paper, key, url, doi in self._session.execute(found):
+            if paper not in self._known:
+                self._know(paper, key, url)
+            self._with_doi.setdefault(doi.lower(), []).append(paper)
 
     def _nameless(self, key: str) -> str | None:
         """The first paper of a title that has neither id nor address."""
@@ -185,7 +213,7 @@ class Here:
 
 def place_of(url: str) -> str:
     """What addresses of one page have in common, whatever the scheme, www. before it, and utm_… of whoever counts."""
-    head, mark, part = _TRACKING.sub("", _BEGINNING.sub("", url, count=1)).partition("#")
+    head, mark, part = _PUBMED.sub(r"\1", _TRACKING.sub("", _BEGINNING.sub("", url, count=1))).partition("#")
     return head.rstrip("?&/") + mark + part
 
 

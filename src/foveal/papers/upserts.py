@@ -171,7 +171,8 @@ def _apply(session: Session, row: PaperRow, record: PaperRecord, *, is_new: bool
     better = not row.source or trust >= TRUST.get(row.source, 1)
     newer = record.version > row.version and (better or trust >= READS_ARXIV)
     hearsay = row.source == FEED and trust >= READS_ARXIV  # neither the words nor the version were arXiv's
-    fills = record.source == FEED and bool(record.id) and bool(row.source)
+    elsewhere = record.source == row.source and not newer and _is_elsewhere(row, record)
+    fills = record.source == FEED and bool(row.source) and (bool(record.id) or elsewhere)
     words_hold = not fills and (newer or hearsay or (record.version == row.version and better))
     if newer and row.version and not hearsay:
         session.merge(  # there, where a feed had replaced that version
@@ -210,6 +211,11 @@ def _apply(session: Session, row: PaperRow, record: PaperRecord, *, is_new: bool
 def _fill(row: PaperRow, name: str, value: object, *, over: bool) -> None:
     if value not in (None, "") and (over or getattr(row, name) in (None, "")):
         setattr(row, name, value)
+
+
+def _is_elsewhere(row: PaperRow, record: PaperRecord) -> bool:
+    """Whether a second site lists a paper: of two that word it in other ways none would have the last word."""
+    return bool(row.url and record.url) and place_of(row.url or "") != place_of(record.url)
 
 
 def _leads_there(row: PaperRow, record: PaperRecord) -> bool:

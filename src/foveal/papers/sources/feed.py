@@ -5,6 +5,7 @@
 Own parser over lxml: no entity is followed, no network is used; broken XML is mended as far as it goes, as in browsers.
 Encoding   what the XML names; of what is not in it, nor in UTF-8, what the server names, else Windows-1252 (`_in_utf8`)
 Against    arxiv_feed.py, which reads what arXiv puts into its items; here an item's summary is its abstract
+Publishers  what they put where a feed has another place for it: publishers.py
 Believed   little: a day ahead is today's, a year before 1990 is no date; an item that leads to arXiv only fills what is
            empty of that paper (upserts.py), in whatever version its address names
 Listed     on the day of its date; without one on the day on which it is first stored (upserts.py)
@@ -13,7 +14,7 @@ Listed     on the day of its date; without one on the day on which it is first s
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from html.entities import name2codepoint
@@ -27,6 +28,16 @@ from foveal.papers.records import Named, PaperRecord
 from foveal.papers.sources import DEFAULTS, Connection, Reading, each
 from foveal.papers.sources.feed_items import Item, named
 from foveal.papers.sources.json_feed import items_of_json
+from foveal.papers.sources.publishers import (
+    abstract_of,
+    authors_in,
+    doi_of,
+    in_arxiv,
+    is_headed,
+    names_of,
+    summary_of,
+    version_of,
+)
 from foveal.text.arxiv import arxiv_address
 from foveal.text.dates import aware, day_of
 from foveal.text.fetching import Fetched, fetch
@@ -88,7 +99,7 @@ class Feed:
         if content is None:
             return Reading()
         items, unread = _items(content, url)
-        made, wrong = each(record_of, (item for item in items if item.title))
+        made, wrong = each(record_of, _with_own_dois([item for item in items if item.title]))
         return Reading(records=made, left_out=unread + wrong)
 
 
@@ -97,18 +108,28 @@ def _items(content: bytes, url: str) -> tuple[tuple[Item, ...], tuple[str, ...]]
     return (items_of_json if content.lstrip(_BLANK)[:1] == b"{" else items_of)(content, url)
 
 
+def _with_own_dois(items: Sequence[Item]) -> list[Item]:
+    """The items; a DOI that several of them give, by other titles, is of the journal, or a slip: none has it then."""
+    titles: dict[str, set[str]] = {}
+    for item in items:
+        titles.setdefault(item.doi.lower(), set()).add(item.title)
+    return [replace(item, doi="") if len(titles[item.doi.lower()]) > 1 else item for item in items]
+
+
 def record_of(item: Item) -> PaperRecord:
     """An item as a record; one whose link leads to arXiv is that paper. No word of it turns others around."""
-    address = (arxiv_address(item.link) or "").removeprefix("arxiv:")
-    moment, title = item.published or item.updated, one_line(item.title)
+    address = (arxiv_address(item.link) or arxiv_address(f"arxiv:{in_arxiv(item.doi)}") or "").removeprefix("arxiv:")
+    moment, title, summary = item.published or item.updated, one_line(item.title), plain(item.summary)
     return PaperRecord(
         id=_VERSION.sub("", address),
+        version=version_of(item.link),
         title=title,
-        abstract=one_line(plain(item.summary)),
-        authors=tuple(Named(name=name) for one in item.authors if (name := one_line(one))),
+        abstract=one_line(abstract_of(summary, headed=is_headed(item.summary))),
+        authors=tuple(Named(name=name) for one in item.authors or authors_in(summary) if (name := one_line(one))),
         published_at=_believed(moment),
         updated_at=_believed(item.updated),
         url=item.link if _is_web(item.link) else "",
+        doi="" if in_arxiv(item.doi) else item.doi,
         categories=tuple(dict.fromkeys(name for name in item.categories if _SUBJECT.fullmatch(name))),
         withdrawn=bool(_TAKEN_BACK.match(title)),
         listed_on=day_of(moment, faults.now().date()),
@@ -145,10 +166,10 @@ def items_of(content: bytes, url: str) -> tuple[tuple[Item, ...], tuple[str, ...
         raise _no_feed(content, url, f"something other than a feed ({error})") from error
     if root is None or _local(root) not in ("rss", "RDF", "feed"):
         raise _no_feed(content, url, "something else" if root is None else f"<{_local(root)}>")
-    base = _base(root, url)
+    base, authors = _base(root, url), tuple(_authors_of(root))
     items = [one for one in root.iter() if _local(one) in ("item", "entry")]
     whole = items[:-1] if _breaks_off(content) else items
-    made, wrong = each(lambda one: _item(one, base), whole)
+    made, wrong = each(lambda one: _item(one, base, authors), whole)
     return made, wrong if whole == items else (*wrong, f"{url} breaks off in the midst of its last item.")
 
 
@@ -256,36 +277,46 @@ def _told_apart(found: re.Match[str]) -> str:
     return found[0] if known or found[2] else "&lt;" + found[0][1:]
 
 
-def _item(element: Any, base: str) -> Item:
+def _item(element: Any, base: str, feeds: Sequence[str] = ()) -> Item:
+    """`feeds`: the authors of the feed, which are those of an item that names none, by the rules of Atom."""
     base = _base(element, base)
     extra: dict[str, str] = {}
-    authors: list[str] = []
     creators: list[str] = []
     categories: list[str] = []
+    identifiers: list[str] = []
     for child in element:
         name, text = _local(child), _text(child)
-        if name == "author":
-            authors.append(named(_text_of(child, "name") or text))
-        elif name == "category":
+        if name == "category":
             categories.append(child.get("term") or text)
         elif name == "creator":
             creators.append(named(text))
         elif name == "subject":
             categories.append(text)
-        elif text and name not in extra:
+        elif name in ("doi", "identifier"):
+            identifiers.append(text)
+        if text and name not in (*extra, "author", "category", "creator", "subject"):
             extra[name] = text
     link = _link(element, base) or extra.get("guid", "")
+    authors = _authors_of(element)
+    told = names_of(list(filter(None, [*authors, *(one for one in creators if one not in authors)])))
     return Item(
         id=extra.get("id") or extra.get("guid") or element.get(f"{{{_RDF}}}about") or link,
         title=_titled(element),
         link=link,
-        summary=extra.get("summary") or extra.get("description") or extra.get("content") or extra.get("encoded") or "",
-        authors=tuple(filter(None, [*authors, *(one for one in creators if one not in authors)])),
+        summary=summary_of(extra.get(name, "") for name in ("summary", "description", "content", "encoded")),
+        authors=told or tuple(feeds),
         categories=tuple(filter(None, categories)),
         published=aware(extra.get("published") or extra.get("pubDate") or extra.get("date") or extra.get("issued")),
         updated=aware(extra.get("updated") or extra.get("modified")),
         extra=extra,
+        doi=doi_of([*identifiers, extra.get("guid", ""), extra.get("id", ""), link]),
     )
+
+
+def _authors_of(element: Any) -> list[str]:
+    """Those of a feed of Atom, or of an item."""
+    told = (_text_of(one, "name") or _text(one) for one in element if _local(one) == "author")
+    return list(filter(None, map(named, told)))
 
 
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"

@@ -23,6 +23,7 @@ class Item:
     published: datetime | None
     updated: datetime | None
     extra: Mapping[str, str]
+    doi: str = ""
 
 
 def named(author: str) -> str:
