@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 
 from foveal.text.pdf_headings import Line
 from foveal.text.pdf_letters import Glyphs
@@ -18,6 +19,9 @@ LARGER = 1.6
 """Size of such a letter over that of its line, at least."""
 NEAR = 1.2
 """Sizes of its line's letters that the line may lie from it."""
+
+LONGEST = 4
+"""Characters of a line that is an initial, with a quotation mark before it and a sign behind it."""
 
 Placed = tuple[Line, tuple[int, int]]
 
@@ -52,28 +56,25 @@ def with_initials(parts: Sequence[Placed], characters: str, glyphs: Glyphs) -> I
     """The lines of a page with their places in its `characters`, as they came, each initial within its line."""
     joined: dict[int, str] = {}
     gone: set[int] = set()
-    words: Counter[str] | None = None
+
+    @cache
+    def words() -> Counter[str]:
+        return Counter(_WORD.findall(characters.lower()))
+
     for number, (line, place) in enumerate(parts):
         text = line.text.strip()
-        raised = _RAISED.match(text) if len(text) > 3 and not line.table else None
-        if not raised and not (0 < len(text) <= 4 and _INITIAL.fullmatch(text)):
+        if line.table or place[1] <= place[0]:
             continue
-        if place[1] <= place[0] or line.table:
-            continue
-        if words is None:
-            words = Counter(_WORD.findall(characters.lower()))
-        if raised:
-            apart = _apart(raised[2], text[raised.end() :], words)
-            if apart != bool(raised[3]) and _stands_out(raised, characters, place, glyphs):
-                joined[number] = raised[1] + raised[2] + " " * apart + text[raised.end() :]
-            continue
-        found = _beside(parts, number, characters, glyphs)
-        if found is not None and found not in joined:
-            rest = parts[found][0].text.lstrip()
-            letter = next(one for one in text if one.isalpha())
-            tail = text[-1] if not text[-1].isalpha() else ""
-            joined[found] = text + " " * (not tail and _apart(letter, rest, words)) + rest
-            gone.add(number)
+        raised = _RAISED.match(text)
+        if raised and _stands_out(raised, characters, place, glyphs):
+            rest = text[raised.end() :]
+            joined[number] = raised[1] + raised[2] + " " * _apart(raised[2], rest, words()) + rest
+        elif len(text) <= LONGEST and _INITIAL.fullmatch(text):
+            found = _beside(parts, number, characters, glyphs)
+            if found is not None and found not in joined:
+                rest = parts[found][0].text.lstrip()
+                joined[found] = text + " " * (text[-1].isalpha() and _apart(text[-1], rest, words())) + rest
+                gone.add(number)
     for number, (line, place) in enumerate(parts):
         if number not in gone:
             yield (replace(line, text=joined[number]) if number in joined else line), place
@@ -87,11 +88,13 @@ def _first(characters: str, place: tuple[int, int]) -> int:
 
 def _stands_out(raised: re.Match[str], characters: str, place: tuple[int, int], glyphs: Glyphs) -> bool:
     """Whether a line begins with a larger letter, and the blank behind it, if there is one, is pdfium's own."""
+    if not raised[2].isupper() or not (raised[3] or raised[2].lower() in _ALONE):
+        return False
     letter = _first(characters, place) + len(raised[1])
     after = letter + 1 + len(raised[3])
     if after >= place[1] or (raised[3] and (characters[letter + 1] != " " or glyphs.width_of(letter + 1) > 0)):
         return False
-    return raised[2].isupper() and glyphs.look_of(letter)[0] >= LARGER * glyphs.look_of(after)[0] > 0
+    return glyphs.look_of(letter)[0] >= LARGER * glyphs.look_of(after)[0] > 0
 
 
 def _beside(parts: Sequence[Placed], number: int, characters: str, glyphs: Glyphs) -> int | None:
@@ -115,8 +118,8 @@ def _beside(parts: Sequence[Placed], number: int, characters: str, glyphs: Glyph
 
 
 def _apart(letter: str, rest: str, words: Mapping[str, int]) -> bool:
-    """Whether an initial is a word of its own, as in "A house" and "I had"; `words`: how
-    often its page has each, in small letters."""
+    """Whether an initial is a word of its own, as in "A house" and "I had"; `words`: how often its page has each, in
+    small letters."""
     found = _WORD.match(rest)
     first, alone = found.group().lower() if found else "", letter.lower()
     if not found or alone not in _ALONE or alone + first in words:
