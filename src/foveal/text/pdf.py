@@ -41,7 +41,7 @@ from foveal.text.pdf_flow import SMALLER, flowing
 from foveal.text.pdf_forms import beside, page_of
 from foveal.text.pdf_headings import MOST_CELLS, Bookmark, Line, Typed, marked
 from foveal.text.pdf_initials import with_initials
-from foveal.text.pdf_letters import Glyphs, characters_of, line_size
+from foveal.text.pdf_letters import BOLD, Glyphs, characters_of, line_size
 from foveal.text.pdf_lines import RUNNING, joined
 from foveal.text.pdf_order import in_gaps
 from foveal.text.pdf_raised import begins_behind, goes_on, raised_first, with_raised
@@ -65,7 +65,6 @@ NO_RECOGNITION = RecognitionSettings(ocr="off")
 
 OUTLINE, MOST_BOOKMARKS = 6, 20_000  # levels; entries
 LONG = 100  # characters of a line that is hardly a heading
-BOLD = 600  # weight of letters from which on a line may be the head of a table
 
 STAMPS = 4  # lines of a page that may all be a head, a number, a stamp of the scanner
 TURNED = 200  # characters that are looked at of a page that was turned
@@ -392,7 +391,7 @@ def _tables(
         size = max(glyphs.look_of(place[0] + n)[0] for n in {0, len(line) // 2, len(line) - 1})
         return storable(with_raised(line, place[0], size, glyphs.raised_of))
 
-    letters = Letters(glyphs.box_of, glyphs.origin_of, lambda at: glyphs.look_of(at)[0], glyphs.bold_of, is_typed)
+    letters = Letters(glyphs.box_of, glyphs.origin_of, lambda at: glyphs.look_of(at)[0], glyphs.is_bold, is_typed)
     for held, table in tables_in(characters, places, letters, said, lambda: rules_of(text.page)):
         yield held.start, (held.stop, table)
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import cache
 
 from foveal.text.pdf_headings import Line
-from foveal.text.pdf_letters import Glyphs
+from foveal.text.pdf_letters import Glyphs, first_of
 
 LARGER = 1.6
 """Size of such a letter over that of its line, at least."""
@@ -80,17 +80,11 @@ def with_initials(parts: Sequence[Placed], characters: str, glyphs: Glyphs) -> I
             yield (replace(line, text=joined[number]) if number in joined else line), place
 
 
-def _first(characters: str, place: tuple[int, int]) -> int:
-    """Where the first character of a line is that is no blank."""
-    start, end = place
-    return start + len(characters[start:end]) - len(characters[start:end].lstrip())
-
-
 def _stands_out(raised: re.Match[str], characters: str, place: tuple[int, int], glyphs: Glyphs) -> bool:
     """Whether a line begins with a larger letter, and the blank behind it, if there is one, is pdfium's own."""
     if not raised[2].isupper() or not (raised[3] or raised[2].lower() in _ALONE):
         return False
-    letter = _first(characters, place) + len(raised[1])
+    letter = first_of(characters, place) + len(raised[1])
     after = letter + 1 + len(raised[3])
     if after >= place[1] or (raised[3] and (characters[letter + 1] != " " or glyphs.width_of(letter + 1) > 0)):
         return False
@@ -108,7 +102,7 @@ def _beside(parts: Sequence[Placed], number: int, characters: str, glyphs: Glyph
     for other, (line, place) in enumerate(parts):
         if other == number or line.table or place[1] <= place[0] or LARGER * line.size > size or len(line.text) < 2:
             continue
-        first = _first(characters, place)
+        first = first_of(characters, place)
         if first >= place[1]:
             continue
         x, level = glyphs.origin_of(first)

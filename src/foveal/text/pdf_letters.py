@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from ctypes import c_double, c_int, create_string_buffer
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 from foveal.text.pdf_columns import Box
@@ -80,7 +80,9 @@ def looks(text: Any) -> Callable[[int], tuple[float, int]]:
         drawn = raw.FPDFText_GetMatrix(text, place, matrix)
         scale = math.sqrt(abs(matrix.a * matrix.d - matrix.b * matrix.c)) if drawn else 1.0
         size = raw.FPDFText_GetFontSize(text, place) * (scale or 1.0)
-        weight = max(0, raw.FPDFText_GetFontWeight(text, place), HEAVY * _is_named_bold(text, place))
+        weight = max(0, raw.FPDFText_GetFontWeight(text, place))
+        if weight < HEAVY and _is_named_bold(text, place):
+            weight = HEAVY
         return round(size, 1) if math.isfinite(size) else 0.0, weight
 
     return look_of
@@ -94,13 +96,11 @@ class Glyphs:
     box_of: Callable[[int], Box]
     origin_of: Callable[[int], Point]
     width_of: Callable[[int], float]
-    bold_of: Callable[[int], bool]
     place_of: Callable[[int], int] = int  # a place in the text that is read -> that in pdfium's
 
     @classmethod
     def of(cls, text: Any) -> Glyphs:
-        bold = partial(is_bold, text)
-        return cls(cache(looks(text)), cache(boxes(text)), cache(origins(text)), widths(text), bold)
+        return cls(cache(looks(text)), cache(boxes(text)), cache(origins(text)), widths(text))
 
     def at(self, places: Sequence[int]) -> Glyphs:
         """The characters by their places in another text, each of which is one of these `places`."""
@@ -108,8 +108,12 @@ class Glyphs:
         def by(ask: Callable[[int], Any]) -> Callable[[int], Any]:
             return lambda place: ask(places[place])
 
-        asked = (self.look_of, self.box_of, self.origin_of, self.width_of, self.bold_of, self.place_of)
+        asked = (self.look_of, self.box_of, self.origin_of, self.width_of, self.place_of)
         return Glyphs(*map(by, asked))
+
+    def is_bold(self, place: int) -> bool:
+        """Whether a letter is bold, by its weight or its font's name, which often is all that tells it."""
+        return self.look_of(place)[1] >= BOLD
 
     def raised_of(self, place: int) -> tuple[float, float, float]:
         """Size, height of the base line, and where the character begins from the left."""
@@ -150,11 +154,11 @@ def line_size(line: str, start: int, sizes: Sequence[float], look_of: Callable[[
     return largest if capitals == {largest} and len(others) == 1 else middle
 
 
-def is_bold(text: Any, place: int) -> bool:
-    """Whether the letter at a place is bold, by its weight or its font's name, which often is all that tells it."""
-    from pypdfium2 import raw
-
-    return _is_named_bold(text, place) or raw.FPDFText_GetFontWeight(text, place) >= BOLD
+def first_of(characters: str, place: tuple[int, int]) -> int:
+    """Where the first character of a line is that is no blank; its end, where there is none."""
+    start, end = place
+    line = characters[start:end]
+    return start + len(line) - len(line.lstrip())
 
 
 def _is_named_bold(text: Any, place: int) -> bool:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from foveal.text.pdf_letters import Glyphs
+from foveal.text.pdf_letters import Glyphs, first_of
 from foveal.text.pdf_table_words import Place
 
 RISE, SLACK = 0.5, 0.2
@@ -56,25 +56,29 @@ class _Line:
 
 def in_gaps(places: Sequence[Place], characters: str, glyphs: Glyphs) -> list[Place]:
     """The lines of a page in the order in which they are read; `places` are theirs, as the file has them."""
-    runs = _runs([_line(place, characters, glyphs) for place in places])
+    runs = _runs([_begun(place, characters, glyphs) for place in places])
     if not 1 < len(runs) <= MOST_RUNS:
         return list(places)
-    ordered = runs[0]
-    for run in runs[1:]:
+    first, *others = ([_whole(line, characters, glyphs) for line in run] for run in runs)
+    ordered = first
+    for run in others:
         ordered = _put(ordered, run)
     return [line.place for line in ordered]
 
 
-def _line(place: Place, characters: str, glyphs: Glyphs) -> _Line:
-    start, end = place
-    text = characters[start:end]
-    rest = text.strip()
-    if not rest:
+def _begun(place: Place, characters: str, glyphs: Glyphs) -> _Line:
+    """A line without where it ends, which most pages are not asked for."""
+    first = first_of(characters, place)
+    if first == place[1]:
         return _Line(place)
-    first = start + text.index(rest[0])
     left, level = glyphs.origin_of(first)
-    right = glyphs.box_of(first + len(rest) - 1)[2]
-    return _Line(place, left, max(left, right), level, glyphs.look_of(first)[0])
+    return _Line(place, left, left, level, glyphs.look_of(first)[0])
+
+
+def _whole(line: _Line, characters: str, glyphs: Glyphs) -> _Line:
+    start, end = line.place
+    last = start + len(characters[start:end].rstrip()) - 1
+    return line if line.level is None else replace(line, right=max(line.left, glyphs.box_of(last)[2]))
 
 
 def _runs(lines: Sequence[_Line]) -> list[list[_Line]]:
