@@ -255,3 +255,19 @@ def test_says_that_there_is_no_answer(answer):
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_only_sounds_so(answer):
     assert not refuses(answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "Dazu gibt es keine Ausnahme.", "Hierzu steht dem Mieter kein Recht zu.",
+        "L'avortement n'est pas prévu par le texte.", "Cette exception n'est pas admise par les textes européens.",
+        "Não encontrado na natureza, é feito em laboratório.", "Не найдена причина отказа двигателя.",
+        "В тексте закона нет такого запрета.", "未知数是x。", "材料无需说明即可使用。", "没有相关信息的申请将被退回。",
+        "无法根据体重给药。", "記載がない場合は無効となります。", "書かれていない約束は無効である。",
+        "不明な点は係員にお尋ねください。", "정보가 유출되지 않습니다.", "이 문서는 인쇄되지 않습니다.",
+        "알 수 없는 오류가 발생하면 다시 시작하십시오.",
+    ],
+)  # fmt: skip
+def test_a_no_of_the_world_is_an_answer(answer):
+    assert not refuses(answer)

@@ -122,3 +122,21 @@ def test_a_page_that_a_browser_prints(text, tmp_path):
     made = tmp_path / "page.pdf"
     subprocess.run([*command, f"--print-to-pdf={made}", page.as_uri()], check=True, capture_output=True, timeout=120)
     assert read_pdf(made.read_bytes(), name="a.pdf", max_characters=10**6).text.split() == 2 * text.split()
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="needs a browser")
+def test_tables_that_a_browser_prints_in_clusters(tmp_path):
+    text = "भूरी लोमड़ी आलसी कुत्ते के ऊपर से कूद जाती है और जंगल की ओर भाग जाती है।"
+    words = text.split()
+    rows = "".join(f"<tr><td>{words[n]}<td>{12 + n}.5<td>{words[n + 1]}<td>{300 + n}</tr>" for n in range(5))
+    page, made = tmp_path / "page.html", tmp_path / "page.pdf"
+    plain = f'<table class="n">{rows}</table><p>{text} {text}</p>'
+    style = "<style>.n td{border:0!important}body{width:16cm}table{border-collapse:collapse}"
+    style += "td{border:1px solid;padding:2px 6px}</style>"
+    page.write_text(
+        f'<meta charset="utf-8">{style}<p>{text}</p><table>{rows}</table><p>{text}</p>{plain}', encoding="utf-8"
+    )
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer"]
+    subprocess.run([*command, f"--print-to-pdf={made}", page.as_uri()], check=True, capture_output=True, timeout=120)
+    said = read_pdf(made.read_bytes(), name="a.pdf", max_characters=10**6).text
+    assert "| कुत्ते | 15.5 | के | 303 |" in said

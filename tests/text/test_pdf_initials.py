@@ -179,3 +179,18 @@ def test_an_initial_is_a_word(letter, rest):
 def test_the_words_of_the_page_tell_more():
     assert _apart("Y", "el río", {"el": 2})
     assert not _apart("A", "rabbit", {"arabbit": 1})
+
+
+def test_letters_that_were_typed_with_blanks_stay_as_they_are():
+    drawn = page()  # two letters stand a little closer, so that their blank is pdfium's own
+    write(drawn, 60, 100, "N O P")
+    write(drawn, 60 + drawn.get_string_width("N O P") + 2.4, 100, "A R K I N G")
+    assert read(drawn) == "N O P A R K I N G"
+
+
+def test_a_letter_over_the_words_of_an_index_is_none_of_theirs():
+    drawn = page()
+    write(drawn, 60, 110, "C", 30.0)
+    write(drawn, 92, 100, "cat 17")
+    write(drawn, 92, 114, "cow 19")
+    assert "Ccat" not in read(drawn)

@@ -55,7 +55,22 @@ def test_japanese():
 
 def test_ideographs_are_as_wide_as_two_letters():
     assert width("葡萄 ab") == 7
-    usual = usual_width(["葡萄葡萄葡萄葡萄葡萄"] * 4)
-    assert goes_on("葡萄葡萄葡萄葡萄葡萄", "葡萄", usual)
+    usual = usual_width(["葡萄" * 8] * 4)
+    assert goes_on("葡萄" * 8, "葡萄", usual)
     assert not goes_on("葡萄葡萄", "葡萄", usual)
     assert usual_width(["No such line."]) == 0
+
+
+def test_narrow_lines_are_entries_of_lists_and_verses():
+    for entries in (
+        ["北京大学人工智能研究院", "清华大学计算机科学系", "浙江大学计算机科学院"],
+        ["第一章　绪论与研究背景", "第二章　机器学习的原理", "第三章　神经网络的结构"],
+        ["申请人姓名：", "申请人住址：", "联系电话号："],
+    ):
+        assert "".join(entries) not in joined(["\n".join(entries)])[0]
+        assert usual_width(entries) == 0
+
+
+def test_rows_are_not_as_wide_as_the_text_around_them():
+    text, row = "葡萄" * 19, "江苏 南京 8475万 位于中国东部的一个省份"
+    assert not goes_on(row, row, usual_width([text, text, row, row, row, row]))

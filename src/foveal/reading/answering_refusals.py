@@ -75,7 +75,7 @@ _REFUSAL = re.compile(
     rf"|(?:the |your )?question can ?not be answered\b{_REST}"
     rf"|{_ELSEWHERE}"
     r"|未(?:能)?(?:找到|提及|提到|提供|说明)|没有(?:找到|提及|提到|说明)|(?:文中|文章|文本|摘录)(?:中)?(?:没有|并?未)|不知道"
-    r"|見つかりません|記載(?:が|は)?(?:ありません|ない))",
+    r"|見つかりません|記載(?:が|は)?(?:ありません|ない(?!とき|と|[一-龠])))",
     re.IGNORECASE,
 )
 _GOES_ON = re.compile(

@@ -69,14 +69,17 @@ _GERMAN = (
     rf"\b(?:anhand|aufgrund|mit|aus|auf (?:basis|grundlage)) (?:von )?(?:de[nrms]|diese[nrms]) {_TEXTEN} "
     r"[^.;]{0,60}?\bnicht (?:\w+ )?(?:beantwort|sagen|bestimm|feststell|ermittel|erkenn|ersichtlich|hervor)",
     rf"^(?:den|dem|diese[nm]) {_TEXTEN} [^.;]{{0,40}}?{_NICHT}[^.;]{{0,40}}?ent(?:nehm|nomm)",
-    rf"^(?:dazu|hierzu|darüber) (?:steht|stehen|findet|finden|gibt|sagen?|liegen?) [^.;]{{0,40}}?{_NICHT}",
+    rf"^(?:dazu|hierzu|darüber) (?=[^.;]{{0,60}}?(?:information|angabe|hinweis|aussage|auskunft|antwort|{_TEXTEN}))"
+    rf"(?:steht|stehen|findet|finden|gibt|sagen?|liegen?) [^.;]{{0,40}}?{_NICHT}",
     rf"\b(?:in|aus) (?:den|dem|diese[nm]) {_TEXTEN} nicht (?:hervor|{_GENANNT})",
     rf"\bnicht in (?:den|dem|diese[nm]) {_TEXTEN} {_GENANNT}",
 )
 _EXTRAITS = r"(?:textes?|extraits?|sources?|documents?|passages?|contexte|articles?)"
 _DANS = rf"[^.;]{{0,40}}?(?:dans|par) (?:les?|ces?|l['’]) ?(?:\w+ )?{_EXTRAITS}"
 _FRENCH = (
-    rf"\bn(?:['’]est|e (?:sont|figuren?t?|se trouven?t?)|['’]appara[iî](?:t|ssent)) pas {_DANS}",
+    r"\bn(?:['’]est|e sont) pas (?:\w+ )?"
+    rf"(?:mentionn|précis|indiqu|dit|donn|fourni|spécifi|présent|disponible|abord|répond)\w*{_DANS}",
+    rf"\bn(?:e (?:figuren?t?|se trouven?t?)|['’]appara[iî](?:t|ssent)) pas {_DANS}",
     rf"\b(?:aucune?|pas d['’]) ?(?:information|mention|réponse|indication|précision)s? {_DANS}",
 )
 _FUENTES = r"(?:textos?|extractos?|fragmentos?|fuentes?|documentos?|pasajes?|contexto)"
@@ -101,23 +104,32 @@ _PORTUGUESE = (
     rf"\b(?:[oa]s?|est[ea]s?) {_TRECHOS} (?:\w+ )?não (?:\w+ )?"
     r"(?:mencion|diz|cont[éê]m|inform|indic|especific|respond|fornec)",
     rf"\bnão (?:é|são|está|consta|aparece)\w* [^.;]{{0,40}}?n(?:os?|as?|est[ea]s) (?:\w+ )?{_TRECHOS}",
-    r"^não encontrad[oa]\b",
+    rf"^não encontrad[oa](?:\W*$| n[oa]s? (?:\w+ )?{_TRECHOS})",
 )
 _OTRYVKI = r"(?:источник|текст|отрывк|документ|фрагмент|материал)\w*"
 _RUSSIAN = (
     rf"\b(?:в|из) (?:\w+ ){{0,2}}?{_OTRYVKI} [^.;]{{0,40}}?"
-    r"(?:нет|ничего|не (?:\w+ )?(?:сказан|указ|упом|говор|содерж|привод|найд))",
+    r"(?:нет (?:\w+ ){0,2}?(?:информац|сведен|данных|ответ|упоминан)|ничего не (?:сказан|говор|упом)"
+    r"|не (?:\w+ )?(?:сказан|указ|упом|говор|содерж|привод|найд))",
     rf"\b{_OTRYVKI} (?:\w+ ){{0,2}}?(?:не|ничего не) (?:\w+ )?(?:говор|упом|содерж|указ|сообща|отвеча)",
-    r"^не найден",
+    rf"^не найден[оаы]?(?:\W*$| в (?:\w+ ){{0,2}}?{_OTRYVKI})",
 )
+_KOREAN = r"(?:정보|문서|자료|출처|내용|본문|발췌문)"
 _ASIAN = (
-    r"(?:文本|资料|資料|文档|文件|材料|内容|来源|文章|摘录|段落|上下文|原文|信息)[^。;；,，]{0,12}?(?:没有|并未|未(?!来)|无)"
+    r"(?:文本|资料|資料|文档|文件|材料|内容|来源|文章|摘录|段落|上下文|原文|信息)[^。;；,，]{0,12}?(?:没有|并未|未(?!来)|无(?![需须法]))"
     r"(?:任何)?[^。;；,，]{0,6}?(?:提|说|述|信息|答案|涉及|给出|包含|内容|记载|资料)",
-    r"^(?:因此)?无法(?:从|根据|回答)|没有(?:相关|足够)的?信息|^未知",
+    r"^(?:因此)?无法回答|^(?:因此)?无法(?:从|根据)[^。]{0,12}(?:文本|资料|文档|文件|内容|来源|文章|段落|上下文|原文|信息)"
+    r"|没有(?:相关|足够)的?信息(?![的时])|^未知[。.]?$",
     r"(?:资料|文本|文档|内容|来源|信息|材料)[^。]{0,30}?无法[^。]{0,20}?(?:回答|确定|得知|判断)",
-    r"(?:記載|記述|言及|情報|回答|答え)(?:が|は|も)?(?:見つかりません|ありません|ない|されていません|なし)",
-    r"(?:書かれて|述べられて|言及されて|示されて|触れられて)い(?:ません|ない)|^わかりません|^不明",
-    r"(?:정보|문서|자료|출처|내용|본문|발췌문)[^.]{0,30}?(?:없습니다|없음|않습니다|찾을 수 없)|^알 수 없",
+    r"(?:記載|記述|言及|情報|回答|答え)(?:が|は|も)?(?:見つかりません|ありません"
+    r"|ない(?!とき|と|[一-龠])|されていません|なし)",
+    r"(?:書かれて|述べられて|言及されて|示されて|触れられて)い(?:ません|ない(?![一-龠]))",
+    r"^わかりません[。.]?$|^不明(?:です)?[。.]?$",
+    rf"{_KOREAN}[^.]{{0,30}}?(?:정보|언급|내용|답|답변|설명|기록)[이가은는도]? (?:없습니다|없음)",
+    r"(?:^|관련 ?|충분한 |해당 )정보[가는도]? ?(?:없습니다|없음)",
+    rf"{_KOREAN}[^.]{{0,30}}?(?:찾을 수 없(?:습니다|음)|나와 ?있지 않습니다)",
+    rf"{_KOREAN}[^.]{{0,30}}?(?:언급|포함|명시|기재|제시|설명|서술)(?:되어|돼|되|하고)? ?(?:있지|지) 않습니다",
+    r"^알 수 없(?:습니다|음|다)[.]?$",
 )
 _CLEAR = (*_ENGLISH, *_GERMAN, *_FRENCH, *_SPANISH, *_ITALIAN, *_DUTCH, *_PORTUGUESE, *_RUSSIAN, *_ASIAN)
 _DOUBTS = (

@@ -15,6 +15,7 @@ from ctypes import POINTER, addressof, c_ulong, cast, create_string_buffer
 from dataclasses import dataclass, replace
 from typing import Any
 
+from foveal.text.pdf_columns import Box
 from foveal.text.pdf_letters import Glyphs
 
 APART, FAR, LEVEL = 0.14, 1.5, 0.3
@@ -48,10 +49,18 @@ def with_clusters(text: Any, characters: str, glyphs: Glyphs) -> tuple[str, Glyp
         return characters, glyphs
     said: list[str] = []
     places: list[int] = []
+    rights: list[float] = []
     for one in _with_gaps(list(_units(text, characters, glyphs, ends)), characters, glyphs):
         said.append(one.said or "")
         places += [one.place] * len(one.said or "")
-    return "".join(said), glyphs.at(places)
+        rights += [one.right if _CLUSTERED.search(one.said or "") else 0.0] * len(one.said or "")
+    found = glyphs.at(places)
+
+    def box_of(place: int) -> Box:  # all of a cluster's room, not its first glyph's: columns of tables need it
+        left, bottom, right, top = found.box_of(place)
+        return left, bottom, max(right, rights[place]), top
+
+    return "".join(said), replace(found, box_of=box_of)
 
 
 def _units(text: Any, characters: str, glyphs: Glyphs, ends: dict[int, float]) -> Iterator[_Unit]:

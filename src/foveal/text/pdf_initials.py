@@ -68,16 +68,23 @@ def with_initials(parts: Sequence[Placed], characters: str, glyphs: Glyphs) -> I
         raised = _RAISED.match(text)
         if raised and _stands_out(raised, characters, place, glyphs):
             rest = text[raised.end() :]
+            if raised[3] and _is_over(raised[2], rest):
+                continue
             joined[number] = raised[1] + raised[2] + " " * _apart(raised[2], rest, words()) + rest
         elif len(text) <= LONGEST and _INITIAL.fullmatch(text):
             found = _beside(parts, number, characters, glyphs)
-            if found is not None and found not in joined:
-                rest = parts[found][0].text.lstrip()
+            rest = parts[found][0].text.lstrip() if found is not None else ""
+            if found is not None and found not in joined and not _is_over(text[-1], rest):
                 joined[found] = text + " " * (text[-1].isalpha() and _apart(text[-1], rest, words())) + rest
                 gone.add(number)
     for number, (line, place) in enumerate(parts):
         if number not in gone:
             yield (replace(line, text=joined[number]) if number in joined else line), place
+
+
+def _is_over(letter: str, rest: str) -> bool:
+    """Whether a letter stands over, or beside, words that begin with it, as in an index: C, and "cat 17"."""
+    return rest[:1].lower() == letter.lower() and _WORD.match(rest) is not None and any(one.isdigit() for one in rest)
 
 
 def _stands_out(raised: re.Match[str], characters: str, place: tuple[int, int], glyphs: Glyphs) -> bool:

@@ -56,11 +56,11 @@ def without_gaps(line: str, start: int, size: float, glyphs: Glyphs) -> str:
     middle = median(gaps)
     if not LEAST * size <= middle <= MOST * size:
         return line
+    written = [_is_written(line, places[number : number + 2], start, glyphs) for number in range(len(gaps))]
+    if 2 * sum(written) > len(gaps):  # they were typed so
+        return line
     between = max(WIDER * middle, middle + BLANK * size)
-    told = [
-        one + " " * (gap > between or _is_written(line, places[number : number + 2], start, glyphs))
-        for number, (one, gap) in enumerate(zip(letters[:-1], gaps, strict=True))
-    ]
+    told = [one + " " * (gap > between or typed) for one, gap, typed in zip(letters[:-1], gaps, written, strict=True)]
     return "".join((*told, letters[-1])) + line[places[-1] + 1 :]
 
 
