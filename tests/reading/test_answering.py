@@ -351,6 +351,16 @@ def test_a_row_is_what_is_cited_and_the_columns_are_borne_out_by_it(answer):
     assert MANUAL.quote(one.span) == one.quote
 
 
+def test_a_no_of_an_excerpt_is_an_answer_that_cites_it():
+    said = "There is no information on the label about allergens."
+    said_there = "The label has no information on allergens."
+    text = f"Jam is sweet. {said_there} It is red."
+    given = [Evidence("doc", Excerpt(0, len(text), text, 0.1), "Jam", "https://e.org", "rev")]
+    found = checked(said, "What does the label tell about allergens?", given, SETTINGS)
+    assert (found.found, quotes(found)) == (True, [said_there])
+    assert not check(said).found
+
+
 def test_what_stands_above_is_never_quoted():
     found = checked("It is told of mass and flow.", "What?", [from_manual("| P-12", "P-30 | 210", COLUMNS)], SETTINGS)
     assert (found.citations, len(found.unsupported)) == ((), 1)

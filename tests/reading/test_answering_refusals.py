@@ -267,7 +267,47 @@ def test_only_sounds_so(answer):
         "无法根据体重给药。", "記載がない場合は無効となります。", "書かれていない約束は無効である。",
         "不明な点は係員にお尋ねください。", "정보가 유출되지 않습니다.", "이 문서는 인쇄되지 않습니다.",
         "알 수 없는 오류가 발생하면 다시 시작하십시오.",
+        "No está permitido beber en las fuentes.", "L'acqua non è potabile nelle fonti.",
+        "Het water is niet drinkbaar in de bronnen.", "In de documenten zijn geen fouten.",
+        "Não é permitido nadar nas fontes.", "Материал не содержит латекса.", "There are no errors in the documents.",
+        "The error is raised when there is not enough information to determine the type.",
     ],
 )  # fmt: skip
 def test_a_no_of_the_world_is_an_answer(answer):
     assert not refuses(answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ("The documents contain no dates.", "They are old. The documents of the firm contain no dates, only seals."),
+        ("There is no information on the label about allergens.", "The label has no information on allergens."),
+        (
+            "Women were not mentioned in the report.",
+            "Women were mentioned nowhere, not in the report.",
+        ),
+        (
+            "The text does not mention Odysseus by name.",
+            "Odysseus the text does not once mention by name.",
+        ),
+        ("El nombre de Dulcinea no aparece en el texto.", "En el texto de 1604 el nombre de Dulcinea no aparece."),
+        ("В тексте имя героя не упоминается.", "Имя героя в тексте ни разу не упоминается."),
+        ("在原文中没有提到他的名字。", "他是谁？在原文中没有提到他的名字，他只被称为“老人”。"),
+    ],
+)
+def test_what_an_excerpt_says_itself_is_an_answer(answer, text):
+    assert refuses(answer)
+    assert not refuses(answer, ["The firm was founded in 1733.", text])
+
+
+TEXTS = (
+    "The mill was built in 1730 by monks, the sources say, and did not burn. Who founded it is not known.",
+    "Nothing in the documents of the firm names the founder. The company does not share information with others.",
+    "Die Quellen der Donau sind nicht weit. Das Unternehmen wurde nicht von ihm gegründet.",
+    "No se menciona a nadie en la carta. Las fuentes del valle no tienen agua.",
+)
+
+
+@pytest.mark.parametrize("answer", REFUSALS)
+def test_excerpts_with_a_no_of_their_own_leave_a_refusal_one(answer):
+    assert refuses(answer, TEXTS)

@@ -120,6 +120,17 @@ def test_a_page_in_letters_that_are_not_known_is_not_read(tmp_path):
         read_document(str(tmp_path / "page.png"))
 
 
+def test_a_page_of_operators_is_read():
+    import matplotlib as mpl
+
+    font = ImageFont.truetype(str(Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), 34)
+    page = Image.new("RGB", (1240, 500), "white")
+    lines = ["+ - * / = < >", "== != <= >= && ||", "+= -= *= /= ->", "a + b * c / d", "x = - y"]
+    for number, line in enumerate(lines):
+        ImageDraw.Draw(page).text((90, 60 + 70 * number), line, "black", font)
+    assert {"a + b * c / d", "x = - y"} <= {line.text for line in recognised(bgr(page)).lines}
+
+
 def test_a_page_askew_stands_upright(images):
     tops = [line.top for line in recognised(bgr(images[0])).lines]
     assert tops == sorted(tops)

@@ -284,7 +284,8 @@ def checked(
     given = (question, *(part for one in evidence for part in (one.heading, one.head, one.excerpt.text)))
     verbatim = {one.group() for text in given for one in _GLUED.finditer(text) if one["before"]}
     answer = _GLUED.sub(lambda found: _hidden(found, verbatim, len(evidence)), answer)
-    if refuses(answer) or not unmarked(answer).strip() or _is_asked_again(answer, question):
+    refused = refuses(answer, (one.excerpt.text for one in evidence))
+    if refused or not unmarked(answer).strip() or _is_asked_again(answer, question):
         return Drafted(NOT_FOUND, (), (), found=False)
     citations: list[Citation] = []
     unsupported: list[str] = []

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from foveal.reading.refusal_words import says_nothing
+from foveal.reading.skim import content_words, held
+from foveal.text.units import sentences
 
 LONGEST = 160
 """Characters of a refusal; a longer answer that begins like one goes on to say something."""
 LONGEST_UNCITED = 600
 """Characters of one that cites nothing, and in which every sentence is read."""
+SAME = 0.65
+"""Of an answer's words, the share that a sentence holds which says the same."""
 
 _SAYS = (
     r"say|state|mention|contain|provide|specify|hold|tell|give|include|answer|explain|describe|reveal|indicate|discuss"
@@ -83,6 +88,19 @@ _GOES_ON = re.compile(
 )
 """What says something after all, and cites it."""
 _SENTENCE = re.compile(r"[^.!?。！？\n]*(?:[.!?](?!\s|$)[^.!?。！？\n]*)*[.!?。！？\n]?")
+_NO = re.compile(
+    r"\b(?:no|not|none|never|nor|neither|nothing|nobody|cannot|without|unknown|unclear|silent|insufficient|unable"
+    r"|nicht|nichts|keine?[mnrs]?|ohne|pas|aucune?|jamais|rien|sans|ningun[oa]|ningún|nunca|nada|sin|non|nessun[oa]?|senza"
+    r"|niet|niets|geen|zonder|não|nenhuma?|sem|не|нет|ни|без)\b|n['’]t\b|[不未没无無]|ない|なし|ません|없|않|아니|못",
+    re.IGNORECASE,
+)
+_OF_TELLING = re.compile(
+    rf"{_GIVEN}|materials?|find|found|(?:{_SAYS})s?|said|stated|mentioned|provided|specifie[sd]|given|included|answered"
+    r"|explained|described|revealed|indicated|discussed|addressed|named|information|details?|question|determined?"
+    r"|enough|whether",
+    re.IGNORECASE,
+)
+"""Words of an answer that tell nothing of what it is about."""
 _CITES = re.compile(r"[\[【(]\d")
 _TURNS = re.compile(
     r"\b(?:but|however|although|though|instead|rather|only that|except|aber|sondern|jedoch|mais|cependant|pero|sino|ma"
@@ -101,11 +119,32 @@ _POLITE = re.compile(
 )
 
 
-def refuses(answer: str) -> bool:
-    """Whether an answer, without blanks around it, is that there is none."""
+def refuses(answer: str, texts: Iterable[str] = ()) -> bool:
+    """Whether an answer, without blanks around it, is that there is none.
+
+    `texts`: the excerpts. Where a sentence of theirs says much the same, it is an answer: "There are no errors in the
+    documents."
+    """
     if len(answer) < LONGEST and not _GOES_ON.search(answer) and _REFUSAL.match(answer):
-        return True
-    return len(answer) < LONGEST_UNCITED and not _CITES.search(answer) and _says_nothing(answer)
+        return not _is_said(answer, texts)
+    uncited = len(answer) < LONGEST_UNCITED and not _CITES.search(answer)
+    return uncited and _says_nothing(answer) and not _is_said(answer, texts)
+
+
+def _is_said(answer: str, texts: Iterable[str]) -> bool:
+    """Whether one sentence of the texts holds a no, and most of the answer's words of telling and of its others."""
+    words = {word for word in content_words(answer) if not _NO.fullmatch(word)}
+    telling = {word for word in words if _OF_TELLING.fullmatch(word)}
+    groups = [words - telling, telling]
+
+    def holds(text: str) -> bool:
+        return all(len(held(text, one)) >= SAME * len(one) for one in groups)
+
+    def says(text: str) -> bool:
+        told = (text[start:end] for start, end in sentences(text))
+        return any(_NO.search(one) and holds(one) for one in told)
+
+    return words != telling and any(holds(text) and says(text) for text in texts)
 
 
 def _says_nothing(answer: str) -> bool:

@@ -43,6 +43,7 @@ _ENGLISH = (
     rf"\b(?:{_IS_NOT}|{_DO_NOT}) (?:appear )?{_IN}",
     rf"^{_IT} {_IS_NOT} (?:\w+ )?(?:mentioned|stated|specified|answered|given|provided|available){_ENDS}",
     rf"^(?:{_IT} )?{_CANNOT} be (?:\w+ )?(?:answered|determined){_ENDS}",
+    r"^(?:(?!\b(?:if|when|where|because|unless|means)\b).)*?"
     r"(?:(?:\bnot|n['’]t)(?: have)? (?:enough|sufficient)|\binsufficient) (?:\w+ )?(?:information|context|details?)"
     rf"(?:{_ENDS}| (?:is |was )?(?:available|given|provided|(?:to|for) (?:\w+ )?(?:{_FIND}|answering)))",
     rf"^(?:nothing|neither|none|no one|no)(?: (?:in|of))?(?: {_THE})?(?: {_HANDED})? {_ANY} (?:\w+ )?{_TELLS}\b",
@@ -83,30 +84,37 @@ _FRENCH = (
     rf"\b(?:aucune?|pas d['’]) ?(?:information|mention|réponse|indication|précision)s? {_DANS}",
 )
 _FUENTES = r"(?:textos?|extractos?|fragmentos?|fuentes?|documentos?|pasajes?|contexto)"
+_DICHO = r"(?:mencionad|indicad|especificad|incluid|dad|recogid|dich|disponible|present)\w*"
 _SPANISH = (
-    r"\bno (?:se )?(?:aparece|figura|está|consta|encuentra|indica|dice|menciona)\w* "
+    rf"\bno (?:(?:se )?(?:aparece|figura|consta|encuentra|indica|dice|menciona)\w*|está\w* (?:\w+ )?{_DICHO}) "
     rf"[^.;]{{0,40}}?en (?:el|l[oa]s|est[oa]s) (?:\w+ )?{_FUENTES}",
     rf"\b(?:ninguna|ningún|ningun[oa] de l[oa]s) {_FUENTES} (?:\w+ )?(?:dice|menciona|indica|responde)",
 )
 _FONTI = r"(?:test[oi]|estratt[oi]|font[ei]|document[oi]|brani|contesto)"
+_DETTO = r"(?:menzionat|indicat|specificat|riportat|contenut|precisat|fornit|dett|present|disponibil)\w*"
 _ITALIAN = (
-    rf"\bnon (?:è|sono|viene|vengono|compare|si trova)\w* [^.;]{{0,40}}?(?:ne|da)(?:i|gli|l|lle|lla) (?:\w+ )?{_FONTI}",
+    rf"\bnon (?:(?:è|sono|viene|vengono) (?:\w+ )?{_DETTO}|(?:compar|si trov)\w*) "
+    rf"[^.;]{{0,40}}?(?:ne|da)(?:i|gli|l|lle|lla) (?:\w+ )?{_FONTI}",
     rf"\bnessun[oa]? {_FONTI} (?:dice|menziona|indica|risponde)",
 )
 _BRONNEN = r"(?:bron(?:nen)?|teksten|tekst|fragmenten|documenten|passages|context)"
 _IS = r"\b(?:staat|staan|wordt|worden|is|zijn)"
+_GEZEGD = r"(?:vermeld|genoemd|beschreven|beantwoord|gegeven|opgenomen|bekend|(?:terug )?te vinden)"
 _DUTCH = (
-    rf"{_IS} (?:\w+ ){{0,2}}?niet (?:\w+ )?(?:in|door) de(?:ze)? (?:\w+ )?{_BRONNEN}",
-    rf"\bin de(?:ze)? (?:\w+ )?{_BRONNEN} {_IS} [^.;]{{0,40}}?(?:niets?|geen)\b",
+    rf"{_IS} (?:\w+ ){{0,2}}?niet (?:(?:\w+ )?{_GEZEGD} )?(?:in|door) de(?:ze)? (?:\w+ )?{_BRONNEN}",
+    rf"\bin de(?:ze)? (?:\w+ )?{_BRONNEN} {_IS} [^.;]{{0,40}}?"
+    r"(?:niets|niet (?:\w+ )?(?:vermeld|genoemd)|geen (?:\w+ )?(?:informatie|vermelding|antwoord|gegevens))\b",
 )
 _TRECHOS = r"(?:textos?|trechos?|excertos?|fontes?|documentos?|passagens|contexto)"
+_DITO = r"(?:mencionad|indicad|especificad|informad|fornecid|incluíd|dit|present|disponív)\w*"
 _PORTUGUESE = (
     rf"\b(?:[oa]s?|est[ea]s?) {_TRECHOS} (?:\w+ )?não (?:\w+ )?"
     r"(?:mencion|diz|cont[éê]m|inform|indic|especific|respond|fornec)",
-    rf"\bnão (?:é|são|está|consta|aparece)\w* [^.;]{{0,40}}?n(?:os?|as?|est[ea]s) (?:\w+ )?{_TRECHOS}",
+    rf"\bnão (?:(?:é|são|está|estão) (?:\w+ )?{_DITO}|(?:consta|aparece|figura)\w*) "
+    rf"[^.;]{{0,40}}?n(?:os?|as?|est[ea]s) (?:\w+ )?{_TRECHOS}",
     rf"^não encontrad[oa](?:\W*$| n[oa]s? (?:\w+ )?{_TRECHOS})",
 )
-_OTRYVKI = r"(?:источник|текст|отрывк|документ|фрагмент|материал)\w*"
+_OTRYVKI = r"(?:источник|текст|отрывк|документ|фрагмент|материал(?=ы|ах|ов|ам))\w*"
 _RUSSIAN = (
     rf"\b(?:в|из) (?:\w+ ){{0,2}}?{_OTRYVKI} [^.;]{{0,40}}?"
     r"(?:нет (?:\w+ ){0,2}?(?:информац|сведен|данных|ответ|упоминан)|ничего не (?:сказан|говор|упом)"
@@ -137,7 +145,8 @@ _DOUBTS = (
     rf"{_CANNOT} be (?:\w+ )?{_FOUND}\b",
     rf"(?:un|not )able to (?:\w+ )?{_FIND}\b",
     rf"\b(?:is|are|was|were|remains?|it['’]s) (?:\w+ly )?(?:unclear|unknown|uncertain|not {_TOLD}|not {_HELD})\b",
-    r"there(?: is| are|['’]s|['’]re| was| were) (?:no(?! one\b)|nothing|not (?:any|enough))\b",
+    r"there(?: is| are|['’]s|['’]re| was| were) "
+    rf"(?:nothing (?:about|on|regarding|in|that (?:says|tells))|(?:no|not (?:any|enough)) (?:\w+ )?{_FACT})\b",
     r"(?:no|not enough|insufficient) (?:\w+ )?(?:information|mention|details?|context|evidence)\b",
     r"\bn['’]est pas possible de (?:répondre|dire|déterminer|savoir|préciser)",
     r"\bno hay (?:\w+ )?(?:información|datos|mención|respuesta|detalles)\b",

@@ -64,6 +64,8 @@ logger = logging.getLogger("foveal.text.recognition")
 FEWEST_SIGNS = 10
 """Of a page of which it can be said that they are no letters."""
 
+_POINTS = frozenset(".,:;'`\"·•…、。，．：；・‘’“”")
+
 RENEWED = 100
 """Pages after which the models are loaded anew, in a second or two: the memory that ONNX Runtime keeps for the next
 page grows with each new shape of lines, by some megabytes a page."""
@@ -196,9 +198,9 @@ def _turned(picture: Picture, turns: int) -> tuple[Picture, list[_Box], int]:
 
 
 def _only_signs(boxes: Sequence[_Box]) -> bool:
-    """Whether hardly a letter or digit was read: of a script that the models do not know, its full stops remain."""
+    """Whether hardly more than points was read: of a script that the models do not know, its full stops remain."""
     said = "".join(box.text for box in boxes).replace(" ", "")
-    return len(said) >= FEWEST_SIGNS and 2 * sum(one.isalnum() for one in said) < len(said)
+    return len(said) >= FEWEST_SIGNS and 2 * sum(one in _POINTS for one in said) > len(said)
 
 
 def _doubtful(boxes: Sequence[_Box]) -> bool:
