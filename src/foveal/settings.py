@@ -51,6 +51,7 @@ class Settings:
     classifier: str = ""  # names the topic of papers on their pages: a model of `foveal train classifier`; "": none
     max_file_mb: int = 256  # a larger file or page is refused
     ocr: str = "auto"  # text recognition, where it is installed: of scans and of pictures that are named; "all"; "off"
+    ocr_languages: str = ""  # of Tesseract, in which it reads scans: vie, rus+eng; "": those of other letters only
     chat_timeout_s: int = 60  # longest silence of a server whose model answers, in seconds
     chat_context: int = field(default=0, metadata={"least": 0})  # tokens that such a server reads; 0: it is asked
     database: str = "sqlite"  # papers, people, runs: `foveal.db` in the home, or the URL of a PostgreSQL

@@ -39,6 +39,12 @@ AUTO = RecognitionSettings()
 DPI = 150
 
 
+@pytest.fixture(autouse=True)
+def without_tesseract(monkeypatch):
+    """Whatever this machine has: see test_tesseract.py."""
+    monkeypatch.setattr("foveal.text.tesseract.installed", frozenset)
+
+
 @pytest.fixture(scope="session")
 def two_pages() -> bytes:
     """A PDF with text: a title, two chapters."""
@@ -118,6 +124,18 @@ def test_a_page_in_letters_that_are_not_known_is_not_read(tmp_path):
     page.save(tmp_path / "page.png")
     with pytest.raises(UnreadableSource, match="Latin, Chinese and Japanese"):
         read_document(str(tmp_path / "page.png"))
+
+
+def test_a_page_whose_letters_are_mostly_guessed_is_not_read():
+    """Of Armenian, the models make letters of other scripts, of which they are hardly sure."""
+    import matplotlib as mpl
+
+    font = ImageFont.truetype(str(Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSerif.ttf"), 30)
+    page = Image.new("RGB", (1240, 700), "white")
+    line = "Վարձակալության պայմանագիրը կարող է լուծվել կողմերից յուրաքանչյուրի"
+    for number in range(6):
+        ImageDraw.Draw(page).text((80, 80 + 60 * number), line, "black", font)
+    assert recognised(bgr(page)).lines == ()
 
 
 def test_a_page_of_operators_is_read():
@@ -202,7 +220,7 @@ def test_letters_made_curves_are_read(two_pages):
         read_pdf(kept.getvalue(), name="a.pdf", max_characters=10**6)
     asked: list[int] = []
 
-    def looked(picture, *, side, turns=0):
+    def looked(picture, *, side, **_):
         asked.append(picture.shape[0])
         return Page((Written("recognised here", 10, 10, 90, 22, 10.0, 1.0),), 0.9)
 
@@ -235,7 +253,7 @@ def test_a_scan_of_nothing_is_said():
 def counted(monkeypatch) -> list[float]:
     asked: list[float] = []
 
-    def looked(picture, *, side, turns=0):
+    def looked(picture, *, side, **_):
         asked.append(side)
         return Page((Written(f"page {len(asked)}", 1, 2, 3, 4, 5.5, 0.5),), 0.75)
 
@@ -286,7 +304,7 @@ def test_pages_that_cannot_be_kept_are_read(tmp_path, monkeypatch, caplog):
 def test_the_next_page_is_tried_as_the_last_one_lay(monkeypatch):
     tried: list[int] = []
 
-    def looked(picture, *, side, turns):
+    def looked(picture, *, side, turns, languages, like):
         tried.append(turns)
         return Page((Written("a", 1, 2, 3, 4),) if len(tried) != 2 else (), 0.9, 3 if len(tried) != 2 else 0)
 
@@ -346,7 +364,7 @@ def test_modes_of_pictures(mode, monkeypatch):
     """A dark stroke on paper that shows through, or has few greys, arrives as dark upon light."""
     seen: list[np.ndarray] = []
 
-    def looked(picture, *, side, turns=0):
+    def looked(picture, *, side, **_):
         seen.append(picture)
         return Page((Written("seen", 1, 2, 30, 14, 10.0, 1.0),), 0.9)
 
@@ -384,7 +402,7 @@ def seen(monkeypatch, failing: Sequence[int] = ()) -> list[np.ndarray]:
     """The pictures that are given to recognition, which fails on those with these numbers."""
     given: list[np.ndarray] = []
 
-    def looked(picture, *, side, turns=0):
+    def looked(picture, *, side, **_):
         given.append(picture)
         if len(given) in failing:
             raise RuntimeError("the models say no")

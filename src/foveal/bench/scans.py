@@ -4,12 +4,14 @@ Pages     of Python's reference manual, which is on every machine, drawn at 200 
           them (askew, with grain, blurred), photocopied (hard and dirty), on their side, in two columns of small print
 Words     right, and in their order: the longest runs that the two lists of words share, over the words drawn
 Search    for sentences of the pages, by words, in a library of their text and in one of their scans: is the page first?
-Peer      Tesseract, where it is on this machine, on the same pictures; both with as many threads as they take
+Peer      Tesseract, where it is on this machine, on the same pictures, with one thread: more slow it
+Letters   that the models do not know: see scans_letters.py
 """
 
 from __future__ import annotations
 
 import io
+import os
 import random
 import re
 import shutil
@@ -25,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from foveal.bench.scans_letters import letters
 from foveal.bench.settings import BenchSettings
 from foveal.errors import InputError
 from foveal.evaluation.tables import Row
@@ -85,6 +88,19 @@ def scans(settings: BenchSettings) -> Iterator[Row]:
             yield Row.of(f"{kind.name}: Foveal less Tesseract", "words right", right - peer, at_least=-LOST)
         if kind.name == "scanned":
             yield from _search_rows(ours, wanted, settings)
+    if shutil.which("tesseract"):
+        yield from letters(settings, _scanned_pages, _right, ours=_recognised, theirs=_by_tesseract)
+
+
+def _scanned_pages(text: str, count: int) -> tuple[list[Any], list[list[str]]]:
+    """Pages one after the other, as a scanner gives them, and the words on them."""
+    pictures, wanted, words = list[Any](), list[list[str]](), text.split()
+    for seed in range(count):
+        picture, on_it = _page(" ".join(words), Kind("scanned"))
+        words = words[len(on_it) :]
+        pictures.append(_scanned(picture, seed))
+        wanted.append(on_it)
+    return pictures, wanted
 
 
 def _search_rows(found: Sequence[str], wanted: Sequence[Sequence[str]], settings: BenchSettings) -> Iterator[Row]:
@@ -180,19 +196,22 @@ def _timed(read: Callable[[Any], str], pictures: Sequence[Any]) -> tuple[list[st
     return found, 1000 * median(seconds)
 
 
-def _recognised(picture: Any) -> str:
+def _recognised(picture: Any, languages: str = "") -> str:
     """By Foveal, as `foveal add page.png` reads it; marks of headings left out."""
     packed = io.BytesIO()
     picture.save(packed, "PNG", compress_level=1)
-    text = read_picture(packed.getvalue(), name="page.png", recognition=RecognitionSettings()).text
+    text = read_picture(packed.getvalue(), name="page.png", recognition=RecognitionSettings(languages=languages)).text
     return re.sub(r"^#{1,6} ", "", text, flags=re.MULTILINE)
 
 
-def _by_tesseract(picture: Any) -> str:
+def _by_tesseract(picture: Any, language: str = "eng") -> str:
+    one = {**os.environ, "OMP_THREAD_LIMIT": "1"}
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "page.png"
         picture.save(path, dpi=(DOTS, DOTS), compress_level=1)
-        ran = subprocess.run(["tesseract", str(path), "-", "--psm", "1"], capture_output=True, check=True)
+        ran = subprocess.run(
+            ["tesseract", str(path), "-", "--psm", "1", "-l", language], capture_output=True, check=True, env=one
+        )
     return ran.stdout.decode("utf-8", "replace")
 
 

@@ -55,7 +55,7 @@ from foveal.text.pdf_title import first_line, largest_line, sane
 from foveal.text.pdf_vertical import in_vertical_lines
 from foveal.text.plain import storable
 from foveal.text.printed_pages import kept, printed_on
-from foveal.text.recognition import INSTALL, KNOWN, RecognitionSettings
+from foveal.text.recognition import INSTALL, RecognitionSettings, known
 
 Told = Callable[[int, int], None]
 
@@ -171,7 +171,7 @@ def _count(pages: int) -> str:
 def _advice(recognition: RecognitionSettings) -> str:
     """What to do with pages that are pictures."""
     if recognition.active:
-        return f"Text recognition found nothing to read there; it knows {KNOWN}."
+        return f"Text recognition found nothing to read there; it knows {known()}."
     if recognition.ocr == "off":
         return "They are probably scans. The setting ocr is off: set it to auto, and text recognition reads them."
     return f"They are probably scans. With text recognition they can be read: {INSTALL}"

@@ -40,7 +40,14 @@ def with_scans(
     those with which it failed: the log says why."""
     numbers = sorted(scanned)
     try:
-        found = recognised_pages(numbers, picture_of, key=key_of(content), cache=recognition.cache, on_page=on_page)
+        found = recognised_pages(
+            numbers,
+            picture_of,
+            key=key_of(content),
+            cache=recognition.cache,
+            languages=recognition.languages,
+            on_page=on_page,
+        )
     except UnreadableSource as error:
         if not any(line.text.strip() for page in pages for line in page):
             raise

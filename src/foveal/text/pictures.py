@@ -30,7 +30,7 @@ from foveal.text.pdf_lines import joined
 from foveal.text.pdf_title import first_line, largest_line
 from foveal.text.recognised_lines import in_lines
 from foveal.text.recognised_pages import key_of, recognised_pages
-from foveal.text.recognition import INSTALL, KNOWN, LONGEST, SIDE, Page, RecognitionSettings
+from foveal.text.recognition import INSTALL, LONGEST, SIDE, Page, RecognitionSettings, known
 
 if TYPE_CHECKING:
     from foveal.text.recognition import Picture
@@ -89,13 +89,18 @@ def read_picture(
             return _frame(opened, number - 1, frames, name)
 
         found = recognised_pages(
-            range(1, frames + 1), picture_of, key=key_of(content), cache=recognition.cache, on_page=on_page
+            range(1, frames + 1),
+            picture_of,
+            key=key_of(content),
+            cache=recognition.cache,
+            languages=recognition.languages,
+            on_page=on_page,
         )
     lines = in_lines([found.get(number, Page()).lines for number in range(1, frames + 1)])
     text, offsets = joined(marked(flowing(lines)))
     if not text.strip():
         raise UnreadableSource(
-            f"{name} is a picture in which text recognition found nothing to read; it knows {KNOWN}. Leave it out."
+            f"{name} is a picture in which text recognition found nothing to read; it knows {known()}. Leave it out."
         )
     largest = largest_line([(line.text, line.size) for line in lines[0]])
     paged = frames > 1 and opened.format == "TIFF"

@@ -25,7 +25,7 @@ from foveal.text.recognition import SIDE, Page, Written, engine_name, recognised
 if TYPE_CHECKING:
     from foveal.text.recognition import Picture
 
-VERSION = 2
+VERSION = 3
 """Of what is kept: another one is recognised anew."""
 
 logger = logging.getLogger("foveal.text.recognition")
@@ -37,6 +37,7 @@ def recognised_pages(
     *,
     key: str,
     cache: Path | None,
+    languages: str = "",
     on_page: Callable[[int, int], None] = lambda _read, _of: None,
 ) -> dict[int, Page]:
     """The pages of these numbers, but for those that cannot be read; `picture_of` gives a page's picture and the points
@@ -45,17 +46,17 @@ def recognised_pages(
     `on_page` hears how many are done, and of how many; what it raises ends it. A page without a picture is empty.
     UnreadableSource: text recognition cannot be loaded, or no page can be read.
     """
-    folder = cache / key / f"{engine_name().replace(' ', '-')}-{VERSION}" if cache else None
-    found, failed, turns, keeps = dict[int, Page](), dict[int, UnreadableSource](), 0, True
+    folder = cache / key / f"{engine_name(languages).replace(' ', '-')}-{VERSION}" if cache else None
+    found, failed, before, keeps = dict[int, Page](), dict[int, UnreadableSource](), Page(), True
     for done, number in enumerate(numbers, 1):
         path = folder / f"{number}.json" if folder else None
         page: Page | UnreadableSource | None = _kept(path)
         if page is None:
-            page = _read(number, picture_of, turns)
+            page = _read(number, picture_of, before, languages)
             if keeps and isinstance(page, Page):
                 keeps = _keep(page, path)
         if isinstance(page, Page):
-            found[number], turns = page, page.turns if page.lines else turns
+            found[number], before = page, page if page.lines else before
         else:
             failed[number] = page
         on_page(done, len(numbers))
@@ -66,14 +67,19 @@ def recognised_pages(
     return found
 
 
-def _read(number: int, picture_of: Callable[[int], tuple[Picture, float]], turns: int) -> Page | UnreadableSource:
-    """A page, or why it cannot be read."""
+def _read(
+    number: int, picture_of: Callable[[int], tuple[Picture, float]], before: Page, languages: str
+) -> Page | UnreadableSource:
+    """A page, or why it cannot be read; the one `before` it tells how it may lie."""
     try:
         picture, side = picture_of(number)
     except UnreadableSource as error:
         return error
     try:
-        return recognised(picture, side=side or SIDE, turns=turns) if picture.size else Page()
+        if not picture.size:
+            return Page()
+        turns, like = before.turns, before.language
+        return recognised(picture, side=side or SIDE, turns=turns, languages=languages, like=like)
     except (FovealError, MemoryError):
         raise
     except Exception as error:  # of the models, or of what finds their lines
@@ -92,7 +98,7 @@ def _kept(path: Path | None) -> Page | None:
         if path:
             told = json.loads(path.read_text(encoding="utf-8"))
             lines = tuple(Written(str(line[0]), *map(float, line[1:])) for line in told["lines"])
-            return Page(lines, float(told["sure"]), int(told["turns"]))
+            return Page(lines, float(told["sure"]), int(told["turns"]), str(told["language"]))
     return None
 
 
@@ -102,7 +108,12 @@ def _keep(page: Page, path: Path | None) -> bool:
         return True
     try:
         with whole_file(path) as partial:
-            told = {"sure": page.sure, "turns": page.turns, "lines": [astuple(line) for line in page.lines]}
+            told = {
+                "sure": page.sure,
+                "turns": page.turns,
+                "language": page.language,
+                "lines": [astuple(line) for line in page.lines],
+            }
             partial.write_text(json.dumps(told, ensure_ascii=False), encoding="utf-8")
     except OSError as error:  # it costs time only
         logger.warning("Recognised pages could not be kept; they are read anew the next time: %s", error)

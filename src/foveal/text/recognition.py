@@ -12,6 +12,7 @@ Needs     `pip install 'foveal[ocr]'`: the models come in the package, nothing i
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import os
@@ -26,6 +27,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from foveal.errors import InputError, UnreadableSource
+from foveal.text.tesseract import Part, by_tesseract, known_languages, other_languages
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,6 +41,7 @@ INSTALL = "pip install 'foveal[ocr]'"
 """How text recognition comes to be there."""
 
 KNOWN = "Latin, Chinese and Japanese letters"
+"""Those of the models."""
 
 LONGEST = 2000
 """Pixels of a picture's longer side: an A4 page at 171 dots an inch. More cost time and find no more words."""
@@ -48,6 +51,11 @@ SIDE = 595.0
 
 SURE = 0.85
 """Mean certainty of a page's letters below which it is tried turned, too."""
+
+PLAIN, LEGIBLE = 0.9, 0.8
+"""Mean certainty of a page's letters above which three words of four are right; below which hardly half of them are, or
+none: it is too faint, or in letters that the models do not know (faded Latin: .80 with 50 % of the words, .70 with
+30 %; Hebrew, Thai, Armenian: .58 to .80; Greek: .78 to .86)."""
 
 SHORTEST = 3
 """Letters of a line whose shape tells how the page lies."""
@@ -61,8 +69,11 @@ picture until its shorter side has some 700 pixels, and a strip of 30 by 2000 wo
 
 logger = logging.getLogger("foveal.text.recognition")
 
-FEWEST_SIGNS = 10
-"""Of a page of which it can be said that they are no letters."""
+FEW = 10
+"""Signs of a page: with fewer, more may stand on it in letters that the models do not know."""
+
+BLANK = 0.001
+"""Of a page's dots, those that are dark: with fewer, nothing is written on it."""
 
 _POINTS = frozenset(".,:;'`\"·•…、。，．：；・‘’“”")
 
@@ -92,12 +103,13 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What was recognised on a page; `sure`: the models' mean certainty of its letters, from 0 to 1; `turns`: quarters
-    by which it was turned to the left to be read."""
+    """What was recognised on a page; `sure`: the mean certainty of its letters, from 0 to 1; `turns`: quarters by which
+    it was turned to the left to be read; `language`: in which Tesseract read it, else ""."""
 
     lines: tuple[Written, ...] = ()
     sure: float = 0.0
     turns: int = 0
+    language: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +142,7 @@ class RecognitionSettings:
     """How text in pictures is read."""
 
     ocr: str = "auto"  # of OCR
+    languages: str = ""  # of Tesseract, in which it reads all pages; "": it reads those that the models cannot
     cache: Path | None = None  # where recognised pages are kept
 
     def __post_init__(self) -> None:
@@ -147,11 +160,20 @@ def available() -> bool:
     return all(find_spec(name) is not None for name in NEEDED)
 
 
-def engine_name() -> str:
-    """What recognises, with its version: pages that were recognised by another are recognised anew."""
+def engine_name(languages: str = "") -> str:
+    """What recognises, with its version, and in which languages: what was recognised by another is recognised anew."""
     from importlib.metadata import version
 
-    return f"rapidocr {version('rapidocr')}"
+    helped = [languages] if languages else other_languages()
+    name = hashlib.sha256(" ".join(helped).encode()).hexdigest()[:8] if helped else ""
+    return f"rapidocr {version('rapidocr')}" + (f" tesseract {name}" if helped else "")
+
+
+def known() -> str:
+    """Which letters are read."""
+    if others := other_languages():
+        return f"{KNOWN}, and by Tesseract those of {', '.join(others)}"
+    return f"{KNOWN}, and others where Tesseract is installed with their language"
 
 
 def require() -> None:
@@ -160,21 +182,58 @@ def require() -> None:
         raise UnreadableSource(f"Text recognition is not installed. Install it: {INSTALL}")
 
 
-def recognised(picture: Picture, *, side: float = SIDE, turns: int = 0) -> Page:
+def recognised(picture: Picture, *, side: float = SIDE, turns: int = 0, languages: str = "", like: str = "") -> Page:
     """The lines of a picture (height, width, 3) of a page whose shorter side has `side` points.
 
     `turns` are tried first: pages of one scan mostly lie alike, and each try takes as long as reading the page.
-    UnreadableSource: text recognition is not installed, or cannot be loaded.
+    `languages`: those of Tesseract in which it reads the page; the models read what it cannot. By default the models
+    read, and Tesseract what they cannot, first in the language `like`: that of the page before.
+    UnreadableSource: text recognition is not installed, or cannot be loaded. InputError: a language that Tesseract has
+    not.
     """
     require()
+    scale = side / max(1, min(picture.shape[:2]))
+    if languages and (page := _by_languages(picture, [known_languages(languages)], _turns_from(turns), scale, like)):
+        return page
     with _ONE:
         if next(_PAGES) % RENEWED == 0:
             _engine.cache_clear()
         upright, boxes, turned = _upright(picture, turns)
-    if _only_signs(boxes):
-        boxes = []
-    scale, askew = side / max(1, min(picture.shape[:2])), _askew(boxes)
-    return Page(tuple(_placed(box, upright, askew, scale) for box in boxes), round(_sure(boxes), 3), turned)
+    strange = _is_strange(boxes)
+    if (strange or len(_said(boxes)) < FEW or _sure(boxes) < PLAIN) and not languages:
+        ways = (turned, (turned + 2) % 4) if boxes else () if _is_blank(picture) else _turns_from(turned)
+        page = _by_languages(picture, other_languages(), ways, scale, like)
+        if page and (strange or page.sure > _sure(boxes) or not boxes):
+            return page
+    return Page(turns=turned) if strange else _page(boxes, upright, turned, scale)
+
+
+def _page(boxes: Sequence[_Box], upright: Picture, turns: int, scale: float, language: str = "") -> Page:
+    askew = _askew(boxes)
+    return Page(tuple(_placed(box, upright, askew, scale) for box in boxes), round(_sure(boxes), 3), turns, language)
+
+
+def _by_languages(
+    picture: Picture, languages: Sequence[str], turns: Sequence[int], scale: float, like: str
+) -> Page | None:
+    """What Tesseract reads of a page, turned as it can."""
+    import numpy as np
+
+    for turn in turns if languages else ():
+        upright = np.ascontiguousarray(np.rot90(picture, turn))
+        if found := by_tesseract(upright, languages, dots=72 / scale, like=like):
+            return _page([_boxed(one) for one in found.parts], upright, turn, scale, found.language)
+    return None
+
+
+def _boxed(part: Part) -> _Box:
+    left, top, right, bottom = part.left, part.top, part.right, part.bottom
+    return _Box(part.text, part.sure, ((left, top), (right, top), (right, bottom), (left, bottom)))
+
+
+def _turns_from(turns: int) -> tuple[int, ...]:
+    """All quarters, `turns` first."""
+    return tuple((turns + more) % 4 for more in (0, 2, 1, 3))
 
 
 def _upright(picture: Picture, turns: int) -> tuple[Picture, list[_Box], int]:
@@ -197,10 +256,24 @@ def _turned(picture: Picture, turns: int) -> tuple[Picture, list[_Box], int]:
     return turned, _boxes(turned), turns
 
 
-def _only_signs(boxes: Sequence[_Box]) -> bool:
-    """Whether hardly more than points was read: of a script that the models do not know, its full stops remain."""
-    said = "".join(box.text for box in boxes).replace(" ", "")
-    return len(said) >= FEWEST_SIGNS and 2 * sum(one in _POINTS for one in said) > len(said)
+def _is_strange(boxes: Sequence[_Box]) -> bool:
+    """Whether a page may be in letters that the models do not know: nothing was found, or nothing legible, or hardly
+    more than full stops."""
+    said = _said(boxes)
+    points = sum(one in _POINTS for one in said)
+    return 2 * points >= len(said) or _sure(boxes) < LEGIBLE
+
+
+def _is_blank(picture: Picture) -> bool:
+    """Whether there is hardly a dark dot."""
+    import numpy as np
+
+    grey = picture.min(axis=2)
+    return float(np.mean(grey < 0.75 * np.median(grey))) < BLANK
+
+
+def _said(boxes: Sequence[_Box]) -> str:
+    return "".join(box.text for box in boxes).replace(" ", "")
 
 
 def _doubtful(boxes: Sequence[_Box]) -> bool:

@@ -77,7 +77,9 @@ def load_settings(settings: Settings) -> LoadSettings:
     """How sources are read: within the limits of the settings."""
     fetch = FetchSettings(allow_private=settings.allow_private_addresses, cache=settings.cache / "fetched")
     arxiv = ArxivSettings(pace_file=settings.cache / "arxiv.pace")
-    recognition = RecognitionSettings(ocr=settings.ocr, cache=settings.cache / "recognised")
+    recognition = RecognitionSettings(
+        ocr=settings.ocr, languages=settings.ocr_languages, cache=settings.cache / "recognised"
+    )
     return LoadSettings(
         max_bytes=settings.max_bytes, home=settings.home, fetch=fetch, arxiv=arxiv, recognition=recognition
     )
