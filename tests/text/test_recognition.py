@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import count
@@ -539,9 +540,26 @@ def test_pictures_of_a_folder_are_read_only_when_asked_for(tmp_path):
     assert named.kind == "picture"
 
 
+def test_a_picture_of_a_telephone_is_read(tmp_path, monkeypatch):
+    page = Path(__file__).with_name("page.heic").read_bytes()  # drawn by us: two lines
+    assert "The keeper of the mill at Orsin" in read_picture(page, name="IMG_2041.HEIC", recognition=AUTO).text
+    with pytest.raises(UnreadableSource, match="damaged"):
+        read_picture(page[:1500], name="IMG_2041.HEIC", recognition=AUTO)
+    monkeypatch.setitem(sys.modules, "pi_heif", None)
+    with pytest.raises(UnreadableSource, match=r"is a HEIC picture, which pi-heif reads. Install it: pip install"):
+        read_picture(page, name="IMG_2041.HEIC", recognition=AUTO)
+
+
+@pytest.mark.parametrize("kind", ["avif", "jp2"])
+def test_pictures_of_other_kinds_are_read(kind, images):
+    packed = io.BytesIO()
+    images[0].save(packed, {"avif": "AVIF", "jp2": "JPEG2000"}[kind])
+    assert "Alice was beginning" in read_picture(packed.getvalue(), name=f"page.{kind}", recognition=AUTO).text
+
+
 def test_pictures_of_kinds_that_are_not_read_are_told_what_to_do(tmp_path):
-    (tmp_path / "IMG_2041.HEIC").write_bytes(bytes(range(256)))
-    (found,) = discover([tmp_path / "IMG_2041.HEIC"])
+    (tmp_path / "IMG_2041.JXL").write_bytes(bytes(range(256)))
+    (found,) = discover([tmp_path / "IMG_2041.JXL"])
     assert "is a picture of a kind not read. Save it as JPEG or PNG" in found.reason
 
 

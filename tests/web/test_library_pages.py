@@ -194,7 +194,7 @@ def test_a_book_and_a_word_document_are_read(visitor):
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("picture.heic", b"\x89PNG\r\n\x1a\n" + bytes(64), "an image"),
+        ("picture.jxl", b"\x89PNG\r\n\x1a\n" + bytes(64), "an image"),
         ("report.xls", b"\xd0\xcf\x11\xe0" + bytes(64), "an old Office document"),
         ("notes.txt.gz", b"\x1f\x8b" + bytes(64), "compressed with gzip"),
         ("rows.jsonl", b'{"text": "x"}\n', "of kind jsonl"),
@@ -209,7 +209,7 @@ def test_files_of_other_kinds_are_refused_before_they_are_kept(visitor, tmp_path
 
 
 def test_of_files_that_are_refused_together_none_is_kept_but_those_of_documents(visitor, tmp_path):
-    wrong = ("files", ("picture.heic", b"\x89PNG\r\n\x1a\n" + bytes(64)))
+    wrong = ("files", ("picture.jxl", b"\x89PNG\r\n\x1a\n" + bytes(64)))
     answer = visitor.post("/library/add", [("files", ("mill.md", STORY.encode())), wrong])
     assert answer.status_code == 400
     assert "None of the 2 files was added" in text_of(answer.text)

@@ -73,9 +73,7 @@ _UNREAD = {
     ".msg": "is a mail of Outlook, which is not read. Save it as .eml, and add that.",
     **dict.fromkeys((".pst", ".ost"), "is an archive of Outlook, which is not read. Export it as .mbox or .eml files."),
     **dict.fromkeys((".svg", ".svgz", ".eps"), "is a picture. Put what it says into a text beside it."),
-    **dict.fromkeys(
-        (".heic", ".heif", ".avif", ".jp2", ".jxl"), "is a picture of a kind not read. Save it as JPEG or PNG."
-    ),
+    ".jxl": "is a picture of a kind not read. Save it as JPEG or PNG.",
     **dict.fromkeys((".zip", ".tar", ".tgz", ".7z", ".rar", ".bz2", ".xz", ".zst"), "is an archive. Unpack it first."),
 }
 _BESIDE = (

@@ -45,7 +45,10 @@ _MEDIA_KINDS = {
     "application/xhtml+xml": "html",
     "application/pdf": "pdf",
     "application/x-pdf": "pdf",
-    **dict.fromkeys(("image/png", "image/jpeg", "image/tiff", "image/webp", "image/bmp", "image/gif"), "picture"),
+    **{
+        f"image/{one}": "picture"
+        for one in ("png", "jpeg", "tiff", "webp", "bmp", "gif", "avif", "heic", "heif", "jp2")
+    },
     "multipart/related": "saved page",
     "text/markdown": "markdown",
     "text/x-markdown": "markdown",

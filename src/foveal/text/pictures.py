@@ -2,7 +2,8 @@
 
     found = read_picture(content, name="IMG_2041.jpg", recognition=settings)     # PictureText: text, pages, title
 
-Formats   what Pillow reads of PNG, JPEG, TIFF (a page a frame, as fax machines and scanners write it), WebP, BMP, GIF
+Formats   what Pillow reads of PNG, JPEG, TIFF (a page a frame, as fax machines and scanners write it), WebP, BMP, GIF,
+          AVIF, JPEG 2000; HEIF with pi-heif
 Long      screenshots of whole web pages are read strip by strip
 Upright   as the camera held it says the picture itself (EXIF); what it does not say recognition finds
 Refuses   pictures in which no text is found, damaged ones, and such as unpack to very many points
@@ -37,7 +38,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("foveal.text.pictures")
 
-FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF")
+FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "AVIF", "JPEG2000")
+"""What Pillow reads; HEIF, as telephones write it, is read with pi-heif."""
+
+_HEIF = re.compile(rb"....ftyp(?:hei[cmsx]|hev[cmsx]|mif1|msf1)", re.DOTALL)
 
 MOST_POINTS = 150_000_000
 """Of a picture, unpacked: 600 MB with what shows through; A0 at 300 dots an inch has fewer."""
@@ -125,17 +129,32 @@ def _quietly() -> Iterator[None]:
 def _opened(content: bytes, name: str) -> Iterator[Any]:
     from PIL import Image, UnidentifiedImageError
 
+    formats = _formats(content, name)
     try:
         with _quietly():
-            opened = Image.open(io.BytesIO(content), formats=FORMATS)
+            opened = Image.open(io.BytesIO(content), formats=formats)
     except Image.DecompressionBombError as error:
         raise UnreadableSource(f"{name} is a picture of too many points. Save it smaller.") from error
     except (UnidentifiedImageError, *DAMAGE) as error:
         raise UnreadableSource(
-            f"{name} is no picture that can be read: it is damaged, or none of {', '.join(FORMATS)}. Save it as PNG."
+            f"{name} is no picture that can be read: it is damaged, or none of {', '.join(formats)}. Save it as PNG."
         ) from error
     with opened:
         yield opened
+
+
+def _formats(content: bytes, name: str) -> tuple[str, ...]:
+    """FORMATS, and what the file begins like, if that can be read."""
+    if not _HEIF.match(content):
+        return FORMATS
+    try:
+        from pi_heif import register_heif_opener
+    except ImportError as error:
+        raise UnreadableSource(
+            f"{name} is a HEIC picture, which pi-heif reads. Install it: {INSTALL}; or save it as JPEG."
+        ) from error
+    register_heif_opener(thumbnails=False)
+    return (*FORMATS, "HEIF")
 
 
 def _frames(opened: Any, name: str) -> int:
@@ -181,7 +200,8 @@ def _frame(opened: Any, number: int, frames: int, name: str) -> tuple[Picture, f
     except UnreadableSource:  # a ValueError, too
         raise
     except (*DAMAGE, Image.DecompressionBombError) as error:
-        raise UnreadableSource(f"{name} is a picture that is damaged or cut short: {error}. Get it anew.") from error
+        one_line = " ".join(str(error).split())
+        raise UnreadableSource(f"{name} is a picture that is damaged or cut short: {one_line}. Get it anew.") from error
     side = SIDE * min(1.0, drawn.height / drawn.width) if strips else SIDE
     return np.ascontiguousarray(np.asarray(drawn)[:, :, ::-1]), side
 

@@ -129,7 +129,23 @@ class _Box:
         return math.dist(self.corners[0], self.corners[3])
 
 
-PICTURES = (".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".webp", ".bmp", ".gif")
+PICTURES = (
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".tif",
+    ".tiff",
+    ".webp",
+    ".bmp",
+    ".gif",
+    ".avif",
+    ".heic",
+    ".heif",
+    ".jp2",
+    ".j2k",
+    ".jpx",
+)
 """How the names of pictures end that are read (see `pictures.py`)."""
 
 OCR = ("auto", "all", "off")
