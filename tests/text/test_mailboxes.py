@@ -106,7 +106,7 @@ def test_an_archive_is_known_by_its_first_lines(head, so):
     assert is_mailbox(head) is so
 
 
-@pytest.mark.parametrize("name", ["a.msg", "a.pst"])
+@pytest.mark.parametrize("name", ["a.ost", "a.pst"])
 def test_outlooks_own_files_say_what_to_do(tmp_path, name):
     (tmp_path / name).write_bytes(b"\xd0\xcf\x11\xe0")
     [skipped] = discover([tmp_path])

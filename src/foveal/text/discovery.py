@@ -41,8 +41,10 @@ KINDS = {
     **dict.fromkeys(PICTURES, "picture"),
     ".ipynb": "notebook",
     ".eml": "mail",
+    ".msg": "outlook mail",
     ".mbox": "mailbox",
     ".epub": "epub",
+    **dict.fromkeys((".doc", ".dot"), "doc"),
     **dict.fromkeys((".docx", ".docm", ".dotx", ".dotm"), "docx"),
     **dict.fromkeys((".pptx", ".pptm", ".ppsx", ".ppsm", ".potx", ".potm"), "pptx"),
     **dict.fromkeys((".xlsx", ".xlsm", ".xltx", ".xltm"), "xlsx"),
@@ -68,9 +70,8 @@ _JUNK = frozenset(
 )
 _OFFICE = "is of an old Office format, which is not read. Save it as .docx, .pptx or .xlsx, and add that."
 _UNREAD = {
-    **dict.fromkeys((".doc", ".dot", ".ppt", ".pps", ".xls", ".xlsb"), _OFFICE),
+    **dict.fromkeys((".ppt", ".pps", ".xls", ".xlsb"), _OFFICE),
     **dict.fromkeys((".mobi", ".azw3", ".djvu", ".ps"), "is a format not read. Convert it to PDF, HTML or text."),
-    ".msg": "is a mail of Outlook, which is not read. Save it as .eml, and add that.",
     **dict.fromkeys((".pst", ".ost"), "is an archive of Outlook, which is not read. Export it as .mbox or .eml files."),
     **dict.fromkeys((".svg", ".svgz", ".eps"), "is a picture. Put what it says into a text beside it."),
     ".jxl": "is a picture of a kind not read. Save it as JPEG or PNG.",

@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from foveal.errors import UnreadableSource
 from foveal.text.archives import ArchiveFiles, opened
@@ -28,14 +27,13 @@ from foveal.text.raised import lowered, raised
 from foveal.text.table_cells import rows_in_a_line
 from foveal.text.word_code import CodeLine, face_of, is_typed, typed_styles, with_fences
 from foveal.text.word_indents import Indents
-from foveal.text.word_numbers import number_as
+from foveal.text.word_lists import DEEPEST, Level, Numbers
 from foveal.text.word_signs import plain_signs, sign_at
 from foveal.text.word_styles import Styles
 
 DOCUMENT, ABOUT = "word/document.xml", "docProps/core.xml"
 NOTES = {"footnoteReference": "footnotes", "endnoteReference": "endnotes"}
 
-DEEPEST = 9  # levels of lists
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _GONE = {f"{_W}{name}" for name in ("del", "moveFrom", "instrText", "delText", "rPr", "pPr", "sectPr")} | {
     f"{_W}rt",  # how the word below is read; within the line it would cut the word in two
@@ -62,7 +60,7 @@ def _read(content: bytes, name: str, max_bytes: int) -> OfficeText:
         body = parts.xml("document").find(f"{_W}body")
         about = parts.xml("core-properties") if "core-properties" in parts.places else None
         styles = Styles.of(parts.xml("styles") if "styles" in parts.places else None)
-        numbers = _Numbers.of(parts, _value(styles.defaults, "rPr", "lang") or "en")
+        numbers = _numbers(parts, _value(styles.defaults, "rPr", "lang") or "en")
         reader = _Reader(_Styles.of(styles, numbers), numbers)
         blocks = list(reader.blocks(body)) if body is not None else []
         blocks += list(_notes(parts, reader))
@@ -124,7 +122,7 @@ class _Styles:
     indents: Indents
 
     @classmethod
-    def of(cls, styles: Styles, lists: _Numbers) -> _Styles:
+    def of(cls, styles: Styles, lists: Numbers) -> _Styles:
         levels, numbers, depths, faces = dict[str, int](), dict[str, str](), dict[str, int](), dict[str, str]()
         for own, style in styles.elements.items():
             called = (_value(style, "name") or "").lower()
@@ -154,78 +152,26 @@ class _Styles:
         return None if number == "0" else (number, min(depth, DEEPEST))
 
 
-class _Level(NamedTuple):
-    """How a level of a list is numbered."""
-
-    kind: str
-    text: str
-    first: int
-    restart: int | None = None  # levels, from the top, at each of which it begins again; None: all above it
-    legal: bool = False  # all its numbers are decimal ones
-    style: str | None = None  # of paragraphs: those that have the list from it are on this level
-
-
-@dataclass
-class _Numbers:
-    """The lists of a document, and how far each has counted."""
-
-    forms: dict[str, dict[int, _Level]]  # of a list by level
-    shared: dict[str, str]  # list -> what it counts with others
-    language: str = "en"  # of the document: Word writes 1st in English only
-    anew: dict[str, dict[int, int]] = field(default_factory=dict)  # of a list by level: what it begins again with
-    counted: dict[str, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
-
-    @classmethod
-    def of(cls, parts: _Parts, language: str) -> _Numbers:
-        if "numbering" not in parts.places:
-            return cls({}, {})
-        root = parts.xml("numbering")
-        abstract = {one.get(f"{_W}abstractNumId"): _levels(one) for one in root.iter(f"{_W}abstractNum")}
-        styled = {_value(one, "styleLink"): one.get(f"{_W}abstractNumId") for one in root.iter(f"{_W}abstractNum")}
-        meant = {  # a list whose form is that of a style of lists
-            one.get(f"{_W}abstractNumId"): styled[link]
-            for one in root.iter(f"{_W}abstractNum")
-            if (link := _value(one, "numStyleLink")) in styled and link
-        }
-        lists = {one.get(f"{_W}numId"): one for one in root.iter(f"{_W}num")}
-        told = {number: _value(one, "abstractNumId") or "" for number, one in lists.items()}
-        shared = {number: meant.get(whose, whose) for number, whose in told.items()}
-        forms = {number: abstract.get(shared[number], {}) | _levels(one) for number, one in lists.items()}
-        return cls(forms, shared, language, {number: dict(_overridden(one)) for number, one in lists.items()})
-
-    def label(self, listed: tuple[str, int]) -> str:
-        """What stands in front of the next paragraph of a list, on a level."""
-        number, level = listed
-        form = self.forms.get(number, {}).get(level)
-        if form is None:
-            return "-"
-        counted = self._count(number, level)
-        if form.kind == "bullet":
-            return "-"
-
-        def said(place: re.Match[str]) -> str:
-            above = int(place[1]) - 1
-            its = self.forms[number].get(above, _Level("decimal", "", 1))
-            foreign = its.kind == "ordinal" and not self.language.lower().startswith("en")
-            decimal = foreign or (form.legal and its.kind != "decimalZero")
-            return number_as(counted.get(above, its.first), "decimal" if decimal else its.kind)
-
-        return re.sub(r"%([1-9])", said, form.text)
-
-    def _count(self, number: str, level: int) -> dict[int, int]:
-        """Count one more paragraph of a list on a level; how far each level has counted now."""
-        forms, counted = self.forms[number], self.counted[self.shared[number]]
-        if (begin := self.anew.get(number, {}).pop(level, None)) is not None:
-            counted[level] = begin - 1
-        counted[level] = counted.get(level, forms[level].first - 1) + 1
-        for deeper in [one for one in counted if one > level]:
-            restart = forms[deeper].restart if deeper in forms else None
-            if restart is None or level < restart or restart > deeper:
-                del counted[deeper]
-        return counted
+def _numbers(parts: _Parts, language: str) -> Numbers:
+    """The lists of a document."""
+    if "numbering" not in parts.places:
+        return Numbers({}, {})
+    root = parts.xml("numbering")
+    abstract = {one.get(f"{_W}abstractNumId"): _levels(one) for one in root.iter(f"{_W}abstractNum")}
+    styled = {_value(one, "styleLink"): one.get(f"{_W}abstractNumId") for one in root.iter(f"{_W}abstractNum")}
+    meant = {  # a list whose form is that of a style of lists
+        one.get(f"{_W}abstractNumId"): styled[link]
+        for one in root.iter(f"{_W}abstractNum")
+        if (link := _value(one, "numStyleLink")) in styled and link
+    }
+    lists = {one.get(f"{_W}numId"): one for one in root.iter(f"{_W}num")}
+    told = {number: _value(one, "abstractNumId") or "" for number, one in lists.items()}
+    shared = {number: meant.get(whose, whose) for number, whose in told.items()}
+    forms = {number: abstract.get(shared[number], {}) | _levels(one) for number, one in lists.items()}
+    return Numbers(forms, shared, language, {number: dict(_overridden(one)) for number, one in lists.items()})
 
 
-def _levels(abstract: Any) -> dict[int, _Level]:
+def _levels(abstract: Any) -> dict[int, Level]:
     found = {}
     for one in abstract.iter(f"{_W}lvl"):
         level, first = _number(one.get(f"{_W}ilvl")), _number(_value(one, "start") or "1")
@@ -233,7 +179,7 @@ def _levels(abstract: Any) -> dict[int, _Level]:
         if level is not None:
             restart = _number(_value(one, "lvlRestart"))
             legal = _is_set(one.find(f"{_W}isLgl"))
-            found[level] = _Level(kind, text, first or 0, restart, legal, _value(one, "pStyle"))
+            found[level] = Level(kind, text, first or 0, restart, legal, _value(one, "pStyle"))
     return found
 
 
@@ -250,7 +196,7 @@ class _Reader:
     """Goes through a document in its order."""
 
     styles: _Styles
-    numbers: _Numbers
+    numbers: Numbers
     title: str | None = None  # the first paragraph that is styled as one, or heading
     notes: dict[tuple[str, str], int] = field(default_factory=dict)  # kind and id -> the number that was given
 

@@ -26,6 +26,7 @@ from foveal.text.fetching import Fetched, fetch
 from foveal.text.files import path_of, read_bytes, read_lines
 from foveal.text.markdown import markdown_date, markdown_fields, markdown_title
 from foveal.text.office import OfficeText
+from foveal.text.ole import OLE
 from foveal.text.openings import opening_of
 from foveal.text.plain import decode, require_text, storable
 from foveal.text.programs import CODE
@@ -61,14 +62,19 @@ _MEDIA_KINDS = {
     "application/vnd.oasis.opendocument.text": "odt",
     "application/vnd.oasis.opendocument.presentation": "odp",
     "application/vnd.oasis.opendocument.spreadsheet": "ods",
+    "application/msword": "doc",
+    "application/vnd.ms-outlook": "outlook mail",
     "application/rtf": "rtf",
     "text/rtf": "rtf",
 }
 
-OFFICE = ("docx", "pptx", "xlsx", "odt", "odp", "ods", "rtf")
+OLD_OFFICE = {"doc": "docx"}
+"""Kinds of office documents of 1997 to 2003, and what such a file is if its bytes are of later years."""
+
+OFFICE = ("docx", "pptx", "xlsx", "odt", "odp", "ods", "rtf", *OLD_OFFICE)
 """Kinds of office documents."""
 
-_UNMISTAKEN = ("markdown", "jsonl", "saved page", CODE, "epub", *OFFICE)
+_UNMISTAKEN = ("markdown", "jsonl", "saved page", CODE, "epub", "outlook mail", *OFFICE)
 """Kinds that an address's ending tells where the server says nothing precise."""
 
 
@@ -185,7 +191,20 @@ def documents_of(page: Fetched, source: Source, settings: LoadSettings = DEFAULT
 
 _READERS: dict[str, Callable[[Source, LoadSettings, OnPart], Loaded]] = {
     **dict.fromkeys(
-        ("text", CODE, "markdown", "html", "saved page", "pdf", "picture", "notebook", "mail", "epub", *OFFICE),
+        (
+            "text",
+            CODE,
+            "markdown",
+            "html",
+            "saved page",
+            "pdf",
+            "picture",
+            "notebook",
+            "mail",
+            "outlook mail",
+            "epub",
+            *OFFICE,
+        ),
         _load_file,
     ),
     "jsonl": _load_jsonl,
@@ -246,11 +265,13 @@ def _from_notebook(raw: _Raw) -> Document:
 
 def _from_mail(raw: _Raw) -> Document:
     from foveal.text.messages import read_message
+    from foveal.text.msg import read_msg
 
-    mail = read_message(raw.content, name=raw.name)
+    read = read_msg if raw.kind == "outlook mail" else read_message
+    mail = read(raw.content, name=raw.name)
     stated = {key: value for key, value in (("to", mail.to), ("cc", mail.cc)) if value}
     title = mail.title or raw.stem
-    return _made(raw, mail.text, title, author=mail.author, published_at=mail.published_at, stated=stated)
+    return _made(replace(raw, kind="mail"), mail.text, title, author=mail.author, published_at=mail.published_at, stated=stated)
 
 
 def _from_epub(raw: _Raw) -> Document:
@@ -262,19 +283,35 @@ def _from_epub(raw: _Raw) -> Document:
 
 
 def _from_office(raw: _Raw) -> Document:
+    older = next((old for old, new in OLD_OFFICE.items() if new == raw.kind), None)
+    if older and raw.content.startswith(OLE):
+        raw = replace(raw, kind=older)
     found = _office_text(raw)
     return _made(raw, found.text, found.title or raw.stem, author=found.author, created=found.created)
 
 
+def _from_old_office(raw: _Raw) -> Document:
+    """By its bytes: many a file with the name of an old one is one of today, or a web page, or text."""
+    head = raw.content[:4096]
+    if head.startswith(b"PK"):
+        return _from_office(replace(raw, kind=OLD_OFFICE[raw.kind]))
+    if head.startswith(b"{\\rtf"):
+        return _from_office(replace(raw, kind="rtf"))
+    kind = kind_of(head)
+    return _PARSERS[kind](replace(raw, kind=kind)) if kind else _from_office(raw)
+
+
 def _office_text(raw: _Raw) -> OfficeText:
+    from foveal.text.doc import read_doc
     from foveal.text.docx import read_docx
     from foveal.text.opendocument import read_opendocument
     from foveal.text.pptx import read_pptx
     from foveal.text.rtf import read_rtf
     from foveal.text.xlsx import read_xlsx
 
-    if raw.kind == "rtf":
-        return read_rtf(raw.content, name=raw.name)
+    plain: dict[str, Callable[..., OfficeText]] = {"rtf": read_rtf, "doc": read_doc}
+    if raw.kind in plain:
+        return plain[raw.kind](raw.content, name=raw.name)
     readers: dict[str, Callable[..., OfficeText]] = {"docx": read_docx, "pptx": read_pptx, "xlsx": read_xlsx}
     return readers.get(raw.kind, read_opendocument)(raw.content, name=raw.name, max_bytes=raw.max_bytes)
 
@@ -343,8 +380,10 @@ _PARSERS: dict[str, Callable[[_Raw], Document]] = {
     "picture": _from_picture,
     "notebook": _from_notebook,
     "mail": _from_mail,
+    "outlook mail": _from_mail,
     "epub": _from_epub,
     **dict.fromkeys(OFFICE, _from_office),
+    **dict.fromkeys(OLD_OFFICE, _from_old_office),
 }
 
 

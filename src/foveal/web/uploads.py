@@ -29,7 +29,20 @@ from foveal.text.programs import PROGRAMS
 from foveal.text.recognition import PICTURES
 from foveal.text.sources import load_settings
 
-TAKEN = ("pdf", "picture", "html", "markdown", "text", "code", "epub", *OFFICE, "notebook", "mail", "saved page")
+TAKEN = (
+    "pdf",
+    "picture",
+    "html",
+    "markdown",
+    "text",
+    "code",
+    "epub",
+    *OFFICE,
+    "notebook",
+    "mail",
+    "outlook mail",
+    "saved page",
+)
 """Kinds of files that are taken."""
 
 SAID = (
@@ -50,8 +63,8 @@ SHORTEST_UNSPACED = 10
 """Characters of a text without a blank, in a script that is written so (Thai to Khmer, kana, Chinese)."""
 
 ACCEPT = (
-    ".pdf,.html,.htm,.xhtml,.mhtml,.mht,.md,.markdown,.txt,.text,.csv,.tsv,.epub,.docx,.docm,.dotx,.dotm,.pptx,.pptm,.ppsx,"
-    ".ppsm,.potx,.potm,.xlsx,.xlsm,.xltx,.xltm,.odt,.ott,.odp,.otp,.ods,.ots,.rtf,.ipynb,.eml,"
+    ".pdf,.html,.htm,.xhtml,.mhtml,.mht,.md,.markdown,.txt,.text,.csv,.tsv,.epub,.doc,.dot,.docx,.docm,.dotx,.dotm,.pptx,.pptm,.ppsx,"
+    ".ppsm,.potx,.potm,.xlsx,.xlsm,.xltx,.xltm,.odt,.ott,.odp,.otp,.ods,.ots,.rtf,.ipynb,.eml,.msg,"
     f"{','.join(PROGRAMS)},{','.join(PICTURES)},"
     "application/pdf,text/html,text/markdown,text/plain,text/csv,application/epub+zip,message/rfc822"
 )
