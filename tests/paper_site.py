@@ -156,6 +156,7 @@ class Hit:
     paper: Paper
     score: float
     marks: Marks
+    holds: bool = True
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,10 @@ class Found:
     seconds: float = 0.004
     note: str = ""
     waiting: int = 0
+
+    @property
+    def holding(self) -> list[Paper]:
+        return [hit.paper for hit in self.hits if hit.holds]
 
 
 @dataclass

@@ -71,6 +71,14 @@ def test_a_long_list_says_what_a_short_one_says(shelf, monkeypatch):
     assert "2024-06-03" in short
 
 
+def test_a_name_with_a_line_break_stays_in_its_row(tmp_path, monkeypatch):
+    monkeypatch.setitem(PLAIN, "COLUMNS", "300")
+    (tmp_path / "two\nlines.txt").write_text("No heron was seen.\n")
+    run("add", tmp_path, "--encoder", "none", home=tmp_path / "home")
+    _head, row = run("list", home=tmp_path / "home").stdout.splitlines()
+    assert row.rstrip().endswith("two lines.txt")
+
+
 def test_a_hit_says_who_wrote_and_when_and_begins_behind_the_front_matter(shelf):
     _, home, _ = shelf
     mail = run("search", "books", home=home).stdout

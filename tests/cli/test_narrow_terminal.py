@@ -6,6 +6,7 @@ import io
 import json
 import re
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -99,6 +100,15 @@ def test_a_word_that_a_line_ends_within_is_found_and_marked(monkeypatch):
     marked = [shown.plain[span.start : span.end] for span in shown.spans if span.style == "yellow"]
     assert marked == ["钟", "楼"]
     assert "钟\n   楼" in shown.plain
+
+
+@pytest.mark.parametrize(("heading", "shown"), [("Ferry > Times", "Times"), ("Ferryman > Times", "Ferryman > Times"),
+                                                ("Ferry", ""), ("Times", "Times"), (None, "")])  # fmt: skip
+def test_a_heading_is_shown_without_the_title_that_it_begins_with(heading, shown):
+    hit, entry = hit_of(WORDS)
+    hit = replace(hit, passage=replace(hit.passage, heading=heading))
+    line = hit_text(1, hit, entry, "six", full=True).plain.splitlines()[0]
+    assert line == ("1. Ferry › " + shown).removesuffix(" › ")
 
 
 @pytest.mark.parametrize("text", [f"{WORDS}\n\n{WORDS * 3}", f"A word such as six{'x' * 90} or six."])

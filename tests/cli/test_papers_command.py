@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from papers.arxiv_answers import atom as answer
 from papers.arxiv_answers import entry
-from servers import page, serving
+from servers import page, redirect, serving
 from typer.testing import CliRunner
 
 from foveal import faults
@@ -177,6 +177,21 @@ def test_a_source_that_fails_is_said_with_status_1(home):
         "no library"
         in CliRunner().invoke(app, ["papers", "add", "--from", "library", "all", "--home", str(home)]).output
     )
+
+
+def test_a_feed_that_moved_for_good_is_told_and_asked_where_it_was(home):
+    body = b"<rss><channel><item><title>One</title><link>http://example.org/1</link></item></channel></rss>"
+    routes = {"/old": redirect("/new", 301), "/new": page(body), "/detour": redirect("/new", 302)}
+    with serving(routes) as server:
+        asks = "".join(
+            f'[papers.sources.{one}]\nfrom = "feed"\nask = "{server.url("/" + one)}"\n' for one in ("old", "detour")
+        )
+        _allow_private(home, asks)
+        told = " ".join(CliRunner().invoke(app, ["papers", "update", "--home", str(home)]).output.split())
+        assert f"old: it moved to {server.url('/new')}; change the address that you ask." in told
+        assert "detour: it moved" not in told
+        assert [one["moved_to"] for one in json.loads(run(home, "update", "--json"))] == [server.url("/new"), ""]
+        assert server.asked("/old") == 2
 
 
 def test_update_reads_what_the_file_names(home):

@@ -12,10 +12,12 @@ from servers import Call, page, serving
 from tiny import tiny
 from typer.testing import CliRunner
 
+from foveal.cli.answers import Place, answer_text
 from foveal.cli.main import app
 from foveal.errors import FovealError
 from foveal.reading.answering_settings import SERVED
-from foveal.types import revision_of
+from foveal.reading.events import Reading
+from foveal.types import Citation, Span, revision_of
 
 QUESTION = "Who is the keeper of the mill?"
 STORY = "# The mill\n\nThe keeper of the mill is Orsin Vale. He came in March.\n\n## Rain\n\n" + "".join(
@@ -251,7 +253,7 @@ def test_a_server_answers_from_what_was_read_here(place):
     assert cited["heading"] == ("The mill > Rain" if start >= STORY.index("## Rain") else "The mill")
     lines = [line.strip() for line in shown.splitlines() if line.strip()]
     assert lines[:2] == [f"{quote} [1]", f"[1] “{quote}”"]
-    assert re.fullmatch(rf"The mill (· The mill > Rain )?· [0-9a-f]{{8}} {start}:{end}", lines[2])
+    assert re.fullmatch(rf"The mill (· Rain )?· [0-9a-f]{{8}} {start}:{end}", lines[2])
 
 
 def test_what_is_not_borne_out_is_shown(place):
@@ -285,6 +287,26 @@ def test_ask_as_json(place):
     assert not found["tokens"]["estimated"]
     assert_cites(found, STORY)
     assert all(one["title"] == "The mill" for one in found["passages"])
+
+
+def test_of_what_is_shown_the_answer_alone_is_bold():
+    citation = Citation(Span("d" * 32, 0, 9), "The mill.", "Mills")
+    answer = Reading("It is a mill. [1]", (citation,), unsupported=("It is old.",))
+    shown = answer_text(answer, [Place()])
+    assert [shown.plain[one.start : one.end] for one in shown.spans if one.style == "bold"] == ["It is a mill. [1]"]
+    assert not shown.style
+
+
+def test_a_citation_in_a_passage_of_several_sections_stands_under_its_own_heading(tmp_path):
+    (tmp_path / "lease.md").write_text(
+        "# Parties\n\nThe lessor is Harriet Pound.\n\n# Rent\n\nThe yearly rent is 4,250 pounds.\n"
+    )
+    call(tmp_path, "add", str(tmp_path / "lease.md"), "--encoder", "none")
+    answer = completion("The lessor is Harriet Pound [1]. It is 4,250 pounds [1].")
+    with serving({"/v1/chat/completions": answer}) as server:
+        options = ["--retriever", "lexical", "--url", server.url("/v1"), "--answerer", "m", "--json"]
+        found = printed(call(tmp_path, "ask", "Who is the lessor, and what is the yearly rent?", *options))
+    assert [one["heading"] for one in found["citations"]] == ["Parties", "Rent"]
 
 
 def test_ask_a_server_without_a_model_here(place):

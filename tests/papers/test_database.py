@@ -34,8 +34,10 @@ from foveal.database import (
 from foveal.errors import InputError
 from foveal.papers import accounts, collecting, complaints, personal_data
 from foveal.papers.people_schema import DeliveryRow, DigestRunRow
+from foveal.papers.records import PaperRecord
 from foveal.papers.schema import TopicRow
 from foveal.papers.sessions import sessions
+from foveal.papers.upserts import upsert
 from foveal.research.schema import WatchRow
 from foveal.settings import Settings
 
@@ -205,7 +207,7 @@ def test_a_database_of_every_earlier_foveal_opens_and_keeps_what_it_has(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     newest = sorted(one.name[:4] for one in (MIGRATIONS / "versions").glob("[0-9]*.py"))
-    assert newest[-1] == "0010"
+    assert newest[-1] == "0011"
     for revision in newest[:-1]:
         settings, engine = engine_at(revision, kind, tmp_path / revision, request)
         with engine.begin() as connection:
@@ -460,4 +462,21 @@ def test_lists_of_somebody_deleted_by_hand_keep_no_earlier_foveal_closed(
     database = Database.open(settings)
     (how,) = collecting.placed(database, 9, ["2605.01234"]).values()
     assert (how.by, how.person_id) == ("", None)
+    database.close()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_dois_of_before_are_found_in_any_case(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    settings, engine = engine_at("0010", kind, tmp_path, request)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(LISTED[0])
+        connection.exec_driver_sql("UPDATE paper SET doi = '10.1000/Look'")
+    engine.dispose()
+    database = Database.open(settings)
+    item = PaperRecord(title="Elsewhere", doi="10.1000/LOOK", url="https://example.org/1", source="feed")
+    assert upsert(database, [item]).added == []
+    if kind == "sqlite":
+        asked = "EXPLAIN QUERY PLAN SELECT id FROM paper WHERE doi IN ('10.1000/look')"
+        with database.engine.connect() as connection:
+            assert "ix_paper_doi" in str(connection.exec_driver_sql(asked).all())
     database.close()

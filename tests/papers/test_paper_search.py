@@ -479,6 +479,23 @@ def test_what_names_a_paper_or_stands_beside_its_text_is_no_word_that_nothing_ho
     assert found.note == ""
 
 
+@pytest.mark.parametrize(
+    ("query", "holding"),
+    [
+        ("protein folding", {"2603.00002"}),
+        ("Smith", {"2604.00003"}),
+        ("2602.00001", {"2602.00001"}),
+        ("qqq zzz", set()),
+        ("cat:cs.LG", {"2601.00000", "2602.00001", "2701.00009"}),
+    ],
+)
+def test_of_what_is_found_by_meaning_feeds_and_mails_take_what_holds_a_word(meaning, monkeypatch, query, holding):
+    monkeypatch.setattr(meaning, "_waiting", lambda: 100)  # that some are not indexed yet says nothing of the others
+    found = meaning.search(query)
+    assert len(found.hits) == len(records()) + 1 or query.startswith("cat:")
+    assert {paper.id for paper in found.holding} == holding
+
+
 def test_quotes_in_a_pasted_paragraph_are_no_phrases(meaning):
     paper = meaning.store.get("2602.00001")
     words = " ".join(f"filler{number}" for number in range(31))

@@ -31,6 +31,7 @@ from papers.arxiv_answers import (
 from servers import page, serving
 
 from foveal.bench.papers_ingest import Recorded, by_feedparser, equal_share, fields_of, pairs, recorded_rows
+from foveal.database import Database
 from foveal.errors import FetchFailed, InputError, UnreadableSource
 from foveal.papers.records import Linked, Named, PaperRecord
 from foveal.papers.sources import Connection, WebSource, arxiv_api, hf
@@ -41,7 +42,10 @@ from foveal.papers.sources.hf import HfPapers
 from foveal.papers.sources.json_feed import items_of_json
 from foveal.papers.sources.library_documents import LONGEST, LibraryDocuments, abstract_of
 from foveal.papers.sources.oai import Oai
+from foveal.papers.store import PaperStore
+from foveal.papers.upserts import upsert
 from foveal.registry import PAPER_SOURCES, lookup
+from foveal.settings import Settings
 from foveal.text.arxiv import parse_entries, parse_page
 from foveal.text.dates import aware, day_of
 from foveal.text.fetching import FetchSettings
@@ -202,6 +206,33 @@ def test_arxivs_feed_keeps_what_is_new():
     for wrong in ("", "cs.CL cs.IR", "../x", "cs.CL?x=1"):
         with pytest.raises(InputError, match="they need categories"):
             source.first_url(wrong, since=SINCE, today=TODAY)
+
+
+def test_arxivs_feed_tells_that_a_paper_which_is_here_was_withdrawn(tmp_path):
+    said = {"abstract": "This paper has been withdrawn by the author due to an error in Lemma 3."}
+    content = rss(
+        item("2609.00001", "replace", 2, **said),
+        item("2609.00002", "replace-cross", 2, **said),
+        item("2609.00003", "replace", 2),
+        item("2609.00004", "replace", 2, **said),
+    )
+    database = Database.open(Settings(home=tmp_path, cache=tmp_path))
+    before = datetime(2026, 9, 1, tzinfo=UTC)
+    upsert(
+        database,
+        [
+            PaperRecord(
+                id=f"2609.0000{one}", title=f"Paper {one}", abstract="We look.", published_at=before, source="arxiv"
+            )
+            for one in (1, 2, 3)
+        ],
+    )
+    done = upsert(database, ArxivFeed().read(content, "https://rss.arxiv.org/rss/cs.CL").records)
+    assert (done.added, done.updated) == ([], ["2609.00001", "2609.00002"])
+    papers = PaperStore(database).many([f"2609.0000{one}" for one in (1, 2, 3, 4)])
+    assert [(one.withdrawn, one.version) for one in papers] == [(True, 2), (True, 2), (False, 1)]
+    assert {(one.published_at, one.listed_on) for one in papers} == {(before, None)}
+    database.close()
 
 
 PLAIN_ATOM = b"""<?xml version="1.0"?><feed xmlns="http://www.w3.org/2005/Atom" xml:base="http://example.org/blog/">

@@ -153,6 +153,23 @@ def test_an_item_of_a_feed_is_known_again_by_its_address_and_its_namesake_is_let
     assert PaperStore(database).get(told.added[0]).url == namesake.url
 
 
+def test_a_paper_that_was_removed_is_known_again_by_its_doi(database: Database) -> None:
+    item = replace(ITEM, doi="10.1000/May")
+    upsert(database, [item, replace(RECORD, doi="10.1000/Look")])
+    for paper in ids(database):
+        removing.remove(database, paper)
+    elsewhere = replace(item, url="https://elsewhere.example/may", title="Editorial: May", doi="10.1000/MAY")
+    journal = replace(elsewhere, url="https://elsewhere.example/look", title="Looking", doi="10.1000/look")
+    archived = replace(ELSE, doi="10.1000/may")  # the item, once an archive gave it an id
+    assert len(upsert(database, [elsewhere, journal, archived]).refused) == 3
+    assert ids(database) == set()
+    others = [
+        replace(ELSE, doi="10.1000/look"),
+        replace(ITEM, url="https://example.org/june", title="June", doi="10.1/x"),
+    ]
+    assert len(upsert(database, others).added) == 2  # an archive's own id is another paper's
+
+
 def test_a_removed_double_does_not_keep_the_paper_itself_out(database: Database) -> None:
     upsert(database, [NAMELESS])
     removing.remove(database, next(iter(ids(database))))

@@ -277,6 +277,12 @@ def test_lines_together_are_the_text():
     assert all(text[start : start + len(piece)] == piece and len(piece) <= 21 for start, piece in lines)
 
 
+@pytest.mark.parametrize("end", ["\r\n", "  \n", "\n"])
+def test_blanks_before_a_line_s_end_make_no_line_of_their_own(end):
+    text = f"One line.{end}Another.{end}"
+    assert [piece for _, piece in wrapped(text, 20)] == [f"One line.{end}", f"Another.{end}"]
+
+
 # -- the command -------------------------------------------------------------------------------------------------------
 
 

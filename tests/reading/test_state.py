@@ -354,3 +354,12 @@ def test_a_long_text_has_a_state_without_being_asked(place, unbroken, monkeypatc
     assert f"--resume {next(runs.iterdir())}" in done.stderr
     assert gone_on(place) == unbroken
     assert list(runs.iterdir()) == []
+
+
+def test_a_home_that_cannot_be_written_to_is_no_hindrance_to_a_long_reading(place, unbroken, monkeypatch):
+    monkeypatch.setattr(reading, "LONG", 1000)
+    monkeypatch.setattr(os, "access", lambda _path, mode: mode != os.W_OK)
+    with faults.injected({"reading.before-state": "interrupt@1"}):  # never reached
+        done = CliRunner().invoke(app, arguments(place), env=environment(place))
+    assert done.exit_code == 0
+    assert "cannot be written to: stopped, this reading would begin again." in " ".join(done.stderr.split())

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from foveal.papers.safe_markdown import html_of as of_remark
 from foveal.web.markup import MATHML, Linked, html_of, links_of, mathml, pieces_of
 
-OURS = {"mark", "a", "code", "em", "strong"}
+OURS = {"mark", "a", "code", "em", "strong", "span"}
 
 
 class Reader(HTMLParser):
@@ -97,6 +98,27 @@ def test_maths_becomes_mathml_with_its_tex_beside_it(text):
     page = Reader(str(html_of(text)))
     assert ("msup", {}) in page.tags
     assert "O(n^2)" in page.text
+
+
+@pytest.mark.parametrize("of", [html_of, of_remark], ids=["titles", "remarks"])
+def test_names_of_functions_have_room_beside_them(of):
+    room = '<mspace width="0.17em"></mspace>'
+    assert f"<mi>n</mi>{room}<mi>log</mi>{room}<mi>n</mi>" in of("$O(n \\log n)$")
+
+
+@pytest.mark.parametrize("of", [html_of, of_remark], ids=["titles", "remarks"])
+@pytest.mark.parametrize("behind", [",", ").", "-means", ": so", "?"])
+def test_no_line_begins_with_what_stands_behind_a_formula(of, behind):
+    html = str(of(f"of $x${behind} and $y$ too"))
+    mark = behind.rstrip(" abcdefghijklmnopqrstuvwxyz")
+    assert f'</math>{mark}</span>{behind.removeprefix(mark)} and <math display="inline"' in html
+    assert html.count("<span") == 1
+    assert '<span class="together"><math display="inline"' in html
+
+
+def test_a_marked_formula_keeps_what_stands_behind_it():
+    assert "</math></mark>,</span> y" in html_of("of $x$, y", marks=((3, 4),))
+    assert "<span" not in html_of("of $$x$$, y")  # it stands on a line of its own
 
 
 def test_what_does_not_convert_stands_as_it_came():

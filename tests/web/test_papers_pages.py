@@ -133,6 +133,13 @@ def test_the_chip_skips_no_day_and_none_lies_in_the_future(client: TestClient):
     assert not any(link > day_address(TODAY) for link in links(tree(client, day_address(TODAY)), ".strip"))
 
 
+def test_a_clock_that_is_set_moves_the_pages_today(client: TestClient, monkeypatch: pytest.MonkeyPatch):
+    tomorrow = day_address(TODAY + timedelta(days=1))
+    assert f'href="{tomorrow}"' not in client.get(day_address(TODAY)).text
+    monkeypatch.setenv("FOVEAL_CLOCK", "86400")
+    assert f'<a href="{tomorrow}" rel="next"' in client.get(day_address(TODAY)).text
+
+
 def test_an_empty_day_offers_the_nearest_that_have_papers(client: TestClient):
     page = tree(client, day_address(EMPTY))
     days = {record.listed_on for record in records()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import feedparser
@@ -98,6 +99,20 @@ def test_words_of_strangers_are_words_in_a_feed(client: TestClient):
     assert "<script" not in entry.content[0].value
     assert "alert(1)" in entry.content[0].value
     assert [author.name for author in entry.authors] == ["Ada Abara", "O'Neil & Co"]
+
+
+@pytest.mark.parametrize("name", ["q/sparse attention", "topic/sparse"])
+def test_what_only_the_meaning_finds_is_in_no_feed(tmp_path, name: str):
+    app = site_app(tmp_path, records(3))
+    search = app.state.site.search
+    found = search.search("sparse attention", 3)
+    one, *others = found.hits
+    app.state.site.search = SimpleNamespace(
+        search=lambda *_: replace(found, hits=(one, *(replace(other, holds=False) for other in others)))
+    )
+    assert len(others) >= 1
+    entries = feedparser.parse(TestClient(app).get(f"/feed/{name}.xml").content).entries
+    assert [entry.id for entry in entries] == [f"tag:testserver,2026:paper/{one.paper.id}"]
 
 
 def test_the_day_feed_holds_a_week_so_that_a_daily_reader_misses_nothing(client: TestClient):

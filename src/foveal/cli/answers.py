@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from foveal.cli.output import notes, progress_bar, results
+from foveal.cli.output import below_title, notes, progress_bar, results
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -139,8 +139,7 @@ def answer_text(answer: Reading | Asked, places: Sequence[Place]) -> Text:
     """An answer with its citations below it: number, quote, where it stands; then what nothing bears out."""
     from rich.text import Text
 
-    text = Text(answer.text, "bold" if answer.found else "")
-    text.append("\n")
+    text = Text.assemble((answer.text, "bold" if answer.found else ""), "\n")
     for number, (citation, place) in enumerate(zip(answer.citations, places, strict=True), start=1):
         text.append(f"\n[{number}] ", "cyan").append(f"“{_one_line(citation.quote)}”\n")
         text.append(f"    {_where(citation, place)}\n", "dim")
@@ -151,8 +150,7 @@ def answer_text(answer: Reading | Asked, places: Sequence[Place]) -> Text:
 
 def _where(citation: Citation, place: Place) -> str:
     """A citation's document, page, heading and characters, as far as they are known."""
-    heading = place.heading if place.heading != citation.title else None
-    span = citation.span
+    heading, span = below_title(place.heading, citation.title), citation.span
     known = (citation.title, heading, page_said(place), f"{span.document_id[:8]} {span.start}:{span.end}")
     return " · ".join(part for part in known if part)
 

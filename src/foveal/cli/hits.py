@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from foveal.cli.output import results, shortened
+from foveal.cli.output import below_title, results, shortened
 from foveal.retrieval.asked_words import asked_found, asked_places
 from foveal.text.printed_pages import pages_said, printed_at
 from foveal.text.units import sentences
@@ -118,7 +118,7 @@ def hit_text(
     page = pages_said(entry.pages, Span(span.document_id, start, start))
     known = (f"{span.document_id[:8]} {start}:{span.start + end}", page, author, day)
     place = " · ".join(part for part in known if part)
-    path = (hit.passage.heading or "").removeprefix(entry.title).removeprefix(" > ")
+    path = below_title(hit.passage.heading, entry.title)
     text = Text.assemble(
         (f"{rank}. {entry.title}", "bold"), (f" › {path}" if path else "", "cyan"), "\n",
         (f"   {place} · {hit.score:.3f}", "dim"), "\n", (_way_line(way), "dim"),

@@ -101,4 +101,5 @@ def _short(address: str) -> str:
     parts = urlsplit(address)
     path = Path(unquote(parts.path))
     shown = str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-    return shown + (f"#{unquote(parts.fragment)}" if parts.fragment else "")
+    shown += f"#{unquote(parts.fragment)}" if parts.fragment else ""
+    return " ".join(shown.splitlines())  # a name may hold line breaks, which would tear a table's row

@@ -170,6 +170,11 @@ def progress_bar() -> Progress:
     return Progress(*columns, console=console, transient=True)
 
 
+def below_title(heading: str | None, title: str) -> str:
+    """The path of headings below a document's title, beside which it is shown; "" where the title is all of it."""
+    return "" if heading == title else (heading or "").removeprefix(f"{title} > ")
+
+
 def shortened(text: str, most: int) -> str:
     """A text in one line of at most `most` characters."""
     line = " ".join(text.split())

@@ -207,6 +207,9 @@ def _print_readings(told: list[Ingested], as_json: bool) -> None:
         results().print(one.skipped or f"{one.name}: {counts} ({requests}).", markup=False)
         if one.error:
             notes().print(f"  {one.name}: {one.error}", markup=False, soft_wrap=True)
+        if one.moved_to:
+            said = f"  {one.name}: it moved to {one.moved_to}; change the address that you ask."
+            notes().print(said, markup=False, soft_wrap=True)
     if any(one.error for one in told):
         raise typer.Exit(1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -254,7 +255,12 @@ def _state(text: Readable, questions: Sequence[str], reader: InfiniRetri, settin
     heads = reader.looking.profile.heads  # other heads after `foveal calibrate`: another reading
     kind = [text.document_id, text.revision, questions, reader.model.name, heads, asdict(reader.settings)]
     key = hashlib.sha256(json.dumps(kind, sort_keys=True).encode()).hexdigest()[:16]
-    return settings.home / "runs" / "read" / f"{key}.json"
+    folder = settings.home / "runs" / "read"
+    there = next(one for one in (folder, *folder.parents) if one.exists())
+    if not os.access(there, os.W_OK):  # a home that others may only read: a reading needs nothing of it
+        notes().print(f"{there} cannot be written to: stopped, this reading would begin again.", markup=False)
+        return None
+    return folder / f"{key}.json"
 
 
 def watched(

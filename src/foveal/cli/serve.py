@@ -359,15 +359,14 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
 
 def _demo_home(settings: Settings) -> Settings:
     """A home of its own in the cache, with the invented papers of today, and documents added while it is looked at."""
-    from datetime import UTC, datetime
-
+    from foveal import faults
     from foveal.database import Database
     from foveal.papers import sample
 
     home = settings.cache / "demo-site"
     made = replace(settings, home=home, database="sqlite", library_at="home")
     database = Database.open(made)
-    sample.load(database, datetime.now(UTC).date())
+    sample.load(database, faults.now().date())
     database.close()
     threading.Thread(target=_add_documents, args=(made,), daemon=True).start()
     return made

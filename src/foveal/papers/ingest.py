@@ -60,6 +60,7 @@ class Ingested:
     skipped: str = ""  # why nothing was asked
     error: str = ""
     stopped: bool = False
+    moved_to: str = ""  # where the address that was asked has moved for good; whoever named it changes it
 
     @property
     def done(self) -> bool:
@@ -97,7 +98,7 @@ def ingest(
     begun = known.started_at if going_on and known and known.started_at else faults.now()
     _note(database, told.name, ask=asked, started_at=begun)
     whole = known is not None and not _broken_off(known)  # else pages behind an unchanged one may never have come
-    reading = _Pass(database, source, told, whole and source.conditional and not force, stop or Event(), on_page)
+    reading = _Pass(database, source, ask, told, whole and source.conditional and not force, stop or Event(), on_page)
     reading.run(going_on or first)
     if going_on and told.error and told.requests == 1:  # the address to go on with had lapsed
         told.error = ""
@@ -140,6 +141,7 @@ class _Pass:
 
     database: Database
     source: WebSource
+    ask: str
     told: Ingested
     conditional: bool
     stop: Event
@@ -177,6 +179,8 @@ class _Pass:
             conditions = _conditions(self.database, self.source, url) if self.conditional else {}
             self.told.requests += 1
             answer = self.source.get(url, conditions)
+            if url == self.ask.strip():  # else a source made the address, and nobody could change it
+                self.told.moved_to = answer.moved_to
             if answer.status == 304:
                 self.told.unchanged_answers += 1
                 self._record(url, 304, headers={**_kept(conditions), **answer.headers})

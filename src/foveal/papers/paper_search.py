@@ -101,6 +101,7 @@ class PaperHit:
     paper: Paper
     score: float
     marks: Marks
+    holds: bool = True  # a word of the query, in any field, or is named by it; else it is only near in meaning
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,11 @@ class Found:
     seconds: float
     note: str = ""
     waiting: int = 0  # papers that are not searched yet
+
+    @property
+    def holding(self) -> list[Paper]:
+        """The papers that hold a word of the query: for feeds and mails, since by meaning every paper is a hit."""
+        return [hit.paper for hit in self.hits if hit.holds]
 
 
 class PaperSearch:
@@ -186,7 +192,7 @@ class PaperSearch:
             total = len(hits) if whole and len(hits) < wanted else None
             if ranker is not None:
                 hits = _ranked(text, hits, ranker, read)
-            notes.append(self._note_on(text, hits[:k]))
+            notes.append(_note_on(hits[:k]))
             hits = hits[page * k : (page + 1) * k]
         elif filters:
             hits, total = self._listed(filters, k, page)
@@ -259,7 +265,7 @@ class PaperSearch:
             while order and len(hits) < wanted:  # as few as fill the page: reading a paper costs more than finding it
                 step = wanted - len(hits)
                 hits += [
-                    PaperHit(one, scores.get(one.id, top), marker.marks(one.title, one.abstract))
+                    _hit(one, scores.get(one.id, top), marker, named=one.id in named)
                     for one in self.store.many(order[:step])
                     if filters.holds(one) and (one.id in named or _holds(one, phrases))
                 ]
@@ -287,16 +293,6 @@ class PaperSearch:
             by_id = select(PaperRow.id).where(PaperRow.id.in_(named))
             there = set(session.scalars(by_id)) if named else set()
             return list(dict.fromkeys([*(one for one in named if one in there), *session.scalars(by_title)]))
-
-    def _note_on(self, text: str, hits: Sequence[PaperHit]) -> str:
-        """That no word of the query stands in what was found, in any field, and that it names none of these papers."""
-        if not hits or any(any(hit.marks) for hit in hits):
-            return ""
-        marker, named = Marker(plain(text)), self._named(plain(text))
-        papers = [hit.paper for hit in hits]
-        if any(one.id in named or marker.stands_in([*_fields(one), *one.categories]) for one in papers):
-            return ""
-        return "No paper found holds these words: these are the nearest in meaning."
 
     def _listed(self, filters: Filters, k: int, page: int) -> tuple[list[PaperHit], int]:
         """The newest papers that pass the filters, and how many do."""
@@ -330,6 +326,19 @@ class PaperSearch:
         if waiting == 0:
             self._nothing_waits_until = time.monotonic() + ASK_AGAIN_S
         return waiting
+
+
+def _hit(paper: Paper, score: float, marker: Marker, *, named: bool) -> PaperHit:
+    marks = marker.marks(paper.title, paper.abstract)
+    holds = any(marks) or named or marker.stands_in([*_fields(paper), *paper.categories])
+    return PaperHit(paper, score, marks, holds)
+
+
+def _note_on(hits: Sequence[PaperHit]) -> str:
+    """That no word of the query stands in what was found, and that it names none of these papers."""
+    if not hits or any(hit.holds for hit in hits):
+        return ""
+    return "No paper found holds these words: these are the nearest in meaning."
 
 
 def _ids(word: str) -> Iterator[str]:

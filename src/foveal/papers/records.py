@@ -81,6 +81,7 @@ class PaperRecord:
     withdrawn: bool = False
     listed_on: date | None = None  # the day whose page shows it
     submitted_by: str = ""
+    known_only: bool = False  # it changes a paper that is here, and adds none
 
     def __post_init__(self) -> None:
         if not self.title.strip() or self.version < 1:

@@ -93,10 +93,8 @@ def remove(
         row = session.get(PaperRow, paper)
         if row is None:  # of two who remove it one is late
             raise UnknownPaper(f"The paper {paper} is not here any more.")
-        gone = RemovedRow(
-            paper_id=paper, title=row.title, title_key=row.title_key, url=row.url, reason=said, same_as=kept
-        )
-        gone = session.merge(gone)
+        called = {name: getattr(row, name) for name in ("title", "title_key", "url", "doi")}
+        gone = session.merge(RemovedRow(paper_id=paper, reason=said, same_as=kept, **called))
         gone.removed_at = now()
         if kept:
             other = session.get(PaperRow, kept)

@@ -7,7 +7,7 @@ Maths      `$…$`, `$$…$$`, `\\(…\\)`, `\\[…\\]` as MathML by latex2mathm
            <code class="tex">. A `$` opens before a character that is no space, and closes after one and not before a
            digit, so that prices stay prices
 Safety     all of it goes through nh3 at the end: the elements of `ALLOWED` and no others, links to http, https and
-           mailto with rel="nofollow ugc noopener", no ids, no classes but `tex`, no styles, nothing for HTMX
+           mailto with rel="nofollow ugc noopener", no ids, no classes but `CLASSES`, no styles, nothing for HTMX
 Time       up to `LONGEST` characters, nested up to 20 deep: hostile text takes tenths of a second
 """
 
@@ -61,11 +61,14 @@ MATHML: dict[str, set[str]] = {
 
 ALLOWED: dict[str, set[str]] = {
     **_bare("p br strong em s blockquote pre ul li hr table thead tbody tr th td"),
-    "code": set(),
+    **_bare("code span"),
     "ol": {"start"},
     "a": {"href", "title"},
     **MATHML,
 }
+
+CLASSES = {"code": {"tex"}, "span": {"together"}}
+"""Classes that elements may have: none that people write."""
 
 _TEX = re.compile(
     r"\$\$(?P<shown>[^$]{1,500}?)\$\$"
@@ -77,6 +80,12 @@ _TEX = re.compile(
 _URL = re.compile(r"\bhttps?://[^\s<>\"'`]{1,500}")
 _RUNS_ON = re.compile(r"[.,:;!?)\]}*_~]+$")
 _UNKNOWN = re.compile(r"<m[io][^>]*>\\")
+_FUNCTION = "<mi>(?:arg|cos|deg|det|exp|gcd|inf|lim|ln|log|max|min|mod|sin|softmax|sup|tan)</mi>"
+_BESIDE = re.compile(f"(?<=</mi>)(?={_FUNCTION})|(?<=</mn>)(?={_FUNCTION})|({_FUNCTION})(?=<m[in]>)")
+_FOLLOWED = re.compile(
+    r'((?:<mark>)?(?><math display="inline".*?</math>)(?:</mark>)?)((?:[-–.,;:!?)\]}’”…]|&(?:#3[49]|quot);)+)',
+    re.DOTALL,
+)
 
 
 def html_of(text: str) -> str:
@@ -84,12 +93,12 @@ def html_of(text: str) -> str:
     if len(text) > LONGEST:
         raise InputError(f"This text has {len(text):,} characters; up to {LONGEST:,} are shown. Make it shorter.")
     nh3 = require("nh3", extra="web")
-    whole = _markdown().render(_plain(text))
+    whole = together(_markdown().render(_plain(text)))
     clean = nh3.clean(
         whole,
         tags=set(ALLOWED),
         attributes=ALLOWED,
-        allowed_classes={"code": {"tex"}},
+        allowed_classes=CLASSES,
         url_schemes={"http", "https", "mailto"},
         link_rel="nofollow ugc noopener",
     )
@@ -100,6 +109,16 @@ def formula(tex: str, *, display: bool = False) -> str:
     """A formula as MathML, or as its TeX where it does not convert; still to be cleaned."""
     shown = _converted(tex, display) if len(tex) <= LONGEST_TEX and _depth(tex) <= 20 else None
     return shown or f'<code class="tex">{escape(tex)}</code>'
+
+
+def spaced(mathml: str) -> str:
+    """The formula with room around the names of functions, as in "n log n": the converter sets it as "nlogn"."""
+    return _BESIDE.sub(r'\1<mspace width="0.17em"></mspace>', mathml)
+
+
+def together(html: str) -> str:
+    """The HTML, in which no line begins with what stands right behind a formula: browsers would break it there."""
+    return _FOLLOWED.sub(r'<span class="together">\1\2</span>', html)
 
 
 def _plain(text: str) -> str:
@@ -153,7 +172,7 @@ def _converted(tex: str, display: bool) -> str | None:
     if _UNKNOWN.search(shown) or not _is_mathml(shown):  # a command that it does not know; tags within \text
         return None
     how = "block" if display else "inline"
-    return f'<math display="{how}" alttext="{escape(tex)}">{shown[shown.index(">") + 1 :]}'
+    return f'<math display="{how}" alttext="{escape(tex)}">{spaced(shown[shown.index(">") + 1 :])}'
 
 
 def _is_mathml(shown: str) -> bool:

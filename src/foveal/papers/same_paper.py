@@ -10,8 +10,9 @@ Same paper   by its id; where a record has none, by its address or DOI; where th
              papers. Another version at an address of its own, or another site that lists the paper, gives its DOI
 Before       an id that a paper had until an archive's was known leads to it (former_ids.py), and so does one that was
              made of a title which was changed since
+DOIs         in lower case (upserts.py), in records and in the database
 Removed      what a moderator took away is known by the same rules (`is_removed`), and is no paper any more
-Cost         four questions to the database for all records, where each by itself would ask for its row and its parts
+Cost         few questions to the database for all records, where each by itself would ask for its row and its parts
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import date
 
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from foveal.papers import former_ids
@@ -97,7 +98,7 @@ class Here:
         for paper, key, url in session.execute(columns.order_by(PaperRow.created_at)):
             self._know(paper, key, url)
         self._with_doi: dict[str, list[str]] = {}
-        """By a DOI in lower case: papers, the first stored first."""
+        """By a DOI: papers, the first stored first."""
         self._ask_dois(records)
         wanted = own | set(filter(None, map(self._like, records)))
         self._rows = {row.id: row for row in session.scalars(select(PaperRow).where(PaperRow.id.in_(wanted)))}
@@ -110,26 +111,40 @@ class Here:
         self._removed = set[str]()
         self._removed_of: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
         """By the key of a title: papers that were removed, each with its place."""
+        self._removed_with = set[tuple[str, bool]]()
+        """DOIs of papers that were removed, each with whether an archive gave that one its id."""
         keys = {title_key(record.title) for record in records}
-        gone = or_(RemovedRow.paper_id.in_(own), RemovedRow.title_key.in_(keys))
-        for paper, key, url in session.execute(
-            select(RemovedRow.paper_id, RemovedRow.title_key, RemovedRow.url).where(gone)
+        gone = or_(RemovedRow.paper_id.in_(own), RemovedRow.title_key.in_(keys), RemovedRow.doi.in_(_dois(records)))
+        for paper, key, url, doi in session.execute(
+            select(RemovedRow.paper_id, RemovedRow.title_key, RemovedRow.url, RemovedRow.doi).where(gone)
         ):
             self._removed.add(paper)
             self._removed_of[key].append((paper, place_of(url)))
+            self._removed_with.add((doi, not paper.startswith(TITLED)))
+
+    def knows(self, record: PaperRecord) -> bool:
+        """Whether a paper is here under the record's id."""
+        return _own_id(record) in self._known
 
     def is_removed(self, record: PaperRecord) -> bool:
         """Whether the record is about a paper that was removed, and about none that is here."""
         own = _own_id(record)
         if own in self._known or (not record.id and self._like(record)):
             return False
-        if own in self._removed or record.id:
-            return own in self._removed
+        if own in self._removed or self._is_of_removed_doi(record):
+            return True
+        if record.id:
+            return False
         place = place_of(record.url)
         return any(
             place in ("", there) or (not there and paper.startswith("title-"))
             for paper, there in self._removed_of[title_key(record.title)]
         )
+
+    def _is_of_removed_doi(self, record: PaperRecord) -> bool:
+        """An id of an archive's is another paper than one with another such id, whatever DOI they give."""
+        named, nameless = ((record.doi, known) in self._removed_with for known in (True, False))
+        return bool(record.doi) and (nameless or (named and not record.id))
 
     def row_of(self, record: PaperRecord) -> tuple[PaperRow, bool]:
         """The paper's row, and whether it is new."""
@@ -162,7 +177,7 @@ class Here:
         if self._known[row.id] != (row.title_key, row.url or ""):
             self._forget(row.id)
             self._know(row.id, row.title_key, row.url or "")
-        if row.doi and row.id not in (held := self._with_doi.setdefault(row.doi.lower(), [])):
+        if row.doi and row.id not in (held := self._with_doi.setdefault(row.doi, [])):
             held.append(row.id)
 
     def _like(self, record: PaperRecord) -> str | None:
@@ -173,22 +188,21 @@ class Here:
 
     def _of_doi(self, record: PaperRecord, *, ours: bool = False) -> str | None:
         """The first paper with the record's DOI; `ours`: of those that no archive gave an id."""
-        held = self._with_doi.get(record.doi.lower(), ()) if record.doi else ()
+        held = self._with_doi.get(record.doi, ()) if record.doi else ()
         return next((one for one in held if one in self._known and (not ours or one.startswith(TITLED))), None)
 
     def _ask_dois(self, records: Sequence[PaperRecord]) -> None:
-        """Papers with the DOIs of the records; where these have ids, of the papers that have none."""
-        dois = {record.doi.lower() for record in records if record.doi}
+        """Papers with the DOIs of the records."""
+        dois = _dois(records)
         if not dois:
             return
         columns = select(PaperRow.id, PaperRow.title_key, PaperRow.url, PaperRow.doi)
-        if all(record.id for record in records):
-            columns = columns.where(PaperRow.id.between(TITLED, f"{TITLED}~"))  # few of many: by the primary key
-        found = columns.where(PaperRow.doi != "", func.lower(PaperRow.doi).in_(dois)).order_by(PaperRow.created_at)
-        for paper, key, url, doi in self._session.execute(found):
+        for paper, key, url, doi in self._session.execute(
+            columns.where(PaperRow.doi.in_(dois)).order_by(PaperRow.created_at)
+        ):
             if paper not in self._known:
                 self._know(paper, key, url)
-            self._with_doi.setdefault(doi.lower(), []).append(paper)
+            self._with_doi.setdefault(doi, []).append(paper)
 
     def _nameless(self, key: str) -> str | None:
         """The first paper of a title that has neither id nor address."""
@@ -220,6 +234,10 @@ def place_of(url: str) -> str:
 def _own_id(record: PaperRecord) -> str:
     """The id under which a record is stored where nothing like it is here."""
     return record.id or f"title-{_address_key(record.url) if record.url else title_key(record.title)}"
+
+
+def _dois(records: Sequence[PaperRecord]) -> set[str]:
+    return {record.doi for record in records if record.doi}
 
 
 def _address_key(url: str) -> str:

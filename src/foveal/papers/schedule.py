@@ -263,6 +263,8 @@ class Schedule:
         told = read(self.database, self.settings, plan, stop=stop)
         left = f"read; {told.left_out} items could not be" if told.left_out else "read"
         logger.log(logging.WARNING if told.error else logging.INFO, "%s: %s", plan.name, told.error or left)
+        if told.moved_to:
+            logger.warning("%s: it moved to %s; change its address in foveal.toml.", plan.name, told.moved_to)
         return told
 
     def _beside(self, failed: str, stop: Event, job: Callable[[], object]) -> None:

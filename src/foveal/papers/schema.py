@@ -43,7 +43,7 @@ class PaperRow(Base):
     primary_category: Mapped[str] = mapped_column(String(40), default="")
     comment: Mapped[str] = mapped_column(Text, default="")
     journal_ref: Mapped[str] = mapped_column(Text, default="")
-    doi: Mapped[str] = mapped_column(Text, default="")
+    doi: Mapped[str] = mapped_column(Text, default="", index=True)  # in lower case: DOIs of any case are one
     licence: Mapped[str] = mapped_column(Text, default="")
     url: Mapped[str] = mapped_column(Text, default="")
     project_url: Mapped[str] = mapped_column(Text, default="")
@@ -246,6 +246,7 @@ class RemovedRow(Base):
     title: Mapped[str] = mapped_column(Text)
     title_key: Mapped[str] = mapped_column(String(32), index=True)
     url: Mapped[str] = mapped_column(Text, default="")
+    doi: Mapped[str] = mapped_column(Text, default="", index=True)
     reason: Mapped[str] = mapped_column(Text, default="")
     same_as: Mapped[str] = mapped_column(String(64), default="")
     removed_at: Mapped[datetime] = mapped_column(Moment, default=now)

@@ -64,6 +64,9 @@ LONGEST_ADDRESS = 2_000
 """Bytes of an address that is looked up: one that is longer leads nowhere, and no index of PostgreSQL takes it, which
 would cost the papers that come with it, too."""
 
+LONGEST_DOI = 300
+"""Characters of a DOI: what is longer is none."""
+
 MOST = 2**31 - 1
 """Of what is counted, as a column of integers holds it."""
 
@@ -137,6 +140,8 @@ def _store(session: Session, records: Sequence[PaperRecord], done: Upserted) -> 
     """Bring the rows up to the records; they are written together, a paper that is told of twice in between."""
     here, told = Here(session, records), set[str]()
     for record in records:
+        if record.known_only and not here.knows(record):
+            continue
         if here.is_removed(record):
             done.refused.append(record.title)
             continue
@@ -153,6 +158,9 @@ def _clipped(record: PaperRecord) -> PaperRecord:
     long: dict[str, Any] = {
         name: getattr(record, name)[:most] for name, most in LONGEST.items() if len(getattr(record, name)) > most
     }
+    doi = record.doi.lower() if len(record.doi) <= LONGEST_DOI else ""  # papers are looked up by it
+    if doi != record.doi:
+        long["doi"] = doi
     if _is_too_long(record.repo_url):
         long["repo_url"] = ""
     if any(_is_too_long(one.url) for one in record.links):
@@ -329,7 +337,7 @@ def _listed(row: PaperRow, record: PaperRecord, unlisted: Set[date]) -> None:
 
 def _stars(session: Session, row: PaperRow, record: PaperRecord) -> None:
     if record.repo_stars is not None and row.repo_url and record.repo_url in ("", row.repo_url):
-        record_stars(session, row.repo_url, record.repo_stars, datetime.now(UTC))
+        record_stars(session, row.repo_url, record.repo_stars, now())
 
 
 def record_stars(session: Session, repo_url: str, stars: int, at: datetime) -> None:

@@ -161,7 +161,7 @@ def draw(explanation: Explanation, path: Path) -> Path:
 
 def wrapped(text: str, width: int) -> list[tuple[int, str]]:
     """Offset and characters of each line; a longer one in pieces that end at blanks. Together they are the text."""
-    pieces = re.findall(rf"[^\n]{{1,{width}}}(?:(?<=\s)|\n|$)|[^\n]{{1,{width}}}|\n", text)
+    pieces = re.findall(rf"[^\n]{{1,{width}}}(?:\n|(?<=\s)|$)|[^\n]{{1,{width}}}|\n", text)
     offsets = [0]
     for piece in pieces:
         offsets.append(offsets[-1] + len(piece))

@@ -37,6 +37,7 @@ ERROR_BYTES = 2**16  # of a page that comes with an error
 LONGEST_TYPE = 1000  # characters of a Content-Type that are read: the parser is quadratic in them
 TICK_S = 0.2  # how often a wait looks whether it was cancelled
 REDIRECTS = frozenset((301, 302, 303, 307, 308))
+FOR_GOOD = frozenset((301, 308))
 TRY_AGAIN = frozenset((429, 502, 503, 504))
 
 _GZIP = b"\x1f\x8b"  # begins a member
@@ -85,6 +86,7 @@ class Fetched:
     headers: Mapping[str, str]
     status: int = 200
     from_cache: bool = False
+    moved_to: str = ""  # where the page has moved for good: the site asks to be asked there from now on
 
 
 DEFAULTS = FetchSettings()
@@ -136,7 +138,7 @@ class _Session:
 
     def follow(self, url: str, accept: Collection[int]) -> Fetched:
         """The page at `url`, or where it redirects to."""
-        hop = url
+        hop, moved, for_good = url, "", True
         self._site = _site(_checked(url))
         self._named = _host_and_port(_checked(url)) if self.settings.named else None
         for _ in range(self.settings.max_redirects + 1):
@@ -146,14 +148,16 @@ class _Session:
                 self._require_open(hop, parts)
             answer = self._answer(hop, self.settings.max_bytes)
             if answer.status not in REDIRECTS or "location" not in answer.headers:
-                return self._fetched(url, hop, answer, accept)
+                return self._fetched(url, hop, moved, answer, accept)
             hop = _redirected(hop, answer.headers["location"])
+            for_good = for_good and answer.status in FOR_GOOD  # behind a detour nothing is said of `url` itself
+            moved = hop if for_good else moved
         raise FetchFailed(
             f"{url} redirects more than {self.settings.max_redirects} times, last to {hop}. Give the address of the "
             "page itself."
         )
 
-    def _fetched(self, url: str, final_url: str, answer: _Answer, accept: Collection[int]) -> Fetched:
+    def _fetched(self, url: str, final_url: str, moved_to: str, answer: _Answer, accept: Collection[int]) -> Fetched:
         if answer.status not in accept:
             advice = _ADVICE.get(answer.status, "Try again later, or check the address.")
             raise FetchFailed(f"{final_url} answered with status {answer.status}. {advice}")
@@ -170,6 +174,7 @@ class _Session:
             answer.headers,
             answer.status,
             answer.from_cache,
+            moved_to,
         )
 
     def _require_open(self, url: str, parts: SplitResult) -> None:
@@ -220,7 +225,7 @@ class _Session:
         if time.monotonic() + wait >= self.until:
             raise FetchFailed(
                 f"{url} {trouble}, and is to be asked again in {wait:.0f} s; that exceeds the "
-                f"{self.settings.timeout_s:g} s that a fetch may take. Try later, or raise FetchSettings.timeout_s."
+                f"{self.settings.timeout_s:g} s that a fetch may take. Try again later."
             )
         until = time.monotonic() + wait
         while (left := until - time.monotonic()) > 0:
@@ -252,8 +257,8 @@ class _Session:
                 content = self._body(url, response, max_bytes, cut)
         except httpcore.TimeoutException as error:
             raise FetchFailed(
-                f"{url} did not answer in full within {self.settings.timeout_s:g} s. Try again later, or raise "
-                "FetchSettings.timeout_s."
+                f"{url} did not answer in full within {self.settings.timeout_s:g} s. Try again later, or download it "
+                "by hand."
             ) from error
         except (httpcore.ConnectError, httpcore.ProxyError) as error:
             raise FetchFailed(f"{url} could not be reached: {error}. Check the address{_proxy_hint(self)}.") from error
@@ -288,8 +293,8 @@ class _Session:
                 if cut:
                     return bytes(content[:max_bytes])
                 raise FetchFailed(
-                    f"{url} holds more than {max_bytes:,} bytes, the most that is read. Raise FetchSettings.max_bytes, "
-                    "or download the file and split it."
+                    f"{url} holds more than {max_bytes:,} bytes, the most that is read. Raise max_file_mb of "
+                    "foveal.toml (FetchSettings.max_bytes), or download the file and split it."
                 )
             if packed and packed.over:
                 break

@@ -140,6 +140,18 @@ def sections(text: str, headings: Sequence[Heading]) -> list[Section]:
     return [*found, Section(start, body, len(text), _path(opened))]
 
 
+def heading_at(parts: Sequence[Section], passage: Passage | None, offset: int) -> str | None:
+    """The path of headings that the character `offset` of a text stands under; `passage` is the one that holds it.
+
+    A passage that several sections were joined to is called by what they share, or by the first: behind that one a
+    section's own path is told. `parts` are the sections of the text.
+    """
+    own = next((one for one in parts if one.start <= offset < one.end), None)
+    if passage is not None and (own is None or own.start <= passage.span.start):
+        return passage.heading  # which may also say what the columns of a table are called
+    return " > ".join(own.path) or None if own else None
+
+
 def join_wordless(text: str, pieces: Sequence[Piece], most: int) -> list[Piece]:
     """The pieces with each that has no letter or digit (a table's rule, a line of stars) joined to the one before.
 

@@ -24,6 +24,7 @@ from urllib.parse import quote, urlsplit
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
+from foveal import faults
 from foveal.errors import UnknownPaper
 from foveal.papers import browsing, collecting
 from foveal.papers.collecting import Placed
@@ -73,10 +74,9 @@ class Feed:
 
 @router.get("/feed/q/{query:path}.{kind}")
 def of_search(request: Request, query: str, kind: str) -> Response:
-    """The papers that a search finds."""
+    """The papers that a search finds, those that hold a word of it."""
     limited("api")(request)
-    found = site_of(request).search.search(query[:1000], ENTRIES)
-    papers = [hit.paper for hit in found.hits]
+    papers = site_of(request).search.search(query[:1000], ENTRIES).holding
     return _answer(request, Feed(f"Papers for {query}", views.address("/papers", q=query), papers), kind)
 
 
@@ -191,11 +191,11 @@ def _xml(request: Request, root: Any, kind: str, modified: datetime | None = Non
 def _period(site: Site, which: str) -> Feed:
     """InputError and 404 name what there is."""
     if which == "trending":
-        papers = site.parts.trending(site.database, now=datetime.now(UTC), limit=ENTRIES, page=0).papers
+        papers = site.parts.trending(site.database, now=faults.now(), limit=ENTRIES, page=0).papers
         return Feed("Trending papers", "/papers/trending", papers)
     if which not in ("day", "week", "month"):
         raise HTTPException(404, "There are the feeds day, week, month and trending.")
-    latest = site.papers.latest_day() or datetime.now(UTC).date()
+    latest = site.papers.latest_day() or faults.now().date()
     period = Period.around(which, latest)
     if which == "day":
         days = Period("day", latest - timedelta(days=6), latest)
@@ -209,7 +209,7 @@ def _named(request: Request, site: Site, which: str, name: str) -> Feed:
     if which == "topic":
         limited("api")(request)
         row = browsing.topic(site.database, name)
-        return Feed(row.title, f"/topics/{row.id}", [hit.paper for hit in site.search.search(row.query, ENTRIES).hits])
+        return Feed(row.title, f"/topics/{row.id}", site.search.search(row.query, ENTRIES).holding)
     if which == "category":
         if not browsing.has_category(site.database, name):
             raise UnknownPaper(f"No paper here has the subject {name[:40]!r}.")

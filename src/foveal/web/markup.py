@@ -21,6 +21,7 @@ from html import escape
 from markupsafe import Markup
 
 from foveal.papers.safe_markdown import MATHML as OF_REMARKS
+from foveal.papers.safe_markdown import spaced, together
 
 MATHML: dict[str, set[str]] = {
     **OF_REMARKS,
@@ -48,8 +49,6 @@ _PIECE = re.compile(
 )
 _ELEMENTS = {"emph": "em", "textit": "em", "textbf": "strong", "texttt": "code"}
 _WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}(?![A-Za-z])")
-_FUNCTION = "<mi>(?:arg|cos|deg|det|exp|gcd|inf|lim|ln|log|max|min|mod|sin|softmax|sup|tan)</mi>"
-_BESIDE = re.compile(f"(?<=</mi>)(?={_FUNCTION})|(?<=</mn>)(?={_FUNCTION})|({_FUNCTION})(?=<m[in]>)")
 _UNCONVERTED = re.compile(r"<m[io][^>]*>\\")
 
 Ranges = Sequence[tuple[int, int]]
@@ -90,7 +89,7 @@ def html_of(text: str, *, marks: Ranges = (), links: Sequence[Linked] = ()) -> M
             runs = _runs(text, piece.shown_start, piece.shown_end, marks, kept)
             element = _ELEMENTS.get(piece.kind)
             html.append(f"<{element}>{runs}</{element}>" if element else runs)
-    return Markup("".join(html))
+    return Markup(together("".join(html)))
 
 
 def links_of(pieces: Iterable[tuple[str, str | None]], address: str) -> tuple[str, list[Linked]]:
@@ -196,8 +195,7 @@ def mathml(tex: str, *, display: bool = False) -> str | None:
     shown = _converted(tex, "block" if display else "inline")
     if shown is None or _UNCONVERTED.search(shown):
         return None
-    inner = shown[shown.index(">") + 1 : shown.rindex("</math>")]
-    inner = _BESIDE.sub(r'\1<mspace width="0.17em"></mspace>', inner)  # "n log n": the converter sets it as "nlogn"
+    inner = spaced(shown[shown.index(">") + 1 : shown.rindex("</math>")])
     how = "block" if display else "inline"
     whole = (
         f'<math display="{how}"><semantics>{inner}<annotation encoding="application/x-tex">{escape(tex)}</annotation>'

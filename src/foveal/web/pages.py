@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -15,6 +15,7 @@ from fastapi import Request, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from sqlalchemy.exc import SQLAlchemyError
 
+from foveal import faults
 from foveal.errors import FovealError
 from foveal.papers.complaints import Waits, waits
 from foveal.papers.periods import short_date
@@ -57,7 +58,7 @@ def page(
         "site": site_of(request).options,
         "token": token_of(request),
         "base_url": base_url(request),
-        "today": datetime.now(UTC).date(),
+        "today": faults.now().date(),
         "path": request.url.path,
         "person": person,
         "sign_in": sign_in_address(request),
@@ -103,11 +104,11 @@ def day_text(moment: date | datetime | None, today: date) -> str:
 
 def ago(moment: datetime, now: datetime | None = None) -> str:
     """ "3 hours ago"; from a year on the date."""
-    seconds = max(0, int(((now or datetime.now(UTC)) - moment).total_seconds()))
+    seconds = max(0, int(((now or faults.now()) - moment).total_seconds()))
     if seconds < 60:
         return "just now"
     if seconds >= 365 * 86_400:
-        return day_text(moment, datetime.now(UTC).date())
+        return day_text(moment, faults.now().date())
     sizes = ((30 * 86_400, "month"), (7 * 86_400, "week"), (86_400, "day"), (3_600, "hour"), (60, "minute"))
     size, name = next(one for one in sizes if seconds >= one[0])
     count = seconds // size

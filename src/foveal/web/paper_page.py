@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import unquote, urlsplit
@@ -18,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 from fastapi import APIRouter, Depends, Form, HTTPException, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
+from foveal import faults
 from foveal.errors import UnknownDocument, UnknownPaper, UnreadableSource
 from foveal.papers import browsing, collecting, curating, exporting, linking, removing, votes
 from foveal.papers.periods import Period
@@ -96,7 +96,7 @@ def listed_today(site: Site, person: Person | None, given: str) -> str:
         removing.must_be_welcome(site.database, which)
         which = site.parts.fetch(site.database, site.settings, which)
     by = f"@{person.login}" if person else ""
-    browsing.list_on(site.database, which, datetime.now(UTC).date(), by=by)
+    browsing.list_on(site.database, which, faults.now().date(), by=by)
     return which
 
 

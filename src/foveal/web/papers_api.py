@@ -23,6 +23,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from foveal import faults
 from foveal.errors import InputError
 from foveal.papers.periods import Period
 from foveal.papers.store import MOST, Author, Paper
@@ -226,9 +227,9 @@ def _period(date: str | None, week: str | None, month: str | None) -> Period | N
 def _trending(site: Site, period: Period | None, submitter: str | None, p: int, limit: int) -> Sequence[Paper]:
     """What trends of all, or the papers of a period (its most voted) in the order in which they trend."""
     if period is None and submitter is None:
-        return site.parts.trending(site.database, now=datetime.now(UTC), limit=limit, page=p).papers
+        return site.parts.trending(site.database, now=faults.now(), limit=limit, page=p).papers
     ids = [paper.id for paper in site.papers.page(period, limit=MOST, submitter=submitter).papers]
-    return site.parts.trending(site.database, now=datetime.now(UTC), limit=limit, page=p, ids=ids).papers
+    return site.parts.trending(site.database, now=faults.now(), limit=limit, page=p, ids=ids).papers
 
 
 def present(**fields: Any) -> dict[str, Any]:

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
+from foveal import faults
 from foveal.errors import InputError, UnknownName, UnknownPaper
 from foveal.papers import browsing, collecting, complaints, curating, rising, trend_forecast
 from foveal.papers.periods import Period
@@ -88,7 +88,7 @@ def shown(request: Request, template: str, values: Mapping[str, Any], *, status:
         "heading": "Daily Papers",
         "line": "",
         "q": "",
-        "tabs": views.tabs(None, datetime.now(UTC).date()),
+        "tabs": views.tabs(None, faults.now().date()),
         "feeds": {},
         "description": "",
         "canonical": base + request.url.path,
@@ -134,7 +134,7 @@ def papers(
 def newest(request: Request) -> Response:
     """The latest day, or the week or month that it is in."""
     unit = request.url.path.rsplit("/", 1)[1].replace("date", "day")
-    latest = site_of(request).papers.latest_day() or datetime.now(UTC).date()
+    latest = site_of(request).papers.latest_day() or faults.now().date()
     return RedirectResponse(views.period_address(Period.around(unit, latest)), 307)
 
 
@@ -160,7 +160,7 @@ def month(request: Request, key: str, asked: Asking) -> Response:
 def trending(request: Request, p: PageNumber = 0) -> Response:
     """What is trending now, and why."""
     site = site_of(request)
-    found = site.parts.trending(site.database, now=datetime.now(UTC), limit=TRENDING, page=p)
+    found = site.parts.trending(site.database, now=faults.now(), limit=TRENDING, page=p)
     pages = -(-found.total // TRENDING)
     seen, muted = without_muted(request, found.papers)
     kept, reasons = {paper.id for paper in seen}, site.parts.explained("foveal", found)
@@ -191,7 +191,7 @@ def rankings(request: Request, by: Annotated[str, Query(max_length=60)] = "fovea
     formulas = site.parts.formulas()
     if by not in formulas:
         raise UnknownName(f"No order of papers is called {by!r}. There are: {', '.join(formulas)}.")
-    found = site.parts.ranked(site.database, by, now=datetime.now(UTC), limit=10, page=0)
+    found = site.parts.ranked(site.database, by, now=faults.now(), limit=10, page=0)
     values = {
         "heading": "Orders",
         "line": "Every formula, and the numbers that went in",
@@ -280,7 +280,7 @@ def collection(request: Request, which: Row, asked: Asking) -> Response:
 
 
 def _period(request: Request, period: Period, asked: Asked) -> Response:
-    site, today = site_of(request), datetime.now(UTC).date()
+    site, today = site_of(request), faults.now().date()
     if period.first <= today <= period.last:
         curating.publish(site.database, today)  # where no schedule runs
     found = site.papers.page(period, sort=asked.sort or "votes", page=asked.p, with_code=_with_code(asked.code))

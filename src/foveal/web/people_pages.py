@@ -184,5 +184,5 @@ def claim(
 
 
 def _search(site: Site) -> follows.Search:
-    """The site's search, as ids."""
-    return lambda query, k: [hit.paper.id for hit in site.search.search(query, k).hits]
+    """The site's search, as ids of what holds a word of the query."""
+    return lambda query, k: [paper.id for paper in site.search.search(query, k).holding]

@@ -12,7 +12,7 @@ from lxml import html as parser
 from foveal.errors import InputError
 from foveal.papers.safe_markdown import ALLOWED, LONGEST, html_of
 
-EXTRA = {"a": {"rel"}, "code": {"class"}}
+EXTRA = {"a": {"rel"}, "code": {"class"}, "span": {"class"}}
 SCHEMES = ("http:", "https:", "mailto:")
 
 
@@ -31,7 +31,7 @@ def unsafe(html: str) -> list[str]:
             relative = address.startswith(("/", "#", "?")) or ":" not in address
             if not (relative or address.startswith(SCHEMES)) or element.get("rel") != "nofollow ugc noopener":
                 found.append(address)
-        if name == "code" and element.get("class", "") not in ("", "tex"):
+        if name in ("code", "span") and element.get("class", "") not in ("", {"code": "tex", "span": "together"}[name]):
             found.append(element.get("class"))
     return found
 

@@ -27,13 +27,14 @@ from foveal.web.site import in_the_log
 
 @dataclass
 class Search:
-    """What `PaperSearch` gives, over titles."""
+    """What `PaperSearch` gives, over titles; by meaning all papers are found."""
 
     store: PaperStore
 
     def search(self, query: str, k: int) -> SimpleNamespace:
-        papers = [one for one in self.store.page().papers if query.lower() in one.title.lower()]
-        return SimpleNamespace(hits=[SimpleNamespace(paper=one) for one in papers[:k]])
+        papers = self.store.page().papers[:k]
+        holding = [one for one in papers if query.lower() in one.title.lower()]
+        return SimpleNamespace(hits=[SimpleNamespace(paper=one) for one in papers], holding=holding)
 
 
 @pytest.fixture
@@ -121,6 +122,15 @@ def test_following_is_a_page_and_a_feed(app: FastAPI, visitor: Visitor) -> None:
     visitor.submit("/following/feed", "/following")
     assert reader.get(f"/following/feed/{address}.xml").status_code == 404
     assert visitor.submit("/follow", "/following", kind="all", value="x").status_code == 400
+
+
+@pytest.mark.usefixtures("searching")
+def test_what_only_the_meaning_of_a_search_finds_is_not_followed(visitor: Visitor) -> None:
+    visitor.sign_in("ana")
+    visitor.submit("/follow", "/following", kind="query", value="branes")
+    page = visitor.get("/following").text
+    assert "Strings &lt;and&gt; Branes" in page
+    assert "Where to Look" not in page
 
 
 @pytest.mark.usefixtures("searching")

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import exc
 
@@ -73,7 +73,7 @@ def composer_of(settings: Settings, database: Database) -> Composer:
     """The papers of this moment: what trends, and the search over all of them, opened when somebody has a query."""
     from foveal.papers.trending import trending
 
-    opened: list[Any] = []
+    opened: list[PaperSearch] = []
 
     def search(query: str, k: int) -> Sequence[Paper]:
         if not opened:
@@ -81,9 +81,7 @@ def composer_of(settings: Settings, database: Database) -> Composer:
 
             opened.append(PaperSearch.open(settings, database=database))
             _index_all(opened[0])
-        found = opened[0].search(query, k)
-        marked = [hit.paper for hit in found.hits if any(hit.marks)]  # that hold a word of it
-        return marked or ([] if found.note else [hit.paper for hit in found.hits])  # or a query of filters alone
+        return opened[0].search(query, k).holding
 
     def trends(at: datetime, limit: int) -> Sequence[Paper]:
         papers: Sequence[Paper] = trending(database, now=at, limit=limit).papers

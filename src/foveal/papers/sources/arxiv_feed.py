@@ -3,7 +3,8 @@
     "cs.CL", "cs.CL+cs.IR"      categories, joined by +; "cs.CL cross" keeps cross-lists as well as what is new
 
 An item says in its description "arXiv:2605.01234v1 Announce Type: new" and then "Abstract: …". Kept are `new` papers
-(and `cross` where asked for); `replace` and `replace-cross` are new versions of papers that were announced before.
+(and `cross` where asked for); `replace` and `replace-cross` are new versions of papers that were announced before: of
+these the withdrawn ones are told of the papers that are here, and of no others.
 The feed is made at midnight US Eastern time and is empty at weekends, which is no error.
 
 Listed    on the day of the announcement (pubDate), in UTC
@@ -67,7 +68,7 @@ class ArxivFeed:
             return Reading()
         kept = ("new", "cross") if url.endswith("#cross") else ("new",)
         items, unread = items_of(content, url)
-        wanted = (item for item in items if announce_type(item) in kept and item.title)
+        wanted = (item for item in items if item.title and (announce_type(item) in kept or _takes_back(item)))
         made, wrong = each(record_of, wanted)
         return Reading(records=made, left_out=unread + wrong)
 
@@ -78,14 +79,23 @@ def announce_type(item: Item) -> str:
     return item.extra.get("announce_type") or (told[3] if told else "")
 
 
+def _takes_back(item: Item) -> bool:
+    """Whether the item says that a paper which was announced before is withdrawn."""
+    return announce_type(item).startswith("replace") and is_withdrawn(None, _abstract(item))
+
+
+def _abstract(item: Item) -> str:
+    head = _HEAD.search(item.summary)
+    return " ".join(item.summary[head.end() if head else 0 :].split())
+
+
 def record_of(item: Item) -> PaperRecord:
     """An item of arXiv as a record. InputError: it has no id."""
-    head = _HEAD.search(item.summary)
-    found = _GUID.search(item.id) or head
+    found = _GUID.search(item.id) or _HEAD.search(item.summary)
     if found is None:
         raise InputError(f"An item of arXiv's feed, {item.title[:60]!r}, has no id. Was the feed changed?")
-    abstract = " ".join(item.summary[head.end() if head else 0 :].split())
-    moment = item.published or item.updated
+    abstract, moment = _abstract(item), item.published or item.updated
+    replaced = announce_type(item).startswith("replace")
     names = [name for told in item.authors for name in told.split(", ")] if len(item.authors) == 1 else item.authors
     return PaperRecord(
         id=found[1],
@@ -94,7 +104,7 @@ def record_of(item: Item) -> PaperRecord:
         abstract=abstract,
         authors=tuple(Named(name=" ".join(name.split())) for name in names if name.strip()),
         categories=item.categories,
-        published_at=moment,
+        published_at=None if replaced else moment,
         updated_at=moment,
         journal_ref=item.extra.get("journal_reference", ""),
         doi=item.extra.get("DOI", ""),
@@ -102,6 +112,7 @@ def record_of(item: Item) -> PaperRecord:
         url=f"https://arxiv.org/abs/{found[1]}",
         repo_url=repository_in(abstract),
         withdrawn=is_withdrawn(None, abstract),
-        listed_on=day_of(moment, faults.now().date()),
+        listed_on=None if replaced else day_of(moment, faults.now().date()),
+        known_only=replaced,
         source=ArxivFeed.name,
     )

@@ -36,6 +36,7 @@ from foveal.papers.sources.publishers import (
     is_headed,
     names_of,
     summary_of,
+    titled,
     version_of,
 )
 from foveal.text.arxiv import arxiv_address
@@ -63,6 +64,12 @@ _NAMED = re.compile(rb"\s*<\?xml[^>]{0,200}?encoding=[\"']([\w.:-]+)")
 _DECLARED = re.compile(r"\s*<\?xml[^>]{0,300}>")
 _EMPTY = re.compile(rb"<(?:item|entry)\b[^>]{0,300}/>")
 _AMPERSAND = re.compile(rb"&(?:(#\d{1,9}|#[xX][\da-fA-F]{1,8}|[A-Za-z][A-Za-z\d]{0,30});)?")
+_MARKED = re.compile(
+    r"</?(?:(?:jats|mml):)?(?:i|b|em|strong|sub|sup|p|span|small|sc|scp|italic|bold|math)"
+    r"(?:\s{1,9}[\w:-]{1,60}\s{0,9}=[^<>]{0,300})?>|&\w+;"
+)
+"""What shows that a title is HTML, or JATS: tags that publishers write there. Others, such as <eos>, are words."""
+
 _BLOCK = re.compile(r"</?(?:p|div|br|li|ul|ol|h\d|blockquote)\b[^>]{0,300}>", re.IGNORECASE)  # unbounded: quadratic
 _LESS = re.compile(r"<(?![!?])/?([A-Za-z][\w:-]{0,30})?(\s{0,300}/?>|\s{1,300}[\w:@-]{1,60}\s{0,300}=)?")
 """A <, the name of the tag that it may begin, and what shows that it does: its end, or an attribute."""
@@ -118,8 +125,10 @@ def _with_own_dois(items: Sequence[Item]) -> list[Item]:
 
 def record_of(item: Item) -> PaperRecord:
     """An item as a record; one whose link leads to arXiv is that paper. No word of it turns others around."""
-    address = (arxiv_address(item.link) or arxiv_address(f"arxiv:{in_arxiv(item.doi)}") or "").removeprefix("arxiv:")
-    moment, title, summary = item.published or item.updated, one_line(item.title), plain(item.summary)
+    of_arxiv = in_arxiv(item.doi)
+    address = (arxiv_address(item.link) or arxiv_address(f"arxiv:{of_arxiv}") or "").removeprefix("arxiv:")
+    moment, summary = item.published or item.updated, plain(item.summary)
+    title = one_line(titled(item.title, item.link))
     return PaperRecord(
         id=_VERSION.sub("", address),
         version=version_of(item.link),
@@ -129,7 +138,7 @@ def record_of(item: Item) -> PaperRecord:
         published_at=_believed(moment),
         updated_at=_believed(item.updated),
         url=item.link if _is_web(item.link) else "",
-        doi="" if in_arxiv(item.doi) else item.doi,
+        doi="" if of_arxiv else item.doi,
         categories=tuple(dict.fromkeys(name for name in item.categories if _SUBJECT.fullmatch(name))),
         withdrawn=bool(_TAKEN_BACK.match(title)),
         listed_on=day_of(moment, faults.now().date()),
@@ -327,7 +336,7 @@ def _titled(element: Any) -> str:
     for child in element:
         if _local(child) == "title":
             text = _text(child)
-            marked = child.get("type") in ("html", "xhtml") or re.search(r"</?(?:i|b|em|strong|sub|sup|p)>|&\w+;", text)
+            marked = child.get("type") in ("html", "xhtml") or _MARKED.search(text)
             return plain(text) if marked else " ".join(text.split())
     return ""
 

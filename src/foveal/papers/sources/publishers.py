@@ -1,10 +1,10 @@
-"""What publishers write into the items of their feeds, each in a place of its own: DOIs, authors, the abstract.
+"""What publishers write into the items of their feeds, each in a place of its own: DOIs, authors, titles, abstracts.
 
     doi_of(["doi:10.1101/2026.12.01.700001", …])          # "10.1101/2026.12.01.700001"; "" where none is one
     names_of(["Müller, K., van der Berg, J. P."])         # "K. Müller", "J. P. van der Berg": one string holds them all
     abstract_of("Nature, Published online: 3 December 2026; doi:10.1038/x Readers fixate …")   # "Readers fixate …"
 
-Seen in   bioRxiv and medRxiv, Nature, PubMed, ScienceDirect, Wiley
+Seen in   bioRxiv and medRxiv, Nature, PubMed, ScienceDirect, Wiley; releases on GitHub
 Careful   a string of names is parted where all of its parts are names; else it stays whole, as it came
 """
 
@@ -12,10 +12,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from urllib.parse import unquote
 
 _DOI = re.compile(r"\s*(?:doi:\s*|https?://(?:dx\.)?doi\.org/)?(10\.\d{4,9}/[^\s<>\"]{1,200})\s*", re.IGNORECASE)
 _IN_ARXIV = re.compile(r"10\.48550/arxiv\.", re.IGNORECASE)
 _PREPRINT = re.compile(r"https?://(?:www\.)?(?:bio|med)rxiv\.org/[^?#\s]{1,200}?v(\d{1,3})(?:\.\w{1,20})*(?:[?#]|$)")
+
+_RELEASE = re.compile(
+    r"https?://(?:www\.)?github\.com/(?P<repository>[\w.-]{1,100}/[\w.-]{1,100})/releases/tag/(?P<tag>[^?#]{1,200})"
+)
+_VERSION_ALONE = re.compile(
+    r"(?:(?:release|version)\s)?v?\d{1,9}(?:\.\d{1,9}){0,4}(?:[.-]?[a-z]{1,9}[.-]?\d{0,9})?", re.IGNORECASE
+)
 
 _INITIALS = re.compile(r"(?:[^\W\d_a-z]\.?[\s-]?){1,4}")
 _SUFFIX = re.compile(r"(?:Jr|Sr|I{2,3}|IV)\.?")
@@ -48,6 +56,13 @@ def names_of(told: Sequence[str]) -> tuple[str, ...]:
     """The authors; where one string names all of them they are parted, and initials go before the name."""
     named = [" ".join(one.split()).strip(" ,;") for one in told]
     return tuple(filter(None, _parted(named[0], lines="\n" in told[0].strip()) if len(named) == 1 else named))
+
+
+def titled(title: str, link: str) -> str:
+    """The title; of a release on GitHub that is called by its version alone, with the repository before it."""
+    found = _RELEASE.match(link)
+    bare = found and (title == unquote(found["tag"]) or _VERSION_ALONE.fullmatch(title))
+    return f"{found['repository']} {title}" if found and bare else title
 
 
 def authors_in(summary: str) -> tuple[str, ...]:
