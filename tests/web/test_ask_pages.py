@@ -230,3 +230,8 @@ def test_the_real_model_answers_from_the_page(tmp_path: Path):
 def test_the_columns_of_a_table_are_told_without_bars():
     assert where_of((), "Prices > mill | grain", "Prices", Span("d", 3, 9)) == "mill · grain"
     assert where_of((0, 40), "Prices > 2020", "Prices", Span("d", 3, 9)) == "page 1 · 2020"
+
+
+def test_a_heading_that_begins_with_the_title_is_whole():
+    assert where_of((), "Ferryman > Times", "Ferry", Span("d", 3, 9)) == "Ferryman > Times"
+    assert where_of((), "Ferry", "Ferry", Span("d", 3, 9)) == ""

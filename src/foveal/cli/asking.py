@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from foveal.models.language import LanguageModel
     from foveal.reading.asking import Asked
     from foveal.settings import Settings
-    from foveal.text.segmentation import Section
     from foveal.types import Hit
 
 DEFAULT_MODEL = "qwen2.5-coder-0.5b"
@@ -177,28 +175,18 @@ def answerer_of(chat: ChatModel | None, local: LanguageModel | None) -> ChatMode
 
 
 def places_of(library: Library, answer: Asked, hits: Sequence[Hit]) -> list[Place]:
-    """Page of each citation, and the headings that it stands under: of a passage of several sections, its own."""
+    """Page of each citation, and the headings that it stands under."""
+    from foveal.reading.cited_headings import cited_headings
     from foveal.text.printed_pages import printed_at
-    from foveal.text.programs import headings_in
-    from foveal.text.segmentation import heading_at, sections
     from foveal.types import page_at
 
-    @cache
-    def parts_of(document_id: str, revision: str | None) -> list[Section]:
-        document = library.get(document_id, revision=revision)
-        return sections(document.text, headings_in(document))
-
     entries = library.entries([one.span.document_id for one in answer.citations])
+    headings = cited_headings(answer.citations, hits, lambda one, revision: library.get(one, revision=revision))
     places = []
-    for span, revision in ((one.span, one.revision) for one in answer.citations):
-        document_id, start = span.document_id, span.start
-        own = (hit.passage for hit in hits if hit.passage.span.document_id == document_id)
-        passage = next((one for one in own if one.span.start <= start < one.span.end), None)
-        nowhere = passage is not None and passage.heading is None  # as all of a log, which may be long
-        heading = None if nowhere else heading_at(parts_of(document_id, revision), passage, start)
-        entry = entries.get(document_id)
+    for span, heading in zip((one.span for one in answer.citations), headings, strict=True):
+        entry = entries.get(span.document_id)
         pages = entry.pages if entry else ()
-        places.append(Place(page_at(pages, start), heading, printed_at(pages, start)))
+        places.append(Place(page_at(pages, span.start), heading, printed_at(pages, span.start)))
     return places
 
 

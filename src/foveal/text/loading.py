@@ -271,7 +271,8 @@ def _from_mail(raw: _Raw) -> Document:
     mail = read(raw.content, name=raw.name)
     stated = {key: value for key, value in (("to", mail.to), ("cc", mail.cc)) if value}
     title = mail.title or raw.stem
-    return _made(replace(raw, kind="mail"), mail.text, title, author=mail.author, published_at=mail.published_at, stated=stated)
+    raw = replace(raw, kind="mail")
+    return _made(raw, mail.text, title, author=mail.author, published_at=mail.published_at, stated=stated)
 
 
 def _from_epub(raw: _Raw) -> Document:

@@ -68,7 +68,7 @@ def heading_at(places: Sequence[Place], offset: int) -> str | None:
 
 def where_of(pages: Sequence[int], heading: str | None, title: str, span: Span) -> str:
     """A place in words: "page 3 · Methods > Data"; columns of a table with dots between them, too."""
-    below = (heading or "").removeprefix(title).removeprefix(" > ").replace(BETWEEN, CELLS_APART)
+    below = "" if heading == title else (heading or "").removeprefix(f"{title} > ").replace(BETWEEN, CELLS_APART)
     return " · ".join(part for part in (pages_said(pages, span), below) if part)
 
 

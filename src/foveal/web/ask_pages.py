@@ -7,7 +7,7 @@ GET  /ask/{key}      passages found, words as they come, then the answer; can be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -140,18 +140,17 @@ class AskWork:
                 self.words += event.text
                 job.tell("words", text=event.text)
             case Asked():
-                self.citations = tuple(self._cited(library, one, n) for n, one in enumerate(event.citations, 1))
+                self.citations = tuple(self._cited(library, event.citations))
                 self.answer = event
                 job.progressed("Answered", 3, 3, now=True)
 
-    def _cited(self, library: Library, citation: Citation, number: int) -> Cited:
-        span = citation.span
-        places = [
-            (hit.passage.span.start, hit.passage.span.end, hit.passage.heading)
-            for hit in self._hits
-            if hit.passage.span.document_id == span.document_id
-        ]
-        return cited(number, citation, _pages_of(library, span.document_id, citation.revision), places)
+    def _cited(self, library: Library, citations: Sequence[Citation]) -> Iterator[Cited]:
+        from foveal.reading.cited_headings import cited_headings
+
+        headings = cited_headings(citations, self._hits, lambda one, revision: library.get(one, revision=revision))
+        for number, (one, heading) in enumerate(zip(citations, headings, strict=True), 1):
+            pages = _pages_of(library, one.span.document_id, one.revision)
+            yield cited(number, one, pages, [(one.span.start, one.span.end, heading)])
 
 
 @router.get("/ask")
