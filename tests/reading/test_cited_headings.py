@@ -21,7 +21,7 @@ def hit(start: int, end: int, heading: str | None) -> Hit:
 
 
 def headings(citations, hits):
-    return cited_headings(citations, hits, lambda one, revision: {LEASE.id: LEASE}[one])
+    return cited_headings(citations, hits, lambda one, _: {LEASE.id: LEASE}[one])
 
 
 def test_each_has_that_of_its_own_section():
