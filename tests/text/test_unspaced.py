@@ -3,6 +3,7 @@
 import pytest
 
 from foveal.text.pdf_lines import joined
+from foveal.text.pdf_title import first_line
 from foveal.text.unspaced import goes_on, usual_width, width
 
 CHINESE = (
@@ -74,3 +75,17 @@ def test_narrow_lines_are_entries_of_lists_and_verses():
 def test_rows_are_not_as_wide_as_the_text_around_them():
     text, row = "葡萄" * 19, "江苏 南京 8475万 位于中国东部的一个省份"
     assert not goes_on(row, row, usual_width([text, text, row, row, row, row]))
+
+
+@pytest.mark.parametrize(
+    ("line", "title"),
+    [
+        ("从前有一只狐狸走进果园，看见葡萄。" * 5, "从前有一只狐狸走进果园，看见葡萄"),
+        ("从前有一只狐狸走进果园，看见葡萄，" * 5, ("从前有一只狐狸走进果园，看见葡萄，" * 5)[:59] + "…"),
+        ("从前有一只狐狸走进果园。看见葡萄", "从前有一只狐狸走进果园。看见葡萄"),
+        ("The fox went into the garden. It saw " * 3, ("The fox went into the garden. It saw " * 3).strip()),
+    ],
+)
+def test_of_a_paragraph_without_blanks_the_first_sentence_is_the_title(line, title):
+    """It is one line of its PDF, and was the title as a whole."""
+    assert first_line(line + "\nMore.") == title

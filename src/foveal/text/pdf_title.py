@@ -10,7 +10,12 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import takewhile
 
+from foveal.text.unspaced import width
+
 FIRST_CHARACTERS = 4000  # of the first page, searched for the title
+LONGEST = 60  # characters of a first line in a script without blanks
+
+_END = re.compile("[。！？]")
 
 _NO_TITLE = re.compile(
     r"untitled|^microsoft (word|powerpoint)|\.(docx?|pptx?|tex|dvi|indd|pdf|rtf|qxd|html?)$", re.IGNORECASE
@@ -34,9 +39,15 @@ def largest_line(sized: Sequence[tuple[str, float]]) -> str | None:
 
 def first_line(text: str) -> str | None:
     """The first line of a text that may be its title, without the mark of a heading; the names of a table's columns
-    without the bars between."""
+    without the bars between; of a paragraph of Chinese or Japanese, which is one line, the first sentence."""
     lines = (" ".join(line.lstrip("#").strip("| ").split(" | ")) for line in text[:FIRST_CHARACTERS].split("\n"))
-    return next((line for line in lines if len(line) > 7 and _wordy(line)), None)
+    line = next((line for line in lines if len(line) > 7 and _wordy(line)), None)
+    return line if line is None or len(line) <= LONGEST or width(line) < 1.5 * len(line) else _sentence(line)
+
+
+def _sentence(line: str) -> str:
+    ends = _END.search(line)
+    return line[: ends.start()] if ends and ends.start() <= LONGEST else f"{line[: LONGEST - 1]}…"
 
 
 def _wordy(line: str) -> bool:
