@@ -92,7 +92,7 @@ def test_links_are_followed_once_and_loops_end(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("a.xlsb", b"\xd0\xcf\x11\xe0", "Save it as .docx, .pptx or .xlsx"),
+        ("a.xlsb", b"PK\x03\x04", "Save it as .xlsx"),
         ("a.mobi", b"PK\x03\x04", "Convert it"),
         ("a.zip", b"PK\x03\x04", "Unpack it first"),
         ("a.tar.gz", b"\x1f\x8b\x08", "Unpack it first"),

@@ -195,7 +195,7 @@ def test_a_book_and_a_word_document_are_read(visitor):
     ("name", "content", "said"),
     [
         ("picture.jxl", b"\x89PNG\r\n\x1a\n" + bytes(64), "an image"),
-        ("report.xls", b"\xd0\xcf\x11\xe0" + bytes(64), "an old Office document"),
+        ("report.xlsb", b"\xd0\xcf\x11\xe0" + bytes(64), "an old Office document"),
         ("notes.txt.gz", b"\x1f\x8b" + bytes(64), "compressed with gzip"),
         ("rows.jsonl", b'{"text": "x"}\n', "of kind jsonl"),
         ("empty.txt", b"", "is empty"),

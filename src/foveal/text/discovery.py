@@ -45,6 +45,8 @@ KINDS = {
     ".mbox": "mailbox",
     ".epub": "epub",
     **dict.fromkeys((".doc", ".dot"), "doc"),
+    **dict.fromkeys((".ppt", ".pps", ".pot"), "ppt"),
+    **dict.fromkeys((".xls", ".xlt"), "xls"),
     **dict.fromkeys((".docx", ".docm", ".dotx", ".dotm"), "docx"),
     **dict.fromkeys((".pptx", ".pptm", ".ppsx", ".ppsm", ".potx", ".potm"), "pptx"),
     **dict.fromkeys((".xlsx", ".xlsm", ".xltx", ".xltm"), "xlsx"),
@@ -68,9 +70,8 @@ _JUNK = frozenset(
         "Thumbs.db",
     )
 )
-_OFFICE = "is of an old Office format, which is not read. Save it as .docx, .pptx or .xlsx, and add that."
 _UNREAD = {
-    **dict.fromkeys((".ppt", ".pps", ".xls", ".xlsb"), _OFFICE),
+    ".xlsb": "is a binary workbook, which is not read. Save it as .xlsx, and add that.",
     **dict.fromkeys((".mobi", ".azw3", ".djvu", ".ps"), "is a format not read. Convert it to PDF, HTML or text."),
     **dict.fromkeys((".pst", ".ost"), "is an archive of Outlook, which is not read. Export it as .mbox or .eml files."),
     **dict.fromkeys((".svg", ".svgz", ".eps"), "is a picture. Put what it says into a text beside it."),

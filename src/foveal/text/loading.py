@@ -63,12 +63,14 @@ _MEDIA_KINDS = {
     "application/vnd.oasis.opendocument.presentation": "odp",
     "application/vnd.oasis.opendocument.spreadsheet": "ods",
     "application/msword": "doc",
+    "application/vnd.ms-powerpoint": "ppt",
+    "application/vnd.ms-excel": "xls",
     "application/vnd.ms-outlook": "outlook mail",
     "application/rtf": "rtf",
     "text/rtf": "rtf",
 }
 
-OLD_OFFICE = {"doc": "docx"}
+OLD_OFFICE = {"doc": "docx", "ppt": "pptx", "xls": "xlsx"}
 """Kinds of office documents of 1997 to 2003, and what such a file is if its bytes are of later years."""
 
 OFFICE = ("docx", "pptx", "xlsx", "odt", "odp", "ods", "rtf", *OLD_OFFICE)
@@ -306,14 +308,18 @@ def _office_text(raw: _Raw) -> OfficeText:
     from foveal.text.doc import read_doc
     from foveal.text.docx import read_docx
     from foveal.text.opendocument import read_opendocument
+    from foveal.text.ppt import read_ppt
     from foveal.text.pptx import read_pptx
     from foveal.text.rtf import read_rtf
+    from foveal.text.xls import read_xls
     from foveal.text.xlsx import read_xlsx
 
-    plain: dict[str, Callable[..., OfficeText]] = {"rtf": read_rtf, "doc": read_doc}
+    plain: dict[str, Callable[..., OfficeText]] = {"rtf": read_rtf, "doc": read_doc, "ppt": read_ppt}
     if raw.kind in plain:
         return plain[raw.kind](raw.content, name=raw.name)
-    readers: dict[str, Callable[..., OfficeText]] = {"docx": read_docx, "pptx": read_pptx, "xlsx": read_xlsx}
+    readers: dict[str, Callable[..., OfficeText]] = {
+        "docx": read_docx, "pptx": read_pptx, "xlsx": read_xlsx, "xls": read_xls,
+    }  # fmt: skip
     return readers.get(raw.kind, read_opendocument)(raw.content, name=raw.name, max_bytes=raw.max_bytes)
 
 

@@ -32,7 +32,7 @@ PRESENTATION, ABOUT = "ppt/presentation.xml", "docProps/core.xml"
 _SLIDE = re.compile(r"ppt/slides/slide([0-9]{1,9})\.xml")
 _OFF = ("0", "false")
 _ON = ("1", "true")
-_NO_TITLE = frozenset(  # what PowerPoint calls all that it makes, in the languages that it speaks
+NO_TITLE = frozenset(  # what PowerPoint calls all that it makes, in the languages that it speaks
     (
         "powerpoint presentation", "presentation", "powerpoint-präsentation", "présentation powerpoint",
         "presentación de powerpoint", "presentazione standard di powerpoint", "presentazione di powerpoint",
@@ -40,6 +40,7 @@ _NO_TITLE = frozenset(  # what PowerPoint calls all that it makes, in the langua
         "prezentace aplikace powerpoint", "powerpoint-presentation", "powerpoint-præsentation",
         "powerpoint-presentasjon", "powerpoint-esitys", "powerpoint sunusu", "презентация powerpoint",
         "powerpoint プレゼンテーション", "powerpoint 演示文稿", "powerpoint 簡報", "powerpoint 프레젠테이션", "slide 1",
+        "no slide title",
     )
 )  # fmt: skip
 
@@ -79,7 +80,7 @@ def read_pptx(content: bytes, *, name: str, max_bytes: int) -> OfficeText:
         )
     first = next(iter(slides.values())).title
     title = said(about, "title")
-    own = title if title and title.lower() not in _NO_TITLE else storable(first) or None
+    own = title if title and title.lower() not in NO_TITLE else storable(first) or None
     return OfficeText(text, own, said(about, "creator"), said(about, "created"))
 
 

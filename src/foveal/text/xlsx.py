@@ -19,7 +19,7 @@ import io
 import posixpath
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,7 +47,9 @@ def read_xlsx(content: bytes, *, name: str, max_bytes: int) -> OfficeText:
     """The workbook in `content`; UnreadableSource says why there is none, or that it exceeds `max_bytes`."""
     with opened(content, name, max_bytes=max_bytes) as files:
         book = _Book.of(files)
-        blocks = [block for title, place in book.sheets for block in _sheet(book, title, place)]
+        blocks = [
+            block for title, place in book.sheets for block in sheet_blocks(title, _rows(book, place), book.spend)
+        ]
         about: Any = None
         with suppress(UnreadableSource):  # damaged: the text is there all the same
             about = files.xml(book.about) if book.about else None
@@ -158,15 +160,19 @@ def _formats(files: ArchiveFiles, by_kind: dict[str, str]) -> list[str]:
     return [built_in.get(one.get("numFmtId"), "") for one in root.iterfind("{*}cellXfs/{*}xf")]
 
 
-def _sheet(book: _Book, title: str, place: str) -> Iterator[str]:
-    """The blocks of a sheet, below its name; nothing where its cells are empty."""
+def sheet_blocks(title: str, rows: Iterable[Row | None], spend: Callable[[int], None]) -> Iterator[str]:
+    """The blocks of a sheet, below its name; nothing where its cells are empty.
+
+    `rows` are the filled ones, None where an empty one is between two; `spend` is told of characters that are shown
+    besides what cells say.
+    """
     named = False
-    for rows in _blocks(_rows(book, place)):
+    for block in _blocks(rows):
         if not named and title:
-            book.spend(len(title))
+            spend(len(title))
             yield f"## {title}"
         named = True
-        yield from _told(book, rows)
+        yield from _told(block, spend)
 
 
 class _Hidden:
@@ -284,7 +290,7 @@ def _blocks(rows: Iterable[Row | None]) -> Iterator[list[Row]]:
         yield held
 
 
-def _told(book: _Book, rows: list[Row]) -> Iterator[str]:
+def _told(rows: list[Row], spend: Callable[[int], None]) -> Iterator[str]:
     """A block of rows: the lines above its table, and the table without the columns that are empty in it."""
     columns = sorted({column for row in rows for column in row})
     first = 0
@@ -296,7 +302,7 @@ def _told(book: _Book, rows: list[Row]) -> Iterator[str]:
         yield _paragraph(*below[0].values())
     elif below:
         columns = sorted({column for row in below for column in row})
-        book.spend(3 * len(below) * len(columns))
+        spend(3 * len(below) * len(columns))
         yield table([[row.get(column, "") for column in columns] for row in below])
 
 

@@ -63,7 +63,7 @@ SHORTEST_UNSPACED = 10
 """Characters of a text without a blank, in a script that is written so (Thai to Khmer, kana, Chinese)."""
 
 ACCEPT = (
-    ".pdf,.html,.htm,.xhtml,.mhtml,.mht,.md,.markdown,.txt,.text,.csv,.tsv,.epub,.doc,.dot,.docx,.docm,.dotx,.dotm,.pptx,.pptm,.ppsx,"
+    ".pdf,.html,.htm,.xhtml,.mhtml,.mht,.md,.markdown,.txt,.text,.csv,.tsv,.epub,.doc,.dot,.ppt,.pps,.pot,.xls,.xlt,.docx,.docm,.dotx,.dotm,.pptx,.pptm,.ppsx,"
     ".ppsm,.potx,.potm,.xlsx,.xlsm,.xltx,.xltm,.odt,.ott,.odp,.otp,.ods,.ots,.rtf,.ipynb,.eml,.msg,"
     f"{','.join(PROGRAMS)},{','.join(PICTURES)},"
     "application/pdf,text/html,text/markdown,text/plain,text/csv,application/epub+zip,message/rfc822"
