@@ -311,3 +311,36 @@ TEXTS = (
 @pytest.mark.parametrize("answer", REFUSALS)
 def test_excerpts_with_a_no_of_their_own_leave_a_refusal_one(answer):
     assert refuses(answer, TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ("I don't know.", "“I don't know,” said Anna, and shut the door."),
+        ("I can't help with that.", "“I can't help you with that,” he said."),
+        ("Je ne sais pas.", "— Je ne sais pas, dit-il."), ("Ich weiß es nicht.", "„Ich weiß es nicht“, sagte sie."),
+        ("不知道。", "他说不知道。"), ("わかりません。", "彼は「わかりません」と言った。"),
+        ("Not found.", "Error 404: Not found."),
+        ("Nicht gefunden.", "Der Schlüssel wurde nicht gefunden."),
+        ("Die Dokumente enthalten keine Angaben zum Preis.",
+         "Die Dokumente enthalten Angaben zum Preis, die nicht verbindlich sind: 30 Euro."),
+        ("Les documents ne mentionnent pas le prix du billet.",
+         "Les documents mentionnent le prix du billet, qui n’est pas remboursable : 12 euros."),
+        ("文中没有提到船的名字。", "文中提到船的名字是海鸥，没有人知道它的年龄。"),
+        ("No information about the salary is given in the document.",
+         "The document gives information about the salary of staff, but no names."),
+    ],
+)  # fmt: skip
+def test_a_refusal_stays_one_where_an_excerpt_has_its_words(answer, text):
+    assert refuses(answer, [text])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "The documents do not contain information about the warranty period.",
+        "The documents do not provide any details on this.", "The article does not contain this information.",
+    ],
+)  # fmt: skip
+def test_documents_that_do_not_contain_it(answer):
+    assert refuses(answer)

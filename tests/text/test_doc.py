@@ -13,11 +13,12 @@ import pytest
 from docx import Document as NewDocument
 
 from foveal.errors import UnreadableSource
-from foveal.text import doc_pieces
+from foveal.text import doc, doc_pieces
 from foveal.text.doc import read_doc
-from foveal.text.doc_pieces import Word, places_in, sprms_in
+from foveal.text.doc_pieces import Longer, Word, places_in, sprms_in
 from foveal.text.loading import read_document
 from foveal.text.ole import opened_ole
+from foveal.text.word_lists import Level
 
 HERE = Path(__file__).parent
 BOOK, BREAD = (HERE / "book.doc").read_bytes(), (HERE / "bread.doc").read_bytes()
@@ -142,7 +143,9 @@ def test_sprms_of_each_length():
     )
     found = sprms_in(listed)
     assert (found[0x2416], found[0x460B], found[0x2640]) == (b"\x01", b"\x02\x01", b"\x00")
-    assert sprms_in(b"\x46\x66\x02\x00\x00\x00", b"\0\0\x03\x00\x16\x24\x01") == {0x2416: b"\x01"}  # lies elsewhere
+    assert sprms_in(b"\x46\x66\x02\x00\x00\x00", Longer(b"\0\0\x03\x00\x16\x24\x01")) == {
+        0x2416: b"\x01"
+    }  # lies elsewhere
 
 
 def test_places_and_what_belongs_to_them():
@@ -184,3 +187,46 @@ def test_what_only_has_the_name_of_an_old_document_is_read_as_what_it_is(tmp_pat
         assert "Bread" in document.text
     (tmp_path / "old.docx").write_bytes(BOOK)
     assert read_document(str(tmp_path / "old.docx")).text == TEXT
+
+
+def test_a_list_that_begins_anew_or_counts_on():
+    uses = [struct.pack("<iIIBBH", 5, 0, 0, begins, 0, 0) for begins in (0, 1, 0)]
+    told = [b"\xff" * 4, b"\xff" * 4 + struct.pack("<iI", 1, 0x10), b"\xff" * 4]
+    numbers, listed = doc._used(struct.pack("<I", 3) + b"".join([*uses, *told]), {"5": {0: Level("decimal", "%1.", 1)}})
+    assert [numbers.label((listed[use], 0)) for use in (0, 0, 1, 1, 0, 2)] == ["1.", "2.", "1.", "2.", "3.", "4."]
+
+
+def test_a_new_page_within_a_paragraph_does_not_end_it():
+    cut = BOOK.replace("is oiled".encode("utf-16-le"), "is\x0coiled".encode("utf-16-le"))
+    assert cut != BOOK
+    assert said_by(cut) == TEXT.replace("is oiled", "is\noiled")
+
+
+def test_what_each_paragraph_names_anew_is_read_some_times_only():
+    longer = Longer(struct.pack("<H", 6) + b"\x16\x24\x01" * 2)
+    assert [bool(longer.at(0)) for _ in range(8)] == [True] * 5 + [False] * 3
+
+
+def test_a_file_within_that_says_to_be_longer_than_the_file_is_refused():
+    place = BOOK.index("WordDocument".encode("utf-16-le")) + 120
+    with pytest.raises(UnreadableSource, match="longer than it is itself"):
+        read_doc(BOOK[:place] + struct.pack("<I", 1 << 30) + BOOK[place + 4 :], name="a.doc")
+
+
+def test_letters_below_how_they_are_read():
+    told = ' EQ \\* jc3 \\* "Font:Ming" \\* hps12 \\o\\al(\\s\\up 11(かんじ),漢字)'
+    assert doc._RUBY.fullmatch(told)[1] == "漢字"
+
+
+def test_a_box_of_a_form():
+    head = bytes(68) + b"\xff" * 4
+    states = (0b101, 0b001, 25 << 2 | 1, 0b100)
+    forms = [head + struct.pack("<HHHHHH", state, 0, 0, 0, 0, 1) for state in states]
+    assert [doc._box(form, 0) for form in forms] == ["☒", "☐", "☒", ""]
+
+
+def test_behind_a_field_that_does_not_end_the_text_goes_on(monkeypatch):
+    monkeypatch.setattr(doc, "LONGEST_FIELD", 30)
+    torn = BOOK.replace("The river".encode("utf-16-le"), "The\x13river".encode("utf-16-le"))
+    assert torn != BOOK
+    assert said_by(torn).startswith("# The mill’s book\n\n# Water\n\nThe\n\n## Rules of the house\n\n1. The key")

@@ -13,7 +13,7 @@ from foveal.errors import InputError
 from foveal.settings import Settings
 from foveal.text.loading import read_document
 from foveal.text.recognised_pages import recognised_pages
-from foveal.text.recognition import engine_name, known, recognised
+from foveal.text.recognition import _Box, engine_name, known, recognised
 from foveal.text.sources import load_settings
 from foveal.text.tesseract import by_tesseract, installed, known_languages, other_languages
 
@@ -113,6 +113,49 @@ def test_a_failure_is_told_in_the_log_and_the_page_left(made, caplog):
     say(rus=None)
     assert by_tesseract(PICTURE, ["rus"], dots=150) is None
     assert "Error opening data file" in caplog.text
+
+
+def test_where_it_finds_no_line_no_other_language_is_tried(made):
+    say, asked = made
+    say(ell=table(), rus=table(), tha=table())
+    assert by_tesseract(PICTURE, ("ell", "rus", "tha"), dots=150) is None
+    assert asked() == ["ell", "ell"]  # and once more without grain
+
+
+def test_a_table_that_is_none_is_left(made, caplog):
+    say, _ = made
+    say(rus=HEAD + "\n5\t1\t1\t1\t1\t1\tx\t1\t1\t1\t95\tвиноград")
+    assert by_tesseract(PICTURE, ["rus"], dots=150) is None
+    assert "table cannot be read" in caplog.text
+
+
+def test_one_that_hangs_is_left_and_the_models_read_on(made, monkeypatch, caplog):
+    say, _ = made
+    say(rus="")
+
+    def hung(*_args, **_kept):
+        raise TimeoutError("Tesseract took more than 300 s.")
+
+    monkeypatch.setattr("foveal.text.recognition.by_tesseract", hung)
+    monkeypatch.setattr("foveal.text.recognition._boxes", lambda _picture: [])
+    dark = PICTURE.copy()
+    dark[50:70, 10:150] = 0
+    assert recognised(dark).lines == ()
+    assert caplog.text.count("left to the models") == 1
+
+
+def test_a_page_of_few_signs_is_done_where_nothing_else_is_dark(made, monkeypatch):
+    say, asked = made
+    say(rus="")
+    dark = PICTURE.copy()
+    dark[50:70, 10:60] = 0
+    box = _Box("2021", 0.99, ((8, 48), (62, 48), (62, 72), (8, 72)))
+    monkeypatch.setattr("foveal.text.recognition._boxes", lambda _picture: [box])
+    assert [line.text for line in recognised(dark).lines] == ["2021"]
+    assert asked() == []
+    dark[120:150, 10:300] = 0
+    recognised(dark)
+    assert asked()
 
 
 def test_a_language_that_is_not_there_is_named(made):

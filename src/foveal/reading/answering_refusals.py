@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from foveal.reading.refusal_words import says_nothing
 from foveal.reading.skim import content_words, held
@@ -119,6 +119,20 @@ _POLITE = re.compile(
 )
 
 
+_OF_ITSELF = re.compile(
+    rf"[\s*_#>-]*{_FIRST}(?:(?:i|i['’]m|ich|je)\b"
+    r"|(?:no lo sé|non lo so"
+    r"|(?:not|nicht|niet|non|pas|no) (?:found|gefunden|gevonden|trovat[oa]|trouvée?|encontrad[oa])"
+    r"|no se encontró|unknown|nicht bekannt|не найден[оаы]?"
+    r"|不知道|未知|未(?:能)?找到|没有找到|无法回答"
+    r"|わかりません|不明(?:です)?|見つかりません|알 수 없(?:습니다|음|다))\W*$)",
+    re.IGNORECASE,
+)
+"""A refusal that tells of who answers, or of nothing besides: that an excerpt has the same words bears nothing out."""
+NEAR = 24
+"""Characters beside a no in which it denies the same in an answer and in an excerpt."""
+
+
 def refuses(answer: str, texts: Iterable[str] = ()) -> bool:
     """Whether an answer, without blanks around it, is that there is none.
 
@@ -133,6 +147,9 @@ def refuses(answer: str, texts: Iterable[str] = ()) -> bool:
 
 def _is_said(answer: str, texts: Iterable[str]) -> bool:
     """Whether one sentence of the texts holds a no, and most of the answer's words of telling and of its others."""
+    if _OF_ITSELF.match(answer):
+        return False
+    denied = {word for place in _denied(answer) for word in content_words(place) if not _NO.fullmatch(word)}
     words = {word for word in content_words(answer) if not _NO.fullmatch(word)}
     telling = {word for word in words if _OF_TELLING.fullmatch(word)}
     groups = [words - telling, telling]
@@ -142,9 +159,16 @@ def _is_said(answer: str, texts: Iterable[str]) -> bool:
 
     def says(text: str) -> bool:
         told = (text[start:end] for start, end in sentences(text))
-        return any(_NO.search(one) and holds(one) for one in told)
+        return any(holds(one) and any(held(place, denied) for place in _denied(one)) for one in told)
 
     return words != telling and any(holds(text) and says(text) for text in texts)
+
+
+def _denied(text: str) -> Iterator[str]:
+    """What stands right behind each no, in whole words; what stands before it where nothing does."""
+    for no in _NO.finditer(text):
+        behind = text[no.end() : no.end() + NEAR]
+        yield behind if any(map(str.isalnum, behind)) else text[max(0, no.start() - NEAR) : no.start()]
 
 
 def _says_nothing(answer: str) -> bool:

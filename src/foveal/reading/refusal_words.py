@@ -52,6 +52,9 @@ _ENGLISH = (
     r"\b(?:texts?|excerpts?|passages?|contexts?|documents|sources) (?:\w+ )?"
     r"(?:give|provide|offer|contain|make|have|hold)s? "
     rf"(?:no(?: \w+)? {_FACT}\b|nothing{_ENDS}|nothing (?:about|on|regarding)\b)",
+    rf"^(?:{_THE} (?:[\w-]+ )?)?{_ANY} {_DO_NOT} (?:\w+ )?(?:give|provide|include|contain|offer|have|hold) "
+    r"(?:(?:any|enough|such|this|that|the|specific|sufficient|relevant|further) ){0,2}"
+    r"(?:answers?|information|mention|details?|indication)\b",
     rf"\b{_ANY} (?:is|are) silent (?:on|about|as to)\b",
     rf"(?:^|\b(?:{_THE}|{_HANDED}) (?:[\w-]+ )?){_ANY}(?: (?:above|here|given|provided))? {_DO_NOT} "
     rf"(?:(?!only\b|just\b)\w+ ){{0,2}}?{_TELLS}\b",

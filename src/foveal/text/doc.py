@@ -28,6 +28,7 @@ from foveal.text.doc_pieces import (
     LISTS,
     NOTE_PLACES,
     NOTE_TEXTS,
+    SECTIONS,
     STYLES,
     Set,
     Word,
@@ -44,7 +45,7 @@ from foveal.text.word_signs import plain_signs, sign_at
 
 IN_TABLE, ROW_ENDS, INNER_CELL_ENDS, INNER_ROW_ENDS = 0x2416, 0x2417, 0x244B, 0x244C
 OUTLINE, DEPTH, LIST = 0x2640, 0x260A, 0x460B
-HIDDEN, DELETED, RAISED, SIGN, FONT = 0x083C, 0x0800, 0x2A48, 0x6A09, 0x4A4F
+HIDDEN, DELETED, RAISED, SIGN, FONT, OBJECT = 0x083C, 0x0800, 0x2A48, 0x6A09, 0x4A4F, 0x6A03
 """Sprms of paragraphs and runs."""
 
 TITLE = 62
@@ -56,8 +57,17 @@ KINDS = {
 }  # fmt: skip
 """How lists count; others are written as decimal numbers."""
 
+LONGEST_NUMBER = 255
+"""Signs of a number in front of a paragraph, as Word allows."""
+
+LONGEST_FIELD = 2000
+"""Signs that tell what a field is to do; with more, its end is lost, and what follows is text."""
+
+_RUBY = re.compile(r"\s*EQ\b[^()]*\\o\s*\\a\w\s*\(\s*\\s\s*\\up\s*[\d.]*\s*\([^()]*\)\s*[,;](.*)\)\s*", re.DOTALL)
+"""Letters with how they are read above them: a field without a result."""
+
 _ENDS = re.compile("[\r\x07\x0c]")
-_MARKS = {"\x0b": "\n", "\x1e": "-", "\t": "\t", "\n": "\n", "\xa0": "\xa0"}
+_MARKS = {"\x0b": "\n", "\x0c": "\n", "\x0e": "\n", "\x1e": "-", "\t": "\t", "\n": "\n", "\xa0": "\xa0"}
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 
@@ -80,6 +90,15 @@ class _Style:
     word: int = 0  # Word's own number of it
     based: int = 0xFFF
     set: Set = field(default_factory=Set)
+
+
+@dataclass
+class _Field:
+    """A field that is open: what is to be done, and whether its result has begun, which is read."""
+
+    told: str = ""
+    is_read: bool = False
+    box: str = ""  # of a form
 
 
 @dataclass
@@ -126,6 +145,7 @@ class _Reader:
         self.fonts = _fonts(word.part(FONTS))
         self.numbers, self.listed = _lists(word)
         self.title: str | None = None  # the first paragraph that is styled as one, or heading
+        self.sections = {end - 1 for end in places_in(word.part(SECTIONS), 12)[0]}
         self.called: dict[int, int] = {}  # where a note is called -> its number
         for place in sorted({*self._called(NOTE_PLACES), *self._called(ENDNOTE_PLACES)}):
             self.called[place] = len(self.called) + 1
@@ -158,30 +178,37 @@ class _Reader:
     def _blocks(self, start: int, end: int) -> Iterator[str]:
         """The paragraphs and tables between two places, as Markdown."""
         text, at, rows = self.word.text(start, end), 0, _Rows()
-        fields = list[bool]()  # those that are open: whether their result is read
+        fields = list[_Field]()  # those that are open
         for match in _ENDS.finditer(text + "\r"):
             place = start + match.start()
+            if match[0] == "\x0c" and place not in self.sections:  # a new page within a paragraph
+                continue
             how = self.word.paragraph_at(min(place, end - 1))
             words = self._words(text[at : match.start()], start + at, fields)
             at = match.end()
+            fields = [one for one in fields if one.is_read or len(one.told) < LONGEST_FIELD]
             if how.number(IN_TABLE) or match[0] == "\x07":
-                rows.paragraph(words.strip(), match[0], how)
+                is_mark = any(how.number(one) for one in (ROW_ENDS, INNER_ROW_ENDS))
+                said = words.strip() if is_mark else self._paragraph(words, how, is_cut=False, bare=True)
+                rows.paragraph(said, match[0], how)
                 continue
             if said := rows.taken():
                 yield said
-            if block := self._paragraph(words, how, is_cut=match[0] == "\x0c"):
+            # an empty paragraph whose end is deleted or hidden is not there
+            is_gone = match[0] == "\x0c" or _is_gone(self.word.run_at(place))
+            if block := self._paragraph(words, how, is_cut=is_gone):
                 yield block
         if said := rows.taken():
             yield said
 
-    def _paragraph(self, words: str, how: Set, *, is_cut: bool) -> str:
-        """A paragraph with its number, or as a heading."""
+    def _paragraph(self, words: str, how: Set, *, is_cut: bool, bare: bool = False) -> str:
+        """A paragraph with its number, or as a heading; `bare`: a number without a text, too."""
         text = words.strip()
         listed, label = self._list_of(how), ""
         if listed and (text or not is_cut):
             label = self.numbers.label(listed)
         if not text:
-            return ""
+            return label if bare and label != "-" else ""
         level = self._level(how)
         if level is None:
             indent = "  " * (listed[1] if listed and label == "-" else 0)
@@ -227,29 +254,23 @@ class _Reader:
             return None
         return self.listed[number - 1], min(self._said_by(how, DEPTH) or 0, DEEPEST)
 
-    def _words(self, text: str, start: int, fields: list[bool]) -> str:
+    def _words(self, text: str, start: int, fields: list[_Field]) -> str:
         """What is seen of a stretch of text."""
         said: list[str] = []
         for first, last, how in self.word.runs_of(start, start + len(text)):
             part = text[first - start : last - start]
             words = "".join(self._signs(part, first, how, fields))
-            if (how.number(HIDDEN) or 0) & 1 or (how.number(DELETED) or 0) & 1:
+            if _is_gone(how):
                 continue
             how_high = how.number(RAISED) or 0
             said.append({1: raised, 2: lowered}.get(how_high & 0xFF, str)(words) if words else "")
         return _PAIR.sub(lambda one: one[0].encode("utf-16-le", "surrogatepass").decode("utf-16-le"), "".join(said))
 
-    def _signs(self, part: str, start: int, how: Set, fields: list[bool]) -> Iterator[str]:
+    def _signs(self, part: str, start: int, how: Set, fields: list[_Field]) -> Iterator[str]:
         font = self.fonts.get(how.number(FONT) or 0, "")
         for place, one in enumerate(part, start):
-            if one == "\x13":
-                fields.append(False)
-            elif one == "\x14" and fields:
-                fields[-1] = True
-            elif one == "\x15" and fields:
-                fields.pop()
-            elif not all(fields):
-                continue
+            if (told := self._in_field(one, how, fields)) is not None:
+                yield told
             elif one == "\x02" and place in self.called:
                 yield f"[^{self.called[place]}]"
             elif SIGN in how.sprms and one == "(":
@@ -259,6 +280,43 @@ class _Reader:
                 yield plain_signs(one, font) if "\ue000" <= one <= "\uf8ff" else one
             else:
                 yield _MARKS.get(one, "")
+
+    def _in_field(self, one: str, how: Set, fields: list[_Field]) -> str | None:
+        """What a sign says that begins, parts or ends a field, or tells what to do; None: it is none of these."""
+        if one == "\x13":
+            fields.append(_Field())
+        elif one == "\x14" and fields:
+            fields[-1].is_read = True
+        elif one == "\x15" and fields:
+            done = fields.pop()
+            base = _RUBY.fullmatch(done.told)
+            if all(above.is_read for above in fields):
+                return done.box or (base[1] if base else "")
+        elif all(above.is_read for above in fields):
+            return None
+        else:
+            if one == "\x01" and OBJECT in how.sprms and "FORMCHECKBOX" in fields[-1].told:
+                fields[-1].box = _box(self.word.data, int.from_bytes(how.sprms[OBJECT], "little"))
+            if len(fields[-1].told) < LONGEST_FIELD:
+                fields[-1].told += one
+        return ""
+
+
+def _is_gone(how: Set) -> bool:
+    return bool((how.number(HIDDEN) or 0) & 1 or (how.number(DELETED) or 0) & 1)
+
+
+def _box(data: bytes, place: int) -> str:
+    """A box of a form, ticked or not ([MS-DOC] 2.9.78); "": it is none."""
+    form = data[place + 68 :][:512] if place >= 0 else b""
+    if len(form) < 12 or form[:4] != b"\xff" * 4:
+        return ""
+    told = int.from_bytes(form[4:6], "little")
+    state = told >> 2 & 0x1F
+    if state == 25:  # as it was at first: behind the name
+        at = 10 + 2 * (int.from_bytes(form[10:12], "little") + 2)
+        state = int.from_bytes(form[at : at + 2], "little")
+    return ("☒" if state == 1 else "☐") if told & 3 == 1 else ""
 
 
 def _styles(listed: bytes) -> dict[int, _Style]:
@@ -312,11 +370,28 @@ def _lists(word: Word) -> tuple[Numbers, list[str]]:
         own = forms.setdefault(str(int.from_bytes(about_list[:4], "little")), {})
         for depth in range(levels):
             own[depth], place = _level(word.table, place)
-    listed = [
-        str(int.from_bytes(uses[4 + 16 * number : 8 + 16 * number], "little"))
-        for number in range(min(int.from_bytes(uses[:4], "little"), len(uses) // 16))
-    ]
-    return Numbers(forms, {one: one for one in forms}), listed
+    return _used(uses, forms)
+
+
+def _used(uses: bytes, forms: dict[str, dict[int, Level]]) -> tuple[Numbers, list[str]]:
+    """The uses of lists, each a list of its own that counts with the others of its form, but where it begins anew."""
+    count = min(int.from_bytes(uses[:4], "little"), len(uses) // 16)
+    found, shared, anew = dict[str, dict[int, Level]](), dict[str, str](), dict[str, dict[int, int]]()
+    place = 4 + 16 * count
+    for number in range(count):
+        use, own = uses[4 + 16 * number : 20 + 16 * number], str(number)
+        shared[own] = str(int.from_bytes(use[:4], "little"))
+        found[own], anew[own] = dict(forms.get(shared[own], {})), {}
+        place += 4
+        for _ in range(use[12]):
+            start, told = struct.unpack_from("<iI", uses[place : place + 8].ljust(8, b"\0"))
+            depth, place = told & 0xF, place + 8
+            if told & 0x20:  # a form of its own, which says where it begins
+                found[own][depth], place = _level(uses, place)
+                start = found[own][depth].first
+            if told & 0x10:
+                anew[own][depth] = start
+    return Numbers(found, shared, anew=anew), list(found)
 
 
 def _level(listed: bytes, place: int) -> tuple[Level, int]:
@@ -327,7 +402,7 @@ def _level(listed: bytes, place: int) -> tuple[Level, int]:
     first, kind, flags = struct.unpack_from("<iBB", form)
     place += 28 + form[25] + form[24]
     length = int.from_bytes(listed[place : place + 2], "little")
-    text = listed[place + 2 : place + 2 + 2 * length].decode("utf-16-le", "replace")
+    text = listed[place + 2 : place + 2 + 2 * min(length, LONGEST_NUMBER)].decode("utf-16-le", "replace")
     shown = "".join(f"%{ord(one) + 1}" if ord(one) < DEEPEST else one for one in text)
     restart = form[26] if flags & 0x08 else None
     return Level(KINDS.get(kind, "decimal"), shown, first, restart, bool(flags & 0x04)), place + 2 + 2 * length

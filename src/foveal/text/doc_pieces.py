@@ -29,9 +29,11 @@ WORD_97 = 0x00C1
 
 PAGE = 512
 MOST_PAGES = 1 << 20
+MOST_READ = 4
+"""Times its length is what is read of the file of longer lists: in a damaged document each paragraph may name all."""
 
 STYLES, NOTE_PLACES, NOTE_TEXTS, RUN_PAGES, PARAGRAPH_PAGES, FONTS = 0xA2, 0xAA, 0xB2, 0xFA, 0x102, 0x112
-PIECES, ENDNOTE_PLACES, ENDNOTE_TEXTS, LISTS, LIST_USES = 0x1A2, 0x20A, 0x212, 0x2E2, 0x2EA
+SECTIONS, PIECES, ENDNOTE_PLACES, ENDNOTE_TEXTS, LISTS, LIST_USES = 0xCA, 0x1A2, 0x20A, 0x212, 0x2E2, 0x2EA
 """Where the file's head says at which byte of the table, and how long, each is."""
 
 TAB_CHANGES, TABLE_FORM, ELSEWHERE = 0xC615, 0xD608, (0x6646, 0x6645)
@@ -61,6 +63,20 @@ class Piece(NamedTuple):
     size: int
 
 
+@dataclass
+class Longer:
+    """The file of longer lists of sprms."""
+
+    data: bytes
+    read: int = 0
+
+    def at(self, place: int) -> bytes:
+        """The list that lies there."""
+        size = _short(self.data, place)
+        self.read += size
+        return self.data[place + 2 : place + 2 + size] if self.read <= MOST_READ * len(self.data) else b""
+
+
 @dataclass(frozen=True, slots=True)
 class Set:
     """What holds for a paragraph or a run: its style (of a paragraph), and the sprms of its own."""
@@ -74,8 +90,8 @@ class Set:
         return None if value is None else int.from_bytes(value[:2], "little")
 
 
-_Read = Callable[[bytes, int, int, bytes], Set]
-"""(page, where its entries begin, which, the file's other bytes) -> what is set."""
+_Read = Callable[[bytes, int, int, Longer], Set]
+"""(page, where its entries begin, which, the longer lists) -> what is set."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +117,7 @@ class Word:
     pieces: list[Piece]
     paragraphs: _Table
     runs: _Table
+    data: bytes = b""  # the file of pictures, form fields and longer lists
 
     @classmethod
     def of(cls, file: OleFileIO, name: str) -> Word:
@@ -113,12 +130,12 @@ class Word:
             raise UnreadableSource(f"{name} is of Word 95 or older, which is not read. Save it as .docx, and add that.")
         if flags & 0x0100:
             raise locked(name)
-        table, data = stream(file, "1Table" if flags & 0x0200 else "0Table"), stream(file, "Data")
+        table, longer = stream(file, "1Table" if flags & 0x0200 else "0Table"), Longer(stream(file, "Data"))
         counts = Counts(*struct.unpack_from("<7I", content, 0x4C))
         pieces = list(_pieces(_part(content, table, PIECES), len(content)))
-        paragraphs = _formats(content, _part(content, table, PARAGRAPH_PAGES), _paragraph, data)
-        runs = _formats(content, _part(content, table, RUN_PAGES), _run, data)
-        return cls(content, table, counts, pieces, paragraphs, runs)
+        paragraphs = _formats(content, _part(content, table, PARAGRAPH_PAGES), _paragraph, longer)
+        runs = _formats(content, _part(content, table, RUN_PAGES), _run, longer)
+        return cls(content, table, counts, pieces, paragraphs, runs, longer.data)
 
     def part(self, place: int) -> bytes:
         """The bytes of the table of which the file's head tells at `place`."""
@@ -165,7 +182,7 @@ class Word:
         return piece.at + (place - piece.start) * piece.size if piece else -1
 
 
-def sprms_in(listed: bytes, data: bytes = b"") -> Sprms:
+def sprms_in(listed: bytes, longer: Longer | None = None) -> Sprms:
     """What a list of sprms sets; the last one of a kind counts."""
     found, at = Sprms(), 0
     while at + 2 < len(listed):
@@ -180,9 +197,8 @@ def sprms_in(listed: bytes, data: bytes = b"") -> Sprms:
                 gone = listed[at + 1]
                 size = 2 + 4 * gone + 1 + 3 * listed[at + 2 + 4 * gone]
         value = listed[at : at + size]
-        if sprm in ELSEWHERE and data and len(value) == 4:
-            place = int.from_bytes(value, "little")
-            more = data[place + 2 : place + 2 + int.from_bytes(data[place : place + 2], "little")]
+        if sprm in ELSEWHERE and longer and longer.data and len(value) == 4:
+            more = longer.at(int.from_bytes(value, "little"))
             found |= {key: one for key, one in sprms_in(more).items() if key not in ELSEWHERE}
         else:
             found[sprm] = value
@@ -237,12 +253,11 @@ def _pieces(listed: bytes, length: int) -> Iterator[Piece]:
             yield Piece(start, end, at, size)
 
 
-def _formats(content: bytes, listed: bytes, read: _Read, data: bytes) -> _Table:
+def _formats(content: bytes, listed: bytes, read: _Read, longer: Longer) -> _Table:
     """The settings that the pages of a list hold."""
     _, entries = places_in(listed, 4)
     found = dict[int, tuple[int, Set]]()
-    for entry in entries[:MOST_PAGES]:
-        at = (int.from_bytes(entry, "little") & 0x3F_FFFF) * PAGE
+    for at in dict.fromkeys((int.from_bytes(entry, "little") & 0x3F_FFFF) * PAGE for entry in entries[:MOST_PAGES]):
         page = content[at : at + PAGE]
         if len(page) < PAGE:
             continue
@@ -250,22 +265,22 @@ def _formats(content: bytes, listed: bytes, read: _Read, data: bytes) -> _Table:
         bounds = struct.unpack_from(f"<{count + 1}I", page)
         for number in range(count):
             if bounds[number] < bounds[number + 1]:
-                found[bounds[number]] = (bounds[number + 1], read(page, 4 * (count + 1), number, data))
+                found[bounds[number]] = (bounds[number + 1], read(page, 4 * (count + 1), number, longer))
     starts = sorted(found)
     return _Table(starts, [found[one][0] for one in starts], [found[one][1] for one in starts])
 
 
-def _paragraph(page: bytes, behind: int, number: int, data: bytes) -> Set:
+def _paragraph(page: bytes, behind: int, number: int, longer: Longer) -> Set:
     place = behind + 13 * number
     at = 2 * page[place] if place < PAGE else 0
     if not at:
         return Set()
     size, at = (2 * page[at] - 1, at + 1) if page[at] else (2 * page[at + 1], at + 2)
     listed = page[at : at + size]
-    return Set(_short(listed, 0), sprms_in(listed[2:], data))
+    return Set(_short(listed, 0), sprms_in(listed[2:], longer))
 
 
-def _run(page: bytes, behind: int, number: int, data: bytes) -> Set:
+def _run(page: bytes, behind: int, number: int, longer: Longer) -> Set:
     place = behind + number
     at = 2 * page[place] if place < PAGE else 0
-    return Set(0, sprms_in(page[at + 1 : at + 1 + page[at]], data)) if at else Set()
+    return Set(0, sprms_in(page[at + 1 : at + 1 + page[at]], longer)) if at else Set()

@@ -9,7 +9,8 @@ Within    a mail that is attached is read below its own subject, sender and date
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -31,7 +32,7 @@ SENT, RECEIVED, MADE = 0x00390040, 0x0E060040, 0x30070040
 CODE_PAGE, RECIPIENT_KIND = 0x3FFD0003, 0x0C150003
 """Properties in the list of short ones."""
 
-DEEPEST, MOST_RECIPIENTS = 20, 1000
+DEEPEST, MOST_RECIPIENTS, MOST_ATTACHED = 20, 1000, 1000
 
 _BEGUN = datetime(1601, 1, 1, tzinfo=UTC)
 _USUAL = (
@@ -48,7 +49,7 @@ def read_msg(content: bytes, *, name: str) -> Mail:
     with opened_ole(content, name) as file:
         if not file.exists("__properties_version1.0"):
             raise UnreadableSource(f"{name} is no mail of Outlook, as its name says. Check what it is, and name it so.")
-        mail = _Item(file, "", name)
+        mail = _Item(file, "", name, _folders(file))
         text, told = mail.text(), mail.mail("")
     if not text.strip():
         raise UnreadableSource(f"{name} is a mail without text. What is attached to it is not read: save it apart.")
@@ -62,6 +63,7 @@ class _Item:
     file: OleFileIO
     place: str  # "" or a path that ends in a slash
     name: str
+    folders: Mapping[str, list[str]]  # of all places what lies there
     head: int = 32  # bytes before the list of short properties
 
     def short(self) -> dict[int, bytes]:
@@ -112,10 +114,10 @@ class _Item:
     def text(self, depth: int = 0) -> str:
         """The body, and the mails that are attached to it."""
         parts = [self._body()]
-        for place in self._folders("__attach_version1.0_"):
+        for place in self._within("__attach_version1.0_")[:MOST_ATTACHED]:
             inner = f"{place}__substg1.0_{ATTACHED}/"
             if depth < DEEPEST and self.file.exists(f"{inner}__properties_version1.0"):
-                parts.append(_Item(self.file, inner, self.name, head=24).within(depth + 1))
+                parts.append(_Item(self.file, inner, self.name, self.folders, head=24).within(depth + 1))
         found = [part for part in parts if part.strip()]
         return found[0] if len(found) == 1 else "\n\n".join(part.strip("\n") for part in found)
 
@@ -147,16 +149,22 @@ class _Item:
 
     def _people(self) -> Iterator[tuple[int, str]]:
         """Recipients: 1 for those that it is sent to, 2 for those that get a copy; and who."""
-        for place in self._folders("__recip_version1.0_")[:MOST_RECIPIENTS]:
-            one = _Item(self.file, place, self.name, head=8)
+        for place in self._within("__recip_version1.0_")[:MOST_RECIPIENTS]:
+            one = _Item(self.file, place, self.name, self.folders, head=8)
             who = _named(one.line(NAME), one.line(SMTP, ADDRESS))
             if who:
                 yield int.from_bytes(one.short().get(RECIPIENT_KIND, b"\1")[:4], "little"), who
 
-    def _folders(self, kind: str) -> list[str]:
-        own = self.place.strip("/").split("/") if self.place else []
-        found = (one for one in self.file.listdir(streams=False, storages=True) if one[:-1] == own)
-        return sorted(f"{'/'.join(one)}/" for one in found if one[-1].startswith(kind))
+    def _within(self, kind: str) -> list[str]:
+        found = self.folders.get(self.place.strip("/"), [])
+        return sorted(f"{self.place}{one}/" for one in found if one.startswith(kind))
+
+
+def _folders(file: OleFileIO) -> Mapping[str, list[str]]:
+    found = defaultdict[str, list[str]](list)
+    for *above, name in file.listdir(streams=False, storages=True):
+        found["/".join(above)].append(name)
+    return found
 
 
 def _named(who: str | None, address: str | None) -> str | None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from foveal.errors import UnreadableSource
 from foveal.text.plain import storable
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 """How such a file begins."""
 
-DAMAGE = (OSError, struct.error, IndexError, KeyError, ValueError, TypeError, OverflowError, AttributeError)
+DAMAGE = (
+    OSError, struct.error, IndexError, KeyError, ValueError, TypeError, OverflowError, AttributeError, RecursionError,
+)  # fmt: skip
 """What olefile, and the readers of what it gives, raise of damaged files."""
 
 PAGE, TITLE, AUTHOR, CREATED = 1, 2, 4, 12
@@ -33,6 +35,9 @@ BYTES, UNITS = 0x1E, 0x1F
 """Properties, and types of those that are texts."""
 
 MOST_PROPERTIES, LONGEST_PROPERTY = 100, 4096
+
+OVERLAPS = 32
+"""Times its own length is what is read of a file, at most: short lists are read again, long texts are not."""
 
 logging.getLogger("olefile").setLevel(logging.CRITICAL)  # it tells of each small defect
 
@@ -55,8 +60,26 @@ def opened_ole(content: bytes, name: str) -> Iterator[OleFileIO]:
         raise UnreadableSource(
             f"{name} does not begin as a file of Office 97 to 2003 or of Outlook. Check what it is, and name it so."
         )
+
+    class Bounded(olefile.OleFileIO):  # type: ignore[misc]
+        """Of a damaged file the chain of a stream may be a ring, which olefile follows as long as the stream says."""
+
+        left = OVERLAPS * len(content)
+
+        def _open(  # as olefile names what it gets
+            self,
+            start: int,
+            size: int = olefile.olefile.UNKNOWN_SIZE,
+            force_FAT: bool = False,  # noqa: N803
+        ) -> Any:
+            known = 0 if size == olefile.olefile.UNKNOWN_SIZE else size
+            self.left -= known
+            if known > len(content) or self.left < 0:
+                raise OSError("a file within it is longer than it is itself")
+            return super()._open(start, size, force_FAT)
+
     try:
-        with olefile.OleFileIO(io.BytesIO(content)) as file:
+        with Bounded(io.BytesIO(content)) as file:
             if file.exists("EncryptedPackage") or file.exists("EncryptedSummary"):
                 raise locked(name)
             yield file

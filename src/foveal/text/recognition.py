@@ -216,7 +216,8 @@ def recognised(picture: Picture, *, side: float = SIDE, turns: int = 0, language
             _engine.cache_clear()
         upright, boxes, turned = _upright(picture, turns)
     strange = _is_strange(boxes)
-    if (strange or len(_said(boxes)) < FEW or _sure(boxes) < PLAIN) and not languages:
+    few = len(_said(boxes)) < FEW and not _is_blank(upright, boxes)
+    if (strange or few or _sure(boxes) < PLAIN) and not languages:
         ways = (turned, (turned + 2) % 4) if boxes else () if _is_blank(picture) else _turns_from(turned)
         page = _by_languages(picture, other_languages(), ways, scale, like)
         if page and (strange or page.sure > _sure(boxes) or not boxes):
@@ -237,7 +238,12 @@ def _by_languages(
 
     for turn in turns if languages else ():
         upright = np.ascontiguousarray(np.rot90(picture, turn))
-        if found := by_tesseract(upright, languages, dots=72 / scale, like=like):
+        try:
+            found = by_tesseract(upright, languages, dots=72 / scale, like=like)
+        except TimeoutError as error:
+            logger.warning("%s The page is left to the models.", error)
+            return None
+        if found:
             return _page([_boxed(one) for one in found.parts], upright, turn, scale, found.language)
     return None
 
@@ -280,12 +286,16 @@ def _is_strange(boxes: Sequence[_Box]) -> bool:
     return 2 * points >= len(said) or _sure(boxes) < LEGIBLE
 
 
-def _is_blank(picture: Picture) -> bool:
-    """Whether there is hardly a dark dot."""
+def _is_blank(picture: Picture, boxes: Sequence[_Box] = ()) -> bool:
+    """Whether there is hardly a dark dot beside these lines."""
     import numpy as np
 
     grey = picture.min(axis=2)
-    return float(np.mean(grey < 0.75 * np.median(grey))) < BLANK
+    dark = grey < 0.75 * np.median(grey)
+    for across, down in (zip(*box.corners, strict=True) for box in boxes):
+        top, left = (max(0, math.floor(min(one))) for one in (down, across))
+        dark[top : math.ceil(max(down)) + 1, left : math.ceil(max(across)) + 1] = False
+    return float(np.mean(dark)) < BLANK
 
 
 def _said(boxes: Sequence[_Box]) -> str:

@@ -94,7 +94,11 @@ def installed() -> frozenset[str]:
     """The languages that Tesseract has on this machine; none: it is not there."""
     if not shutil.which("tesseract"):
         return frozenset()
-    told = _run(["--list-langs"], b"")
+    try:
+        told = _run(["--list-langs"], b"")
+    except TimeoutError as error:
+        logger.warning("%s It is not used.", error)
+        return frozenset()
     return frozenset(line.strip() for line in told.splitlines()[1:])
 
 
@@ -130,25 +134,35 @@ def by_tesseract(picture: Picture, languages: Sequence[str], *, dots: float, lik
         readings = list[Reading]()
         packed = cv2.imencode(".bmp", cv2.medianBlur(picture, 3) if smoothed else picture)[1].tobytes()
         for language in sorted(languages, key=lambda one: one != like):
-            readings.append(_reading(packed, language, dots))
-            if readings[-1].sure >= (LEAST if language == like else CERTAIN):
-                break
+            reading = _reading(packed, language, dots)
+            if reading is None:
+                continue
+            readings.append(reading)
+            if not reading.parts or reading.sure >= (LEAST if language == like else CERTAIN):
+                break  # a picture without lines has none in any language
         best = max(readings, key=lambda one: one.sure, default=None)
         if best and best.sure >= LEAST:
             return best
     return None
 
 
-def _reading(packed: bytes, language: str, dots: float) -> Reading:
+def _reading(packed: bytes, language: str, dots: float) -> Reading | None:
+    """What Tesseract read; None: it failed."""
     options = ["stdin", "stdout", "-l", language, "--psm", PAGE, "--dpi", str(min(2400, max(70, round(dots)))), "tsv"]
-    parts = tuple(_parts(_run(options, packed)))
+    if not (told := _run(options, packed)):
+        return None
+    try:
+        parts = tuple(_parts(told))
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        logger.warning("Tesseract's table cannot be read: %s", error)
+        return None
     letters = sum(len(one.text) for one in parts)
     sure = sum(one.sure * len(one.text) for one in parts) / letters if letters >= FEWEST else 0.0
     return Reading(language, sure, parts)
 
 
 def _run(options: Sequence[str], given: bytes) -> str:
-    """What Tesseract says; nothing where it fails, which the log tells."""
+    """What Tesseract says; nothing where it fails, which the log tells. TimeoutError: it hangs."""
     try:
         done = subprocess.run(
             ["tesseract", *options],
@@ -158,6 +172,8 @@ def _run(options: Sequence[str], given: bytes) -> str:
             timeout=LONGEST_S,
             env={**os.environ, "OMP_THREAD_LIMIT": "1"},
         )
+    except subprocess.TimeoutExpired as error:
+        raise TimeoutError(f"Tesseract took more than {LONGEST_S} s.") from error
     except (OSError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", None) or b""
         logger.warning("Tesseract failed (%s): %s", error, said.decode("utf-8", "replace").strip()[-300:])
