@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from foveal.errors import InputError
 from foveal.settings import Settings
+from foveal.text import recognition
 from foveal.text.loading import read_document
 from foveal.text.recognised_pages import recognised_pages
 from foveal.text.recognition import _Box, engine_name, known, recognised
@@ -246,3 +247,56 @@ def test_a_page_of_russian_is_read(tmp_path, turned):
     found = text.split()
     assert sum(word in found for word in RUSSIAN.split()) >= 0.9 * len(RUSSIAN.split())
     assert sum(word in RUSSIAN for word in found) >= 0.9 * len(found)
+
+
+def test_lines_in_other_letters_beside_known_ones_are_read(made, monkeypatch):
+    """Of the second line the models read two points: Tesseract gets the page without the first one."""
+    say, _ = made
+    say(rus=table(("Мельница", 96, 3, 10, 100)))
+    seen = list[np.ndarray]()
+
+    def looked(picture, languages, *, dots, like):
+        seen.append(picture)
+        return reading
+
+    reading = by_tesseract(PICTURE, ["rus"], dots=150)
+    boxes = [box("The mill.", 40), box(". .", 140)]
+    monkeypatch.setattr("foveal.text.recognition.by_tesseract", looked)
+    monkeypatch.setattr("foveal.text.recognition._boxes", lambda _picture: boxes)
+    dark = PICTURE.copy()
+    dark[40:60, 10:110:2] = dark[140:160, 10:110:2] = 0
+    page = recognised(dark)
+    assert [line.text for line in page.lines] == ["The mill.", "Мельница"]
+    assert (seen[0][40:60] == 255).all()
+    assert (seen[0][140:160] == dark[140:160]).all()
+    dark[140:160] = 255  # nothing more is written
+    boxes.pop()
+    assert [line.text for line in recognised(dark).lines] == ["The mill."]
+    assert len(seen) == 1
+
+
+def test_what_was_read_stays_where_tesseract_finds_nothing_beside(made, monkeypatch):
+    say, _ = made
+    say(rus="")
+    monkeypatch.setattr("foveal.text.recognition.by_tesseract", lambda *_, **__: None)
+    monkeypatch.setattr("foveal.text.recognition._boxes", lambda _picture: [box("The mill.", 40), box(". .", 140)])
+    dark = PICTURE.copy()
+    dark[40:60, 10:110:2] = dark[140:160, 10:110:2] = 0
+    assert [line.text for line in recognised(dark).lines] == ["The mill.", ". ."]
+
+
+def box(text: str, top: int) -> recognition._Box:
+    return recognition._Box(text, 0.99, ((10, top), (110, top), (110, top + 20), (10, top + 20)))
+
+
+@pytest.mark.skipif("rus" not in installed(), reason="needs Tesseract with Russian (tesseract-ocr-rus)")
+def test_a_page_in_two_scripts_is_read():
+    import matplotlib as mpl
+
+    font = ImageFont.truetype(str(Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSerif.ttf"), 30)
+    page = Image.new("RGB", (1240, 500), "white")
+    lines = ["The fox went into the garden and saw the grapes.", "Однажды лиса зашла в сад и увидела виноград."]
+    for number, line in enumerate(lines * 3):
+        ImageDraw.Draw(page).text((90, 60 + 60 * number), line, "black", font)
+    found = recognised(np.ascontiguousarray(np.asarray(page)[:, :, ::-1]))
+    assert sorted(line.text for line in found.lines) == sorted(lines * 3)

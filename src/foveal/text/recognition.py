@@ -18,7 +18,7 @@ import math
 import os
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.util import find_spec
 from itertools import count
@@ -74,6 +74,12 @@ FEW = 10
 
 BLANK = 0.001
 """Of a page's dots, those that are dark: with fewer, nothing is written on it."""
+
+SPARSE = 0.3
+"""Letters of a line for each of its heights in its length: of Latin it has some two, of Chinese one."""
+
+MUCH = 0.004
+"""Of its dots, those that are dark beside what was read, from which on lines may be among them: a line has .005."""
 
 _POINTS = frozenset(".,:;'`\"·•…、。，．：；・‘’“”")
 
@@ -218,11 +224,47 @@ def recognised(picture: Picture, *, side: float = SIDE, turns: int = 0, language
     strange = _is_strange(boxes)
     few = len(_said(boxes)) < FEW and not _is_blank(upright, boxes)
     if (strange or few or _sure(boxes) < PLAIN) and not languages:
-        ways = (turned, (turned + 2) % 4) if boxes else () if _is_blank(picture) else _turns_from(turned)
+        ways: tuple[int, ...] = (turned, (turned + 2) % 4) if strange else (turned,)
+        if not boxes:
+            ways = () if _is_blank(picture) else _turns_from(turned)
         page = _by_languages(picture, other_languages(), ways, scale, like)
         if page and (strange or page.sure > _sure(boxes) or not boxes):
             return page
-    return Page(turns=turned) if strange else _page(boxes, upright, turned, scale)
+    if strange:
+        return Page(turns=turned)
+    read = [box for box in boxes if _is_read(box)]
+    more = [] if languages else _others_beside(upright, read, scale, like)
+    page = _page([*read, *more] if more else boxes, upright, turned, scale)
+    return replace(page, sure=round(_sure(boxes), 3))
+
+
+def _others_beside(upright: Picture, boxes: Sequence[_Box], scale: float, like: str) -> list[_Box]:
+    """Lines in other letters on a page of which the models read some: where much is dark beside what they read."""
+    if not other_languages() or _is_blank(upright, boxes, most=MUCH):
+        return []
+    try:
+        found = by_tesseract(_without(upright, boxes), other_languages(), dots=72 / scale, like=like)
+    except TimeoutError as error:
+        logger.warning("%s The page is left to the models.", error)
+        return []
+    return [_boxed(one) for one in found.parts] if found else []
+
+
+def _is_read(box: _Box) -> bool:
+    """Whether a line has letters enough for its length: of a line of Russian the models read two commas."""
+    letters = sum(map(str.isalnum, box.text))
+    return box.sure >= LEGIBLE and letters * box.height >= SPARSE * box.width
+
+
+def _without(picture: Picture, boxes: Sequence[_Box]) -> Picture:
+    """A picture with paper in the place of these lines."""
+    import numpy as np
+
+    bare = picture.copy()
+    paper = np.median(picture.reshape(-1, 3), axis=0).astype(np.uint8)
+    for top, bottom, left, right in map(_extent, boxes):
+        bare[top:bottom, left:right] = paper
+    return bare
 
 
 def _page(boxes: Sequence[_Box], upright: Picture, turns: int, scale: float, language: str = "") -> Page:
@@ -286,16 +328,22 @@ def _is_strange(boxes: Sequence[_Box]) -> bool:
     return 2 * points >= len(said) or _sure(boxes) < LEGIBLE
 
 
-def _is_blank(picture: Picture, boxes: Sequence[_Box] = ()) -> bool:
+def _is_blank(picture: Picture, boxes: Sequence[_Box] = (), *, most: float = BLANK) -> bool:
     """Whether there is hardly a dark dot beside these lines."""
     import numpy as np
 
     grey = picture.min(axis=2)
     dark = grey < 0.75 * np.median(grey)
-    for across, down in (zip(*box.corners, strict=True) for box in boxes):
-        top, left = (max(0, math.floor(min(one))) for one in (down, across))
-        dark[top : math.ceil(max(down)) + 1, left : math.ceil(max(across)) + 1] = False
-    return float(np.mean(dark)) < BLANK
+    for top, bottom, left, right in map(_extent, boxes):
+        dark[top:bottom, left:right] = False
+    return float(np.mean(dark)) < most
+
+
+def _extent(box: _Box) -> tuple[int, int, int, int]:
+    """Rows and columns of a line: the first, and the one behind the last."""
+    across, down = zip(*box.corners, strict=True)
+    top, left = (max(0, math.floor(min(one)) - 1) for one in (down, across))
+    return top, math.ceil(max(down)) + 2, left, math.ceil(max(across)) + 2
 
 
 def _said(boxes: Sequence[_Box]) -> str:
