@@ -13,6 +13,7 @@ import openpyxl
 import pytest
 from ole_files import compound
 from openpyxl.worksheet.worksheet import Worksheet
+from xlrd.formula import FormulaError
 
 from foveal.errors import UnreadableSource
 from foveal.text.xls import read_xls
@@ -113,3 +114,12 @@ def test_damaged_workbooks_are_read_or_refused():
             assert read_xls(cut, name="b.xls", max_bytes=MIB).text
         except UnreadableSource:
             continue
+
+
+def test_a_damaged_formula_is_a_damaged_workbook(monkeypatch):
+    def stumbles(**_):
+        raise FormulaError("Unexpected token 0x00")
+
+    monkeypatch.setattr("xlrd.open_workbook", stumbles)
+    with pytest.raises(UnreadableSource, match=r"b.xls is damaged \(FormulaError: Unexpected token"):
+        read_xls(BOOK, name="b.xls", max_bytes=MIB)

@@ -45,7 +45,7 @@ WIDE = 2.0
 BLANK = 0.25
 """Times the height is a gap that is a blank, where single letters are taken for words."""
 
-LONGEST_S = 300
+LONGEST_S = 120
 """Seconds for a page."""
 
 PAGE = "4"

@@ -61,6 +61,7 @@ class _Limit:
 def _blocks(workbook: bytes, name: str, limit: _Limit) -> list[str]:
     """The blocks of all sheets that are shown; where formats are damaged, without these and with what is hidden."""
     import xlrd
+    from xlrd.formula import FormulaError
 
     try:
         try:
@@ -72,7 +73,7 @@ def _blocks(workbook: bytes, name: str, limit: _Limit) -> list[str]:
             return _read(workbook, limit, formats=False)
     except UnreadableSource:
         raise
-    except (xlrd.XLRDError, *_DAMAGE) as error:
+    except (xlrd.XLRDError, FormulaError, *_DAMAGE) as error:
         if "encrypted" in str(error):
             raise locked(name) from error
         raise UnreadableSource(
