@@ -191,6 +191,15 @@ def test_a_book_and_a_word_document_are_read(visitor):
     assert found.count('class="hit-title"') == 2
 
 
+def test_old_office_files_are_added(visitor):
+    here = Path(__file__).parent.parent / "text"
+    names = ("book.doc", "deck.ppt", "book.xls")
+    page = text_of(visitor.add(*((name, (here / name).read_bytes()) for name in names)))
+    assert "cannot be read" not in page
+    for asked in ("eleven feet", "drowned", "Verbunden"):
+        assert visitor.client.get("/library", params={"q": asked}).text.count('class="hit-title"') >= 1
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
